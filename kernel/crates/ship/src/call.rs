@@ -1,0 +1,402 @@
+//! Owns [`Call`]: a closure on its way, and the functions that are monomorphised beside each closure to wake it up.
+//!
+//! Two shapes of closure travel: over tasks (`Fn(&E, P) -> Result<R, String>`) and over blocks
+//! (`Fn(&E, u64, &[Value]) -> Result<Value, TaskError>`); both may bring a serialised environment `E`.
+
+use std::{marker::PhantomData, mem::MaybeUninit};
+
+use bytes::Bytes;
+use nuna_plan::{LibraryId, TaskError, Value};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{build_id, error::ShipError, libraries, marker::Ship, objects, panics};
+
+/// A closure as data. Valid wherever the build id is the same and its libraries are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// What it is called in messages: the closure's type name.
+    pub name: String,
+    home: Home,
+    /// From the home's base to the function that wakes it up.
+    offset: u64,
+    shape: Shape,
+    /// The closure's own bytes.
+    captures: Bytes,
+    /// What it is given by reference at each call, as `postcard`.
+    environment: Bytes,
+    /// What must be loaded before the home, in order.
+    dependencies: Vec<LibraryId>,
+}
+
+/// Where a closure's code is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Home {
+    /// In the runtime library, which every process has.
+    Runtime,
+    /// In a library that travels, such as a cell's.
+    Library(LibraryId),
+    /// In a program; runs only in processes of that very program.
+    Program { path: String, contents: LibraryId },
+}
+
+/// Which kind of function sits at the offset. Checked before the address is used as that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Shape {
+    Tasks,
+    Blocks,
+}
+
+/// A closure over blocks, awake in this process.
+pub trait Blocks: Send + Sync {
+    /// Runs it on the values of one block. A panic comes back as an error.
+    ///
+    /// # Errors
+    /// What the closure returned, or what it panicked with.
+    fn run(&self, block: u64, inputs: &[Value]) -> Result<Value, TaskError>;
+}
+
+/// A closure over parameters, awake in this process.
+pub(crate) trait TaskRoutine: Send + Sync {
+    /// Takes one parameter from the front of `input` and appends its result to `output`.
+    fn run(&self, input: &mut &[u8], output: &mut Vec<u8>) -> Result<(), TaskFault>;
+}
+
+/// One task that did not return a result.
+pub(crate) struct TaskFault {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    /// The parameter as JSON, shortened.
+    pub(crate) parameter: String,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The parameter's bytes make no sense, so nobody knows where the next one begins.
+    Unreadable,
+    Panicked,
+    Failed,
+}
+
+type WakeTasks = fn(&[u8], &[u8]) -> Result<Box<dyn TaskRoutine>, String>;
+type WakeBlocks = fn(&[u8], &[u8]) -> Result<Box<dyn Blocks>, String>;
+
+impl Call {
+    /// Packs a closure that maps a block's number and inputs to its value.
+    ///
+    /// # Errors
+    /// If the closure's library cannot be found or read.
+    pub fn over_blocks<F>(closure: F) -> Result<Self, ShipError>
+    where
+        F: Fn(u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
+    {
+        let call = Self::over_blocks_with(&(), move |(): &(), block, inputs: &[Value]| closure(block, inputs))?;
+        Ok(Call { name: std::any::type_name::<F>().to_owned(), ..call })
+    }
+
+    /// The same for a closure that also needs what cannot travel as bytes: `environment` is serialised once, and
+    /// the closure is lent its copy at each call.
+    ///
+    /// # Errors
+    /// As [`over_blocks`](Self::over_blocks), and if `environment` cannot be serialised.
+    pub fn over_blocks_with<E, F>(environment: &E, closure: F) -> Result<Self, ShipError>
+    where
+        E: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Fn(&E, u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
+    {
+        let wake: WakeBlocks = wake_blocks::<E, F>;
+        Self::pack(std::any::type_name::<F>(), wake as usize, Shape::Blocks, bytes_of(&closure), &to_bytes::<E, F>(environment)?)
+    }
+
+    /// Packs a closure that maps a parameter to a result.
+    ///
+    /// # Errors
+    /// If the closure's library cannot be found or read.
+    pub fn over_tasks<P, R, F>(closure: F) -> Result<Self, ShipError>
+    where
+        P: Serialize + DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(P) -> R + Copy + Ship + 'static,
+    {
+        let call = Self::over_tasks_with(&(), move |(): &(), parameter: P| Ok::<R, String>(closure(parameter)))?;
+        Ok(Call { name: std::any::type_name::<F>().to_owned(), ..call })
+    }
+
+    /// The same with a serialised environment, and with failure as a value.
+    ///
+    /// # Errors
+    /// As [`over_tasks`](Self::over_tasks), and if `environment` cannot be serialised.
+    pub fn over_tasks_with<E, P, R, F>(environment: &E, closure: F) -> Result<Self, ShipError>
+    where
+        E: Serialize + DeserializeOwned + Send + Sync + 'static,
+        P: Serialize + DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        F: Fn(&E, P) -> Result<R, String> + Copy + Ship + 'static,
+    {
+        let wake: WakeTasks = wake_tasks::<E, P, R, F>;
+        Self::pack(std::any::type_name::<F>(), wake as usize, Shape::Tasks, bytes_of(&closure), &to_bytes::<E, F>(environment)?)
+    }
+
+    fn pack(name: &str, address: usize, shape: Shape, captures: Vec<u8>, environment: &[u8]) -> Result<Self, ShipError> {
+        let object = objects::containing(address).ok_or(ShipError::NoHome { address })?;
+        let (home, dependencies) = if object.base == build_id::runtime().base {
+            (Home::Runtime, Vec::new())
+        } else {
+            let contents = libraries::register_object(&object)?;
+            let dependencies = libraries::loaded_dependencies(contents);
+            if object.is_program() {
+                (Home::Program { path: program_path(), contents }, dependencies)
+            } else {
+                (Home::Library(contents), dependencies)
+            }
+        };
+        Ok(Call {
+            name: name.to_owned(),
+            home,
+            offset: (address - object.base) as u64,
+            shape,
+            captures: captures.into(),
+            environment: Bytes::copy_from_slice(environment),
+            dependencies,
+        })
+    }
+
+    /// Where its code is.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// What a worker must have loaded to run it, in loading order: for [`nuna_plan::Work::libraries`].
+    pub fn libraries(&self) -> Vec<LibraryId> {
+        let mut libraries = self.dependencies.clone();
+        if let Home::Library(id) = self.home {
+            libraries.push(id);
+        }
+        libraries
+    }
+
+    /// Wakes up a closure over blocks.
+    ///
+    /// # Errors
+    /// If its library is not here, or does not hold what the call says.
+    pub fn open(&self) -> Result<Box<dyn Blocks>, ShipError> {
+        let address = self.address(Shape::Blocks)?;
+        // SAFETY: `address` checked that it lies in code of an object with the contents the sender had, and that
+        // the sender took it from a function of this shape; equal build ids make the signatures the same.
+        let wake = unsafe { std::mem::transmute::<usize, WakeBlocks>(address) };
+        self.wake(|| wake(&self.captures, &self.environment))
+    }
+
+    /// Wakes up a closure over tasks.
+    pub(crate) fn open_tasks(&self) -> Result<Box<dyn TaskRoutine>, ShipError> {
+        let address = self.address(Shape::Tasks)?;
+        // SAFETY: as in `open`.
+        let wake = unsafe { std::mem::transmute::<usize, WakeTasks>(address) };
+        self.wake(|| wake(&self.captures, &self.environment))
+    }
+
+    fn wake<T>(&self, wake: impl FnOnce() -> Result<T, String>) -> Result<T, ShipError> {
+        // The environment's `Deserialize` is the user's code too.
+        let woken = panics::catch(wake).unwrap_or_else(|panicked| Err(panicked.to_string()));
+        woken.map_err(|message| ShipError::Unpack { name: self.name.clone(), message })
+    }
+
+    fn address(&self, shape: Shape) -> Result<usize, ShipError> {
+        if self.shape != shape {
+            let message = format!("it is a closure over {:?}, not over {shape:?}", self.shape);
+            return Err(ShipError::Unpack { name: self.name.clone(), message });
+        }
+        let object = match &self.home {
+            Home::Runtime => build_id::runtime().clone(),
+            Home::Library(id) => libraries::object(*id).ok_or(ShipError::Missing { library: *id })?,
+            Home::Program { path, contents } => objects::all()
+                .into_iter()
+                .find(objects::Object::is_program)
+                .filter(|program| libraries::register_object(program).is_ok_and(|id| id == *contents))
+                .ok_or_else(|| ShipError::OtherProgram { name: self.name.clone(), program: path.clone() })?,
+        };
+        let address = object.base.wrapping_add(self.offset as usize);
+        if object.code.iter().any(|range| range.contains(&address)) {
+            Ok(address)
+        } else {
+            let home = format!("{:?}", self.home);
+            Err(ShipError::NoCode { name: self.name.clone(), offset: self.offset, home })
+        }
+    }
+}
+
+fn program_path() -> String {
+    std::env::current_exe().map_or_else(|_| "of the sender".to_owned(), |path| path.display().to_string())
+}
+
+fn to_bytes<E: Serialize, F>(environment: &E) -> Result<Vec<u8>, ShipError> {
+    postcard::to_stdvec(environment).map_err(|error| ShipError::Pack {
+        name: std::any::type_name::<F>().to_owned(),
+        message: format!("its environment, of type {}, cannot be serialised: {error}", std::any::type_name::<E>()),
+    })
+}
+
+fn bytes_of<F: Copy + Ship>(closure: &F) -> Vec<u8> {
+    let mut bytes = vec![0_u8; size_of::<F>()];
+    // SAFETY: both sides are valid for `size_of::<F>()` bytes. `F: Copy` makes a copy of the bytes a value, and
+    // padding is copied as whatever the source holds there, which the receiver never looks at.
+    unsafe { std::ptr::copy_nonoverlapping((&raw const *closure).cast::<u8>(), bytes.as_mut_ptr(), bytes.len()) };
+    bytes
+}
+
+/// A closure's bytes together with what it is lent.
+struct Woken<E, F, Rest> {
+    closure: Box<[MaybeUninit<u8>]>,
+    environment: E,
+    rest: PhantomData<fn(F) -> Rest>,
+}
+
+impl<E: DeserializeOwned, F: Copy + Ship, Rest> Woken<E, F, Rest> {
+    fn new(captures: &[u8], environment: &[u8]) -> Result<Self, String> {
+        if captures.len() != size_of::<F>() {
+            return Err(format!("{} bytes of captures arrived where it has {}", captures.len(), size_of::<F>()));
+        }
+        let environment = postcard::from_bytes(environment).map_err(|error| {
+            format!("its environment, of type {}, cannot be read: {error}", std::any::type_name::<E>())
+        })?;
+        let closure = captures.iter().map(|&byte| MaybeUninit::new(byte)).collect();
+        Ok(Woken { closure, environment, rest: PhantomData })
+    }
+
+    /// The closure. Each caller gets a copy of its own, so it need not be `Sync`.
+    fn closure(&self) -> F {
+        // SAFETY: the length was checked, the bytes were copied from a value of this very type (the code that
+        // reads them was chosen by that type), and `Copy + Ship` makes them a value wherever they are.
+        unsafe { self.closure.as_ptr().cast::<F>().read_unaligned() }
+    }
+}
+
+fn wake_blocks<E, F>(captures: &[u8], environment: &[u8]) -> Result<Box<dyn Blocks>, String>
+where
+    E: DeserializeOwned + Send + Sync + 'static,
+    F: Fn(&E, u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
+{
+    Ok(Box::new(Woken::<E, F, ()>::new(captures, environment)?))
+}
+
+fn wake_tasks<E, P, R, F>(captures: &[u8], environment: &[u8]) -> Result<Box<dyn TaskRoutine>, String>
+where
+    E: DeserializeOwned + Send + Sync + 'static,
+    P: Serialize + DeserializeOwned + 'static,
+    R: Serialize + 'static,
+    F: Fn(&E, P) -> Result<R, String> + Copy + Ship + 'static,
+{
+    Ok(Box::new(Woken::<E, F, (P, R)>::new(captures, environment)?))
+}
+
+impl<E, F> Blocks for Woken<E, F, ()>
+where
+    E: DeserializeOwned + Send + Sync + 'static,
+    F: Fn(&E, u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
+{
+    fn run(&self, block: u64, inputs: &[Value]) -> Result<Value, TaskError> {
+        let closure = self.closure();
+        panics::catch(|| closure(&self.environment, block, inputs))?
+    }
+}
+
+impl<E, P, R, F> TaskRoutine for Woken<E, F, (P, R)>
+where
+    E: DeserializeOwned + Send + Sync + 'static,
+    P: Serialize + DeserializeOwned + 'static,
+    R: Serialize + 'static,
+    F: Fn(&E, P) -> Result<R, String> + Copy + Ship + 'static,
+{
+    fn run(&self, input: &mut &[u8], output: &mut Vec<u8>) -> Result<(), TaskFault> {
+        let before = *input;
+        let fault = |message: String, location, cause| TaskFault {
+            message,
+            location,
+            // The closure took the parameter; a failed task can afford to read it a second time.
+            parameter: postcard::from_bytes::<P>(before).map_or_else(|_| "unreadable".to_owned(), |value| describe(&value)),
+            cause,
+        };
+        let (parameter, rest) = postcard::take_from_bytes::<P>(before)
+            .map_err(|error| fault(format!("its parameter cannot be read: {error}"), None, Cause::Unreadable))?;
+        *input = rest;
+        let closure = self.closure();
+        let start = output.len();
+        let outcome = panics::catch(|| -> Result<(), String> {
+            let result = closure(&self.environment, parameter)?;
+            postcard::to_io(&result, &mut *output)
+                .map(drop)
+                .map_err(|error| format!("its result, of type {}, cannot be serialised: {error}", std::any::type_name::<R>()))
+        });
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => {
+                output.truncate(start);
+                Err(fault(message, None, Cause::Failed))
+            }
+            Err(panicked) => {
+                output.truncate(start);
+                Err(fault(panicked.message, panicked.location, Cause::Panicked))
+            }
+        }
+    }
+}
+
+fn describe(parameter: &impl Serialize) -> String {
+    /// Longer than any sensible parameter, shorter than a page.
+    const LENGTH_MAX: usize = 200;
+    let mut text = serde_json::to_string(parameter).unwrap_or_else(|_| "not printable".to_owned());
+    if let Some((end, _)) = text.char_indices().nth(LENGTH_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(body: &[u8]) -> Value {
+        Value { header: Bytes::new(), body: Bytes::copy_from_slice(body) }
+    }
+
+    #[test]
+    fn a_call_survives_its_bytes_and_keeps_its_captures() {
+        let (scale, offset) = (3_u8, [1_u8, 2]);
+        let call = Call::over_blocks(move |block, inputs: &[Value]| {
+            Ok(value(&[scale * inputs[0].body[0] + offset[1], block as u8]))
+        })
+        .unwrap();
+        let call: Call = postcard::from_bytes(&postcard::to_stdvec(&call).unwrap()).unwrap();
+        let blocks = call.open().unwrap();
+        assert_eq!(blocks.run(9, &[value(&[5])]).unwrap(), value(&[17, 9]));
+    }
+
+    #[test]
+    fn an_environment_is_lent_at_each_call() {
+        let names = vec!["a".to_owned(), "bcd".to_owned()];
+        let call = Call::over_blocks_with(&names, |names: &Vec<String>, block, _| Ok(value(names[block as usize].as_bytes()))).unwrap();
+        let blocks = call.open().unwrap();
+        assert_eq!(blocks.run(1, &[]).unwrap(), value(b"bcd"));
+        let error = blocks.run(2, &[]).unwrap_err();
+        assert!(error.message.contains("index out of bounds") && error.message.contains("call.rs:"), "{error}");
+    }
+
+    #[test]
+    fn a_call_with_another_shape_or_offset_is_refused() {
+        let call = Call::over_blocks(|_, _| Ok(value(&[]))).unwrap();
+        assert!(call.open_tasks().err().unwrap().to_string().contains("closure over Blocks"));
+        let astray = Call { offset: u64::MAX / 2, ..call.clone() };
+        assert!(matches!(astray.open().err().unwrap(), ShipError::NoCode { .. }));
+        let cut = Call { captures: Bytes::from_static(&[1]), ..call };
+        assert!(cut.open().err().unwrap().to_string().contains("1 bytes of captures"));
+    }
+
+    #[test]
+    fn a_missing_library_is_named() {
+        let call = Call::over_blocks(|_, _| Ok(value(&[]))).unwrap();
+        let elsewhere = Call { home: Home::Library(LibraryId([9; 32])), ..call };
+        let error = elsewhere.open().err().unwrap();
+        assert!(error.to_string().contains("0909090909090909"), "{error}");
+    }
+}
