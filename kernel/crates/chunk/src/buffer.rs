@@ -1,0 +1,265 @@
+//! Owns the bytes of chunks: 64-byte aligned buffers from a pool that counts them and keeps a few large ones for
+//! the next block, since fresh pages cost more than most chunk ops.
+#![expect(unsafe_code, reason = "aligned allocation and typed views of bytes")]
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    ptr::NonNull,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+
+use crate::dtype::Element;
+
+/// What every buffer's address is a multiple of: a cache line, and the widest vector.
+pub(crate) const ALIGNMENT: usize = 64;
+
+/// Buffers of this many bytes and more are kept for reuse.
+const REUSE_FROM: usize = 1 << 18;
+/// Bytes kept for reuse at most.
+const REUSE_MAX: usize = 256 << 20;
+
+static IN_USE: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), bytes: 0 });
+
+struct Free {
+    buffers: Vec<Allocation>,
+    bytes: usize,
+}
+
+/// The process's chunk memory, counted.
+pub mod pool {
+    use super::{FREE, Free, IN_USE, PEAK, PoisonError, Relaxed};
+
+    /// Bytes of all live buffers.
+    pub fn bytes_in_use() -> u64 {
+        IN_USE.load(Relaxed)
+    }
+
+    /// The most that [`bytes_in_use`] has been since the last [`reset_peak`].
+    pub fn peak_bytes() -> u64 {
+        PEAK.load(Relaxed)
+    }
+
+    pub fn reset_peak() {
+        PEAK.store(bytes_in_use(), Relaxed);
+    }
+
+    /// Bytes kept for reuse by nobody in particular.
+    pub fn bytes_idle() -> u64 {
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).bytes as u64
+    }
+
+    /// Gives idle buffers back to the system.
+    pub fn trim() {
+        let idle = {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *free, Free { buffers: Vec::new(), bytes: 0 })
+        };
+        drop(idle);
+    }
+}
+
+/// A block of initialised bytes, aligned to [`ALIGNMENT`]. It starts inside a slightly larger allocation, because
+/// `calloc` hands out untouched zero pages only for small alignments.
+struct Allocation {
+    base: NonNull<u8>,
+    /// Usable bytes from the aligned start.
+    capacity: usize,
+}
+
+// SAFETY: an allocation owns its bytes alone; nothing about them is tied to a thread.
+unsafe impl Send for Allocation {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Allocation {}
+
+impl Allocation {
+    fn layout(capacity: usize) -> Layout {
+        Layout::from_size_align(capacity + ALIGNMENT, 16).expect("capacity is below isize::MAX, checked in Buffer::new")
+    }
+
+    fn zeroed(capacity: usize) -> Self {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
+        let base = unsafe { alloc_zeroed(layout) };
+        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
+        Self { base, capacity }
+    }
+
+    fn start(&self) -> *mut u8 {
+        let address = self.base.as_ptr();
+        let offset = address.align_offset(ALIGNMENT);
+        // SAFETY: at most ALIGNMENT - 1 bytes in, and the allocation has ALIGNMENT spare bytes.
+        unsafe { address.add(offset) }
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this very layout, and freed once.
+        unsafe { dealloc(self.base.as_ptr(), Self::layout(self.capacity)) }
+    }
+}
+
+/// Owned, writable chunk memory. Becomes [`Bytes`] without a copy.
+pub struct Buffer {
+    allocation: Option<Allocation>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` bytes with any contents (initialised, but maybe with what an earlier buffer left).
+    ///
+    /// # Panics
+    /// If `len` is more than half of the address space.
+    pub fn new(len: usize) -> Self {
+        Self::allocate(len).0
+    }
+
+    /// `len` bytes, all zero.
+    ///
+    /// # Panics
+    /// As [`Buffer::new`].
+    pub fn zeroed(len: usize) -> Self {
+        let (mut buffer, reused) = Self::allocate(len);
+        if reused {
+            buffer.as_mut_slice().fill(0);
+        }
+        buffer
+    }
+
+    fn allocate(len: usize) -> (Self, bool) {
+        assert!(len < isize::MAX as usize - 4096, "a buffer of {len} bytes");
+        // Eighth-of-a-power-of-two classes, so that blocks of nearly the same size reuse each other's pages.
+        let capacity = if len < REUSE_FROM {
+            len.next_multiple_of(ALIGNMENT)
+        } else {
+            len.next_multiple_of((len.next_power_of_two() / 16).max(4096))
+        };
+        let reused = if capacity >= REUSE_FROM { take_free(capacity) } else { None };
+        let was_reused = reused.is_some();
+        let allocation = reused.unwrap_or_else(|| Allocation::zeroed(capacity));
+        let in_use = IN_USE.fetch_add(allocation.capacity as u64, Relaxed) + allocation.capacity as u64;
+        PEAK.fetch_max(in_use, Relaxed);
+        (Self { allocation: Some(allocation), len }, was_reused)
+    }
+
+    /// A copy of `bytes` in aligned memory.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(bytes.len());
+        buffer.as_mut_slice().copy_from_slice(bytes);
+        buffer
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn allocation(&self) -> &Allocation {
+        self.allocation.as_ref().expect("taken only by drop")
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `start` has at least `len` initialised bytes, owned by self.
+        unsafe { std::slice::from_raw_parts(self.allocation().start(), self.len) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and self is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.allocation().start(), self.len) }
+    }
+
+    /// The bytes as elements. For `bool`, the caller must have written only 0 and 1, which buffers that start
+    /// zeroed and are written through this view do; [`crate::ChunkMut`] sees to it.
+    pub(crate) fn elements_mut<T: Element>(&mut self) -> &mut [T] {
+        let count = self.len / size_of::<T>();
+        // SAFETY: the start is aligned to 64, T is plain data of at most 8 bytes, `count` of them fit.
+        unsafe { std::slice::from_raw_parts_mut(self.allocation().start().cast::<T>(), count) }
+    }
+
+    /// Hands the memory to `Bytes` as it is.
+    pub fn freeze(self) -> Bytes {
+        if self.len == 0 { Bytes::new() } else { Bytes::from_owner(self) }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(allocation) = self.allocation.take() else { return };
+        IN_USE.fetch_sub(allocation.capacity as u64, Relaxed);
+        if allocation.capacity >= REUSE_FROM {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            if free.bytes + allocation.capacity <= REUSE_MAX {
+                free.bytes += allocation.capacity;
+                free.buffers.push(allocation);
+            }
+        }
+    }
+}
+
+fn take_free(capacity: usize) -> Option<Allocation> {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last one freed is the warmest in the cache.
+    let index = free.buffers.iter().rposition(|a| a.capacity == capacity)?;
+    let allocation = free.buffers.swap_remove(index);
+    free.bytes -= allocation.capacity;
+    Some(allocation)
+}
+
+/// Bytes as elements, if they are aligned for `T`. The caller vouches that bool bytes are 0 or 1.
+pub(crate) fn elements<T: Element>(bytes: &[u8]) -> Option<&[T]> {
+    if bytes.is_empty() {
+        return Some(&[]);
+    }
+    if !bytes.as_ptr().cast::<T>().is_aligned() {
+        return None;
+    }
+    // SAFETY: aligned, plain data, and the length rounds down to whole elements.
+    Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>()) })
+}
+
+/// The bytes of some elements.
+pub(crate) fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
+    // SAFETY: elements are plain data without padding.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), size_of_val(elements)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_hand_over_without_a_copy() {
+        for len in [1, 63, 64, 1000, 1 << 20] {
+            let buffer = Buffer::zeroed(len);
+            let address = buffer.as_slice().as_ptr();
+            assert_eq!(address as usize % ALIGNMENT, 0);
+            assert!(buffer.as_slice().iter().all(|&b| b == 0));
+            let bytes = buffer.freeze();
+            assert_eq!((bytes.as_ptr(), bytes.len()), (address, len));
+        }
+    }
+
+    #[test]
+    fn a_zeroed_buffer_is_zero_even_when_its_pages_were_used_before() {
+        let mut first = Buffer::new(1 << 20);
+        first.as_mut_slice().fill(7);
+        drop(first);
+        assert!(Buffer::zeroed(1 << 20).as_slice().iter().all(|&b| b == 0));
+    }
+}
