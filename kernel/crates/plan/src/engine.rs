@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{stage::{HeldId, Plan, PlanError}, value::Value};
 
 /// Accepts plans. Implemented by a cluster's client, and by the threads of this process.
@@ -52,7 +54,7 @@ pub enum Finished {
 }
 
 /// Why a plan did not run to its end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
     #[error("the plan cannot run: {0}")]
     Plan(#[from] PlanError),
@@ -79,4 +81,17 @@ pub fn default_engine() -> Option<Arc<dyn Engine>> {
 /// Makes `engine` the default, or takes the default away.
 pub fn set_default_engine(engine: Option<Arc<dyn Engine>>) {
     *DEFAULT.write().unwrap_or_else(std::sync::PoisonError::into_inner) = engine;
+}
+
+static INTERRUPT_CHECK: RwLock<Option<fn() -> bool>> = RwLock::new(None);
+
+/// Lets whoever can be interrupted (a kernel) say how to find out: `check` answers whether the cell should stop.
+/// Whoever waits for results asks it every so often and cancels what runs.
+pub fn set_interrupt_check(check: Option<fn() -> bool>) {
+    *INTERRUPT_CHECK.write().unwrap_or_else(std::sync::PoisonError::into_inner) = check;
+}
+
+/// Whether the program was asked to stop waiting.
+pub fn interrupted() -> bool {
+    INTERRUPT_CHECK.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_some_and(|check| check())
 }

@@ -112,7 +112,7 @@ pub struct Origin {
 }
 
 /// A plan that no scheduler may accept. All of these are mistakes of the crate that built it, except for sizes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum PlanError {
     #[error("plan `{plan}` has no stages")]
     Empty { plan: String },

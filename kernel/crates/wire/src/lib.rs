@@ -1,1 +1,20 @@
-//! 
+//! Owns what travels between scheduler, workers and clients: the messages, their framing with limits, the
+//! credentials of a cluster, and authenticated connections.
+//!
+//! Leaves to others: what a message means (`scheduler`, `worker`), and every socket's place in a program (`runtime`,
+//! `client`). A frame is a `postcard` header and raw bytes; values are never re-encoded on the way.
+
+#![forbid(unsafe_code)]
+
+pub mod cluster_file;
+pub mod connection;
+pub mod credentials;
+pub mod frame;
+pub mod id;
+pub mod message;
+
+pub use cluster_file::ClusterFile;
+pub use connection::{Acceptor, Connection, ConnectError, Connector, Incoming};
+pub use credentials::{Authority, Credentials, CredentialsError, Party};
+pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};
+pub use id::{ClientId, StageKey, WorkerId};

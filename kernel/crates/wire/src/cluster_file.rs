@@ -1,0 +1,139 @@
+//! Owns cluster files: how a running cluster is found by name. The file holds the dashboard's token, so it is
+//! readable by its owner only.
+
+use std::{
+    env, fs,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::credentials::{CredentialsError, private_directory, write_private};
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFile {
+    pub name: String,
+    pub scheduler: SocketAddr,
+    /// Such as `http://127.0.0.1:8787`.
+    pub dashboard: String,
+    /// Lets whoever knows it see the dashboard.
+    pub token: String,
+    /// The scheduler's.
+    pub pid: u32,
+    /// RFC 3339.
+    pub started: String,
+    /// The kernel that started it, or nothing.
+    pub origin: String,
+    /// Folder with the credentials of its client.
+    pub certificates: PathBuf,
+}
+
+impl std::fmt::Debug for ClusterFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterFile").field("name", &self.name).field("scheduler", &self.scheduler).field("token", &"***").finish_non_exhaustive()
+    }
+}
+
+/// `$NUNA_STATE_DIR`, else `$XDG_STATE_HOME/nuna`, else `~/.local/state/nuna`.
+pub fn state_directory() -> PathBuf {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("NUNA_STATE_DIR")
+        .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("nuna")))
+        .unwrap_or_else(|| variable("HOME").unwrap_or_else(|| "/".into()).join(".local/state/nuna"))
+}
+
+/// Where the cluster files are.
+pub fn clusters_directory() -> PathBuf {
+    state_directory().join("clusters")
+}
+
+/// Whether a process with this id exists.
+pub fn process_exists(pid: u32) -> bool {
+    // A zombie has ended, whatever its parent is waiting for.
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !matches!(stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes().first()), Some(Some(b'Z' | b'X'))))
+}
+
+impl ClusterFile {
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, directory: &Path) -> Result<PathBuf, CredentialsError> {
+        private_directory(directory)?;
+        let path = directory.join(format!("{}.json", self.name));
+        let text = serde_json::to_vec_pretty(self).expect("strings and numbers always become JSON");
+        write_private(&path, &text)?;
+        Ok(path)
+    }
+
+    /// # Errors
+    /// If the file is missing or does not describe a cluster.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&fs::read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Every cluster that runs, by name. Files whose scheduler is gone are removed on the way.
+    pub fn list(directory: &Path) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+        let mut clusters: Vec<Self> = entries
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
+            .filter_map(|entry| {
+                let file = Self::read(&entry.path()).ok()?;
+                if process_exists(file.pid) {
+                    return Some(file);
+                }
+                file.remove(directory);
+                None
+            })
+            .collect();
+        clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        clusters
+    }
+
+    /// Removes the file and the credentials. Removing what is gone succeeds.
+    pub fn remove(&self, directory: &Path) {
+        let _ = fs::remove_file(directory.join(format!("{}.json", self.name)));
+        if self.certificates.starts_with(directory) {
+            let _ = fs::remove_dir_all(&self.certificates);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, pid: u32, directory: &Path) -> ClusterFile {
+        ClusterFile {
+            name: name.into(),
+            scheduler: "127.0.0.1:1".parse().unwrap(),
+            dashboard: String::new(),
+            token: "secret".into(),
+            pid,
+            started: String::new(),
+            origin: String::new(),
+            certificates: directory.join(name),
+        }
+    }
+
+    #[test]
+    fn clusters_of_dead_schedulers_are_cleaned_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("clusters");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        file("gone", child.id(), &folder).write(&folder).unwrap();
+        child.wait().unwrap();
+        file("alive", std::process::id(), &folder).write(&folder).unwrap();
+        fs::create_dir(folder.join("gone")).unwrap();
+        let names: Vec<_> = ClusterFile::list(&folder).into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["alive"]);
+        assert!(!folder.join("gone.json").exists() && !folder.join("gone").exists());
+    }
+
+    #[test]
+    fn tokens_are_not_printed() {
+        assert!(!format!("{:?}", file("a", 1, Path::new("/"))).contains("secret"));
+    }
+}

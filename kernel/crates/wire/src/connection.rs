@@ -1,0 +1,203 @@
+//! Owns authenticated connections: TLS with certificates on both sides, the greeting that compares protocol and
+//! builds, and who is who. Everything before a role is known has one deadline, on both sides.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{ReadHalf, WriteHalf},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::{
+    credentials::{Credentials, CredentialsError, Party},
+    frame::{FrameError, FrameReader, FrameWriter, Limits, Payload},
+    message::{Greeting, GreetingAnswer, PROTOCOL, Role, RoleAnswer},
+};
+
+/// How long the other side may take until it has shown who it is.
+pub const AUTHENTICATION_DEADLINE: Duration = Duration::from_secs(10);
+/// Connections that have not shown who they are; further ones wait in the listen queue.
+pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Connections a scheduler or worker serves at once.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+pub type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
+pub type Writer = FrameWriter<WriteHalf<TlsStream<TcpStream>>>;
+
+/// Both directions of an authenticated connection.
+pub struct Connection {
+    pub reader: Reader,
+    pub writer: Writer,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot reach {address}: {source}")]
+    Unreachable { address: String, source: io::Error },
+    #[error("{address} did not answer within {seconds} s", seconds = AUTHENTICATION_DEADLINE.as_secs())]
+    Silent { address: String },
+    #[error("{address} and this process do not trust each other: {source}")]
+    Untrusted { address: String, source: io::Error },
+    #[error("{address} refused this process: {reason}")]
+    Refused { address: String, reason: String },
+    #[error("{address}: {source}")]
+    Frame { address: String, source: FrameError },
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+}
+
+/// What the side with `mine` says to the side with `theirs`, if they cannot work together.
+fn mismatch(theirs: &Greeting, mine: &Greeting) -> Option<String> {
+    if theirs.protocol != mine.protocol {
+        return Some(format!(
+            "it speaks protocol {}, this side speaks {}; install the same version of Nuna on both",
+            theirs.protocol, mine.protocol
+        ));
+    }
+    (theirs.build != mine.build).then(|| {
+        format!(
+            "it runs build {}, this side runs build {}; code shipped between different builds would misread memory, so start both from the same installation",
+            theirs.build, mine.build
+        )
+    })
+}
+
+/// Opens connections in the name of one party.
+#[derive(Clone)]
+pub struct Connector {
+    tls: TlsConnector,
+    build: Arc<str>,
+}
+
+impl Connector {
+    /// # Errors
+    /// If the credentials are damaged.
+    pub fn new(credentials: &Credentials, build: &str) -> Result<Self, ConnectError> {
+        Ok(Self { tls: credentials.client_config()?.into(), build: build.into() })
+    }
+
+    /// Connects to `party` at `address` and takes `role` there.
+    ///
+    /// # Errors
+    /// If the other side cannot be reached, is not who it should be, runs another build, or refuses the role.
+    pub async fn connect(&self, address: SocketAddr, party: Party, role: Role) -> Result<(Connection, RoleAnswer), ConnectError> {
+        match timeout(AUTHENTICATION_DEADLINE, self.authenticate(address, party, role)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Silent { address: address.to_string() }),
+        }
+    }
+
+    async fn authenticate(&self, to: SocketAddr, party: Party, role: Role) -> Result<(Connection, RoleAnswer), ConnectError> {
+        let address = to.to_string();
+        let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
+        let frame = |source| match source {
+            // With TLS 1.3 a server that does not like our certificate says so after the handshake.
+            FrameError::Io(source) => ConnectError::Untrusted { address: address.clone(), source },
+            source => ConnectError::Frame { address: address.clone(), source },
+        };
+        let stream = TcpStream::connect(to).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let name = ServerName::try_from(party.dns_name()).expect("party names are DNS names");
+        let stream = (self.tls.connect(name, stream).await)
+            .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
+        let mut connection = Connection::new(stream.into());
+        connection.send(&Greeting { protocol: PROTOCOL, build: self.build.to_string() }).await.map_err(frame)?;
+        let closed = || ConnectError::Refused { address: address.clone(), reason: "it closed the connection".into() };
+        match connection.reader.read().await.map_err(frame)?.ok_or_else(closed)?.0 {
+            GreetingAnswer::Welcome => {}
+            GreetingAnswer::Refused { reason } => return Err(ConnectError::Refused { address, reason }),
+        }
+        connection.send(&role).await.map_err(frame)?;
+        connection.reader.set_limits(Limits::CLUSTER);
+        match connection.reader.read().await.map_err(frame)?.ok_or_else(closed)?.0 {
+            RoleAnswer::Refused { reason } => Err(ConnectError::Refused { address, reason }),
+            answer => Ok((connection, answer)),
+        }
+    }
+}
+
+/// Lets connections in, in the name of one party.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    build: Arc<str>,
+}
+
+/// A connection whose role is known and has to be answered.
+pub struct Incoming {
+    pub role: Role,
+    pub address: SocketAddr,
+    connection: Connection,
+}
+
+impl Acceptor {
+    /// # Errors
+    /// If the credentials are damaged.
+    pub fn new(credentials: &Credentials, build: &str) -> Result<Self, ConnectError> {
+        Ok(Self { tls: credentials.server_config()?.into(), build: build.into() })
+    }
+
+    /// Finds out who has connected.
+    ///
+    /// # Errors
+    /// If it is not of this cluster, runs another build, or takes too long; the connection is closed then.
+    pub async fn accept(&self, stream: TcpStream, address: SocketAddr) -> Result<Incoming, ConnectError> {
+        match timeout(AUTHENTICATION_DEADLINE, self.authenticate(stream, address)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Silent { address: address.to_string() }),
+        }
+    }
+
+    async fn authenticate(&self, stream: TcpStream, from: SocketAddr) -> Result<Incoming, ConnectError> {
+        let address = from.to_string();
+        let frame = |source| ConnectError::Frame { address: address.clone(), source };
+        stream.set_nodelay(true).map_err(|source| ConnectError::Unreachable { address: address.clone(), source })?;
+        let stream = (self.tls.accept(stream).await)
+            .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
+        let mut connection = Connection::new(stream.into());
+        let closed = || ConnectError::Frame { address: address.clone(), source: FrameError::Truncated { missing: 1 } };
+        let (theirs, _) = connection.reader.read::<Greeting>().await.map_err(frame)?.ok_or_else(closed)?;
+        let mine = Greeting { protocol: PROTOCOL, build: self.build.to_string() };
+        if let Some(reason) = mismatch(&theirs, &mine) {
+            connection.send(&GreetingAnswer::Refused { reason: reason.clone() }).await.map_err(frame)?;
+            let _ = connection.writer.close().await;
+            return Err(ConnectError::Refused { address, reason });
+        }
+        connection.send(&GreetingAnswer::Welcome).await.map_err(frame)?;
+        let (role, _) = connection.reader.read::<Role>().await.map_err(frame)?.ok_or_else(closed)?;
+        Ok(Incoming { role, address: from, connection })
+    }
+}
+
+impl Incoming {
+    /// Lets the other side in.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub async fn welcome(mut self, answer: RoleAnswer) -> Result<Connection, FrameError> {
+        self.connection.send(&answer).await?;
+        self.connection.reader.set_limits(Limits::CLUSTER);
+        Ok(self.connection)
+    }
+
+    /// Sends the other side away.
+    pub async fn refuse(mut self, reason: String) {
+        let _ = self.connection.send(&RoleAnswer::Refused { reason }).await;
+        let _ = self.connection.writer.close().await;
+    }
+}
+
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self { reader: FrameReader::new(reader, Limits::GREETING), writer: FrameWriter::new(writer) }
+    }
+
+    async fn send<H: serde::Serialize>(&mut self, header: &H) -> Result<(), FrameError> {
+        self.writer.write(header, Payload::new()).await?;
+        self.writer.flush().await
+    }
+}

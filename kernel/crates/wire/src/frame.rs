@@ -1,0 +1,355 @@
+//! Owns framing: sixteen bytes that say how long header and payload are, a `postcard` header, then raw bytes in
+//! which every value starts at a multiple of sixteen. Lengths are checked against [`Limits`] before anything is
+//! allocated for them.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use nuna_plan::Value;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"nuna");
+const PRELUDE: usize = 16;
+/// Values start at multiples of this, so that numbers in them can be read in place.
+const ALIGNMENT: usize = 16;
+/// Pieces at least this long are written from where they are; shorter ones are first put together.
+const COPY_BELOW: usize = 16 << 10;
+/// What is put together before it is written.
+const WRITE_BUFFER: usize = 128 << 10;
+
+/// What a peer may send in one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub header_bytes_max: u32,
+    pub payload_bytes_max: u64,
+}
+
+impl Limits {
+    /// Before the other side is known: a greeting, and nothing else.
+    pub const GREETING: Self = Self { header_bytes_max: 16 << 10, payload_bytes_max: 0 };
+    /// Between parties of one cluster: plans of many stages, blocks of many bytes.
+    pub const CLUSTER: Self = Self { header_bytes_max: 256 << 20, payload_bytes_max: 64 << 30 };
+}
+
+/// Why a frame was refused. The connection it came over is of no further use.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the other side does not speak Nuna's protocol (a frame began with {found:#010x})")]
+    NotAFrame { found: u32 },
+    #[error("a frame's {part} has {length} bytes, more than the {limit} allowed here")]
+    TooLong { part: &'static str, length: u64, limit: u64 },
+    #[error("the connection ended inside a frame ({missing} bytes were still to come)")]
+    Truncated { missing: u64 },
+    #[error("a frame's header cannot be read: {0}")]
+    Header(#[from] postcard::Error),
+    #[error("a frame's payload has {length} bytes, but its header describes {described}")]
+    PayloadMismatch { length: u64, described: u64 },
+}
+
+/// How long the parts of a value in a payload are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueShape {
+    pub header: u32,
+    pub body: u64,
+}
+
+impl ValueShape {
+    pub fn of(value: &Value) -> Self {
+        Self { header: value.header.len() as u32, body: value.body.len() as u64 }
+    }
+
+    /// Bytes the value takes up in a payload: body, header, and the gap before the next body.
+    fn padded(self) -> u64 {
+        self.body.saturating_add(u64::from(self.header)).div_ceil(ALIGNMENT as u64).saturating_mul(ALIGNMENT as u64)
+    }
+}
+
+/// The raw part of a frame on its way out.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    pieces: Vec<Bytes>,
+    gathering: BytesMut,
+    length: u64,
+}
+
+impl Payload {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A payload of these bytes alone, for instance a library.
+    pub fn raw(bytes: Bytes) -> Self {
+        Self { length: bytes.len() as u64, pieces: vec![bytes], gathering: BytesMut::new() }
+    }
+
+    pub fn byte_count(&self) -> u64 {
+        self.length
+    }
+
+    /// Adds a value; the shape returned goes into the frame's header, in the same order.
+    pub fn push(&mut self, value: &Value) -> ValueShape {
+        let shape = ValueShape::of(value);
+        self.append(&value.body);
+        self.append(&value.header);
+        let used = shape.body + u64::from(shape.header);
+        let gap = (shape.padded() - used) as usize;
+        self.gathering.put_bytes(0, gap);
+        self.length += gap as u64;
+        shape
+    }
+
+    fn append(&mut self, bytes: &Bytes) {
+        if bytes.len() < COPY_BELOW {
+            self.gathering.extend_from_slice(bytes);
+        } else {
+            self.close_piece();
+            self.pieces.push(bytes.clone());
+        }
+        self.length += bytes.len() as u64;
+    }
+
+    fn close_piece(&mut self) {
+        if !self.gathering.is_empty() {
+            self.pieces.push(self.gathering.split().freeze());
+        }
+    }
+}
+
+/// Takes values back out of a received payload, without copying them.
+///
+/// # Errors
+/// If the shapes do not add up to the payload.
+pub fn unpack(payload: &Bytes, shapes: impl IntoIterator<Item = ValueShape>) -> Result<Vec<Value>, FrameError> {
+    let shapes = shapes.into_iter();
+    let mut values = Vec::with_capacity(shapes.size_hint().0);
+    let mut at = 0_u64;
+    for shape in shapes {
+        let end = at.saturating_add(shape.padded());
+        if end > payload.len() as u64 {
+            return Err(FrameError::PayloadMismatch { length: payload.len() as u64, described: end });
+        }
+        let body_end = (at + shape.body) as usize;
+        values.push(Value {
+            body: payload.slice(at as usize..body_end),
+            header: payload.slice(body_end..body_end + shape.header as usize),
+        });
+        at = end;
+    }
+    if at != payload.len() as u64 {
+        return Err(FrameError::PayloadMismatch { length: payload.len() as u64, described: at });
+    }
+    Ok(values)
+}
+
+/// Reads frames from one direction of a connection.
+pub struct FrameReader<R> {
+    stream: BufReader<R>,
+    limits: Limits,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub fn new(stream: R, limits: Limits) -> Self {
+        Self { stream: BufReader::with_capacity(WRITE_BUFFER, stream), limits }
+    }
+
+    /// Other limits from the next frame on: wider once the other side has been let in.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// The next frame, or `None` where the connection ended between two.
+    ///
+    /// # Errors
+    /// See [`FrameError`]; nothing more can be read after one. Not to be cancelled half-way and called again.
+    pub async fn read<H: DeserializeOwned>(&mut self) -> Result<Option<(H, Bytes)>, FrameError> {
+        let mut prelude = [0; PRELUDE];
+        let mut have = 0;
+        while have < PRELUDE {
+            let n = self.stream.read(&mut prelude[have..]).await?;
+            if n == 0 && have == 0 {
+                return Ok(None);
+            }
+            if n == 0 {
+                return Err(FrameError::Truncated { missing: (PRELUDE - have) as u64 });
+            }
+            have += n;
+        }
+        let word = |at: usize| u32::from_le_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
+        let (magic, header) = (word(0), word(4));
+        let payload = u64::from(word(8)) | u64::from(word(12)) << 32;
+        if magic != MAGIC {
+            return Err(FrameError::NotAFrame { found: magic });
+        }
+        let Limits { header_bytes_max, payload_bytes_max } = self.limits;
+        if header > header_bytes_max {
+            return Err(FrameError::TooLong { part: "header", length: header.into(), limit: header_bytes_max.into() });
+        }
+        if payload > payload_bytes_max {
+            return Err(FrameError::TooLong { part: "payload", length: payload, limit: payload_bytes_max });
+        }
+        let header = self.take(u64::from(header)).await?;
+        let header = postcard::from_bytes(&header)?;
+        let payload = self.take(payload).await?;
+        Ok(Some((header, payload)))
+    }
+
+    async fn take(&mut self, length: u64) -> Result<Bytes, FrameError> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        // One allocation of the exact size: the address it starts at is what values in it are aligned to.
+        let mut buffer = BytesMut::with_capacity(length as usize).limit(length as usize);
+        while buffer.has_remaining_mut() {
+            if self.stream.read_buf(&mut buffer).await? == 0 {
+                return Err(FrameError::Truncated { missing: buffer.remaining_mut() as u64 });
+            }
+        }
+        Ok(buffer.into_inner().freeze())
+    }
+}
+
+/// Writes frames into one direction of a connection.
+pub struct FrameWriter<W> {
+    stream: W,
+    buffer: Vec<u8>,
+}
+
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    pub fn new(stream: W) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Queues a frame; what is short waits for [`flush`](Self::flush), so that many small frames share a packet.
+    ///
+    /// # Errors
+    /// If the header cannot be encoded or the connection is gone.
+    pub async fn write<H: Serialize>(&mut self, header: &H, mut payload: Payload) -> Result<(), FrameError> {
+        payload.close_piece();
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; PRELUDE]);
+        self.buffer = postcard::to_extend(header, std::mem::take(&mut self.buffer))?;
+        let header_length = (self.buffer.len() - start - PRELUDE) as u64;
+        let header_length = u32::try_from(header_length).map_err(|_| FrameError::TooLong {
+            part: "header",
+            length: header_length,
+            limit: u32::MAX.into(),
+        })?;
+        self.buffer[start..start + 4].copy_from_slice(&MAGIC.to_le_bytes());
+        self.buffer[start + 4..start + 8].copy_from_slice(&header_length.to_le_bytes());
+        self.buffer[start + 8..start + 16].copy_from_slice(&payload.length.to_le_bytes());
+        for piece in payload.pieces {
+            if piece.len() < COPY_BELOW {
+                self.buffer.extend_from_slice(&piece);
+            } else {
+                self.write_buffer().await?;
+                self.stream.write_all(&piece).await?;
+            }
+        }
+        if self.buffer.len() >= WRITE_BUFFER {
+            self.write_buffer().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what [`write`](Self::write) has queued.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn flush(&mut self) -> Result<(), FrameError> {
+        self.write_buffer().await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Says that nothing more will come.
+    ///
+    /// # Errors
+    /// If the connection is gone already.
+    pub async fn close(&mut self) -> Result<(), FrameError> {
+        self.flush().await?;
+        Ok(self.stream.shutdown().await?)
+    }
+
+    async fn write_buffer(&mut self) -> Result<(), FrameError> {
+        if !self.buffer.is_empty() {
+            self.stream.write_all(&self.buffer).await?;
+            self.buffer.clear();
+            self.buffer.shrink_to(4 * WRITE_BUFFER);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(header: &[u8], body: Vec<u8>) -> Value {
+        Value { header: Bytes::copy_from_slice(header), body: Bytes::from(body) }
+    }
+
+    async fn encoded(header: &str, payload: Payload) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = FrameWriter::new(&mut bytes);
+        writer.write(&header, payload).await.unwrap();
+        writer.flush().await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn values_come_back_equal_and_aligned() {
+        let values =
+            vec![value(b"h", vec![1; 5]), value(b"", vec![]), value(b"long", vec![7; 100_000]), value(b"x", vec![9; 16])];
+        let mut payload = Payload::new();
+        let shapes: Vec<_> = values.iter().map(|v| payload.push(v)).collect();
+        let bytes = encoded("values", payload).await;
+        let mut reader = FrameReader::new(bytes.as_slice(), Limits::CLUSTER);
+        let (header, payload): (String, Bytes) = reader.read().await.unwrap().unwrap();
+        assert_eq!(header, "values");
+        let back = unpack(&payload, shapes).unwrap();
+        assert_eq!(back, values);
+        let base = payload.as_ptr() as usize;
+        assert!(back.iter().all(|v| v.body.is_empty() || (v.body.as_ptr() as usize - base) % ALIGNMENT == 0));
+        assert!(reader.read::<String>().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn every_truncation_is_an_error() {
+        let mut payload = Payload::new();
+        payload.push(&value(b"h", vec![1; 40]));
+        let bytes = encoded("cut", payload).await;
+        for length in 1..bytes.len() {
+            let mut reader = FrameReader::new(&bytes[..length], Limits::CLUSTER);
+            let result = reader.read::<String>().await;
+            assert!(matches!(result, Err(FrameError::Truncated { .. })), "{length}: {result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_frames_are_refused_by_their_first_bytes() {
+        let mut payload = Payload::new();
+        payload.push(&value(b"", vec![1; 40]));
+        let bytes = encoded("long", payload).await;
+        let limits = Limits { header_bytes_max: 100, payload_bytes_max: 10 };
+        let result = FrameReader::new(bytes.as_slice(), limits).read::<String>().await;
+        assert!(matches!(result, Err(FrameError::TooLong { part: "payload", length: 48, limit: 10 })), "{result:?}");
+        let limits = Limits { header_bytes_max: 2, payload_bytes_max: 1000 };
+        let result = FrameReader::new(bytes.as_slice(), limits).read::<String>().await;
+        assert!(matches!(result, Err(FrameError::TooLong { part: "header", .. })), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn other_protocols_are_named_as_such() {
+        let result = FrameReader::new(b"GET / HTTP/1.1\r\n\r\n".as_slice(), Limits::CLUSTER).read::<String>().await;
+        assert!(matches!(result, Err(FrameError::NotAFrame { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn shapes_that_lie_are_refused() {
+        let payload = Bytes::from(vec![0; 32]);
+        let lies = [ValueShape { header: 0, body: u64::MAX }, ValueShape { header: 40, body: 0 }, ValueShape { header: 0, body: 1 }];
+        for lie in lies {
+            assert!(unpack(&payload, [lie]).is_err(), "{lie:?}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Owns the messages. Each direction of each kind of connection has one enum; what carries bytes says so.
+
+use std::net::SocketAddr;
+
+use nuna_plan::{EngineError, HeldId, LibraryId, Plan, Stage, TaskError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    frame::ValueShape,
+    id::{StageKey, WorkerId},
+};
+
+/// Raised whenever a message changes.
+pub const PROTOCOL: u32 = 1;
+
+/// The first frame of every connection, from the side that connected. Its form never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    pub protocol: u32,
+    pub build: String,
+}
+
+/// The answer to a [`Greeting`], which never changes its form either.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GreetingAnswer {
+    Welcome,
+    Refused { reason: String },
+}
+
+/// The second frame: who has connected, and to do what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    Client { name: String },
+    Worker(WorkerHello),
+    /// Wants values of a worker.
+    Reader,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerHello {
+    pub name: String,
+    pub threads: u16,
+    pub memory_bytes: u64,
+    /// Where its peers and the clients fetch values.
+    pub data_address: SocketAddr,
+    pub pid: u32,
+}
+
+/// The answer to a [`Role`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoleAnswer {
+    Client { id: u32, cluster: ClusterInfo },
+    /// `elapsed_us`: age of the cluster, the zero of all task times.
+    Worker { id: WorkerId, elapsed_us: u64 },
+    Reader,
+    Refused { reason: String },
+}
+
+/// What a client may know of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterInfo {
+    pub name: String,
+    pub dashboard: String,
+    pub workers: Vec<WorkerInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    pub id: WorkerId,
+    pub name: String,
+    pub pid: u32,
+    pub threads: u16,
+    pub memory_bytes: u64,
+    pub used_bytes: u64,
+}
+
+/// `submission` is the client's own number for a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// The payload is the library.
+    Library(LibraryId),
+    Submit { submission: u32, plan: Box<Plan> },
+    Cancel { submission: u32 },
+    Release(HeldId),
+    /// Blocks named in [`ToClient::Available`] have been fetched.
+    Received { submission: u32, stage: u32, blocks: Vec<u64> },
+    /// A block named in [`ToClient::Available`] could not be fetched there.
+    Missing { submission: u32, stage: u32, block: u64, worker: WorkerId },
+    /// So many bytes of delivered values have been taken by the program.
+    Consumed { bytes: u64 },
+    Heartbeat,
+    /// Ends the cluster.
+    ShutDown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// The payload holds the values.
+    Delivered { submission: u32, stage: u32, blocks: Vec<u64>, shapes: Vec<ValueShape> },
+    /// Values too large to pass through the scheduler wait at a worker.
+    Available { submission: u32, stage: u32, key: StageKey, block: u64, bytes: u64, worker: WorkerId, address: SocketAddr },
+    Progress { submission: u32, done: u64, total: u64 },
+    Finished { submission: u32 },
+    Failed { submission: u32, error: EngineError },
+    Cluster(ClusterInfo),
+    Heartbeat,
+}
+
+/// What a worker must know of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageDefinition {
+    pub key: StageKey,
+    pub stage: Stage,
+    /// The stage each input reads, in the order of `stage.inputs`.
+    pub inputs: Vec<StageKey>,
+    /// Whether values are kept for other stages, or for later plans.
+    pub retain: bool,
+    /// Blocks of a stage with a higher number run first: those that free memory, and those of plans that waited.
+    pub priority: u32,
+}
+
+/// A run of blocks of one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocks {
+    pub stage: StageKey,
+    pub start: u64,
+    pub end: u64,
+}
+
+/// Who holds a run of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    pub blocks: Blocks,
+    pub worker: WorkerId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The payload is the library; it comes before the first stage that names it.
+    Library(LibraryId),
+    /// Addresses of peers; they come before the first lease that names them.
+    Peers(Vec<(WorkerId, SocketAddr)>),
+    Define(Box<StageDefinition>),
+    /// Run these blocks; `inputs` says where those of their inputs are that other workers hold.
+    Lease { blocks: Blocks, inputs: Vec<Located> },
+    /// Values that nobody reads any more.
+    Forget(Vec<Blocks>),
+    /// Stages that are over: forget what is left of them, and do not start what has not begun.
+    Drop(Vec<StageKey>),
+    /// Give back up to `count` blocks that have not begun, latest first.
+    Reclaim { stage: StageKey, count: u64 },
+    Heartbeat,
+    ShutDown,
+}
+
+/// A block that was run. Times are microseconds since the cluster began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completed {
+    pub block: u64,
+    pub bytes: u64,
+    pub start_us: u64,
+    pub duration_us: u32,
+    pub thread: u16,
+    /// The value travels in this frame's payload.
+    pub inline: Option<ValueShape>,
+}
+
+/// Something that took a while and was not a completed block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    pub stage: StageKey,
+    pub block: u64,
+    pub start_us: u64,
+    pub duration_us: u32,
+    pub kind: SpanKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpanKind {
+    Transfer,
+    Spill,
+}
+
+/// A worker's state of health, sent every second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    pub managed_bytes: u64,
+    pub spilled_bytes: u64,
+    pub rss_bytes: u64,
+    /// Thousandths of one core.
+    pub cpu_permille: u32,
+    pub threads_busy: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The payload holds the inline values, in order.
+    Completed(Vec<(StageKey, Vec<Completed>)>),
+    Failed { stage: StageKey, block: u64, error: TaskError },
+    /// An input that was said to be at `worker` could not be fetched there.
+    InputMissing { stage: StageKey, block: u64, input: StageKey, input_block: u64, worker: WorkerId },
+    /// In answer to [`ToWorker::Reclaim`], possibly nothing.
+    Reclaimed { stage: StageKey, runs: Vec<(u64, u64)> },
+    Spans(Vec<Span>),
+    Sample(Sample),
+    /// Will end by itself; what it holds is lost.
+    Leaving { reason: String },
+}
+
+/// Asks a worker for values, all that it has of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    pub items: Vec<(StageKey, u64)>,
+}
+
+/// The answer to [`Fetch`], in the same order; the payload holds the values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    pub shapes: Vec<Option<ValueShape>>,
+}
