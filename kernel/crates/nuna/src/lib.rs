@@ -1,1 +1,33 @@
-//! 
+//! Nuna: labelled, chunked arrays and task farms on clusters, for notebooks.
+//!
+//! This crate is the façade, and it is a Rust `dylib`: evaluator, scheduler, workers and every cell link the one
+//! `libnuna.so`, so they share types, statics and the standard library. It owns names and the few generic shells
+//! ([`MapTasks`]); the work is done by the crates it re-exports. Public types are owned, `Clone` and not generic
+//! over element type, because every cell compiles against them.
+//!
+//! # What must lie beside it for cells to compile
+//!
+//! `rustc --crate-type dylib -Cprefer-dynamic --extern nuna=…/libnuna.so -L dependency=DEPS` needs in `DEPS`:
+//! the `.rlib` or `.rmeta` of every crate below this one (their metadata is read, their code is in `libnuna.so`), and
+//! the proc-macro libraries that their re-exports name: `libserde_derive-*.so`, which is how `#[derive(Serialize)]`
+//! works in a cell. A derive also writes `extern crate serde`; the prelude cannot provide that, so either pass
+//! `--extern serde=DEPS/libserde-*.rlib` for every cell (no second copy is linked, because `libnuna.so` contains it), or users
+//! write `#[serde(crate = "nuna::serde")]` on the type.
+
+pub mod parameters;
+pub mod prelude;
+pub mod session;
+pub mod tasks;
+
+pub use nuna_plan::EngineError;
+pub use nuna_ship::Ship;
+pub use parameters::grid;
+pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};
+
+/// For parameter and result types of your own: `#[derive(Serialize, Deserialize)]`.
+pub use serde;
+
+/// The parts below the façade, for tools and programs built beside it. Cells need none of them.
+pub mod parts {
+    pub use {nuna_plan as plan, nuna_ship as ship};
+}

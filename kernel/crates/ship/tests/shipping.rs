@@ -1,5 +1,7 @@
 //! Cells compiled by `rustc` as the kernel compiles them, packed in one process and run in another.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
