@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::dtype::Element;
+use crate::dtype::{Element, sealed};
 
 /// What every buffer's address is a multiple of: a cache line, and the widest vector.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -231,6 +231,41 @@ pub(crate) fn elements<T: Element>(bytes: &[u8]) -> Option<&[T]> {
     }
     // SAFETY: aligned, plain data, and the length rounds down to whole elements.
     Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>()) })
+}
+
+/// Element types for which every bit pattern is valid; bool lanes are `u8`.
+pub(crate) trait Lane: Copy + Default + PartialOrd + sealed::Plain + 'static {}
+impl Lane for i8 {}
+impl Lane for i16 {}
+impl Lane for i32 {}
+impl Lane for i64 {}
+impl Lane for u8 {}
+impl Lane for u16 {}
+impl Lane for u32 {}
+impl Lane for u64 {}
+impl Lane for f32 {}
+impl Lane for f64 {}
+
+/// Bytes as lanes.
+///
+/// # Panics
+/// If they are not aligned for `T`; chunks and tiles are.
+#[inline(always)]
+pub(crate) fn lanes<T: Lane>(bytes: &[u8]) -> &[T] {
+    assert!(bytes.as_ptr().cast::<T>().is_aligned(), "chunks and tiles are aligned for their dtype");
+    // SAFETY: aligned, any bit pattern is a T, and the length rounds down.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>()) }
+}
+
+/// Writable bytes as lanes.
+///
+/// # Panics
+/// As [`lanes`].
+#[inline(always)]
+pub(crate) fn lanes_mut<T: Lane>(bytes: &mut [u8]) -> &mut [T] {
+    assert!(bytes.as_ptr().cast::<T>().is_aligned(), "chunks and tiles are aligned for their dtype");
+    // SAFETY: as in `lanes`, and the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<T>(), bytes.len() / size_of::<T>()) }
 }
 
 /// The bytes of some elements.

@@ -16,6 +16,7 @@ mod error;
 pub mod reduce;
 mod region;
 mod scalar;
+mod simd;
 pub mod tile;
 
 pub use buffer::{Buffer, pool};
