@@ -1,0 +1,98 @@
+//! Owns the proof that the scheduler's collections agree, for tests and the simulation.
+
+use std::collections::BTreeMap;
+
+use nuna_wire::{StageKey, WorkerId};
+
+use crate::{
+    scheduler::Scheduler,
+    stage::{BlockState, UNCOUNTED},
+};
+
+impl Scheduler {
+    /// Panics if two collections disagree about a block or a worker.
+    pub fn assert_consistent(&self) {
+        let mut queued: BTreeMap<(WorkerId, StageKey), u64> = BTreeMap::new();
+        let mut done: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut offered: BTreeMap<u32, u64> = BTreeMap::new();
+        for (&key, stage) in &self.stages {
+            let computation = self.computations.get(&stage.computation);
+            let computation = computation.unwrap_or_else(|| panic!("{key:?} belongs to no computation"));
+            assert!(computation.stages.contains(&key), "{key:?} is not among its computation's stages");
+            let ready: std::collections::BTreeSet<u64> = stage.ready.iter().collect();
+            assert_eq!(ready.len() as u64, stage.ready.len(), "{key:?}: blocks are ready twice");
+            assert_eq!(
+                self.ready_stages.contains(&(stage.priority, key)),
+                !ready.is_empty(),
+                "{key:?}: ready blocks and ready stages differ"
+            );
+            let (mut stage_done, mut stored) = (0, 0);
+            for block in 0..stage.block_count() {
+                let state = stage.state(block);
+                assert_eq!(ready.contains(&block), state == BlockState::Ready, "{key:?} block {block} is {state:?}");
+                stage_done += u64::from(state.is_done());
+                let holder = stage.holder(block);
+                if matches!(state, BlockState::Leased | BlockState::Stored) {
+                    assert!(self.workers.contains_key(&holder), "{key:?} block {block} is {state:?} with {holder}, which is gone");
+                }
+                match state {
+                    BlockState::Leased => *queued.entry((holder, key)).or_default() += 1,
+                    BlockState::Stored => {
+                        stored += 1;
+                        let readers = self.readers_left(key, block);
+                        assert_eq!(stage.count(block), readers, "{key:?} block {block}: readers");
+                        assert!(
+                            readers > 0 || stage.offered.contains(&block),
+                            "{key:?} block {block} is stored for nobody"
+                        );
+                    }
+                    BlockState::Waiting => self.assert_waits(key, block),
+                    BlockState::Finished => {
+                        assert!(stage.is_delivered(block), "{key:?} block {block} was freed before it was delivered");
+                        let readers = self.readers_left(key, block);
+                        assert!(readers == 0 || readers == UNCOUNTED && computation.total == 0, "{key:?} block {block} was freed with {readers} readers left");
+                    }
+                    BlockState::Ready => {}
+                }
+            }
+            assert_eq!(stage.done, stage_done, "{key:?}: blocks done");
+            assert_eq!(stage.stored_count, stored, "{key:?}: blocks stored");
+            *done.entry(stage.computation).or_default() += stage_done;
+            *offered.entry(stage.computation).or_default() += stage.offered.len() as u64;
+        }
+        for (id, computation) in &self.computations {
+            assert_eq!(computation.done, done.get(id).copied().unwrap_or(0), "computation {id}: blocks done");
+            assert_eq!(computation.offered, offered.get(id).copied().unwrap_or(0), "computation {id}: blocks offered");
+            assert!(
+                !computation.running || computation.done < computation.total || computation.offered > 0,
+                "computation {id} is done, but runs"
+            );
+        }
+        let counted: BTreeMap<(WorkerId, StageKey), u64> = self
+            .workers
+            .iter()
+            .flat_map(|(&id, worker)| worker.queued.iter().map(move |(&key, &blocks)| ((id, key), blocks)))
+            .collect();
+        assert_eq!(queued, counted, "blocks leased to workers");
+        for (held, key) in &self.held {
+            assert_eq!(self.stage(*key).held, Some(*held), "{held:?}");
+        }
+    }
+
+    fn assert_waits(&self, key: StageKey, block: u64) {
+        let stage = self.stage(key);
+        let mut missing = 0;
+        for (input, &source) in stage.inputs.iter().enumerate() {
+            let source_stage = self.stage(source);
+            for read in stage.stage.inputs[input].map.read_indices(&stage.stage.grid, block) {
+                let state = source_stage.state(read);
+                assert_ne!(state, BlockState::Finished, "{key:?} block {block} waits for {source:?} block {read}, which is freed");
+                missing += u32::from(state != BlockState::Stored);
+            }
+        }
+        assert!(missing > 0, "{key:?} block {block} waits for nothing");
+        let count = stage.count(block);
+        let untouched = count == 0 && missing == stage.read_total(block);
+        assert!(count == missing || untouched, "{key:?} block {block} counts {count} missing inputs of {missing}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns the scheduler's interface: what may happen, and what is to be done about it.
+
+use std::time::Duration;
+
+use nuna_plan::{HeldId, Plan, TaskError, Value};
+use nuna_wire::{
+    ClientId, StageKey, WorkerId,
+    message::{Completed, Sample, ToClient, ToWorker, WorkerHello},
+};
+
+/// What can be tuned. The defaults suit a cluster in one building.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A worker or client that was silent for so long is given up.
+    pub silence_max: Duration,
+    /// A computation fails once there has been no worker at all for so long.
+    pub no_worker_patience: Duration,
+    /// How much work a worker has at hand, per thread. Longer hides latency, shorter balances better.
+    pub lease_target: Duration,
+    /// Bytes delivered to a client that it has not taken; its stages are withheld above that.
+    pub client_window_bytes: u64,
+    /// A block that has taken so many workers with it is not tried again.
+    pub losses_max: u32,
+    /// How often clients hear how far their computations are.
+    pub progress_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            silence_max: Duration::from_secs(30),
+            no_worker_patience: Duration::from_secs(60),
+            lease_target: Duration::from_millis(50),
+            client_window_bytes: 256 << 20,
+            losses_max: 3,
+            progress_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    ClientJoined(ClientId),
+    /// Its connection ended; what it had running is cancelled, what it held is freed.
+    ClientLeft(ClientId),
+    ClientHeard(ClientId),
+    Submit { client: ClientId, submission: u32, plan: Box<Plan> },
+    Cancel { client: ClientId, submission: u32 },
+    Release(HeldId),
+    Received { client: ClientId, submission: u32, stage: u32, blocks: Vec<u64> },
+    Missing { client: ClientId, submission: u32, stage: u32, block: u64, worker: WorkerId },
+    Consumed { client: ClientId, bytes: u64 },
+    WorkerJoined { worker: WorkerId, hello: WorkerHello },
+    /// Its connection ended, whoever ended it.
+    WorkerLeft(WorkerId),
+    WorkerHeard(WorkerId),
+    Sample { worker: WorkerId, sample: Sample },
+    /// Blocks of one stage, each with its value if that was small enough to travel along.
+    Completed { worker: WorkerId, stage: StageKey, blocks: Vec<(Completed, Option<Value>)> },
+    Failed { worker: WorkerId, stage: StageKey, block: u64, error: TaskError },
+    InputMissing { worker: WorkerId, stage: StageKey, block: u64, input: StageKey, input_block: u64, holder: WorkerId },
+    Reclaimed { worker: WorkerId, stage: StageKey, runs: Vec<(u64, u64)> },
+    /// The deadline has come.
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    ToWorker { worker: WorkerId, message: ToWorker },
+    ToClient { client: ClientId, message: ToClient },
+    /// Values that travelled with their completion, on to the client.
+    Deliver { client: ClientId, submission: u32, stage: u32, values: Vec<(u64, Value)> },
+    DisconnectWorker { worker: WorkerId, reason: String },
+    DisconnectClient { client: ClientId, reason: String },
+    /// For whoever watches.
+    Note(Note),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    ComputationStarted { computation: u32, label: String },
+    StageStarted { computation: u32, stage: StageKey, name: String, blocks: u64 },
+    ComputationFinished { computation: u32, outcome: Outcome },
+    Failure { stage: StageKey, block: u64, worker: WorkerId, message: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Failed,
+    Cancelled,
+}

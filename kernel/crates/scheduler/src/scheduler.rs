@@ -1,0 +1,285 @@
+//! Owns the scheduler's state and its one entry: an event in, effects out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use nuna_plan::{EngineError, HeldId};
+use nuna_wire::{
+    ClientId, StageKey, WorkerId,
+    message::{Blocks, Sample, ToClient, ToWorker, WorkerHello},
+};
+
+use crate::{
+    event::{Effect, Event, Settings},
+    range_set::RangeSet,
+    stage::StageState,
+};
+
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_millis(500);
+
+pub(crate) struct Worker {
+    pub(crate) hello: WorkerHello,
+    pub(crate) last_heard: Instant,
+    /// Blocks leased to it, by stage; no zeros.
+    pub(crate) queued: BTreeMap<StageKey, u64>,
+    /// Peers whose addresses it has.
+    pub(crate) peers: BTreeSet<WorkerId>,
+    /// Bytes of values it stores, as far as is known here.
+    pub(crate) stored_bytes: u64,
+    pub(crate) sample: Sample,
+    pub(crate) reclaim: Reclaim,
+}
+
+/// Whether blocks are being asked back from a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reclaim {
+    Possible,
+    /// Its answer is awaited.
+    Asked,
+    /// It had nothing left to give; worth asking once it has got further.
+    Barren,
+}
+
+pub(crate) struct Client {
+    pub(crate) last_heard: Instant,
+    /// Delivered, but not taken yet.
+    pub(crate) outstanding_bytes: u64,
+    /// The computations it runs, by its own number.
+    pub(crate) submissions: BTreeMap<u32, u32>,
+    pub(crate) held: BTreeSet<HeldId>,
+}
+
+pub(crate) struct Computation {
+    pub(crate) client: ClientId,
+    pub(crate) submission: u32,
+    pub(crate) stages: Vec<StageKey>,
+    /// False once its client was told the end; it stays for as long as what it left behind may have to be recomputed.
+    pub(crate) running: bool,
+    /// Blocks that are done, of all its stages.
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    /// Blocks the client was told to fetch and has not confirmed.
+    pub(crate) offered: u64,
+    pub(crate) last_progress: Instant,
+}
+
+/// Decides. See the crate's documentation for the states of a block.
+pub struct Scheduler {
+    pub(crate) settings: Settings,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) clients: BTreeMap<ClientId, Client>,
+    pub(crate) computations: BTreeMap<u32, Computation>,
+    pub(crate) stages: BTreeMap<StageKey, StageState>,
+    pub(crate) held: BTreeMap<HeldId, StageKey>,
+    /// Stages with ready blocks, most urgent last.
+    pub(crate) ready_stages: BTreeSet<(u32, StageKey)>,
+    /// Values to be forgotten at the end of this event.
+    pub(crate) forget: BTreeMap<(WorkerId, StageKey), RangeSet>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) next_stage: u32,
+    pub(crate) next_computation: u32,
+    pub(crate) last_tick: Option<Instant>,
+    /// Since when work waits without any worker.
+    pub(crate) stranded_since: Option<Instant>,
+    /// Turns through the computations, so that none of equal rank is always first.
+    pub(crate) turn: u32,
+}
+
+/// What a cluster is doing, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub workers: usize,
+    pub clients: usize,
+    pub computations_running: usize,
+    pub stages: usize,
+    pub blocks_leased: u64,
+    pub blocks_ready: u64,
+}
+
+impl Scheduler {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            workers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            computations: BTreeMap::new(),
+            stages: BTreeMap::new(),
+            held: BTreeMap::new(),
+            ready_stages: BTreeSet::new(),
+            forget: BTreeMap::new(),
+            effects: Vec::new(),
+            next_stage: 1,
+            next_computation: 1,
+            last_tick: None,
+            stranded_since: None,
+            turn: 0,
+        }
+    }
+
+    /// Applies one event. Effects are returned in the order they must be carried out.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.heard(now, &event);
+        match event {
+            Event::ClientJoined(client) => self.client_joined(now, client),
+            Event::ClientLeft(client) => self.client_left(client),
+            Event::ClientHeard(_) | Event::WorkerHeard(_) => {}
+            Event::Submit { client, submission, plan } => self.submit(now, client, submission, *plan),
+            Event::Cancel { client, submission } => self.cancel(client, submission),
+            Event::Release(held) => self.release(held),
+            Event::Received { client, submission, stage, blocks } => self.received(client, submission, stage, &blocks),
+            Event::Missing { client, submission, stage, block, worker } => {
+                self.missing(client, submission, stage, block, worker);
+            }
+            Event::Consumed { client, bytes } => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.outstanding_bytes = client.outstanding_bytes.saturating_sub(bytes);
+                }
+            }
+            Event::WorkerJoined { worker, hello } => self.worker_joined(now, worker, hello),
+            Event::WorkerLeft(worker) => self.worker_left(worker),
+            Event::Sample { worker, sample } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.stored_bytes = sample.managed_bytes;
+                    worker.sample = sample;
+                }
+            }
+            Event::Completed { worker, stage, blocks } => self.completed(now, worker, stage, blocks),
+            Event::Failed { worker, stage, block, error } => self.failed(worker, stage, block, error),
+            Event::InputMissing { worker, stage, block, input, input_block, holder } => {
+                self.input_missing(worker, stage, block, (input, input_block), holder);
+            }
+            Event::Reclaimed { worker, stage, runs } => self.reclaimed(worker, stage, &runs),
+            Event::Tick => self.tick(now),
+        }
+        // Before leases, so that a value freed and computed again is not forgotten the second time.
+        self.flush_forgets();
+        self.place(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When to call `handle` with `Event::Tick` if nothing else arrives first.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let idle = self.workers.is_empty() && self.clients.is_empty();
+        self.last_tick.filter(|_| !idle).map(|tick| tick + TICK)
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            workers: self.workers.len(),
+            clients: self.clients.len(),
+            computations_running: self.computations.values().filter(|computation| computation.running).count(),
+            stages: self.stages.len(),
+            blocks_leased: self.workers.values().flat_map(|worker| worker.queued.values()).sum(),
+            blocks_ready: self.stages.values().map(|stage| stage.ready.len()).sum(),
+        }
+    }
+
+    /// Bytes of values and blocks at hand of each worker, as last heard.
+    pub fn samples(&self) -> impl Iterator<Item = (WorkerId, &WorkerHello, &Sample)> {
+        self.workers.iter().map(|(&id, worker)| (id, &worker.hello, &worker.sample))
+    }
+
+    fn heard(&mut self, now: Instant, event: &Event) {
+        self.last_tick.get_or_insert(now);
+        let worker = match event {
+            Event::WorkerHeard(worker)
+            | Event::Sample { worker, .. }
+            | Event::Completed { worker, .. }
+            | Event::Failed { worker, .. }
+            | Event::InputMissing { worker, .. }
+            | Event::Reclaimed { worker, .. } => Some(worker),
+            Event::ClientHeard(client)
+            | Event::Submit { client, .. }
+            | Event::Cancel { client, .. }
+            | Event::Received { client, .. }
+            | Event::Missing { client, .. }
+            | Event::Consumed { client, .. } => {
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.last_heard = now;
+                }
+                None
+            }
+            Event::ClientJoined(_)
+            | Event::ClientLeft(_)
+            | Event::Release(_)
+            | Event::WorkerJoined { .. }
+            | Event::WorkerLeft(_)
+            | Event::Tick => None,
+        };
+        if let Some(worker) = worker.and_then(|worker| self.workers.get_mut(worker)) {
+            worker.last_heard = now;
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.last_tick = Some(now);
+        let silent = |heard: Instant| now.saturating_duration_since(heard) > self.settings.silence_max;
+        let seconds = self.settings.silence_max.as_secs_f64();
+        let workers: Vec<_> = self.workers.iter().filter(|(_, w)| silent(w.last_heard)).map(|(&id, _)| id).collect();
+        let clients: Vec<_> = self.clients.iter().filter(|(_, c)| silent(c.last_heard)).map(|(&id, _)| id).collect();
+        for worker in workers {
+            let reason = format!("it has not been heard of for {seconds} s");
+            self.effects.push(Effect::DisconnectWorker { worker, reason });
+            self.worker_left(worker);
+        }
+        for client in clients {
+            let reason = format!("it has not been heard of for {seconds} s");
+            self.effects.push(Effect::DisconnectClient { client, reason });
+            self.client_left(client);
+        }
+        let stranded = self.workers.is_empty() && self.computations.values().any(|computation| computation.running);
+        if !stranded {
+            self.stranded_since = None;
+            return;
+        }
+        let since = *self.stranded_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.settings.no_worker_patience {
+            let error = EngineError::Refused(format!(
+                "no worker has been there for {} s; look at the workers' logs for why they ended, then start them again",
+                self.settings.no_worker_patience.as_secs_f64()
+            ));
+            let running: Vec<u32> = self.computations.iter().filter(|(_, c)| c.running).map(|(&id, _)| id).collect();
+            running.into_iter().for_each(|computation| self.fail(computation, error.clone()));
+        }
+    }
+
+    pub(crate) fn stage(&self, key: StageKey) -> &StageState {
+        self.stages.get(&key).expect("stages named by stages outlive them")
+    }
+
+    pub(crate) fn stage_mut(&mut self, key: StageKey) -> &mut StageState {
+        self.stages.get_mut(&key).expect("stages named by stages outlive them")
+    }
+
+    pub(crate) fn to_worker(&mut self, worker: WorkerId, message: ToWorker) {
+        self.effects.push(Effect::ToWorker { worker, message });
+    }
+
+    pub(crate) fn to_client(&mut self, client: ClientId, message: ToClient) {
+        if self.clients.contains_key(&client) {
+            self.effects.push(Effect::ToClient { client, message });
+        }
+    }
+
+    /// Marks a block ready, to run on `prefer` if that is soon possible.
+    pub(crate) fn make_ready(&mut self, key: StageKey, block: u64, prefer: Option<WorkerId>) {
+        let prefer = prefer.filter(|worker| self.workers.contains_key(worker));
+        let stage = self.stage_mut(key);
+        stage.set_state(block, crate::stage::BlockState::Ready);
+        stage.ready.insert(block..block + 1, prefer);
+        let rank = (stage.priority, key);
+        self.ready_stages.insert(rank);
+    }
+
+    fn flush_forgets(&mut self) {
+        for ((worker, stage), set) in std::mem::take(&mut self.forget) {
+            if self.workers.contains_key(&worker) {
+                let runs = set.runs().map(|run| Blocks { stage, start: run.start, end: run.end }).collect();
+                self.to_worker(worker, ToWorker::Forget(runs));
+            }
+        }
+    }
+}
