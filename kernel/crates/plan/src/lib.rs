@@ -11,6 +11,7 @@ pub mod engine;
 pub mod executor;
 pub mod grid;
 pub mod map;
+pub mod range_set;
 pub mod stage;
 pub mod value;
 
@@ -18,5 +19,6 @@ pub use engine::{Engine, EngineError, Finished, Running, default_engine, set_def
 pub use executor::{Executor, Prepared, TaskError};
 pub use grid::BlockGrid;
 pub use map::{AxisMap, BlockMap, Splits};
+pub use range_set::RangeSet;
 pub use stage::{HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, PlanError, Source, Stage, Work, WorkKind};
 pub use value::Value;

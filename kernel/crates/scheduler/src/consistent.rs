@@ -6,7 +6,7 @@ use nuna_wire::{StageKey, WorkerId};
 
 use crate::{
     scheduler::Scheduler,
-    stage::{BlockState, UNCOUNTED},
+    stage::BlockState,
 };
 
 impl Scheduler {
@@ -50,7 +50,7 @@ impl Scheduler {
                     BlockState::Finished => {
                         assert!(stage.is_delivered(block), "{key:?} block {block} was freed before it was delivered");
                         let readers = self.readers_left(key, block);
-                        assert!(readers == 0 || readers == UNCOUNTED && computation.total == 0, "{key:?} block {block} was freed with {readers} readers left");
+                        assert!(readers == 0, "{key:?} block {block} was freed with {readers} readers left");
                     }
                     BlockState::Ready => {}
                 }

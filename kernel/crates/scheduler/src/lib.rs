@@ -15,10 +15,8 @@ mod event;
 mod lifetime;
 mod loss;
 mod placement;
-mod range_set;
 mod scheduler;
 mod stage;
 
 pub use event::{Effect, Event, Note, Outcome, Settings};
-pub use range_set::RangeSet;
 pub use scheduler::{Scheduler, Totals};

@@ -282,6 +282,7 @@ impl Scheduler {
             for key in self.computation(id).stages.clone() {
                 if let Some(held) = self.stage_mut(key).held.take() {
                     self.held.remove(&held);
+                    self.free_unread(key);
                 }
             }
             let error = EngineError::Refused("it reads a persisted result whose computation did not finish".into());

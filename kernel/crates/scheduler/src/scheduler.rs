@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_plan::{EngineError, HeldId};
+use nuna_plan::{EngineError, HeldId, RangeSet};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
     message::{Blocks, Sample, ToClient, ToWorker, WorkerHello},
@@ -13,7 +13,6 @@ use nuna_wire::{
 
 use crate::{
     event::{Effect, Event, Settings},
-    range_set::RangeSet,
     stage::StageState,
 };
 

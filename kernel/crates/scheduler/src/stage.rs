@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use nuna_plan::{AxisMap, BlockMap, HeldId, Keep, Stage};
+use nuna_plan::{AxisMap, BlockMap, HeldId, Keep, RangeSet, Stage};
 use nuna_wire::{StageKey, WorkerId, message::Blocks};
-
-use crate::range_set::RangeSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

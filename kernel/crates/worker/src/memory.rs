@@ -1,0 +1,148 @@
+//! Owns where values are and what makes room for more: copies of other workers' values are dropped, then the values
+//! used longest ago go to disk. A block begins only if its bound fits; only a worker that does nothing else may exceed
+//! its limit, since waiting would never end.
+
+use nuna_wire::message::Blocks;
+
+use crate::{Block, event::Effect, worker::Worker};
+
+/// A value this worker has.
+pub(crate) struct Held {
+    pub(crate) bytes: u64,
+    pub(crate) place: Place,
+    /// Blocks that have begun and read it.
+    pub(crate) pins: u32,
+    /// When it was used last, as a number that grows.
+    pub(crate) used: u64,
+    /// Another worker has it too.
+    pub(crate) copy: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    /// In memory until it is written.
+    Spilling,
+    Disk,
+    /// On disk until it is read.
+    Loading,
+}
+
+impl Worker {
+    /// Whether `need` more bytes may be promised. If not, what can be done about it is under way.
+    pub(crate) fn make_room(&mut self, need: u64) -> bool {
+        let limit = self.settings.memory_bytes;
+        let taken = self.memory.saturating_add(self.reserved).saturating_add(need);
+        if taken <= limit {
+            return true;
+        }
+        let mut excess = taken - limit;
+        let mut idle: Vec<(bool, u64, Block, u64)> = self
+            .values
+            .iter()
+            .filter(|(_, held)| held.pins == 0 && held.place == Place::Memory)
+            .map(|(&block, held)| (!held.copy, held.used, block, held.bytes))
+            .collect();
+        idle.sort_unstable();
+        let mut spill = Vec::new();
+        for (own, _, block, bytes) in idle {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes);
+            if own {
+                self.values.get_mut(&block).expect("listed above").place = Place::Spilling;
+                self.spilling += 1;
+                spill.push(block);
+            } else {
+                self.discard(block);
+            }
+        }
+        if !spill.is_empty() {
+            self.effects.push(Effect::Spill(spill));
+        }
+        let taken = self.memory.saturating_add(self.reserved).saturating_add(need);
+        taken <= limit || (self.begun.is_empty() && self.spilling == 0)
+    }
+
+    /// A block that ran here has left its value in the store.
+    pub(crate) fn keep(&mut self, block: Block, bytes: u64) {
+        let wanted = self.stages.get(&block.0).is_some_and(|stage| !stage.dropped);
+        if !wanted {
+            self.effects.push(Effect::Discard(vec![block]));
+            return;
+        }
+        self.age += 1;
+        self.discard_accounts(block);
+        self.memory += bytes;
+        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: false };
+        self.values.insert(block, held);
+    }
+
+    pub(crate) fn spill_ended(&mut self, block: Block, done: bool) {
+        self.spilling -= 1;
+        let Some(held) = self.values.get_mut(&block) else { return };
+        if held.place != Place::Spilling {
+            return;
+        }
+        if !done {
+            // It stays in memory; whoever needs room will ask again.
+            held.place = Place::Memory;
+            return;
+        }
+        self.memory -= held.bytes;
+        self.spilled += held.bytes;
+        held.place = Place::Disk;
+        // A block that has begun in the meantime needs it back.
+        if held.pins > 0 {
+            held.place = Place::Loading;
+            self.effects.push(Effect::Load(vec![block]));
+        }
+    }
+
+    pub(crate) fn load_ended(&mut self, block: Block, done: bool) {
+        match self.values.get_mut(&block) {
+            Some(held) if held.place == Place::Loading && done => {
+                held.place = Place::Memory;
+                self.spilled -= held.bytes;
+                self.memory += held.bytes;
+                let waiters = self.awaited.remove(&block).unwrap_or_default();
+                self.arrived(block, waiters);
+            }
+            Some(held) if held.place == Place::Loading => {
+                self.discard(block);
+                self.input_failed(block, self.settings.id);
+            }
+            // Forgotten in the meantime, or made anew, which those that wait will find out where they go back to.
+            Some(_) | None => self.input_failed(block, self.settings.id),
+        }
+    }
+
+    pub(crate) fn forget(&mut self, run: Blocks) {
+        self.discard_where(run.stage, run.start, run.end);
+    }
+
+    pub(crate) fn discard_where(&mut self, stage: nuna_wire::StageKey, start: u64, end: u64) {
+        let gone: Vec<Block> =
+            self.values.range((stage, start)..(stage, end)).map(|(&block, _)| block).collect();
+        gone.into_iter().for_each(|block| self.discard(block));
+    }
+
+    pub(crate) fn discard(&mut self, block: Block) {
+        self.discard_accounts(block);
+        self.effects.push(Effect::Discard(vec![block]));
+    }
+
+    fn discard_accounts(&mut self, block: Block) {
+        let Some(held) = self.values.remove(&block) else { return };
+        match held.place {
+            Place::Memory | Place::Spilling => self.memory -= held.bytes,
+            Place::Disk | Place::Loading => self.spilled -= held.bytes,
+        }
+        for begun in self.begun.values_mut() {
+            if held.pins > 0 {
+                begun.pinned.retain(|&pinned| pinned != block);
+            }
+        }
+    }
+}
