@@ -1,0 +1,142 @@
+//! Owns everything that knows the `zarrs` crate: opening an array from its metadata, decoding boxes, encoding chunks.
+//! Whatever it panics over in bad files ends here as a message.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use nuna_chunk::Region;
+use serde_json::Value;
+use zarrs::{
+    array::{
+        ArrayToBytesCodecTraits as _, Array, ArrayBytes, ArrayError, ArrayMetadata, ArrayShardedExt as _, ArraySubset, CodecOptions,
+    },
+    filesystem::FilesystemStore,
+    storage::StorageError as ZarrsStorageError,
+};
+
+use crate::metadata::ZarrFormat;
+
+pub(crate) type StoredArray = Array<FilesystemStore>;
+
+/// Boxes read from a shard at once are grown to this size.
+const SHARD_READ_BYTES: u64 = 16 << 20;
+
+/// A failure to decode, told apart from one to read.
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) is_io: bool,
+}
+
+/// Runs what may panic over bad input.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure { message: format!("the decoder gave up ({message})"), is_io: false })
+    })
+}
+
+/// One thread per block is the engine's business; the codecs use the calling thread alone.
+pub(crate) fn options() -> CodecOptions {
+    CodecOptions::default().with_concurrent_target(1)
+}
+
+/// An array from its metadata document, without touching the store.
+pub(crate) fn open(root: &Path, path: &str, format: ZarrFormat, metadata: &str) -> Result<StoredArray, String> {
+    guarded(|| {
+        let failure = |message: String| Failure { message, is_io: false };
+        let value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
+        let metadata = match format {
+            ZarrFormat::V2 => ArrayMetadata::V2(serde_json::from_value(value).map_err(|e| failure(format!("its metadata is damaged: {e}")))?),
+            ZarrFormat::V3 => ArrayMetadata::V3(serde_json::from_value(value).map_err(|e| failure(format!("its metadata is damaged: {e}")))?),
+        };
+        let store = FilesystemStore::new(root).map_err(|e| failure(e.to_string()))?;
+        let path = if path.is_empty() { "/".to_owned() } else { format!("/{path}") };
+        Array::new_with_metadata(Arc::new(store), &path, metadata).map_err(|e| failure(e.to_string()))
+    })
+    .map_err(|failure| failure.message)
+}
+
+/// The box that is best read at once: a chunk, or as many inner chunks of a shard as are worth one read.
+pub(crate) fn read_chunk_shape(array: &StoredArray, shape: &[u64], element_bytes: u64) -> Vec<u64> {
+    let stored = stored_chunk_shape(array);
+    let Some(inner) = array.subchunk_shape() else { return stored };
+    let mut read: Vec<u64> = inner.iter().map(|n| n.get()).collect();
+    for axis in (0..read.len()).rev() {
+        let others: u64 = read.iter().enumerate().filter(|&(a, _)| a != axis).map(|(_, &n)| n).product();
+        let step = read[axis];
+        let limit = stored[axis].min(shape[axis].max(1).next_multiple_of(step));
+        while read[axis] + step <= limit
+            && stored[axis].is_multiple_of(step)
+            && (read[axis] + step) * others * element_bytes <= SHARD_READ_BYTES
+        {
+            read[axis] += step;
+        }
+        // Reads stay inside one shard.
+        while !stored[axis].is_multiple_of(read[axis]) {
+            read[axis] -= step;
+        }
+    }
+    read
+}
+
+/// The shape of the stored chunks (of shards, where there are some).
+pub(crate) fn stored_chunk_shape(array: &StoredArray) -> Vec<u64> {
+    let origin = vec![0; array.dimensionality()];
+    match array.chunk_shape(&origin) {
+        Ok(shape) => shape.iter().map(|n| n.get()).collect(),
+        Err(_) => vec![1; array.dimensionality()],
+    }
+}
+
+/// The stored key of one chunk, relative to the store: `theta/c/0/3`.
+pub(crate) fn chunk_key(array: &StoredArray, indices: &[u64]) -> String {
+    array.chunk_key(indices).as_str().to_owned()
+}
+
+fn subset(region: &Region) -> ArraySubset {
+    ArraySubset::new_with_ranges(region.ranges())
+}
+
+fn failure(error: &ArrayError) -> Failure {
+    let is_io = matches!(error, ArrayError::StorageError(ZarrsStorageError::IOError(_)));
+    Failure { message: error.to_string(), is_io }
+}
+
+/// Decodes a box of elements of fixed size.
+pub(crate) fn read_box(array: &StoredArray, region: &Region) -> Result<Vec<u8>, Failure> {
+    guarded(|| {
+        let bytes: ArrayBytes<'static> =
+            array.retrieve_array_subset_opt(&subset(region), &options()).map_err(|e| failure(&e))?;
+        let bytes = bytes.into_fixed().map_err(|e| Failure { message: e.to_string(), is_io: false })?;
+        Ok(bytes.into_owned())
+    })
+}
+
+/// Decodes a box of text.
+pub(crate) fn read_text(array: &StoredArray, region: &Region) -> Result<Vec<String>, Failure> {
+    guarded(|| array.retrieve_array_subset_opt::<Vec<String>>(&subset(region), &options()).map_err(|e| failure(&e)))
+}
+
+/// Encodes one whole chunk.
+pub(crate) fn encode(array: &StoredArray, indices: &[u64], bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    guarded(|| {
+        let shape = array.chunk_shape(indices).map_err(|e| failure(&e))?;
+        array
+            .codecs()
+            .encode(ArrayBytes::new_flen(bytes), &shape, array.data_type(), array.fill_value(), &options())
+            .map(std::borrow::Cow::into_owned)
+            .map_err(|e| Failure { message: e.to_string(), is_io: false })
+    })
+}
+
+/// Writes an array of text whole.
+pub(crate) fn write_text(array: &StoredArray, text: Vec<String>) -> Result<(), Failure> {
+    guarded(|| array.store_array_subset_opt(&array.subset_all(), text, &options()).map_err(|e| failure(&e)))
+}

@@ -1,0 +1,79 @@
+//! Owns JSON as Python writes it, which knows `NaN` and `Infinity`; these become the strings that Zarr uses for them.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::error::StorageError;
+
+/// Attributes of a variable or a group, in the order in which they were written.
+pub type Attributes = serde_json::Map<String, Value>;
+
+/// Reads a metadata file; `None` if there is no such file.
+pub(crate) fn read(file: &Path) -> Result<Option<Value>, StorageError> {
+    let damaged = |message: String| StorageError::Metadata { file: file.to_owned(), message };
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8 text".to_owned()))?;
+    if text.trim().is_empty() {
+        return Err(damaged("the file is empty".to_owned()));
+    }
+    parse(&text).map(Some).map_err(damaged)
+}
+
+fn parse(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).or_else(|first| {
+        serde_json::from_str(&quote_constants(text)).map_err(|_| format!("it is not JSON: {first}"))
+    })
+}
+
+/// Puts quotes around Python's bare `NaN`, `Infinity` and `-Infinity` wherever they stand outside of strings.
+fn quote_constants(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    let mut in_string = false;
+    'text: while let Some(c) = rest.chars().next() {
+        if in_string {
+            let taken = if c == '\\' { rest.chars().take(2).map(char::len_utf8).sum() } else { c.len_utf8() };
+            in_string = c != '"';
+            out.push_str(&rest[..taken]);
+            rest = &rest[taken..];
+            continue;
+        }
+        for constant in ["NaN", "-Infinity", "Infinity"] {
+            if let Some(after) = rest.strip_prefix(constant) {
+                out.push('"');
+                out.push_str(constant);
+                out.push('"');
+                rest = after;
+                continue 'text;
+            }
+        }
+        in_string = c == '"';
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn python_constants_become_strings_but_text_stays() {
+        let value = parse(r#"{"a": NaN, "b": [-Infinity, 1], "c": "NaN \" Infinity"}"#).unwrap();
+        assert_eq!(value["a"], "NaN");
+        assert_eq!(value["b"][0], "-Infinity");
+        assert_eq!(value["c"], "NaN \" Infinity");
+    }
+
+    #[test]
+    fn damage_is_reported_with_its_place() {
+        let error = parse("{\"a\": 1").unwrap_err();
+        assert!(error.contains("line 1"), "{error}");
+    }
+}

@@ -1,0 +1,367 @@
+//! Owns what a store says about itself: finding its format, consolidated metadata or the files in its place, and the
+//! variables of one group with their dimensions, attributes and CF decoding.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nuna_chunk::DType;
+use serde_json::{Map, Value};
+
+use crate::{
+    cf::{Decode, Stored},
+    codec,
+    error::StorageError,
+    json::{self, Attributes},
+    read::ZarrSource,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum ZarrFormat {
+    V2,
+    V3,
+}
+
+/// One group of a store: its metadata, no elements.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub path: PathBuf,
+    pub format: ZarrFormat,
+    pub attrs: Attributes,
+    pub variables: Vec<Variable>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// An array of a store. Attributes that encode values have moved into its decoding.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    pub name: String,
+    pub dims: Vec<String>,
+    pub attrs: Attributes,
+    pub source: ZarrSource,
+}
+
+/// What is in the group but cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    pub name: String,
+    pub reason: String,
+}
+
+/// An array's metadata document, its attributes and dimension names taken out.
+struct Document {
+    format: ZarrFormat,
+    array: Map<String, Value>,
+    attrs: Attributes,
+    dims: Option<Vec<Option<String>>>,
+}
+
+/// Reads the metadata of the group (or the single array) at `path`, in one file where the store is consolidated.
+///
+/// # Errors
+/// If there is nothing at `path`, or no Zarr, or its JSON is damaged. What one variable alone has wrong goes to
+/// [`Group::skipped`].
+pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
+    let path = path.as_ref();
+    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
+        let hint = format!("`{scheme}` stores cannot be opened yet, only folders of the file system");
+        return Err(StorageError::NotFound { path: path.to_owned(), hint });
+    }
+    // Workers have other working folders.
+    let root = fs::canonicalize(path).map_err(|error| {
+        let here = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound if path.is_relative() => format!("looked in {here}"),
+            std::io::ErrorKind::NotFound => "check the spelling, and that the file system is mounted here".to_owned(),
+            _ => error.to_string(),
+        };
+        StorageError::NotFound { path: path.to_owned(), hint }
+    })?;
+    if !root.is_dir() {
+        let hint = "; it is a file, not a folder".to_owned();
+        return Err(StorageError::NotZarr { path: root, hint });
+    }
+    if let Some(document) = json::read(&root.join("zarr.json"))? {
+        return open_v3(&root, document);
+    }
+    if let Some(document) = json::read(&root.join(".zmetadata"))? {
+        return open_v2_consolidated(&root, &document);
+    }
+    if let Some(array) = json::read(&root.join(".zarray"))? {
+        let attrs = json::read(&root.join(".zattrs"))?;
+        let document = v2_document(&root.join(".zarray"), array, attrs)?;
+        return Ok(single_array(&root, ZarrFormat::V2, document));
+    }
+    if root.join(".zgroup").exists() {
+        json::read(&root.join(".zgroup"))?;
+        return open_v2_files(&root);
+    }
+    let entries: Vec<_> = child_folders(&root).into_iter().filter(|d| is_node(&root.join(d))).collect();
+    let hint = match entries.as_slice() {
+        [] => String::new(),
+        some => format!("; its subfolders {} do, open one of these", some.join(", ")),
+    };
+    Err(StorageError::NotZarr { path: root, hint })
+}
+
+pub(crate) fn is_node(path: &Path) -> bool {
+    ["zarr.json", ".zgroup", ".zarray", ".zmetadata"].iter().any(|file| path.join(file).exists())
+}
+
+fn child_folders(root: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+fn object(file: &Path, value: Value) -> Result<Map<String, Value>, StorageError> {
+    match value {
+        Value::Object(map) => Ok(map),
+        other => Err(StorageError::Metadata {
+            file: file.to_owned(),
+            message: format!("expected a JSON object, found `{}`", short(&other)),
+        }),
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
+}
+
+fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
+    let file = root.join("zarr.json");
+    let mut node = object(&file, document)?;
+    match node.get("node_type").and_then(Value::as_str) {
+        Some("array") => {
+            let document = v3_document(&file, node)?;
+            return Ok(single_array(root, ZarrFormat::V3, document));
+        }
+        Some("group") => {}
+        _ => {
+            let message = "`node_type` is neither \"group\" nor \"array\"".to_owned();
+            return Err(StorageError::Metadata { file, message });
+        }
+    }
+    let attrs = take_object(&mut node, "attributes");
+    let mut group = Group::empty(root, ZarrFormat::V3, attrs);
+    let consolidated = match node.shift_remove("consolidated_metadata") {
+        Some(Value::Object(mut consolidated)) => match consolidated.shift_remove("metadata") {
+            Some(Value::Object(nodes)) => Some(nodes),
+            _ => {
+                let message = "`consolidated_metadata` has no `metadata` object".to_owned();
+                return Err(StorageError::Metadata { file, message });
+            }
+        },
+        _ => None,
+    };
+    let nodes: Vec<(String, PathBuf, Value)> = match consolidated {
+        Some(nodes) => nodes.into_iter().map(|(name, node)| (name, file.clone(), node)).collect(),
+        None => {
+            let mut found = Vec::new();
+            for name in child_folders(root) {
+                let file = root.join(&name).join("zarr.json");
+                if let Some(node) = json::read(&file)? {
+                    found.push((name, file, node));
+                }
+            }
+            found
+        }
+    };
+    for (name, file, node) in nodes {
+        let node = object(&file, node)?;
+        if name.contains('/') {
+            continue;
+        }
+        if node.get("node_type").and_then(Value::as_str) == Some("group") {
+            group.skip_group(&name);
+            continue;
+        }
+        let document = v3_document(&file, node)?;
+        group.add(name.clone(), name, document);
+    }
+    Ok(group)
+}
+
+fn open_v2_consolidated(root: &Path, document: &Value) -> Result<Group, StorageError> {
+    let file = root.join(".zmetadata");
+    let Some(nodes) = document.get("metadata").and_then(Value::as_object) else {
+        let message = "it has no `metadata` object".to_owned();
+        return Err(StorageError::Metadata { file, message });
+    };
+    let attrs = nodes.get(".zattrs").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut group = Group::empty(root, ZarrFormat::V2, attrs);
+    for (key, node) in nodes {
+        if let Some(name) = key.strip_suffix("/.zarray").filter(|name| !name.contains('/')) {
+            let attrs = nodes.get(&format!("{name}/.zattrs")).cloned();
+            let document = v2_document(&file, node.clone(), attrs)?;
+            group.add(name.to_owned(), name.to_owned(), document);
+        } else if let Some(name) = key.strip_suffix("/.zgroup").filter(|name| !name.contains('/')) {
+            group.skip_group(name);
+        }
+    }
+    Ok(group)
+}
+
+fn open_v2_files(root: &Path) -> Result<Group, StorageError> {
+    let attrs = match json::read(&root.join(".zattrs"))? {
+        Some(attrs) => object(&root.join(".zattrs"), attrs)?,
+        None => Map::new(),
+    };
+    let mut group = Group::empty(root, ZarrFormat::V2, attrs);
+    for name in child_folders(root) {
+        let folder = root.join(&name);
+        if let Some(array) = json::read(&folder.join(".zarray"))? {
+            let attrs = json::read(&folder.join(".zattrs"))?;
+            let document = v2_document(&folder.join(".zarray"), array, attrs)?;
+            group.add(name.clone(), name, document);
+        } else if folder.join(".zgroup").exists() {
+            group.skip_group(&name);
+        }
+    }
+    Ok(group)
+}
+
+fn single_array(root: &Path, format: ZarrFormat, document: Document) -> Group {
+    let name = root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let mut group = Group::empty(root, format, Attributes::new());
+    group.add(name, String::new(), document);
+    group
+}
+
+fn take_object(node: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
+    match node.shift_remove(key) {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn v3_document(file: &Path, mut node: Map<String, Value>) -> Result<Document, StorageError> {
+    if node.get("zarr_format").and_then(Value::as_u64) != Some(3) {
+        let message = format!("`zarr_format` is {}, expected 3", node.get("zarr_format").map_or_else(|| "missing".to_owned(), short));
+        return Err(StorageError::Metadata { file: file.to_owned(), message });
+    }
+    let attrs = take_object(&mut node, "attributes");
+    node.shift_remove("consolidated_metadata");
+    let dims = match node.shift_remove("dimension_names") {
+        Some(Value::Array(names)) => Some(names.iter().map(|n| n.as_str().map(str::to_owned)).collect()),
+        _ => names_in(&attrs),
+    };
+    Ok(Document { format: ZarrFormat::V3, array: node, attrs, dims })
+}
+
+fn v2_document(file: &Path, array: Value, attrs: Option<Value>) -> Result<Document, StorageError> {
+    let array = object(file, array)?;
+    let mut attrs = match attrs {
+        Some(attrs) => object(&file.with_file_name(".zattrs"), attrs)?,
+        None => Map::new(),
+    };
+    let dims = names_in(&attrs);
+    attrs.shift_remove("_ARRAY_DIMENSIONS");
+    Ok(Document { format: ZarrFormat::V2, array, attrs, dims })
+}
+
+fn names_in(attrs: &Attributes) -> Option<Vec<Option<String>>> {
+    let names = attrs.get("_ARRAY_DIMENSIONS")?.as_array()?;
+    Some(names.iter().map(|name| name.as_str().map(str::to_owned)).collect())
+}
+
+impl Group {
+    fn empty(root: &Path, format: ZarrFormat, attrs: Attributes) -> Self {
+        let attrs = attrs.into_iter().filter(|(key, _)| !key.to_lowercase().starts_with("_nc")).collect();
+        Self { path: root.to_owned(), format, attrs, variables: Vec::new(), skipped: Vec::new() }
+    }
+
+    fn skip_group(&mut self, name: &str) {
+        let reason = format!("it is a group; open {}", self.path.join(name).display());
+        self.skipped.push(Skipped { name: name.to_owned(), reason });
+    }
+
+    /// Adds a variable, or a note why it cannot be used.
+    fn add(&mut self, name: String, path: String, document: Document) {
+        match self.variable(&name, path, document) {
+            Ok(variable) => self.variables.push(variable),
+            Err(reason) => self.skipped.push(Skipped { name, reason }),
+        }
+    }
+
+    fn variable(&self, name: &str, path: String, document: Document) -> Result<Variable, String> {
+        let Document { format, array, mut attrs, dims } = document;
+        let shape: Vec<u64> = match array.get("shape") {
+            Some(Value::Array(shape)) => shape.iter().map(Value::as_u64).collect::<Option<_>>(),
+            _ => None,
+        }
+        .ok_or("its metadata has no valid `shape`")?;
+        if shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n)).is_none_or(|n| n > 1 << 60) {
+            return Err(format!("its shape {shape:?} is beyond any machine"));
+        }
+        let (stored, text) = stored_type(format, &array)?;
+        let single = path.is_empty();
+        let unnamed = |axis: usize| if single { format!("dim_{axis}") } else { format!("{name}_dim_{axis}") };
+        let dims = match dims {
+            None => (0..shape.len()).map(unnamed).collect(),
+            Some(names) if names.len() == shape.len() => {
+                names.into_iter().enumerate().map(|(axis, name)| name.unwrap_or_else(|| unnamed(axis))).collect::<Vec<_>>()
+            }
+            Some(names) => {
+                return Err(format!("it has {} dimension names but {} axes", names.len(), shape.len()));
+            }
+        };
+        let fill = match format {
+            ZarrFormat::V2 => array.get("fill_value").filter(|fill| !fill.is_null()).cloned(),
+            ZarrFormat::V3 => None,
+        };
+        let decode = Decode::from_attributes(stored, &mut attrs, fill.as_ref().filter(|_| !text));
+        let metadata = Value::Object(array).to_string();
+        let source = ZarrSource::new(name.to_owned(), self.path.clone(), path, format, &metadata, shape, decode, text)?;
+        Ok(Variable { name: name.to_owned(), dims, attrs, source })
+    }
+
+    /// The variables by name, for look-ups.
+    pub fn by_name(&self) -> BTreeMap<&str, &Variable> {
+        self.variables.iter().map(|variable| (variable.name.as_str(), variable)).collect()
+    }
+}
+
+/// The dtype of an array's elements; `true` for text, whose dtype means nothing.
+fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored, bool), String> {
+    let unsupported = |name: &str| format!("its data type `{name}` is not supported");
+    match format {
+        ZarrFormat::V2 => {
+            let dtype = array.get("dtype").ok_or("its metadata has no `dtype`")?;
+            let Some(name) = dtype.as_str() else { return Err("structured data types are not supported".to_owned()) };
+            if name == "|O" {
+                let is_text = array.get("filters").and_then(Value::as_array).is_some_and(|filters| {
+                    filters.first().and_then(|f| f.get("id")).and_then(Value::as_str) == Some("vlen-utf8")
+                });
+                return if is_text { Ok((Stored::Plain(DType::U8), true)) } else { Err("it holds Python objects".to_owned()) };
+            }
+            let plain = name.trim_start_matches(['<', '>', '|', '=']);
+            if plain == "f2" {
+                return Ok((Stored::F16, false));
+            }
+            plain.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name))
+        }
+        ZarrFormat::V3 => {
+            let dtype = array.get("data_type").ok_or("its metadata has no `data_type`")?;
+            let name = dtype.as_str().or_else(|| dtype.get("name").and_then(Value::as_str)).unwrap_or("of unknown form");
+            match name {
+                "string" => Ok((Stored::Plain(DType::U8), true)),
+                "float16" => Ok((Stored::F16, false)),
+                name => name.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name)),
+            }
+        }
+    }
+}
+
+/// Checks that metadata makes an array that can be decoded.
+pub(crate) fn chunking(root: &Path, path: &str, format: ZarrFormat, metadata: &str, shape: &[u64], element_bytes: u64) -> Result<Vec<u64>, String> {
+    let array = codec::open(root, path, format, metadata)?;
+    Ok(codec::read_chunk_shape(&array, shape, element_bytes))
+}

@@ -1,0 +1,235 @@
+//! Owns reading: the descriptor of a stored array ([`ZarrSource`]) and the reader that a worker makes of it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use nuna_array::{ChunkReader, ChunkSource, SourceSpec};
+use nuna_chunk::{Chunk, DType, Region};
+use nuna_plan::TaskError;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ZARR_KIND,
+    cf::Decode,
+    codec::{self, StoredArray},
+    error::StorageError,
+    metadata::{self, ZarrFormat},
+};
+
+/// A stored array: where it is, its metadata document, and how its elements are decoded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ZarrSource {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shape: Vec<u64>,
+    chunk_shape: Vec<u64>,
+    address: Address,
+}
+
+/// What travels to workers: everything that opening takes, so that no worker reads metadata.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Address {
+    name: String,
+    root: PathBuf,
+    /// The array's folder below `root`; empty if the store is one array.
+    path: String,
+    format: ZarrFormat,
+    metadata: String,
+    decode: Decode,
+    is_text: bool,
+}
+
+impl ZarrSource {
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has just parsed them all")]
+    pub(crate) fn new(
+        name: String,
+        root: PathBuf,
+        path: String,
+        format: ZarrFormat,
+        metadata: &str,
+        shape: Vec<u64>,
+        decode: Decode,
+        is_text: bool,
+    ) -> Result<Self, String> {
+        let chunk_shape = metadata::chunking(&root, &path, format, metadata, &shape, decode.stored.size() as u64)?;
+        let address = Address { name, root, path, format, metadata: metadata.to_owned(), decode, is_text };
+        Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
+    }
+
+    /// Whether the elements are text, which [`ZarrReader::read_text`] reads and arrays cannot hold.
+    pub fn is_text(&self) -> bool {
+        self.inner.address.is_text
+    }
+
+    pub fn decode(&self) -> &Decode {
+        &self.inner.address.decode
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.inner.address.decode.output
+    }
+
+    pub fn shape(&self) -> &[u64] {
+        &self.inner.shape
+    }
+
+    pub fn chunk_shape(&self) -> &[u64] {
+        &self.inner.chunk_shape
+    }
+
+    /// Opens it in this process.
+    ///
+    /// # Errors
+    /// If its metadata names a codec that is not known here.
+    pub fn reader(&self) -> Result<ZarrReader, StorageError> {
+        ZarrReader::open(self.inner.address.clone())
+    }
+
+    /// Every element, in memory; for coordinates.
+    ///
+    /// # Errors
+    /// As [`ZarrReader::read`].
+    pub fn read_all(&self) -> Result<Chunk, StorageError> {
+        self.reader()?.read(&Region::new(self.shape().iter().map(|&n| 0..n)))
+    }
+
+    /// Every element of a text array.
+    ///
+    /// # Errors
+    /// As [`ZarrReader::read`].
+    pub fn read_all_text(&self) -> Result<Vec<String>, StorageError> {
+        self.reader()?.read_text(&Region::new(self.shape().iter().map(|&n| 0..n)))
+    }
+}
+
+impl ChunkSource for ZarrSource {
+    fn name(&self) -> String {
+        self.inner.address.name.clone()
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+
+    fn shape(&self) -> &[u64] {
+        &self.inner.shape
+    }
+
+    fn chunk_shape(&self) -> &[u64] {
+        &self.inner.chunk_shape
+    }
+
+    fn spec(&self) -> SourceSpec {
+        let payload = postcard::to_stdvec(&self.inner.address).expect("plain data always encodes");
+        SourceSpec { kind: ZARR_KIND.to_owned(), payload }
+    }
+
+    /// The compressed chunk, and the stored elements where decoding makes new ones.
+    fn scratch_bytes(&self, bytes: u64) -> u64 {
+        let decode = &self.inner.address.decode;
+        let stored = bytes / decode.output.size() as u64 * decode.stored.size() as u64;
+        stored + if decode.is_identity() { 0 } else { stored }
+    }
+}
+
+/// Opens what [`ZarrSource::spec`] described.
+pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskError> {
+    let address: Address = postcard::from_bytes(payload)
+        .map_err(|error| TaskError::fatal(format!("the address of a stored array cannot be decoded: {error}")))?;
+    Ok(Box::new(ZarrReader::open(address).map_err(StorageError::into_task)?))
+}
+
+/// An open array. Shared by threads; each read decodes on the thread that asks.
+pub struct ZarrReader {
+    array: StoredArray,
+    stored_chunk_shape: Vec<u64>,
+    address: Address,
+}
+
+impl ZarrReader {
+    fn open(address: Address) -> Result<Self, StorageError> {
+        let array = codec::open(&address.root, &address.path, address.format, &address.metadata).map_err(|message| {
+            StorageError::Unsupported { variable: address.name.clone(), store: address.root.clone(), message }
+        })?;
+        let stored_chunk_shape = codec::stored_chunk_shape(&array);
+        Ok(Self { array, stored_chunk_shape, address })
+    }
+
+    /// Reads and decodes a box. Whole chunks come without a copy; chunks never written are fill values.
+    ///
+    /// # Errors
+    /// [`StorageError::Chunk`] names the file that is damaged, [`StorageError::Read`] what the file system said.
+    pub fn read(&self, region: &Region) -> Result<Chunk, StorageError> {
+        let shape: Vec<u64> = region.ranges().iter().map(|r| r.end - r.start).collect();
+        let decode = &self.address.decode;
+        let bytes = if shape.contains(&0) {
+            Vec::new()
+        } else {
+            self.read_stored(region)?
+        };
+        Chunk::new(decode.output, &shape, decode.apply(bytes)).map_err(|error| StorageError::Chunk {
+            variable: self.address.name.clone(),
+            file: self.address.root.join(&self.address.path),
+            message: error.to_string(),
+        })
+    }
+
+    fn read_stored(&self, region: &Region) -> Result<Vec<u8>, StorageError> {
+        // A whole chunk that the array's end cuts short is decoded whole and cropped by the codecs.
+        codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))
+    }
+
+    /// Reads a box of text.
+    ///
+    /// # Errors
+    /// As [`ZarrReader::read`].
+    pub fn read_text(&self, region: &Region) -> Result<Vec<String>, StorageError> {
+        if region.ranges().iter().any(std::ops::Range::is_empty) {
+            return Ok(Vec::new());
+        }
+        codec::read_text(&self.array, region).map_err(|failure| self.blame(region, failure))
+    }
+
+    /// Finds the chunk that a failed read of several foundered on.
+    fn blame(&self, region: &Region, failure: codec::Failure) -> StorageError {
+        let chunks: Vec<_> =
+            region.ranges().iter().zip(&self.stored_chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect();
+        let grid = nuna_plan::BlockGrid::new(chunks.iter().map(|r| r.end - r.start));
+        let indices_of = |number: u64| -> Vec<u64> {
+            grid.coords(number).iter().zip(&chunks).map(|(c, r)| c + r.start).collect()
+        };
+        let mut culprit = (indices_of(0), failure);
+        if grid.count() > 1 {
+            for number in 0..grid.count() {
+                let indices = indices_of(number);
+                let whole = Region::new(indices.iter().zip(&self.stored_chunk_shape).map(|(&i, &n)| i * n..(i + 1) * n));
+                let part = Region::new(whole.ranges().iter().zip(region.ranges()).map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)));
+                let outcome = if self.address.is_text {
+                    codec::read_text(&self.array, &part).map(drop)
+                } else {
+                    codec::read_box(&self.array, &part).map(drop)
+                };
+                if let Err(failure) = outcome {
+                    culprit = (indices, failure);
+                    break;
+                }
+            }
+        }
+        let (indices, failure) = culprit;
+        let file = self.address.root.join(codec::chunk_key(&self.array, &indices));
+        let variable = self.address.name.clone();
+        if failure.is_io {
+            StorageError::Read { variable, file, message: failure.message }
+        } else {
+            StorageError::Chunk { variable, file, message: failure.message }
+        }
+    }
+}
+
+impl ChunkReader for ZarrReader {
+    fn read(&self, region: &Region) -> Result<Chunk, TaskError> {
+        self.read(region).map_err(StorageError::into_task)
+    }
+}

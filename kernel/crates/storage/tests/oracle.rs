@@ -1,0 +1,86 @@
+//! What xarray and zarr-python write is read as xarray reads it: every codec, both formats, CF decoding.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nuna_chunk::{DType, Region};
+use nuna_storage::open;
+use serde_json::Value;
+
+fn python() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
+    let python = venv.join("bin/python");
+    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
+    python
+}
+
+fn stores() -> (tempfile::TempDir, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../labels/tests/oracle/make_stores.py");
+    let output = Command::new(python()).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(folder.path().join("expected.json")).unwrap();
+    (folder, serde_json::from_str(&text).unwrap())
+}
+
+/// Equal in value; missing is null in the expected JSON.
+fn assert_values(what: &str, found: &[f64], expected: &Value) {
+    let expected = expected["values"].as_array().unwrap();
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let expected = match expected {
+            Value::Bool(b) => f64::from(u8::from(*b)),
+            other => other.as_f64().unwrap_or(f64::NAN),
+        };
+        // xarray computed in the same precision; only the order of rounding may differ.
+        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= 1e-12 * expected.abs();
+        assert!(same, "{what}[{index}]: {found}, expected {expected}");
+    }
+}
+
+#[test]
+fn stores_are_read_as_xarray_reads_them() {
+    let (folder, expected) = stores();
+    let mut compared = 0;
+    for (store, expected) in expected.as_object().unwrap() {
+        if !store.ends_with(".zarr") || store == "calendars.zarr" {
+            continue;
+        }
+        let group = open(folder.path().join(store)).unwrap();
+        assert!(group.skipped.is_empty(), "{store}: {:?}", group.skipped);
+        for variable in &group.variables {
+            let what = format!("{store}/{}", variable.name);
+            let kinds = [&expected["data_vars"], &expected["coords"]];
+            let expected = kinds.iter().find_map(|kind| kind.get(&variable.name)).unwrap_or_else(|| panic!("{what}"));
+            let dims: Vec<_> = expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+            assert_eq!(variable.dims, dims, "{what}");
+            if variable.name == "time" {
+                continue;
+            }
+            compared += 1;
+            if variable.source.is_text() {
+                let text = variable.source.read_all_text().unwrap();
+                assert_eq!(serde_json::json!(text), expected["values"], "{what}");
+                continue;
+            }
+            let dtype = match expected["dtype"].as_str().unwrap() {
+                "float16" => DType::F32,
+                name => name.trim_start_matches('>').parse().unwrap(),
+            };
+            assert_eq!(variable.source.dtype(), dtype, "{what}");
+            let all = variable.source.read_all().unwrap();
+            assert_values(&what, &all.to_vec::<f64>(), expected);
+            // Boxes that cut chunks give the same elements.
+            if variable.source.shape().iter().all(|&n| n > 2) {
+                let region = Region::new(variable.source.shape().iter().map(|&n| 1..n - 1));
+                let part = variable.source.reader().unwrap().read(&region).unwrap();
+                let same = all.slice(&region).unwrap();
+                assert_eq!(part.bytes(), same.bytes(), "{what}");
+            }
+        }
+    }
+    assert!(compared > 100, "only {compared} variables were compared");
+}
