@@ -10,9 +10,10 @@
 //! `rustc --crate-type dylib -Cprefer-dynamic --extern nuna=…/libnuna.so -L dependency=DEPS` needs in `DEPS`:
 //! the `.rlib` or `.rmeta` of every crate below this one (their metadata is read, their code is in `libnuna.so`), and
 //! the proc-macro libraries that their re-exports name: `libserde_derive-*.so`, which is how `#[derive(Serialize)]`
-//! works in a cell. A derive also writes `extern crate serde`; the prelude cannot provide that, so either pass
-//! `--extern serde=DEPS/libserde-*.rlib` for every cell (no second copy is linked, because `libnuna.so` contains it), or users
-//! write `#[serde(crate = "nuna::serde")]` on the type.
+//! works in a cell. Only files of the one build that made `libnuna.so` may lie there, or `rustc` finds several candidates.
+//!
+//! A derive also writes `extern crate serde`, which no prelude can provide: the evaluator adds
+//! `#[serde(crate = "nuna::serde")]` to types that derive `Serialize` or `Deserialize` and do not have it.
 
 pub mod parameters;
 pub mod prelude;
@@ -29,5 +30,5 @@ pub use serde;
 
 /// The parts below the façade, for tools and programs built beside it. Cells need none of them.
 pub mod parts {
-    pub use {nuna_plan as plan, nuna_ship as ship};
+    pub use {nuna_plan as plan, nuna_ship as ship, nuna_wire as wire};
 }

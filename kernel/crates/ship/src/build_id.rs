@@ -51,6 +51,13 @@ pub(crate) fn runtime() -> &'static Object {
     })
 }
 
+/// The file of the runtime library, or of the program where everything is linked into it.
+pub fn runtime_path() -> std::path::PathBuf {
+    let path = std::path::Path::new(runtime().readable_path());
+    // The program is known by a link; a library's path may be relative to where the process started.
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
 fn standard_library() -> &'static Object {
     static STANDARD: OnceLock<Object> = OnceLock::new();
     STANDARD.get_or_init(|| {
