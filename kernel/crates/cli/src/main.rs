@@ -1,1 +1,68 @@
-fn main() {}
+//! `nuna`: arguments, then a call into the runtime. Owns the command line and nothing else.
+
+mod cluster;
+mod doctor;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Clusters and kernels of Nuna: labelled arrays and task farms for Rust notebooks.
+#[derive(Parser)]
+#[command(name = "nuna", version, about, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List and stop clusters that run on this machine.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Check this machine: compiler, runtime library, Jupyter, PBS.
+    Doctor,
+}
+
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// Show running clusters.
+    List {
+        /// Print JSON for programs. It holds no token.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop clusters; their workers and what they hold go with them.
+    Stop {
+        /// Names, as `list` shows them.
+        #[arg(required_unless_present = "all")]
+        names: Vec<String>,
+        /// Stop every cluster of yours on this machine.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
+        Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
+        Command::Doctor => return doctor::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&format!("nuna: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the person asked for")]
+fn print(line: &str) {
+    println!("{line}");
+}
+
+fn print_error(line: &str) {
+    eprintln!("{line}");
+}

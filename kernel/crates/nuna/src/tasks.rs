@@ -316,7 +316,6 @@ impl<T: DeserializeOwned> AsCompleted<T> {
         std::iter::from_fn(move || self.next_indexed())
     }
 
-    #[expect(clippy::type_complexity, reason = "private, and each part is named where it is used")]
     fn next_block(&self) -> Result<Option<(Layout, u64, Value, String)>, TasksError> {
         lock(&self.tasks.state).submit();
         loop {
