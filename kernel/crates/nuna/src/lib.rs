@@ -15,10 +15,13 @@
 //! A derive also writes `extern crate serde`, which no prelude can provide: the evaluator adds
 //! `#[serde(crate = "nuna::serde")]` to types that derive `Serialize` or `Deserialize` and do not have it.
 
+pub mod cell;
+pub mod display;
 pub mod parameters;
 pub mod prelude;
 pub mod session;
 pub mod tasks;
+mod views;
 
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;

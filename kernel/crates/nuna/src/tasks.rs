@@ -159,6 +159,24 @@ impl<T> Tasks<T> {
         self.len() == 0
     }
 
+    /// What the dashboard and error messages call them.
+    pub fn label(&self) -> String {
+        lock(&self.state).options.label.clone()
+    }
+
+    /// Whether they were sent off.
+    pub fn is_started(&self) -> bool {
+        !matches!(lock(&self.state).stage, Stage::Packed(_))
+    }
+
+    /// What ended them before their end, if something did.
+    pub fn failure(&self) -> Option<TasksError> {
+        match &lock(&self.state).stage {
+            Stage::Failed(error) => Some(error.clone()),
+            Stage::Packed(_) | Stage::Under { .. } => None,
+        }
+    }
+
     /// Tasks whose results have arrived.
     pub fn done(&self) -> usize {
         let mut state = lock(&self.state);

@@ -1,0 +1,131 @@
+//! Owns what the code around a cell calls: the variables that live between cells, the shown result, and the
+//! probe that makes the compiler name a type. Written for generated code; people never call it.
+
+use std::{any::Any, cell::RefCell, collections::BTreeMap, future::Future, pin::pin, sync::Arc, task::{Context, Poll, Wake, Waker}};
+
+/// What a failed cell returns: `?` turns any error into it.
+pub type Error = Box<dyn std::error::Error>;
+
+thread_local! {
+    static VARIABLES: RefCell<BTreeMap<String, Box<dyn Any>>> = const { RefCell::new(BTreeMap::new()) };
+    static SHOWN: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
+}
+
+/// Takes variable `name` out of the store; the glue puts it back unless the cell moved it.
+///
+/// # Panics
+/// If there is none of this name and type, which the evaluator rules out before it runs the cell.
+pub fn take<T: 'static>(name: &str) -> T {
+    let value = VARIABLES.with_borrow_mut(|variables| variables.remove(name));
+    let value = value.unwrap_or_else(|| panic!("variable `{name}` is gone: an earlier cell moved it and failed"));
+    *value.downcast::<T>().unwrap_or_else(|_| {
+        panic!("variable `{name}` is of another type than the kernel recorded; define it again")
+    })
+}
+
+/// Stores a variable, replacing one of the same name.
+pub fn put<T: 'static>(name: &str, value: T) {
+    VARIABLES.with_borrow_mut(|variables| variables.insert(name.to_owned(), Box::new(value)));
+}
+
+/// Stores an earlier cell's variable again unless this cell bound the name anew.
+pub fn put_back<T: 'static>(name: &str, value: T) {
+    VARIABLES.with_borrow_mut(|variables| {
+        variables.entry(name.to_owned()).or_insert_with(|| Box::new(value));
+    });
+}
+
+/// Names of the stored variables.
+pub fn names() -> Vec<String> {
+    VARIABLES.with_borrow(|variables| variables.keys().cloned().collect())
+}
+
+/// Forgets variable `name`; forgetting what is gone succeeds.
+pub fn forget(name: &str) {
+    let value = VARIABLES.with_borrow_mut(|variables| variables.remove(name));
+    drop(value);
+}
+
+/// What the cell's last expression was shown as: pairs of media type and data.
+pub fn take_shown() -> Option<Vec<(String, String)>> {
+    SHOWN.with_borrow_mut(Option::take)
+}
+
+/// Implemented for nothing, so that the compiler's complaint names the type of a new variable.
+pub trait Reveal {}
+
+/// See [`Reveal`].
+pub fn reveal<T: Reveal + ?Sized>(_: &T) {}
+
+/// Chooses how a result is shown, by which `show` the compiler finds first: rich, then `Debug`, then its type alone.
+pub struct Shown<'a, T: ?Sized>(pub &'a T);
+
+fn record(bundle: Vec<(String, String)>) {
+    SHOWN.with_borrow_mut(|shown| *shown = Some(bundle));
+}
+
+/// A type with views of its own.
+pub trait ShowRich {
+    fn show(&self);
+}
+
+impl<T: crate::display::Display + ?Sized> ShowRich for &&&Shown<'_, T> {
+    fn show(&self) {
+        record(self.0.mime_bundle());
+    }
+}
+
+/// A type that can be printed for programmers.
+pub trait ShowDebug {
+    fn show(&self);
+}
+
+impl<T: std::fmt::Debug + ?Sized> ShowDebug for &&Shown<'_, T> {
+    fn show(&self) {
+        let text = format!("{:#?}", self.0);
+        // One line where it fits, as people expect of numbers and short vectors.
+        let short = format!("{:?}", self.0);
+        let text = if short.len() <= 100 { short } else { text };
+        if text != "()" {
+            record(vec![("text/plain".to_owned(), text)]);
+        }
+    }
+}
+
+/// Anything else.
+pub trait ShowType {
+    fn show(&self);
+}
+
+impl<T: ?Sized> ShowType for &Shown<'_, T> {
+    fn show(&self) {
+        record(vec![("text/plain".to_owned(), format!("<{}>", std::any::type_name::<T>()))]);
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a cell's `async` block to its end on this thread.
+///
+/// # Errors
+/// Whatever the block returns, and when the person interrupts while it waits.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+            return result;
+        }
+        if crate::session::interrupted() {
+            return Err("interrupted while waiting for an async block".into());
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+}
