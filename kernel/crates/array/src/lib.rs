@@ -7,10 +7,39 @@
 
 #![forbid(unsafe_code)]
 
+mod array;
+mod error;
+mod executor;
+mod explain;
+mod expr;
+pub mod grid;
 mod memory;
+mod ops;
+mod origin;
+mod planner;
+mod program;
 pub mod sink;
 pub mod source;
+mod submit;
+mod threads;
 
-pub use nuna_chunk::{Chunk, DType, Region, Scalar, Shape};
+pub use array::{Array, Block, MapBlocks, map_blocks_call};
+pub use error::ArrayError;
+pub use executor::executor;
+pub use grid::ChunkGrid;
+pub use nuna_chunk::{
+    Chunk, DType, Region, Scalar, Shape,
+    reduce::{NanPolicy, Operation},
+    tile::{Binary, Unary},
+};
+pub use ops::{
+    elementwise::Operand,
+    reduce::Axes,
+    select::Index,
+    shape::{concat, stack},
+};
+pub use origin::set_cell;
 pub use sink::{ChunkSink, ChunkWriter, SinkSpec, open_writer, register_sink_kind};
 pub use source::{ChunkReader, ChunkSource, SourceSpec, open_reader, register_source_kind};
+pub use submit::{compute, engine, write};
+pub use threads::ThreadEngine;

@@ -47,6 +47,10 @@ impl ChunkSource for MemorySource {
     fn scratch_bytes(&self, _bytes: u64) -> u64 {
         0
     }
+
+    fn random_access(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn open(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskError> {

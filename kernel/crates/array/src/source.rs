@@ -32,6 +32,11 @@ pub trait ChunkSource: Send + Sync {
     fn scratch_bytes(&self, bytes: u64) -> u64 {
         bytes
     }
+
+    /// Whether any box can be read without decoding more than the box.
+    fn random_access(&self) -> bool {
+        false
+    }
 }
 
 /// Reads elements of a stored array. Shared by a worker's compute threads.

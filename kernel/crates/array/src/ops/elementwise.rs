@@ -1,0 +1,288 @@
+//! Owns elementwise operations: broadcasting, promotion, and the choice of chunks for the result.
+
+use nuna_chunk::{
+    DType, Scalar, Shape,
+    tile::{Binary, Unary},
+};
+use nuna_plan::Splits;
+
+use crate::{
+    array::Array,
+    error::ArrayError,
+    expr::{Expr, Function, Node, Op},
+    grid::ChunkGrid,
+};
+
+/// The other side of an operation: an array, or a value that takes on the array's dtype.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    Array(Array),
+    Scalar(Scalar),
+}
+
+impl From<Array> for Operand {
+    fn from(array: Array) -> Self {
+        Operand::Array(array)
+    }
+}
+
+impl From<&Array> for Operand {
+    fn from(array: &Array) -> Self {
+        Operand::Array(array.clone())
+    }
+}
+
+impl<T: Into<Scalar>> From<T> for Operand {
+    fn from(value: T) -> Self {
+        Operand::Scalar(value.into())
+    }
+}
+
+fn constant(value: Scalar, dtype: DType) -> Node {
+    Expr::new(Op::Full(value), dtype, ChunkGrid::whole(&[]))
+}
+
+/// The shape of an operation on both.
+pub(crate) fn broadcast_shapes(operation: &str, a: &Node, b: &Node) -> Result<Shape, ArrayError> {
+    let ndim = a.shape.len().max(b.shape.len());
+    let at = |shape: &[u64], from_end: usize| shape.len().checked_sub(from_end).map_or(1, |i| shape[i]);
+    let mut shape: Shape = (0..ndim).map(|_| 1).collect();
+    for from_end in 1..=ndim {
+        let (left, right) = (at(&a.shape, from_end), at(&b.shape, from_end));
+        shape[ndim - from_end] = match (left, right) {
+            (l, r) if l == r => l,
+            (1, r) => r,
+            (l, 1) => l,
+            (left_length, right_length) => {
+                return Err(ArrayError::Broadcast {
+                    operation: operation.to_owned(),
+                    left_name: a.to_string(),
+                    left: a.shape.to_vec(),
+                    right_name: b.to_string(),
+                    right: b.shape.to_vec(),
+                    axis: from_end,
+                    left_length,
+                    right_length,
+                });
+            }
+        };
+    }
+    Ok(shape)
+}
+
+/// Chunks for a result of `shape`: along each axis those of the largest operand that has the axis. Operands cut
+/// differently are read, or moved, to fit when the plan is made.
+fn result_grid(shape: &[u64], inputs: &[&Node]) -> ChunkGrid {
+    let mut by_size: Vec<&&Node> = inputs.iter().collect();
+    // Stable: of equals the first operand decides.
+    by_size.sort_by_key(|node| std::cmp::Reverse(node.byte_count()));
+    let axes = (0..shape.len()).map(|axis| {
+        let from_end = shape.len() - axis;
+        let found = by_size.iter().find_map(|node| {
+            let own = node.shape.len().checked_sub(from_end)?;
+            (node.shape[own] == shape[axis] && !matches!(node.op, Op::Full(_))).then(|| node.grid.axes()[own].clone())
+        });
+        found.unwrap_or_else(|| {
+            by_size
+                .iter()
+                .find_map(|node| {
+                    let own = node.shape.len().checked_sub(from_end)?;
+                    (node.shape[own] == shape[axis]).then(|| node.grid.axes()[own].clone())
+                })
+                .unwrap_or(Splits::Regular { chunk: shape[axis].max(1), length: shape[axis] })
+        })
+    });
+    ChunkGrid::from_axes(axes.collect())
+}
+
+impl Array {
+    /// An operation on one array.
+    ///
+    /// # Errors
+    /// [`ArrayError::Chunk`] if it is not defined for the dtype, such as `-` of bool.
+    pub fn unary(&self, op: Unary) -> Result<Array, ArrayError> {
+        let (_, dtype) = op.dtypes(self.dtype())?;
+        let op = Op::Map { function: Function::Unary(op), inputs: vec![self.node.clone()] };
+        Ok(Array::from_node(Expr::new(op, dtype, self.node.grid.clone())))
+    }
+
+    /// An operation on two arrays, or an array and a value. Shapes broadcast, dtypes promote as in NumPy 2.
+    ///
+    /// # Errors
+    /// [`ArrayError::Broadcast`] and [`ArrayError::DTypes`], naming both operands.
+    pub fn binary(&self, op: Binary, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        match other.into() {
+            Operand::Array(other) => {
+                let promoted = self.dtype().promote(other.dtype());
+                map_binary(op, promoted, &self.node, &other.node)
+            }
+            Operand::Scalar(value) => {
+                let promoted = self.promote_scalar(op, value)?;
+                map_binary(op, promoted, &self.node, &constant(value, promoted))
+            }
+        }
+    }
+
+    /// `value op self`.
+    ///
+    /// # Errors
+    /// As [`binary`](Array::binary).
+    pub fn binary_from(&self, op: Binary, value: impl Into<Scalar>) -> Result<Array, ArrayError> {
+        let value = value.into();
+        let promoted = self.promote_scalar(op, value)?;
+        map_binary(op, promoted, &constant(value, promoted), &self.node)
+    }
+
+    fn promote_scalar(&self, op: Binary, value: Scalar) -> Result<DType, ArrayError> {
+        let promoted = value.promote(self.dtype());
+        let compares = matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
+        match value.check_fits(promoted) {
+            Ok(()) => Ok(promoted),
+            // A comparison with a value out of range has an answer, which float64 gives.
+            Err(_) if compares => Ok(DType::F64),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn add(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Add, other)
+    }
+
+    pub fn sub(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Sub, other)
+    }
+
+    pub fn mul(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Mul, other)
+    }
+
+    pub fn div(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Div, other)
+    }
+
+    pub fn pow(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Pow, other)
+    }
+
+    pub fn equal(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Eq, other)
+    }
+
+    pub fn not_equal(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Ne, other)
+    }
+
+    pub fn less(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Lt, other)
+    }
+
+    pub fn less_equal(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Le, other)
+    }
+
+    pub fn greater(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Gt, other)
+    }
+
+    pub fn greater_equal(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Ge, other)
+    }
+
+    /// The lesser of both; NaN if either is.
+    pub fn minimum(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Minimum, other)
+    }
+
+    /// The greater of both; NaN if either is.
+    pub fn maximum(&self, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.binary(Binary::Maximum, other)
+    }
+
+    /// Limits values to `low..=high`; NaN stays.
+    pub fn clip(&self, low: impl Into<Operand>, high: impl Into<Operand>) -> Result<Array, ArrayError> {
+        self.maximum(low)?.minimum(high)
+    }
+
+    /// This array where `condition` is true, else `other`. All three broadcast.
+    ///
+    /// # Errors
+    /// [`ArrayError::Broadcast`], naming the operands that do not fit.
+    pub fn where_(&self, condition: &Array, other: impl Into<Operand>) -> Result<Array, ArrayError> {
+        let (dtype, otherwise) = match other.into() {
+            Operand::Array(other) => (self.dtype().promote(other.dtype()), other.node),
+            Operand::Scalar(value) => {
+                let dtype = value.promote(self.dtype());
+                value.check_fits(dtype)?;
+                (dtype, constant(value, dtype))
+            }
+        };
+        let inner = broadcast_shapes("where", &self.node, &otherwise)?;
+        let shape = {
+            // The condition against what the two branches give.
+            let probe = Expr::new(Op::Full(Scalar::Int(0)), dtype, ChunkGrid::whole(&inner));
+            broadcast_shapes("where", &condition.node, &probe).map_err(|error| match error {
+                ArrayError::Broadcast { operation, left_name, left, right, axis, left_length, right_length, .. } => {
+                    let right_name = self.expression();
+                    ArrayError::Broadcast { operation, left_name, left, right_name, right, axis, left_length, right_length }
+                }
+                other => other,
+            })?
+        };
+        let inputs = vec![condition.node.clone(), self.node.clone(), otherwise];
+        let grid = result_grid(&shape, &inputs.iter().collect::<Vec<_>>());
+        Ok(Array::from_node(Expr::new(Op::Map { function: Function::Select, inputs }, dtype, grid)))
+    }
+
+    /// This array with NaN replaced.
+    ///
+    /// # Errors
+    /// As [`where_`](Array::where_).
+    pub fn fillna(&self, value: impl Into<Operand>) -> Result<Array, ArrayError> {
+        if !self.dtype().is_float() {
+            return Ok(self.clone());
+        }
+        let value = match value.into() {
+            // Filling a float array keeps its dtype.
+            Operand::Scalar(value) => Operand::Scalar(Scalar::Float(value.as_f64())),
+            array @ Operand::Array(_) => array,
+        };
+        self.where_(&self.isnan()?.unary(Unary::Not)?, value)
+    }
+
+    /// The same values as `dtype`, converted as NumPy's `astype`.
+    pub fn astype(&self, dtype: DType) -> Array {
+        if dtype == self.dtype() {
+            return self.clone();
+        }
+        let op = Op::Map { function: Function::Cast, inputs: vec![self.node.clone()] };
+        Array::from_node(Expr::new(op, dtype, self.node.grid.clone()))
+    }
+}
+
+macro_rules! unary_methods {
+    ($($name:ident => $op:ident),* $(,)?) => {
+        impl Array {
+            $(pub fn $name(&self) -> Result<Array, ArrayError> {
+                self.unary(Unary::$op)
+            })*
+        }
+    };
+}
+unary_methods!(
+    negative => Neg, abs => Abs, sign => Sign, square => Square, sqrt => Sqrt, cbrt => Cbrt, exp => Exp, exp2 => Exp2,
+    expm1 => Expm1, ln => Ln, log2 => Log2, log10 => Log10, log1p => Log1p, sin => Sin, cos => Cos, tan => Tan,
+    asin => Asin, acos => Acos, atan => Atan, sinh => Sinh, cosh => Cosh, tanh => Tanh, floor => Floor, ceil => Ceil,
+    trunc => Trunc, round => Round, isnan => IsNan, isfinite => IsFinite, isinf => IsInf, logical_not => Not,
+);
+
+fn map_binary(op: Binary, promoted: DType, a: &Node, b: &Node) -> Result<Array, ArrayError> {
+    let shape = broadcast_shapes(&op.to_string(), a, b)?;
+    let (_, dtype) = op.dtypes(promoted).map_err(|_| ArrayError::DTypes {
+        operation: op.to_string(),
+        left: a.dtype,
+        right: b.dtype,
+    })?;
+    let grid = result_grid(&shape, &[a, b]);
+    let op = Op::Map { function: Function::Binary(op, promoted), inputs: vec![a.clone(), b.clone()] };
+    Ok(Array::from_node(Expr::new(op, dtype, grid)))
+}

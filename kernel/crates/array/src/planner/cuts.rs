@@ -1,0 +1,213 @@
+//! Owns how the box that a block covers changes on the way down an expression, and what reading it costs.
+
+use nuna_chunk::assemble::Stride;
+use nuna_plan::{AxisMap, BlockGrid, BlockMap, Splits};
+
+use crate::{
+    expr::{Expr, Op},
+    grid::{bounds, length, normal},
+    program::AxisRule,
+};
+
+/// Every `size` blocks as one.
+pub(crate) fn merged(splits: &Splits, size: u64) -> Splits {
+    let cuts = bounds(splits);
+    let last = cuts.len() - 1;
+    normal(cuts.iter().enumerate().filter(|(i, _)| *i == last || *i as u64 % size == 0).map(|(_, &b)| b).collect())
+}
+
+/// The boxes of `expr`'s inputs that a box of `expr` reads, input by input.
+pub(crate) fn of_inputs(expr: &Expr, cuts: &[AxisRule]) -> Vec<Vec<AxisRule>> {
+    match &expr.op {
+        Op::Map { inputs, .. } => inputs.iter().map(|input| broadcast(&input.shape, cuts)).collect(),
+        Op::Broadcast { input } => vec![broadcast(&input.shape, cuts)],
+        Op::Rechunk { .. } => vec![cuts.to_vec()],
+        Op::Transpose { order, .. } => {
+            let mut below = cuts.to_vec();
+            for (to, &from) in order.iter().enumerate() {
+                below[from] = cuts[to].clone();
+            }
+            vec![below]
+        }
+        Op::Reshape { input, axes } => {
+            let mut below = vec![AxisRule::Fixed { start: 0, end: 1 }; input.shape.len()];
+            for (to, from) in axes.iter().enumerate() {
+                if let Some(from) = from {
+                    below[*from] = cuts[to].clone();
+                }
+            }
+            vec![below]
+        }
+        Op::Stride { axes, .. } => vec![axes.iter().zip(cuts).map(|(stride, cut)| strided(stride, cut)).collect()],
+        Op::Take { axis, indices, .. } => {
+            let mut below = cuts.to_vec();
+            below[*axis] = taken(indices, &cuts[*axis]);
+            vec![below]
+        }
+        Op::Concat { inputs, axis } => {
+            let mut offset = 0;
+            inputs
+                .iter()
+                .map(|input| {
+                    let mut below = cuts.to_vec();
+                    let n = input.shape[*axis];
+                    below[*axis] = within(&cuts[*axis], offset, n);
+                    offset += n;
+                    below
+                })
+                .collect()
+        }
+        Op::Source(_) | Op::Full(_) | Op::Range { .. } | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => Vec::new(),
+    }
+}
+
+fn broadcast(shape: &[u64], cuts: &[AxisRule]) -> Vec<AxisRule> {
+    let extra = cuts.len() - shape.len();
+    let one = AxisRule::Fixed { start: 0, end: 1 };
+    shape.iter().zip(&cuts[extra..]).map(|(&n, cut)| if n == 1 { one.clone() } else { cut.clone() }).collect()
+}
+
+fn strided(stride: &Stride, cut: &AxisRule) -> AxisRule {
+    let at = |i: u64| stride.start.saturating_add_signed(stride.step.saturating_mul(i as i64));
+    if stride.count == 0 {
+        return AxisRule::Fixed { start: stride.start, end: stride.start };
+    }
+    match cut {
+        AxisRule::Fixed { start, end } if start >= end => AxisRule::Fixed { start: stride.start, end: stride.start },
+        AxisRule::Fixed { start, end } => {
+            let (a, b) = (at(*start), at(end - 1));
+            AxisRule::Fixed { start: a.min(b), end: a.max(b) + 1 }
+        }
+        AxisRule::Along { axis, splits } if stride.step > 0 => {
+            // Between the last element of a block and the first of the next nothing is read, so cuts may lie anywhere there.
+            let mut below: Vec<u64> = bounds(splits).into_iter().map(at).collect();
+            if let Some(last) = below.last_mut() {
+                *last = (*last).min(at(stride.count - 1) + 1);
+            }
+            AxisRule::Along { axis: *axis, splits: normal_from(below) }
+        }
+        // Blocks in reverse order cannot be written as ascending cuts; each block is given the whole range.
+        AxisRule::Along { .. } => {
+            let (a, b) = (at(0), at(stride.count - 1));
+            AxisRule::Fixed { start: a.min(b), end: a.max(b) + 1 }
+        }
+    }
+}
+
+fn taken(indices: &[u64], cut: &AxisRule) -> AxisRule {
+    let span = |part: &[u64]| {
+        let low = part.iter().min().copied().unwrap_or(0);
+        AxisRule::Fixed { start: low, end: part.iter().max().map_or(low, |high| high + 1) }
+    };
+    match cut {
+        AxisRule::Fixed { start, end } => span(&indices[*start as usize..*end as usize]),
+        AxisRule::Along { axis, splits } if indices.is_sorted_by(|a, b| a < b) && !indices.is_empty() => {
+            let past = indices[indices.len() - 1] + 1;
+            let below = bounds(splits).into_iter().map(|b| indices.get(b as usize).copied().unwrap_or(past)).collect();
+            AxisRule::Along { axis: *axis, splits: normal_from(below) }
+        }
+        AxisRule::Along { .. } => span(indices),
+    }
+}
+
+fn within(cut: &AxisRule, offset: u64, length: u64) -> AxisRule {
+    let inside = |b: u64| b.saturating_sub(offset).min(length);
+    match cut {
+        AxisRule::Fixed { start, end } => AxisRule::Fixed { start: inside(*start), end: inside(*end) },
+        AxisRule::Along { axis, splits } => {
+            AxisRule::Along { axis: *axis, splits: Splits::Listed { bounds: bounds(splits).into_iter().map(inside).collect() } }
+        }
+    }
+}
+
+/// Listed cuts, regular if they start at 0 and are.
+fn normal_from(cuts: Vec<u64>) -> Splits {
+    if cuts.first() == Some(&0) && cuts.windows(2).all(|w| w[0] < w[1]) { normal(cuts) } else { Splits::Listed { bounds: cuts } }
+}
+
+/// The map from a stage's blocks to the blocks of an input cut by `axes`.
+pub(crate) fn block_map(cuts: &[AxisRule], axes: &[Splits], grid: &BlockGrid) -> BlockMap {
+    let input_grid = BlockGrid::new(axes.iter().map(Splits::count));
+    let rules: Vec<AxisMap> = cuts
+        .iter()
+        .zip(axes)
+        .map(|(cut, own)| match cut {
+            AxisRule::Along { axis, splits } if splits == own => AxisMap::Along { axis: *axis, offset: 0 },
+            AxisRule::Along { axis, splits } => AxisMap::Overlap { axis: *axis, output: splits.clone(), input: own.clone() },
+            AxisRule::Fixed { start, end } => {
+                let blocks = own.overlapping(*start..*end);
+                AxisMap::Fixed { start: blocks.start, end: blocks.end }
+            }
+        })
+        .collect();
+    let same = input_grid == *grid
+        && rules.iter().enumerate().all(|(i, rule)| *rule == AxisMap::Along { axis: i as u8, offset: 0 });
+    if same { BlockMap::Same } else { BlockMap::Axes { input_grid, axes: rules } }
+}
+
+/// What all blocks together read, in units of what they need, if reads come in whole `pieces`.
+pub(crate) fn read_factor(cuts: &[AxisRule], pieces: &[Splits], grid: &BlockGrid) -> f64 {
+    let mut factor = 1.0;
+    let mut used = vec![false; grid.shape().len()];
+    for (cut, own) in cuts.iter().zip(pieces) {
+        let covering = |range: std::ops::Range<u64>| {
+            let blocks = own.overlapping(range);
+            if blocks.is_empty() { 0 } else { own.range(blocks.end - 1).end - own.range(blocks.start).start }
+        };
+        match cut {
+            AxisRule::Along { axis, splits } => {
+                used[*axis as usize] = true;
+                if splits == own {
+                    continue;
+                }
+                let (mut read, mut needed) = (0u64, 0u64);
+                for block in 0..splits.count() {
+                    let range = splits.range(block);
+                    needed += range.end - range.start;
+                    read += covering(range);
+                }
+                factor *= read as f64 / needed.max(1) as f64;
+            }
+            AxisRule::Fixed { start, end } if end > start => {
+                factor *= covering(*start..*end) as f64 / (end - start) as f64;
+            }
+            AxisRule::Fixed { .. } => {}
+        }
+    }
+    // Blocks along an axis that the input does not have read it again and again.
+    let repeats: u64 = grid.shape().iter().zip(&used).filter(|(_, used)| !**used).map(|(&n, _)| n.max(1)).product();
+    factor * repeats as f64
+}
+
+/// Elements of the whole input that some block reads.
+pub(crate) fn extent(cuts: &[AxisRule]) -> u64 {
+    cuts.iter()
+        .map(|cut| match cut {
+            AxisRule::Along { splits, .. } => length(splits) - bounds(splits).first().copied().unwrap_or(0).min(length(splits)),
+            AxisRule::Fixed { start, end } => end - start,
+        })
+        .product()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_merge_in_groups() {
+        let splits = Splits::Regular { chunk: 3, length: 20 };
+        assert_eq!(merged(&splits, 2), Splits::Regular { chunk: 6, length: 20 });
+        let listed = Splits::Listed { bounds: vec![0, 1, 5, 6, 9] };
+        assert_eq!(bounds(&merged(&listed, 3)), [0, 6, 9]);
+    }
+
+    #[test]
+    fn reading_a_slab_for_each_point_is_costly() {
+        // 4 slabs along axis 0; blocks take everything along axis 0 and a quarter of axis 1.
+        let stored = [Splits::Regular { chunk: 25, length: 100 }, Splits::Regular { chunk: 80, length: 80 }];
+        let all = AxisRule::Along { axis: 0, splits: Splits::Regular { chunk: 100, length: 100 } };
+        let quarter = AxisRule::Along { axis: 1, splits: Splits::Regular { chunk: 20, length: 80 } };
+        let factor = read_factor(&[all, quarter], &stored, &BlockGrid::new([1, 4]));
+        assert!((factor - 4.0).abs() < 1e-12, "{factor}");
+    }
+}

@@ -1,0 +1,370 @@
+//! Owns the way from expressions to a plan: which nodes share a stage, where values are moved, how reductions
+//! become trees.
+//!
+//! A stage evaluates an expression for one box of elements at a time, so slices, transposes, casts and elementwise
+//! chains cost no stage of their own: they become part of the box that is read. What ends a stage is a reduction, a function
+//! given to `map_blocks`, and a rechunk that the store cannot serve directly.
+
+mod bound;
+mod cuts;
+mod stage;
+
+use std::{collections::HashMap, sync::Arc};
+
+use nuna_chunk::reduce::Reduction;
+use nuna_plan::{
+    AxisMap, BlockGrid, BlockMap, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits, Stage, Work,
+    WorkKind,
+};
+
+use crate::{
+    array::{Array, aligned, common_refinement},
+    error::ArrayError,
+    expr::{Expr, Node, Op},
+    grid::{ChunkGrid, longest},
+    program::{AxisRule, Finish, Head, Program},
+    sink::ChunkSink,
+};
+use stage::StageBuilder;
+
+/// Partial results that one task merges at most.
+const SPLIT_EVERY: u64 = 16;
+/// Further attempts after an I/O error.
+const RETRIES: u32 = 3;
+/// Blocks are merged along reduced axes until a partial result is this many times smaller than what it stands for.
+const PARTIAL_RATIO: u64 = 4;
+/// Pieces smaller than this are not worth a task each.
+const TASK_BYTES: u64 = 8 << 20;
+/// A rechunk whose blocks read more than this many times their own bytes is split before it is put together.
+const READ_FACTOR: f64 = 2.0;
+/// But not into more pieces than this.
+const PIECES_MAX: u64 = 1 << 22;
+
+/// What is wanted of an expression.
+pub(crate) enum Goal<'a> {
+    Keep(Keep),
+    Write(&'a dyn ChunkSink),
+}
+
+/// A plan, and the stage that each goal became.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) stages: Vec<u32>,
+}
+
+/// Writes the plan for some expressions, which share what they have in common.
+pub(crate) fn plan(label: &str, goals: &[(Node, Goal<'_>)], engine: &Arc<dyn Engine>) -> Result<Planned, ArrayError> {
+    let mut planner = Planner { stages: Vec::new(), done: HashMap::new(), engine };
+    let mut stages = Vec::new();
+    for (node, goal) in goals {
+        stages.push(match goal {
+            Goal::Keep(keep) if goals.len() == 1 => planner.last(node, *keep)?,
+            // Another goal may read this one's blocks, so they are delivered by a stage of their own.
+            Goal::Keep(keep) => planner.emit(node, *keep)?,
+            Goal::Write(sink) => planner.write(node, *sink)?,
+        });
+    }
+    Ok(Planned { plan: Plan { label: shortened(label), stages: planner.stages }, stages })
+}
+
+fn shortened(label: &str) -> String {
+    const LENGTH: usize = 80;
+    if label.chars().count() <= LENGTH { label.to_owned() } else { label.chars().take(LENGTH - 1).chain(['…']).collect() }
+}
+
+/// Blocks that some stage leaves behind for others.
+#[derive(Clone)]
+pub(crate) struct Blocks {
+    pub(crate) source: Source,
+    pub(crate) axes: Vec<Splits>,
+}
+
+impl Blocks {
+    fn grid(&self) -> BlockGrid {
+        BlockGrid::new(self.axes.iter().map(Splits::count))
+    }
+}
+
+pub(crate) struct Planner<'a> {
+    stages: Vec<Stage>,
+    /// By expression: what has a stage already.
+    done: HashMap<u64, Blocks>,
+    engine: &'a Arc<dyn Engine>,
+}
+
+/// A stage without its work.
+struct Draft {
+    name: String,
+    grid: BlockGrid,
+    keep: Keep,
+    origin: Option<Origin>,
+}
+
+impl Planner<'_> {
+    fn push(&mut self, draft: Draft, inputs: Vec<Input>, program: &Program, libraries: Vec<LibraryId>, bound: MemoryBound) -> u32 {
+        let payload = postcard::to_stdvec(program).expect("programs are plain data");
+        let Draft { name, grid, keep, origin } = draft;
+        let work = Work { kind: WorkKind::Array, payload, libraries };
+        self.stages.push(Stage { name: shortened(&name), grid, inputs, work, bound, keep, retries: RETRIES, origin });
+        self.stages.len() as u32 - 1
+    }
+
+    /// The node's blocks in its own chunks, kept as asked.
+    fn last(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
+        match &node.op {
+            Op::Reduce { input, reduction, reduced, keep_axes } => {
+                self.reduce(node, input, *reduction, reduced, *keep_axes, keep)
+            }
+            Op::Opaque { .. } => self.call(node, keep),
+            Op::Source(_) | Op::Full(_) | Op::Range { .. } | Op::Map { .. } | Op::Stride { .. } | Op::Take { .. }
+            | Op::Transpose { .. } | Op::Reshape { .. } | Op::Broadcast { .. } | Op::Concat { .. } | Op::Rechunk { .. }
+            | Op::Held(_) => self.emit(node, keep),
+        }
+    }
+
+    /// A stage that evaluates the node's chunks.
+    fn emit(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
+        let mut builder = StageBuilder::new(self, node.grid.block_grid());
+        let root = builder.root(node, own_cuts(&node.grid))?;
+        let bound = builder.bound(&[&root], None);
+        let (inputs, nodes, sources) = builder.finish();
+        let program = Program { sources, nodes, head: Head::Emit(root) };
+        let name = match &node.op {
+            Op::Source(source) => format!("read {}", source.name()),
+            _ => node.to_string(),
+        };
+        let draft = Draft { name, grid: node.grid.block_grid(), keep, origin: node.origin.clone() };
+        Ok(self.push(draft, inputs, &program, Vec::new(), bound))
+    }
+
+    /// The node's blocks for other stages to read; one stage however many ask.
+    pub(crate) fn blocks(&mut self, node: &Node) -> Result<Blocks, ArrayError> {
+        if let Some(blocks) = self.done.get(&node.id) {
+            return Ok(blocks.clone());
+        }
+        let source = match &node.op {
+            Op::Held(held) => {
+                if !std::ptr::addr_eq(Arc::as_ptr(&held.engine), Arc::as_ptr(self.engine)) {
+                    return Err(ArrayError::HeldElsewhere {
+                        name: node.to_string(),
+                        holder: held.engine.describe(),
+                        engine: self.engine.describe(),
+                    });
+                }
+                Source::Held(held.id)
+            }
+            _ => Source::Stage(self.last(node, Keep::No)?),
+        };
+        let blocks = Blocks { source, axes: node.grid.axes().to_vec() };
+        self.done.insert(node.id, blocks.clone());
+        Ok(blocks)
+    }
+
+    fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
+        let Op::Opaque { inputs, call, name } = &node.op else { unreachable!("called for map_blocks only") };
+        let grid = node.grid.block_grid();
+        let mut builder = StageBuilder::new(self, grid.clone());
+        let roots = inputs.iter().map(|input| builder.root(input, own_cuts(&input.grid))).collect::<Result<Vec<_>, _>>()?;
+        let out: u64 = node.grid.chunk_shape().iter().product::<u64>() * node.dtype.size() as u64;
+        let bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
+        let (stage_inputs, nodes, sources) = builder.finish();
+        let head = Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: node.grid.axes().to_vec() };
+        let program = Program { sources, nodes, head };
+        let draft = Draft { name: format!("map_blocks({name})"), grid, keep, origin: node.origin.clone() };
+        Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))
+    }
+
+    fn write(&mut self, node: &Node, sink: &dyn ChunkSink) -> Result<u32, ArrayError> {
+        if node.shape[..] != *sink.shape() {
+            return Err(ArrayError::SinkShape {
+                name: node.to_string(),
+                shape: node.shape.to_vec(),
+                sink: sink.name(),
+                sink_shape: sink.shape().to_vec(),
+            });
+        }
+        let axes = node.grid.axes().iter().zip(sink.chunk_shape()).zip(&node.shape);
+        let grid = ChunkGrid::from_axes(axes.map(|((splits, &unit), &length)| aligned(splits, unit.max(1), length)).collect());
+        let node = Array::from_node(node.clone()).astype(sink.dtype()).rechunk_to(grid).node;
+        let grid = node.grid.block_grid();
+        let mut builder = StageBuilder::new(self, grid.clone());
+        let root = builder.root(&node, own_cuts(&node.grid))?;
+        let bound = builder.bound(&[&root], Some(0));
+        let (inputs, nodes, sources) = builder.finish();
+        let program = Program { sources, nodes, head: Head::Write { root, sink: sink.spec() } };
+        let draft = Draft { name: format!("write {}", sink.name()), grid, keep: Keep::No, origin: node.origin.clone() };
+        Ok(self.push(draft, inputs, &program, Vec::new(), bound))
+    }
+
+    /// A reduction: partial results of groups of blocks, merged in a tree whose shape depends on the chunks alone.
+    fn reduce(
+        &mut self,
+        node: &Node,
+        input: &Node,
+        reduction: Reduction,
+        reduced: &[bool],
+        keep_axes: bool,
+        keep: Keep,
+    ) -> Result<u32, ArrayError> {
+        let finish = if keep_axes { Finish::KeepAxes } else { Finish::DropAxes };
+        let mut axes = grouped(input, reduction, reduced);
+        let label = node.label();
+        let out_grid = node.grid.block_grid();
+        // The axis of the result's grid that each axis of the input becomes.
+        let out_axis: Vec<Option<u8>> = {
+            let mut next = 0;
+            reduced.iter().map(|&r| if r && !keep_axes { None } else { next += 1; (!r).then_some(next - 1) }).collect()
+        };
+        let single = axes.iter().zip(reduced).all(|(splits, &r)| !r || splits.count() == 1);
+
+        let stage_grid = if single { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
+        let rules: Vec<AxisRule> = axes
+            .iter()
+            .enumerate()
+            .map(|(axis, splits)| {
+                if single && reduced[axis] {
+                    let range = splits.range(0);
+                    AxisRule::Fixed { start: range.start, end: range.end }
+                } else {
+                    let axis = if single { out_axis[axis].expect("kept axes have a place") } else { axis as u8 };
+                    AxisRule::Along { axis, splits: splits.clone() }
+                }
+            })
+            .collect();
+        let cells: u64 = axes.iter().zip(reduced).filter(|(_, r)| !**r).map(|(s, _)| longest(s)).product();
+        let partial_bytes = cells.saturating_mul(reduction.partial_bytes());
+        let pieces = input.grid.axes().to_vec();
+        let mut builder = StageBuilder::new(self, stage_grid.clone());
+        let root = builder.root(input, rules)?;
+        let bound = builder.bound_in_pieces(&root, &pieces, reduced, partial_bytes);
+        let (inputs, nodes, sources) = builder.finish();
+        let head = Head::Partial { root, pieces, reduction, reduced: reduced.to_vec(), finish: single.then_some(finish) };
+        let program = Program { sources, nodes, head };
+        let origin = node.origin.clone();
+        let read = match &input.op {
+            Op::Source(source) => format!("read {}, ", source.name()),
+            _ => String::new(),
+        };
+        let draft = Draft {
+            name: if single { format!("{read}{label}") } else { format!("{read}{label} partial") },
+            grid: stage_grid,
+            keep: if single { keep } else { Keep::No },
+            origin: origin.clone(),
+        };
+        let mut stage = self.push(draft, inputs, &program, Vec::new(), bound);
+        if single {
+            return Ok(stage);
+        }
+
+        loop {
+            let counts: Vec<u64> = axes.iter().map(Splits::count).collect();
+            let open: Vec<usize> = (0..axes.len()).filter(|&a| reduced[a] && counts[a] > 1).collect();
+            let together: u64 = open.iter().map(|&a| counts[a]).product();
+            let input_grid = BlockGrid::new(counts.iter().copied());
+            let last = together <= SPLIT_EVERY;
+            // Each open axis shrinks by the same factor, such that a task merges about `SPLIT_EVERY` in all.
+            let size = if last { u64::MAX } else { (SPLIT_EVERY as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64 };
+            let maps: Vec<AxisMap> = (0..axes.len())
+                .map(|axis| match (reduced[axis], last) {
+                    (true, true) => AxisMap::All,
+                    (true, false) => AxisMap::Group { axis: axis as u8, size },
+                    (false, true) => AxisMap::Along { axis: out_axis[axis].expect("kept axes have a place"), offset: 0 },
+                    (false, false) => AxisMap::Along { axis: axis as u8, offset: 0 },
+                })
+                .collect();
+            let rules: Vec<AxisRule> = axes
+                .iter()
+                .enumerate()
+                .map(|(axis, splits)| match (reduced[axis], last) {
+                    (true, _) => AxisRule::Fixed { start: 0, end: 1 },
+                    (false, true) => {
+                        AxisRule::Along { axis: out_axis[axis].expect("kept axes have a place"), splits: splits.clone() }
+                    }
+                    (false, false) => AxisRule::Along { axis: axis as u8, splits: splits.clone() },
+                })
+                .collect();
+            let merged = if last { together } else { open.iter().map(|&a| counts[a].min(size)).product() };
+            let bound = MemoryBound {
+                inputs: partial_bytes.saturating_mul(merged),
+                output: partial_bytes,
+                scratch: partial_bytes,
+            };
+            if !last {
+                for &axis in &open {
+                    axes[axis] = Splits::Regular { chunk: 1, length: counts[axis].div_ceil(size) };
+                }
+            }
+            let grid = if last { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
+            let head = Head::Merge { cells: rules, reduction, reduced: reduced.to_vec(), finish: last.then_some(finish) };
+            let program = Program { sources: Vec::new(), nodes: Vec::new(), head };
+            let inputs = vec![Input { source: Source::Stage(stage), map: BlockMap::Axes { input_grid, axes: maps } }];
+            let draft = Draft {
+                name: if last { label.clone() } else { format!("{label} merge") },
+                grid,
+                keep: if last { keep } else { Keep::No },
+                origin: origin.clone(),
+            };
+            stage = self.push(draft, inputs, &program, Vec::new(), bound);
+            if last {
+                return Ok(stage);
+            }
+        }
+    }
+
+    /// Cuts blocks up at the places where others will want them, so that each piece moves once.
+    pub(crate) fn split(&mut self, node: &Node, blocks: &Blocks, wanted: &[AxisRule]) -> Blocks {
+        let axes: Vec<Splits> = blocks
+            .axes
+            .iter()
+            .zip(wanted)
+            .map(|(own, rule)| match rule {
+                AxisRule::Along { splits, .. } => common_refinement(own, splits),
+                AxisRule::Fixed { .. } => own.clone(),
+            })
+            .collect();
+        let grid = BlockGrid::new(axes.iter().map(Splits::count));
+        if grid.count() > PIECES_MAX || grid == blocks.grid() {
+            return blocks.clone();
+        }
+        let rules: Vec<AxisRule> =
+            axes.iter().enumerate().map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() }).collect();
+        let mut builder = StageBuilder::new(self, grid.clone());
+        let root = builder.leaf(node, blocks, &rules);
+        let bound = builder.bound(&[&root], None);
+        let (inputs, nodes, sources) = builder.finish();
+        let program = Program { sources, nodes, head: Head::Emit(root) };
+        let draft = Draft { name: format!("split {node}"), grid, keep: Keep::No, origin: node.origin.clone() };
+        let stage = self.push(draft, inputs, &program, Vec::new(), bound);
+        Blocks { source: Source::Stage(stage), axes }
+    }
+}
+
+/// Every axis of a stage's grid covers the same axis of the node.
+fn own_cuts(grid: &ChunkGrid) -> Vec<AxisRule> {
+    grid.axes().iter().enumerate().map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() }).collect()
+}
+
+/// Cuts for the first step of a reduction: blocks merged along reduced axes while their partial result would be nearly
+/// as large as they are, or they are too small for a task. Depends on shapes alone, so that results do not depend on
+/// the cluster.
+fn grouped(input: &Expr, reduction: Reduction, reduced: &[bool]) -> Vec<Splits> {
+    let axes = input.grid.axes();
+    let chunk = input.grid.chunk_shape();
+    let block: u64 = chunk.iter().product::<u64>().saturating_mul(input.dtype.size() as u64).max(1);
+    let cells: u64 = chunk.iter().zip(reduced).filter(|(_, r)| !**r).map(|(n, _)| n).product();
+    let partial = cells.saturating_mul(reduction.partial_bytes());
+    let count = input.grid.count();
+    let for_ratio = (PARTIAL_RATIO.saturating_mul(partial)).div_ceil(block).min(count / 16);
+    let for_overhead = (TASK_BYTES / block).min(count / 64);
+    let mut group = for_ratio.max(for_overhead).max(1);
+    let mut out = axes.to_vec();
+    for axis in (0..axes.len()).rev().filter(|&a| reduced[a]) {
+        let blocks = axes[axis].count();
+        let size = group.min(blocks).max(1);
+        if size > 1 {
+            out[axis] = cuts::merged(&axes[axis], size);
+        }
+        group /= size;
+    }
+    out
+}

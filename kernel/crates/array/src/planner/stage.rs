@@ -1,0 +1,317 @@
+//! Owns writing one stage's program: an expression down to stored arrays and to blocks of other stages.
+
+use std::collections::HashMap;
+
+use nuna_chunk::tile;
+use nuna_plan::{BlockGrid, Input, MemoryBound, Splits};
+use smallvec::SmallVec;
+
+use crate::{
+    error::ArrayError,
+    expr::{Expr, Function, Node, Op},
+    planner::{
+        Blocks, Planner, READ_FACTOR,
+        bound,
+        cuts::{block_map, extent, of_inputs, read_factor},
+    },
+    program::{AxisRule, ProgramNode, Root, Step},
+    source::{ChunkSource, SourceSpec},
+};
+
+/// A store may be read more than once over if that is no more than this in all.
+const REREAD_BYTES: f64 = 64e6;
+
+pub(crate) struct StageBuilder<'p, 'e> {
+    planner: &'p mut Planner<'e>,
+    grid: BlockGrid,
+    inputs: Vec<Input>,
+    nodes: Vec<ProgramNode>,
+    sources: Vec<SourceSpec>,
+    /// Nodes written already, by expression and the box they were asked for.
+    written: HashMap<u64, Vec<(Vec<AxisRule>, u32)>>,
+    /// Memory that reading takes besides the result, per byte read: the worst of the sources.
+    scratch: Vec<(u32, std::sync::Arc<dyn ChunkSource>)>,
+    /// The box of each node that a block needs, for the memory bound.
+    boxes: Vec<Vec<AxisRule>>,
+    input_bytes: u64,
+}
+
+impl<'p, 'e> StageBuilder<'p, 'e> {
+    pub(crate) fn new(planner: &'p mut Planner<'e>, grid: BlockGrid) -> Self {
+        Self {
+            planner,
+            grid,
+            inputs: Vec::new(),
+            nodes: Vec::new(),
+            sources: Vec::new(),
+            written: HashMap::new(),
+            scratch: Vec::new(),
+            boxes: Vec::new(),
+            input_bytes: 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> (Vec<Input>, Vec<ProgramNode>, Vec<SourceSpec>) {
+        (self.inputs, self.nodes, self.sources)
+    }
+
+    /// Writes `expr`, of which each block needs the box that `cuts` says.
+    pub(crate) fn root(&mut self, expr: &Node, cuts: Vec<AxisRule>) -> Result<Root, ArrayError> {
+        let node = self.node(expr, &cuts)?;
+        Ok(Root { node, region: cuts })
+    }
+
+    /// A root that is nothing but blocks of another stage.
+    pub(crate) fn leaf(&mut self, expr: &Expr, blocks: &Blocks, cuts: &[AxisRule]) -> Root {
+        let node = self.input(expr, blocks, cuts);
+        Root { node, region: cuts.to_vec() }
+    }
+
+    fn push(&mut self, expr: &Expr, cuts: &[AxisRule], step: Step) -> u32 {
+        self.nodes.push(ProgramNode { step, dtype: expr.dtype, shape: expr.shape.clone(), uses: 1 });
+        self.boxes.push(cuts.to_vec());
+        let node = self.nodes.len() as u32 - 1;
+        self.written.entry(expr.id).or_default().push((cuts.to_vec(), node));
+        node
+    }
+
+    fn input(&mut self, expr: &Expr, blocks: &Blocks, cuts: &[AxisRule]) -> u32 {
+        let map = block_map(cuts, &blocks.axes, &self.grid);
+        self.input_bytes = self.input_bytes.saturating_add(bound::given(cuts, &blocks.axes, expr.dtype));
+        self.inputs.push(Input { source: blocks.source, map });
+        let input = self.inputs.len() as u32 - 1;
+        self.push(expr, cuts, Step::Input { input, axes: blocks.axes.clone() })
+    }
+
+    fn node(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
+        if let Some(known) = self.written.get(&expr.id)
+            && let Some((_, node)) = known.iter().find(|(known, _)| known == cuts)
+        {
+            let node = *node;
+            self.nodes[node as usize].uses += 1;
+            return Ok(node);
+        }
+        let step = match &expr.op {
+            Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => return self.from_blocks(expr, expr, cuts),
+            Op::Source(source) => {
+                if !self.readable(expr, source.as_ref(), cuts) {
+                    return self.from_blocks(expr, expr, cuts);
+                }
+                let spec = source.spec();
+                let known = self.sources.iter().position(|s| *s == spec);
+                let number = known.unwrap_or_else(|| {
+                    self.sources.push(spec);
+                    self.sources.len() - 1
+                }) as u32;
+                self.scratch.push((self.nodes.len() as u32, source.clone()));
+                Step::Read { source: number }
+            }
+            Op::Rechunk { input } => {
+                if self.readable_below(input, cuts) {
+                    return self.node(input, cuts);
+                }
+                return self.from_blocks(expr, input, cuts);
+            }
+            Op::Full(value) => Step::Full(*value),
+            Op::Range { start, step } => Step::Range { start: *start, step: *step },
+            Op::Map { .. } => return self.map(expr, cuts),
+            Op::Stride { input, axes } => Step::Stride { input: self.below(expr, input, cuts)?, axes: axes.clone() },
+            Op::Take { input, axis, indices } => {
+                let below = self.below(expr, input, cuts)?;
+                Step::Take { input: below, axis: *axis as u32, indices: indices.to_vec() }
+            }
+            Op::Transpose { input, order } => {
+                let below = self.below(expr, input, cuts)?;
+                Step::Transpose { input: below, order: order.iter().map(|&a| a as u32).collect() }
+            }
+            Op::Reshape { input, axes } => {
+                let below = self.below(expr, input, cuts)?;
+                Step::Reshape { input: below, axes: axes.iter().map(|a| a.map(|a| a as u32)).collect() }
+            }
+            Op::Broadcast { input } => Step::Broadcast { input: self.below(expr, input, cuts)? },
+            Op::Concat { inputs, axis } => {
+                let boxes = of_inputs(expr, cuts);
+                let inputs = inputs.iter().zip(&boxes).map(|(i, cuts)| self.node(i, cuts)).collect::<Result<Vec<_>, _>>()?;
+                Step::Concat { inputs, axis: *axis as u32 }
+            }
+        };
+        Ok(self.push(expr, cuts, step))
+    }
+
+    fn below(&mut self, expr: &Expr, input: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
+        let boxes = of_inputs(expr, cuts);
+        self.node(input, &boxes[0])
+    }
+
+    /// Reads `expr` from blocks of `computed` (itself, or what it rechunks) that another stage leaves.
+    fn from_blocks(&mut self, expr: &Node, computed: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
+        let mut blocks = self.planner.blocks(computed)?;
+        let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats(cuts, &self.grid);
+        if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 {
+            blocks = self.planner.split(computed, &blocks, cuts);
+        }
+        Ok(self.input(expr, &blocks, cuts))
+    }
+
+    /// Whether blocks may read these boxes from the store: chunks are not decoded much more than once.
+    fn readable(&self, expr: &Expr, source: &dyn ChunkSource, cuts: &[AxisRule]) -> bool {
+        if source.random_access() {
+            return true;
+        }
+        // A stage that reads the source in its own blocks must not ask for a stage that does the same.
+        let own = cuts.iter().zip(expr.grid.axes()).enumerate().all(|(i, (cut, splits))| {
+            matches!(cut, AxisRule::Along { axis, splits: s } if *axis as usize == i && s == splits)
+        });
+        if own {
+            return true;
+        }
+        let stored: Vec<Splits> = source
+            .shape()
+            .iter()
+            .zip(source.chunk_shape())
+            .map(|(&length, &chunk)| Splits::Regular { chunk: chunk.max(1), length })
+            .collect();
+        let factor = read_factor(cuts, &stored, &self.grid);
+        let bytes = extent(cuts) as f64 * expr.dtype.size() as f64;
+        factor <= READ_FACTOR || bytes * factor <= REREAD_BYTES
+    }
+
+    /// Whether everything below is readable in these boxes. Blocks of other stages count as stored in their own chunks.
+    fn readable_below(&self, expr: &Node, cuts: &[AxisRule]) -> bool {
+        match &expr.op {
+            Op::Source(source) => self.readable(expr, source.as_ref(), cuts),
+            // Blocks of another stage move once, whoever cuts them.
+            Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => true,
+            _ => expr.inputs().into_iter().zip(of_inputs(expr, cuts)).all(|(input, cuts)| self.readable_below(input, &cuts)),
+        }
+    }
+
+    /// Fuses the elementwise operations at and below `expr` that have its shape.
+    fn map(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
+        let mut leaves: Vec<Node> = Vec::new();
+        collect_leaves(expr, expr, &mut leaves);
+        let mut builder = tile::Builder::new();
+        let mut values: HashMap<u64, tile::ValueId> = HashMap::new();
+        let mut inputs = Vec::with_capacity(leaves.len());
+        for leaf in &leaves {
+            values.insert(leaf.id, builder.input(leaf.dtype));
+            let extra = cuts.len() - leaf.shape.len();
+            let one = AxisRule::Fixed { start: 0, end: 1 };
+            let below: Vec<AxisRule> =
+                leaf.shape.iter().zip(&cuts[extra..]).map(|(&n, cut)| if n == 1 { one.clone() } else { cut.clone() }).collect();
+            inputs.push(self.node(leaf, &below)?);
+        }
+        let output = fuse(expr, &mut builder, &mut values)?;
+        let program = builder.finish(output);
+        Ok(self.push(expr, cuts, Step::Map { program, inputs }))
+    }
+
+    pub(crate) fn bound(&self, roots: &[&Root], output: Option<u64>) -> MemoryBound {
+        let output = output.unwrap_or_else(|| roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum());
+        MemoryBound { inputs: self.input_bytes, output, scratch: self.scratch_bytes(&|cuts| bound::longest_box(cuts)) }
+    }
+
+    /// The bound of a block that is evaluated piece by piece along the reduced axes.
+    pub(crate) fn bound_in_pieces(&self, root: &Root, pieces: &[Splits], reduced: &[bool], partial: u64) -> MemoryBound {
+        let whole = bound::longest_box(&root.region);
+        let piece: SmallVec<[u64; 6]> = whole
+            .iter()
+            .zip(pieces)
+            .zip(reduced)
+            .map(|((&n, splits), &r)| if r { n.min(crate::grid::longest(splits)) } else { n })
+            .collect();
+        let (all, part) = (whole.iter().product::<u64>().max(1), piece.iter().product::<u64>().max(1));
+        // Boxes below shrink about as the root's does.
+        let share = part as f64 / all as f64;
+        let scratch = self.scratch_bytes(&|cuts| bound::longest_box(cuts)) as f64 * share;
+        MemoryBound { inputs: self.input_bytes, output: partial, scratch: scratch.ceil() as u64 }
+    }
+
+    fn box_bytes(&self, node: u32, cuts: &[AxisRule]) -> u64 {
+        bound::longest_box(cuts).iter().fold(self.nodes[node as usize].dtype.size() as u64, |b, &n| b.saturating_mul(n))
+    }
+
+    /// As if everything a block computes on the way stayed until its end, which is never less than what it takes.
+    fn scratch_bytes(&self, longest: &dyn Fn(&[AxisRule]) -> SmallVec<[u64; 6]>) -> u64 {
+        let mut total = 0u64;
+        for (index, (node, cuts)) in self.nodes.iter().zip(&self.boxes).enumerate() {
+            let bytes = longest(cuts).iter().fold(node.dtype.size() as u64, |b, &n| b.saturating_mul(n));
+            total = total.saturating_add(bytes);
+            if let Some((_, source)) = self.scratch.iter().find(|(n, _)| *n as usize == index) {
+                total = total.saturating_add(source.scratch_bytes(bytes));
+            }
+        }
+        total
+    }
+}
+
+/// How often each block is read because the stage has axes that it has not.
+fn repeats(cuts: &[AxisRule], grid: &BlockGrid) -> f64 {
+    let used = |axis: usize| cuts.iter().any(|cut| matches!(cut, AxisRule::Along { axis: a, .. } if *a as usize == axis));
+    let repeats: u64 = grid.shape().iter().enumerate().filter(|(a, _)| !used(*a)).map(|(_, &n)| n.max(1)).product();
+    repeats as f64
+}
+
+/// Whether `child` becomes instructions of the program for `root` rather than an operand of it.
+fn fuses(root: &Expr, child: &Expr) -> bool {
+    match &child.op {
+        Op::Map { .. } => child.shape == root.shape,
+        Op::Full(_) => true,
+        _ => false,
+    }
+}
+
+fn collect_leaves(root: &Node, expr: &Node, leaves: &mut Vec<Node>) {
+    let mut seen = std::collections::HashSet::new();
+    let mut open = vec![expr.clone()];
+    while let Some(expr) = open.pop() {
+        let Op::Map { inputs, .. } = &expr.op else { continue };
+        for input in inputs {
+            if !seen.insert(input.id) {
+                continue;
+            }
+            if fuses(root, input) {
+                open.push(input.clone());
+            } else {
+                leaves.push(input.clone());
+            }
+        }
+    }
+}
+
+/// Writes instructions for `root` and everything below it that fuses; inputs before what reads them, without recursion, since
+/// a notebook can build chains of thousands.
+fn fuse(
+    root: &Node,
+    builder: &mut tile::Builder,
+    values: &mut HashMap<u64, tile::ValueId>,
+) -> Result<tile::ValueId, ArrayError> {
+    let mut open = vec![root.clone()];
+    while let Some(expr) = open.last().cloned() {
+        if values.contains_key(&expr.id) {
+            open.pop();
+            continue;
+        }
+        if let Op::Full(value) = &expr.op {
+            values.insert(expr.id, builder.constant(*value, expr.dtype));
+            open.pop();
+            continue;
+        }
+        let Op::Map { function, inputs } = &expr.op else { unreachable!("leaves have values") };
+        let missing: Vec<Node> = inputs.iter().filter(|i| !values.contains_key(&i.id)).cloned().collect();
+        if !missing.is_empty() {
+            open.extend(missing);
+            continue;
+        }
+        let operands: SmallVec<[tile::ValueId; 3]> = inputs.iter().map(|i| values[&i.id]).collect();
+        let value = match function {
+            Function::Unary(op) => builder.unary(*op, operands[0])?,
+            Function::Binary(op, promoted) => builder.binary(*op, *promoted, operands[0], operands[1])?,
+            Function::Select => builder.select(expr.dtype, operands[0], operands[1], operands[2]),
+            Function::Cast => builder.cast(operands[0], expr.dtype),
+        };
+        values.insert(expr.id, value);
+        open.pop();
+    }
+    Ok(values[&root.id])
+}

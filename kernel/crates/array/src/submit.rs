@@ -1,0 +1,127 @@
+//! Owns handing plans to an engine and putting the delivered blocks together.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use nuna_chunk::{Chunk, Region, assemble::Assembly};
+use nuna_plan::{Engine, Finished, Keep, Plan, default_engine};
+
+use crate::{
+    array::Array,
+    error::ArrayError,
+    planner::{self, Goal},
+    sink::ChunkSink,
+    threads::ThreadEngine,
+};
+
+/// How long one wait for the next block lasts before progress is looked at again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The cluster started last, else the threads of this process.
+pub fn engine() -> Arc<dyn Engine> {
+    static THREADS: OnceLock<Arc<dyn Engine>> = OnceLock::new();
+    default_engine().unwrap_or_else(|| {
+        THREADS
+            .get_or_init(|| {
+                let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                Arc::new(ThreadEngine::new(count))
+            })
+            .clone()
+    })
+}
+
+/// Computes several arrays in one plan; what they share is computed once.
+///
+/// # Errors
+/// As [`Array::compute`].
+pub fn compute(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Chunk>, ArrayError> {
+    let goals: Vec<_> = arrays.iter().map(|a| (a.node.clone(), Goal::Keep(Keep::Deliver))).collect();
+    let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
+    let planned = planner::plan(&label, &goals, engine)?;
+    // Several goals may be one expression; each has a stage of its own.
+    let wanted: HashMap<u32, usize> = planned.stages.iter().enumerate().map(|(goal, &stage)| (stage, goal)).collect();
+    let mut parts: Vec<Parts> = arrays.iter().map(Parts::new).collect();
+    follow(planned.plan, engine, &mut |stage, block, value| {
+        let Some(&goal) = wanted.get(&stage) else { return Ok(()) };
+        let odd = |message: String| ArrayError::Result { stage, block, message };
+        let chunk = Chunk::from_value(&value).map_err(|error| odd(error.to_string()))?;
+        parts[goal].put(block, chunk).map_err(|error| odd(error.to_string()))
+    })?;
+    Ok(parts.into_iter().map(Parts::finish).collect())
+}
+
+/// Writes several arrays in one plan; what they share is computed once.
+///
+/// # Errors
+/// As [`Array::write_to`].
+pub fn write(arrays: &[(Array, &dyn ChunkSink)], engine: &Arc<dyn Engine>) -> Result<(), ArrayError> {
+    let goals: Vec<_> = arrays.iter().map(|(a, sink)| (a.node.clone(), Goal::Write(*sink))).collect();
+    let label = arrays.iter().map(|(_, sink)| format!("write {}", sink.name())).collect::<Vec<_>>().join(", ");
+    if goals.is_empty() {
+        return Ok(());
+    }
+    run(planner::plan(&label, &goals, engine)?.plan, engine)
+}
+
+/// Runs a plan that delivers nothing.
+pub(crate) fn run(plan: Plan, engine: &Arc<dyn Engine>) -> Result<(), ArrayError> {
+    follow(plan, engine, &mut |_, _, _| Ok(()))
+}
+
+fn follow(
+    plan: Plan,
+    engine: &Arc<dyn Engine>,
+    take: &mut dyn FnMut(u32, u64, nuna_plan::Value) -> Result<(), ArrayError>,
+) -> Result<(), ArrayError> {
+    let mut running = engine.submit(plan)?;
+    loop {
+        match running.next(PATIENCE)? {
+            Finished::Block { stage, block, value } => {
+                if let Err(error) = take(stage, block, value) {
+                    running.cancel();
+                    return Err(error);
+                }
+            }
+            // The engine decides when a computation has failed; a slow block is no failure.
+            Finished::Waiting { .. } => {}
+            Finished::End => return Ok(()),
+        }
+    }
+}
+
+/// A result being put together.
+struct Parts {
+    array: Array,
+    /// The only block, or all of them so far.
+    one: Option<Chunk>,
+    assembly: Option<Assembly>,
+}
+
+impl Parts {
+    fn new(array: &Array) -> Self {
+        Self { array: array.clone(), one: None, assembly: None }
+    }
+
+    fn put(&mut self, block: u64, chunk: Chunk) -> Result<(), nuna_chunk::ChunkError> {
+        let grid = self.array.chunks();
+        let region = grid.region(&grid.block_grid().coords(block));
+        if region.shape()[..] == *self.array.shape() && chunk.shape() == self.array.shape() {
+            self.one = Some(chunk);
+            return Ok(());
+        }
+        let assembly = self.assembly.get_or_insert_with(|| Assembly::new(self.array.dtype(), self.array.shape()));
+        assembly.put(&region, &chunk, &Region::all(chunk.shape()))
+    }
+
+    fn finish(self) -> Chunk {
+        match (self.one, self.assembly) {
+            (Some(chunk), _) => chunk,
+            (None, Some(assembly)) => assembly.finish(),
+            // No blocks: an axis has length 0.
+            (None, None) => Assembly::new(self.array.dtype(), self.array.shape()).finish(),
+        }
+    }
+}
