@@ -5,20 +5,22 @@ use std::ops;
 
 use nuna_chunk::tile::{Binary, Unary};
 
-use crate::array::Array;
+use crate::{array::Array, ops::elementwise::Operand};
 
+/// One impl for everything on the right, not one per type: only so does `(&a * 2).sum(…)` infer without annotations.
 macro_rules! operator {
     ($trait:ident, $method:ident, $op:ident) => {
-        operator!(@arrays $trait, $method, $op, Array, Array);
-        operator!(@arrays $trait, $method, $op, Array, &Array);
-        operator!(@arrays $trait, $method, $op, &Array, Array);
-        operator!(@arrays $trait, $method, $op, &Array, &Array);
-    };
-    (@arrays $trait:ident, $method:ident, $op:ident, $left:ty, $right:ty) => {
-        impl ops::$trait<$right> for $left {
+        impl<T: Into<Operand>> ops::$trait<T> for Array {
             type Output = Array;
             #[track_caller]
-            fn $method(self, other: $right) -> Array {
+            fn $method(self, other: T) -> Array {
+                self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+        impl<T: Into<Operand>> ops::$trait<T> for &Array {
+            type Output = Array;
+            #[track_caller]
+            fn $method(self, other: T) -> Array {
                 self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
             }
         }
@@ -33,43 +35,28 @@ operator!(BitAnd, bitand, And);
 operator!(BitOr, bitor, Or);
 operator!(BitXor, bitxor, Xor);
 
+/// On the left only `f64` and `i64`: a literal there has one type to become.
 macro_rules! scalar_operator {
-    ($($t:ty),* => $trait:ident, $method:ident, $op:ident) => {$(
-        impl ops::$trait<$t> for Array {
+    ($($trait:ident, $method:ident, $op:ident, $scalar:ty, $array:ty;)*) => {$(
+        impl ops::$trait<$array> for $scalar {
             type Output = Array;
             #[track_caller]
-            fn $method(self, other: $t) -> Array {
-                self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
-            }
-        }
-        impl ops::$trait<$t> for &Array {
-            type Output = Array;
-            #[track_caller]
-            fn $method(self, other: $t) -> Array {
-                self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
-            }
-        }
-        impl ops::$trait<Array> for $t {
-            type Output = Array;
-            #[track_caller]
-            fn $method(self, other: Array) -> Array {
-                other.binary_from(Binary::$op, self).unwrap_or_else(|error| panic!("{error}"))
-            }
-        }
-        impl ops::$trait<&Array> for $t {
-            type Output = Array;
-            #[track_caller]
-            fn $method(self, other: &Array) -> Array {
+            fn $method(self, other: $array) -> Array {
                 other.binary_from(Binary::$op, self).unwrap_or_else(|error| panic!("{error}"))
             }
         }
     )*};
 }
-scalar_operator!(f64, f32, i32, i64, u64 => Add, add, Add);
-scalar_operator!(f64, f32, i32, i64, u64 => Sub, sub, Sub);
-scalar_operator!(f64, f32, i32, i64, u64 => Mul, mul, Mul);
-scalar_operator!(f64, f32, i32, i64, u64 => Div, div, Div);
-scalar_operator!(f64, f32, i32, i64, u64 => Rem, rem, Rem);
+macro_rules! scalar_operators {
+    ($($scalar:ty, $array:ty;)*) => {$(scalar_operator! {
+        Add, add, Add, $scalar, $array;
+        Sub, sub, Sub, $scalar, $array;
+        Mul, mul, Mul, $scalar, $array;
+        Div, div, Div, $scalar, $array;
+        Rem, rem, Rem, $scalar, $array;
+    })*};
+}
+scalar_operators! { f64, Array; f64, &Array; i64, Array; i64, &Array; }
 
 macro_rules! unary_operator {
     ($trait:ident, $method:ident, $op:ident, $($t:ty),*) => {$(
