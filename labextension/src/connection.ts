@@ -108,7 +108,7 @@ export class ClusterConnection {
     try {
       socket = new WebSocket(this.endpoint.webSocketUrl());
     } catch (error) {
-      this._lost(String(error));
+      this._lost(error instanceof Error ? error.message : String(error));
       return;
     }
     socket.binaryType = 'arraybuffer';

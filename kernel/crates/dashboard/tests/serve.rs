@@ -147,16 +147,18 @@ async fn a_viewer_gets_the_past_then_the_present_of_what_it_subscribed_to() {
 
     more_work(&recorder, 100, 150);
     recorder.record(Event::ComputationFinished { computation: 1, outcome: Outcome::Succeeded });
+    let done = |records: &[Record]| {
+        records.iter().rev().find_map(|record| match record {
+            Record::Progress(stages) => Some(stages[0].done),
+            _ => None,
+        })
+    };
     let present = read_until(&mut socket, |records| {
-        tasks(records) == 50
+        done(records) == Some(150)
             && records.iter().any(|r| matches!(r, Record::Computation { finished_us, .. } if *finished_us > 0))
     })
     .await;
-    let done = present.iter().rev().find_map(|record| match record {
-        Record::Progress(stages) => Some(stages[0].done),
-        _ => None,
-    });
-    assert_eq!(done, Some(150));
+    assert_eq!(tasks(&present), 50, "each task comes once");
 }
 
 #[tokio::test]

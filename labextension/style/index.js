@@ -1,0 +1,2 @@
+import './views.css';
+import './base.css';
