@@ -1,1 +1,85 @@
-fn main() {}
+//! `nuna-proxy`: carries all traffic between browsers, the hub and user servers.
+//!
+//! It speaks the command line and REST API of configurable-http-proxy, so JupyterHub's own proxy class starts
+//! and drives it unchanged. `routes` is the table, pure data; `api` changes it; `forward` uses it.
+#![forbid(unsafe_code)]
+
+mod api;
+mod body;
+mod error_page;
+mod forward;
+mod headers;
+mod listen;
+mod metrics;
+mod options;
+mod path;
+mod routes;
+mod tls;
+mod tunnel;
+mod upstream;
+
+use std::process::ExitCode;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context;
+
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::routes::RouteTable;
+use crate::upstream::Upstream;
+
+/// What every request may use.
+pub(crate) struct Proxy {
+    pub(crate) options: Options,
+    /// Held for single look-ups and changes, never across a wait.
+    pub(crate) routes: RwLock<RouteTable>,
+    pub(crate) upstream: Upstream,
+    pub(crate) metrics: Metrics,
+}
+
+impl Proxy {
+    pub(crate) fn routes(&self) -> std::sync::RwLockReadGuard<'_, RouteTable> {
+        self.routes.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn routes_mut(&self) -> std::sync::RwLockWriteGuard<'_, RouteTable> {
+        self.routes.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nuna-proxy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let options = Options::from_command_line()?;
+    tracing_subscriber::fmt()
+        .with_env_filter(options.log_filter())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .compact()
+        .init();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        anyhow::bail!("a cryptography provider was installed twice");
+    }
+    let mut table = RouteTable::default();
+    if let Some(target) = &options.default_target {
+        let mut data = serde_json::Map::new();
+        data.insert("target".to_owned(), target.clone().into());
+        table.add("/", data, routes::now_ms()).context("--default-target")?;
+    }
+    let upstream = Upstream::new(&options)?;
+    let proxy = Proxy { options, routes: RwLock::new(table), upstream, metrics: Metrics::default() };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(listen::serve(Arc::new(proxy)))
+}

@@ -1,0 +1,103 @@
+//! What a client sees when the proxy itself cannot answer: the hub's page, a file, or a plain one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tracing::{debug, error};
+
+use crate::Proxy;
+use crate::body::{AnyBody, full};
+use crate::options::ErrorPages;
+use crate::path::encode;
+use crate::upstream::Target;
+
+/// The hub has this long to make a page; then a plain one is sent.
+const PAGE_MAX: Duration = Duration::from_secs(10);
+
+/// `path_and_query` is what the client asked for; it is told to the error target, not shown.
+pub(crate) async fn respond(proxy: &Proxy, status: StatusCode, path_and_query: &str) -> Response<AnyBody> {
+    let page = match &proxy.options.error_pages {
+        ErrorPages::Builtin => None,
+        ErrorPages::Folder(folder) => from_folder(folder, status).await,
+        ErrorPages::Target(target, url) => {
+            match tokio::time::timeout(PAGE_MAX, from_target(proxy, target, url, status, path_and_query))
+                .await
+            {
+                Ok(Ok(page)) => Some(page),
+                Ok(Err(error)) => {
+                    error!("Failed to get custom error page: {error:#}");
+                    None
+                }
+                Err(_) => {
+                    error!("Failed to get custom error page: no answer within {PAGE_MAX:?}");
+                    None
+                }
+            }
+        }
+    };
+    page.unwrap_or_else(|| plain(status))
+}
+
+pub(crate) fn plain(status: StatusCode) -> Response<AnyBody> {
+    let hint = match status {
+        StatusCode::NOT_FOUND => "There is no route to this address.",
+        StatusCode::SERVICE_UNAVAILABLE => {
+            "The server behind this address does not answer. It may be starting or stopped."
+        }
+        StatusCode::BAD_REQUEST => "The request is not well formed.",
+        _ => "The proxy could not answer this request.",
+    };
+    let text = format!(
+        "<!DOCTYPE html>\n<html><head><title>{status}</title></head>\
+         <body><h1>{status}</h1><p>{hint}</p></body></html>\n"
+    );
+    page(status, "text/html; charset=utf-8", full(text))
+}
+
+fn page(status: StatusCode, kind: &'static str, body: AnyBody) -> Response<AnyBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+async fn from_folder(folder: &Path, status: StatusCode) -> Option<Response<AnyBody>> {
+    for name in [format!("{}.html", status.as_u16()), "error.html".to_owned()] {
+        let file = folder.join(name);
+        match tokio::fs::read(&file).await {
+            Ok(bytes) => return Some(page(status, "text/html", full(bytes))),
+            Err(error) => debug!("No error file {}: {error}", file.display()),
+        }
+    }
+    None
+}
+
+/// Asks for `ERROR_TARGET/CODE?url=…` and passes on its content under our status.
+async fn from_target(
+    proxy: &Proxy,
+    target: &Target,
+    url: &str,
+    status: StatusCode,
+    path_and_query: &str,
+) -> anyhow::Result<Response<AnyBody>> {
+    debug!("Requesting custom error page: {url}{}", status.as_u16());
+    let path = format!("/{}?url={}", status.as_u16(), encode(path_and_query));
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(target.uri(&path, true)?)
+        .header(http::header::HOST, target.authority())
+        .body(full(""))?;
+    let answer = proxy.upstream.client.request(request).await?;
+    let (parts, body) = answer.into_parts();
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        if let Some(value) = parts.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
+}

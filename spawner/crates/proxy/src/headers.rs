@@ -1,0 +1,183 @@
+//! Headers on their way through: what belongs to one hop stays there, `X-Forwarded-*` is added.
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::Uri;
+
+/// How the client reached this proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Absent on a unix socket.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) is_tls: bool,
+}
+
+/// The protocol named in `Upgrade`, if this is a request to change to it.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    tokens(headers)
+        .any(|token| token.eq_ignore_ascii_case("upgrade"))
+        .then(|| headers.get(UPGRADE).cloned())
+        .flatten()
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(CONNECTION)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// Removes what is meant for this connection only (RFC 9110, 7.6.1).
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = tokens(headers).filter_map(|token| token.parse().ok()).collect();
+    for name in named {
+        // Naming these would let a client take away what the proxy or the hub relies on.
+        if name != HOST && name != http::header::CONTENT_LENGTH && !name.as_str().starts_with("x-forwarded-")
+        {
+            headers.remove(name);
+        }
+    }
+    for name in
+        [CONNECTION, TRANSFER_ENCODING, TE, TRAILER, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, EXPECT]
+    {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// Appends to `X-Forwarded-{For,Port,Proto}` and sets `X-Forwarded-Host` if nobody has.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Peer, is_websocket: bool) {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let port =
+        port_of(&host).map_or_else(|| if peer.is_tls { "443" } else { "80" }.to_owned(), str::to_owned);
+    let proto = match (is_websocket, peer.is_tls) {
+        (true, true) => "wss",
+        (true, false) => "ws",
+        (false, true) => "https",
+        (false, false) => "http",
+    };
+    let ip = peer.ip.map_or_else(|| "unix:".to_owned(), |ip| ip.to_canonical().to_string());
+    for (name, value) in
+        [("x-forwarded-for", ip.as_str()), ("x-forwarded-port", &port), ("x-forwarded-proto", proto)]
+    {
+        let earlier: Vec<String> = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let joined =
+            if earlier.is_empty() { value.to_owned() } else { format!("{},{value}", earlier.join(",")) };
+        if let Ok(value) = HeaderValue::from_str(&joined) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if !headers.contains_key("x-forwarded-host")
+        && let Ok(value) = HeaderValue::from_str(&host)
+    {
+        headers.insert(HeaderName::from_static("x-forwarded-host"), value);
+    }
+}
+
+fn port_of(host: &str) -> Option<&str> {
+    let (_, port) = host.rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
+}
+
+/// `--auto-rewrite` and `--protocol-rewrite`: a redirect to the target itself is turned back to the host the
+/// client knows.
+pub(crate) fn rewrite_location(
+    headers: &mut HeaderMap,
+    target_authority: &str,
+    client_host: Option<&str>,
+    auto_rewrite: bool,
+    protocol: Option<&str>,
+) {
+    let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let Ok(uri) = location.parse::<Uri>() else { return };
+    if uri.authority().map(http::uri::Authority::as_str) != Some(target_authority) {
+        return;
+    }
+    let host = match client_host {
+        Some(host) if auto_rewrite => host,
+        Some(_) | None => target_authority,
+    };
+    let scheme = protocol.or_else(|| uri.scheme_str()).unwrap_or("http");
+    let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
+    if let Ok(value) = HeaderValue::from_str(&format!("{scheme}://{host}{rest}")) {
+        headers.insert(LOCATION, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn hop_by_hop_headers_and_those_named_do_not_pass() {
+        let mut map = headers(&[
+            ("connection", "close, X-Secret, x-forwarded-for, Host"),
+            ("x-secret", "1"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("host", "hub"),
+            ("keep-alive", "1"),
+            ("transfer-encoding", "chunked"),
+            ("te", "gzip"),
+            ("proxy-authorization", "x"),
+            ("cookie", "c"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        let mut left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cookie", "host", "x-forwarded-for"]);
+    }
+
+    #[test]
+    fn forwarded_headers_append() {
+        let mut map = headers(&[
+            ("host", "hub.example:8443"),
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let peer = Peer { ip: Some("::ffff:10.0.0.1".parse().unwrap()), is_tls: false };
+        add_forwarded(&mut map, peer, false);
+        assert_eq!(map["x-forwarded-for"], "9.9.9.9,10.0.0.1");
+        assert_eq!(map["x-forwarded-proto"], "https,http");
+        assert_eq!(map["x-forwarded-port"], "8443");
+        assert_eq!(map["x-forwarded-host"], "hub.example:8443");
+    }
+
+    #[test]
+    fn only_upgrade_with_its_connection_token_counts() {
+        assert!(
+            upgrade(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some()
+        );
+        assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade(&headers(&[("connection", "upgrade")])).is_none());
+    }
+
+    #[test]
+    fn redirects_to_the_target_come_back_to_the_client_host() {
+        let mut map = headers(&[("location", "http://127.0.0.1:9/x?y")]);
+        rewrite_location(&mut map, "127.0.0.1:9", Some("hub"), true, Some("https"));
+        assert_eq!(map["location"], "https://hub/x?y");
+        let mut map = headers(&[("location", "http://elsewhere/x")]);
+        rewrite_location(&mut map, "127.0.0.1:9", Some("hub"), true, None);
+        assert_eq!(map["location"], "http://elsewhere/x");
+    }
+}

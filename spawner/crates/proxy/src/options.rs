@@ -1,0 +1,446 @@
+//! The command line of configurable-http-proxy 5. Everything it accepts is accepted or refused by name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::{ArgAction, Parser};
+use http::header::{HeaderName, HeaderValue};
+
+/// HTTP and WebSocket proxy with a routing table changed through a REST API.
+///
+/// The API's token comes from the environment variable CONFIGPROXY_AUTH_TOKEN.
+#[derive(Debug, Parser)]
+#[command(name = "configurable-http-proxy", version)]
+struct Arguments {
+    /// Public-facing IP of the proxy; empty or `*` for all.
+    #[arg(long, default_value = "")]
+    ip: String,
+    /// Public-facing port of the proxy.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Public-facing unix socket instead of a port.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// SSL key to use, if any.
+    #[arg(long)]
+    ssl_key: Option<PathBuf>,
+    /// SSL certificate (chain) to use, if any.
+    #[arg(long)]
+    ssl_cert: Option<PathBuf>,
+    /// Authority that client certificates come from.
+    #[arg(long)]
+    ssl_ca: Option<PathBuf>,
+    /// Ask clients for certificates.
+    #[arg(long)]
+    ssl_request_cert: bool,
+    /// Reject clients without a valid certificate.
+    #[arg(long)]
+    ssl_reject_unauthorized: bool,
+    #[arg(long, hide = true)]
+    ssl_protocol: Option<String>,
+    #[arg(long, hide = true)]
+    ssl_ciphers: Option<String>,
+    #[arg(long, hide = true)]
+    ssl_allow_rc4: bool,
+    #[arg(long, hide = true)]
+    ssl_dhparam: Option<PathBuf>,
+    /// Inward-facing IP for API requests.
+    #[arg(long, default_value = "localhost")]
+    api_ip: String,
+    /// Inward-facing port for API requests; default --port + 1.
+    #[arg(long)]
+    api_port: Option<u16>,
+    /// Inward-facing unix socket for API requests.
+    #[arg(long)]
+    api_socket: Option<PathBuf>,
+    #[arg(long)]
+    api_ssl_key: Option<PathBuf>,
+    #[arg(long)]
+    api_ssl_cert: Option<PathBuf>,
+    #[arg(long)]
+    api_ssl_ca: Option<PathBuf>,
+    #[arg(long)]
+    api_ssl_request_cert: bool,
+    #[arg(long)]
+    api_ssl_reject_unauthorized: bool,
+    /// Key the proxy shows to https targets.
+    #[arg(long)]
+    client_ssl_key: Option<PathBuf>,
+    #[arg(long)]
+    client_ssl_cert: Option<PathBuf>,
+    /// Authority that https targets' certificates come from.
+    #[arg(long)]
+    client_ssl_ca: Option<PathBuf>,
+    #[arg(long)]
+    client_ssl_request_cert: bool,
+    #[arg(long)]
+    client_ssl_reject_unauthorized: bool,
+    /// Default proxy target (proto://host[:port]).
+    #[arg(long)]
+    default_target: Option<String>,
+    /// Server that makes error pages (proto://host[:port]/path).
+    #[arg(long)]
+    error_target: Option<String>,
+    /// Folder with error pages: 404.html, 503.html, error.html.
+    #[arg(long)]
+    error_path: Option<PathBuf>,
+    /// Redirect HTTP requests on this port to the server on HTTPS.
+    #[arg(long)]
+    redirect_port: Option<u16>,
+    /// Port that --redirect-port sends clients to; default --port.
+    #[arg(long)]
+    redirect_to: Option<u16>,
+    /// Write our process id to a file.
+    #[arg(long)]
+    pid_file: Option<PathBuf>,
+    /// Don't add X-Forwarded- headers to proxied requests.
+    #[arg(long)]
+    no_x_forward: bool,
+    /// Don't prepend the target's path to proxied requests.
+    #[arg(long)]
+    no_prepend_path: bool,
+    /// Don't include the routing prefix in proxied requests.
+    #[arg(long)]
+    no_include_prefix: bool,
+    /// Rewrite the Location header's host in redirect responses.
+    #[arg(long)]
+    auto_rewrite: bool,
+    /// Send the target's name in the Host header.
+    #[arg(long)]
+    change_origin: bool,
+    /// Rewrite the Location header's protocol in redirect responses.
+    #[arg(long)]
+    protocol_rewrite: Option<String>,
+    /// Header to add to proxied requests (name:value); may be repeated.
+    #[arg(long = "custom-header", action = ArgAction::Append)]
+    custom_headers: Vec<String>,
+    /// Don't verify the certificates of https targets.
+    #[arg(long)]
+    insecure: bool,
+    /// Use the host as first level of the path.
+    #[arg(long)]
+    host_routing: bool,
+    #[arg(long, hide = true)]
+    statsd_host: Option<String>,
+    #[arg(long, hide = true)]
+    statsd_port: Option<u16>,
+    #[arg(long, hide = true)]
+    statsd_prefix: Option<String>,
+    /// IP for metrics.
+    #[arg(long, default_value = "")]
+    metrics_ip: String,
+    /// Port for metrics; off unless given.
+    #[arg(long)]
+    metrics_port: Option<u16>,
+    /// Log level (debug, info, warn, error).
+    #[arg(long, default_value = "info", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
+    log_level: String,
+    /// Milliseconds a client may leave a request unfinished.
+    #[arg(long)]
+    timeout: Option<u64>,
+    /// Milliseconds a target may take before it begins to answer.
+    #[arg(long)]
+    proxy_timeout: Option<u64>,
+    /// Milliseconds an idle client connection is kept.
+    #[arg(long)]
+    keep_alive_timeout: Option<u64>,
+    #[arg(long, hide = true)]
+    storage_backend: Option<String>,
+    /// Milliseconds running requests get to end after SIGTERM.
+    #[arg(long, default_value_t = 5_000)]
+    drain_timeout: u64,
+    /// Client connections at the same time.
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_max: u32,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp { ip: String, port: u16 },
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { ip, port } if ip.is_empty() => write!(formatter, "*:{port}"),
+            Self::Tcp { ip, port } => write!(formatter, "{ip}:{port}"),
+            Self::Unix(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+/// Key, certificate and what is demanded of the other side.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) key: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) request_cert: bool,
+    pub(crate) reject_unauthorized: bool,
+}
+
+pub(crate) enum ErrorPages {
+    Builtin,
+    /// Ends with a slash.
+    Target(crate::upstream::Target, String),
+    Folder(PathBuf),
+}
+
+pub(crate) struct Options {
+    pub(crate) public: Address,
+    pub(crate) api: Address,
+    pub(crate) metrics: Option<Address>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) api_tls: Option<TlsFiles>,
+    pub(crate) client_identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) insecure: bool,
+    pub(crate) auth_token: Option<String>,
+    pub(crate) default_target: Option<String>,
+    pub(crate) error_pages: ErrorPages,
+    pub(crate) redirect: Option<(Address, u16)>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) x_forward: bool,
+    pub(crate) prepend_path: bool,
+    pub(crate) include_prefix: bool,
+    pub(crate) auto_rewrite: bool,
+    pub(crate) change_origin: bool,
+    pub(crate) protocol_rewrite: Option<String>,
+    pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) host_routing: bool,
+    /// Time for a request's headers, and for a connection between requests.
+    pub(crate) header_time_max: Duration,
+    pub(crate) proxy_timeout: Option<Duration>,
+    pub(crate) drain_max: Duration,
+    pub(crate) connections_max: usize,
+    log_level: String,
+}
+
+/// A client that has not sent its headers after this long is dropped; also the idle time of a connection.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+
+impl Options {
+    pub(crate) fn from_command_line() -> anyhow::Result<Self> {
+        let token = std::env::var("CONFIGPROXY_AUTH_TOKEN").ok().filter(|token| !token.is_empty());
+        Self::new(Arguments::parse(), token)
+    }
+
+    fn new(arguments: Arguments, auth_token: Option<String>) -> anyhow::Result<Self> {
+        refuse_what_is_not_offered(&arguments)?;
+        let port = arguments.port.unwrap_or(8000);
+        let all = |ip: &str| if ip == "*" { String::new() } else { ip.to_owned() };
+        let public = match &arguments.socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp { ip: all(&arguments.ip), port },
+        };
+        let api = match &arguments.api_socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp {
+                ip: all(&arguments.api_ip),
+                port: match arguments.api_port {
+                    Some(port) => port,
+                    None => port
+                        .checked_add(1)
+                        .context("--port 65535 leaves no port for the API: give --api-port")?,
+                },
+            },
+        };
+        let tls = tls_files(
+            "ssl",
+            arguments.ssl_key,
+            arguments.ssl_cert,
+            arguments.ssl_ca,
+            arguments.ssl_request_cert,
+            arguments.ssl_reject_unauthorized,
+        )?;
+        let api_tls = tls_files(
+            "api-ssl",
+            arguments.api_ssl_key,
+            arguments.api_ssl_cert,
+            arguments.api_ssl_ca,
+            arguments.api_ssl_request_cert,
+            arguments.api_ssl_reject_unauthorized,
+        )?;
+        let client_identity = match (arguments.client_ssl_key, arguments.client_ssl_cert) {
+            (Some(key), Some(cert)) => Some((key, cert)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                bail!("--client-ssl-key and --client-ssl-cert need each other")
+            }
+        };
+        ensure!(
+            arguments.redirect_port.is_none() || tls.is_some(),
+            "HTTPS redirection specified but certificates not provided: give --ssl-key and --ssl-cert"
+        );
+        let redirect = arguments.redirect_port.map(|from| {
+            (Address::Tcp { ip: all(&arguments.ip), port: from }, arguments.redirect_to.unwrap_or(port))
+        });
+        let error_pages = match (arguments.error_target, arguments.error_path) {
+            (Some(_), Some(_)) => bail!("Cannot specify both error-target and error-path. Pick one."),
+            (Some(target), None) => {
+                let slashed = if target.ends_with('/') { target.clone() } else { format!("{target}/") };
+                ErrorPages::Target(
+                    crate::upstream::Target::parse(&target).context("--error-target")?,
+                    slashed,
+                )
+            }
+            (None, Some(path)) => ErrorPages::Folder(path),
+            (None, None) => ErrorPages::Builtin,
+        };
+        let custom_headers = arguments
+            .custom_headers
+            .iter()
+            .map(|header| custom_header(header))
+            .collect::<anyhow::Result<_>>()?;
+        let millis = |value: Option<u64>| value.filter(|millis| *millis > 0).map(Duration::from_millis);
+        Ok(Self {
+            public,
+            api,
+            metrics: arguments.metrics_port.map(|port| Address::Tcp { ip: all(&arguments.metrics_ip), port }),
+            tls,
+            api_tls,
+            client_identity,
+            client_ca: arguments.client_ssl_ca,
+            insecure: arguments.insecure,
+            auth_token,
+            default_target: arguments.default_target,
+            error_pages,
+            redirect,
+            pid_file: arguments.pid_file,
+            x_forward: !arguments.no_x_forward,
+            prepend_path: !arguments.no_prepend_path,
+            include_prefix: !arguments.no_include_prefix,
+            auto_rewrite: arguments.auto_rewrite,
+            change_origin: arguments.change_origin,
+            protocol_rewrite: arguments.protocol_rewrite,
+            custom_headers,
+            host_routing: arguments.host_routing,
+            header_time_max: millis(arguments.keep_alive_timeout.max(arguments.timeout))
+                .unwrap_or(HEADER_TIME_MAX),
+            proxy_timeout: millis(arguments.proxy_timeout),
+            drain_max: Duration::from_millis(arguments.drain_timeout),
+            connections_max: arguments.connections_max as usize,
+            log_level: arguments.log_level.to_lowercase(),
+        })
+    }
+
+    pub(crate) fn log_filter(&self) -> tracing_subscriber::EnvFilter {
+        let own = format!("warn,nuna_proxy={}", self.log_level);
+        tracing_subscriber::EnvFilter::try_from_env("NUNA_LOG").unwrap_or_else(|_| own.into())
+    }
+}
+
+fn refuse_what_is_not_offered(arguments: &Arguments) -> anyhow::Result<()> {
+    ensure!(
+        arguments.storage_backend.is_none(),
+        "--storage-backend loads JavaScript: this proxy keeps its routes in memory, and JupyterHub restores them"
+    );
+    ensure!(
+        arguments.statsd_host.is_none()
+            && arguments.statsd_port.is_none()
+            && arguments.statsd_prefix.is_none(),
+        "--statsd-* is not offered: use --metrics-port for Prometheus metrics"
+    );
+    ensure!(
+        arguments.ssl_ciphers.is_none()
+            && arguments.ssl_protocol.is_none()
+            && arguments.ssl_dhparam.is_none()
+            && !arguments.ssl_allow_rc4,
+        "--ssl-ciphers, --ssl-protocol, --ssl-dhparam and --ssl-allow-rc4 are not offered: \
+         TLS 1.2 and 1.3 with current ciphers are always used"
+    );
+    Ok(())
+}
+
+fn tls_files(
+    name: &str,
+    key: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    request_cert: bool,
+    reject_unauthorized: bool,
+) -> anyhow::Result<Option<TlsFiles>> {
+    match (key, cert) {
+        (Some(key), Some(cert)) => {
+            ensure!(
+                !request_cert || ca.is_some(),
+                "--{name}-request-cert needs --{name}-ca: whose certificates should be accepted?"
+            );
+            Ok(Some(TlsFiles { key, cert, ca, request_cert, reject_unauthorized }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => bail!("--{name}-key and --{name}-cert need each other"),
+    }
+}
+
+fn custom_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let name = name.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid name"))?;
+    let value =
+        value.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid value"))?;
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> anyhow::Result<Options> {
+        let line = std::iter::once("configurable-http-proxy").chain(arguments.iter().copied());
+        Options::new(Arguments::try_parse_from(line)?, Some("t".to_owned()))
+    }
+
+    #[test]
+    fn jupyterhub_command_line_is_understood() {
+        let options = options(&[
+            "--ip",
+            "",
+            "--port",
+            "8000",
+            "--api-ip",
+            "127.0.0.1",
+            "--api-port",
+            "8001",
+            "--error-target",
+            "http://127.0.0.1:8081/hub/error",
+            "--log-level",
+            "INFO",
+            "--host-routing",
+        ])
+        .unwrap();
+        assert_eq!(options.public, Address::Tcp { ip: String::new(), port: 8000 });
+        assert_eq!(options.api, Address::Tcp { ip: "127.0.0.1".to_owned(), port: 8001 });
+        assert!(options.host_routing);
+        assert!(
+            matches!(options.error_pages, ErrorPages::Target(_, url) if url == "http://127.0.0.1:8081/hub/error/")
+        );
+    }
+
+    #[test]
+    fn api_port_follows_the_public_port() {
+        assert_eq!(
+            options(&["--port", "9"]).unwrap().api,
+            Address::Tcp { ip: "localhost".to_owned(), port: 10 }
+        );
+        assert!(options(&["--port", "65535"]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_offered_is_named() {
+        for (arguments, word) in [
+            (vec!["--storage-backend", "x"], "--storage-backend"),
+            (vec!["--statsd-host", "x"], "--metrics-port"),
+            (vec!["--ssl-ciphers", "x"], "TLS 1.3"),
+            (vec!["--ssl-key", "x"], "--ssl-cert"),
+            (vec!["--redirect-port", "80"], "certificates"),
+            (vec!["--error-target", "http://x", "--error-path", "y"], "Pick one"),
+            (vec!["--custom-header", "bad name: x"], "valid name"),
+        ] {
+            let message = options(&arguments).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(message.contains(word), "{arguments:?} gave {message:?}");
+        }
+    }
+}
