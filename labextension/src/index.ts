@@ -75,14 +75,27 @@ const plugin: JupyterFrontEndPlugin<INunaClusters> = {
     });
     app.shell.add(panel, 'left', { rank: 700, type: 'Nuna' });
 
+    let listed = false;
+    void directory.ready.then(() => {
+      listed = true;
+      app.commands.notifyCommandChanged();
+    });
     const named = (args: { cluster?: unknown }) => (args.cluster as string) || directory.current?.name || '';
     const clusterArgument = { cluster: { type: 'string', description: t('Name; the notebook’s own without it') } };
     app.commands.addCommand(OPEN, {
       label: args => t('%1 of the cluster', t(VIEW_TITLES[(args.view as ViewKind) ?? 'taskstream'])),
       icon: nunaIcon,
-      // The palette waits for the first cluster; a saved layout may name one that starts later.
-      isEnabled: args => named(args) !== '',
-      execute: args => open(named(args), (args.view as ViewKind) ?? 'taskstream'),
+      // Greyed out in the palette only once it is known that there is no cluster.
+      isEnabled: args => !listed || named(args) !== '',
+      execute: async args => {
+        // Asked for before the first list came, as by a script right after the start.
+        await directory.ready;
+        const cluster = named(args);
+        if (!cluster) {
+          throw new Error(t('No Nuna cluster is running. Start one with Cluster::local().start()?'));
+        }
+        return open(cluster, (args.view as ViewKind) ?? 'taskstream');
+      },
       describedBy: {
         args: { type: 'object', properties: { ...clusterArgument, view: { enum: [...VIEW_KINDS] } } }
       }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { ClusterModel } from '../model';
 import type { IWorker } from '../model';
 import { bytes, clock, count, duration, niceCeil, timeStep } from '../views/format';
-import { bytesTop, visible } from '../views/memory/layout';
+import { bytesTop, levels, visible } from '../views/memory/layout';
 import { listed, share } from '../views/progress/layout';
 import { LaneLayout, TimeWindow, spanBox } from '../views/taskstream/layout';
 import { memoryShares, sorted } from '../views/workers/layout';
@@ -118,6 +118,12 @@ test('the limit is in the picture only when memory comes near it', () => {
   const point = (managed: number) => [{ at: 0, managed, rss: 0, spilled: 0, limit: 100e9, tasks: 0, cpu: 0, threadsBusy: 0 }];
   assert.ok(bytesTop(point(60e9)) >= 100e9);
   assert.ok(bytesTop(point(1e9)) <= 2e9);
+});
+
+test('axes are marked at round values', () => {
+  assert.deepEqual(levels(519, 4), [0, 200, 400]);
+  assert.deepEqual(levels(28, 2), [0, 20]);
+  assert.deepEqual(levels(1, 4), [0, 0.25, 0.5, 0.75, 1]);
 });
 
 test('numbers read as people write them', () => {

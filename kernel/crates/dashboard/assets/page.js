@@ -789,6 +789,14 @@ function bytesTop(points) {
   const limit = points.length > 0 ? points[points.length - 1].limit : 0;
   return limit > 0 && most > limit / 4 ? Math.max(limit * 1.05, most * 1.05) : niceCeil(Math.max(most * 1.2, 1e6));
 }
+function levels(top, parts) {
+  const step = niceCeil(top / Math.max(1, parts));
+  const marks = [0];
+  while (marks[marks.length - 1] + step <= top * 1.0001) {
+    marks.push(marks.length * step);
+  }
+  return marks;
+}
 function x(scale, at) {
   return (at - scale.from) / (scale.to - scale.from) * scale.width;
 }
@@ -919,7 +927,7 @@ var MemoryView = class extends View {
   }
   _drawCpu(context, scale, points) {
     const theme = this._theme;
-    this._drawLevels(context, scale, 1, (value) => this.translate("%1 cores", value.toFixed(value < 10 ? 1 : 0)));
+    this._drawLevels(context, scale, 2, (value) => this.translate("%1 cores", String(value)));
     area(context, scale, points, () => 0, (point) => point.cpu, theme.cpu);
   }
   _drawLevels(context, scale, parts, label) {
@@ -927,13 +935,12 @@ var MemoryView = class extends View {
     context.textAlign = "right";
     context.textBaseline = "middle";
     const fitting = Math.max(1, Math.min(parts, Math.floor(scale.height / 22)));
-    for (let i = 0; i <= fitting; i++) {
-      const value = scale.top * i / fitting;
+    for (const value of levels(scale.top, fitting)) {
       const at = Math.round(y(scale, value));
       context.fillStyle = theme.grid;
       context.fillRect(0, at, scale.width, 1);
       context.fillStyle = theme.faint;
-      context.fillText(i === 0 ? "0" : label(value), -6, at);
+      context.fillText(value === 0 ? "0" : label(value), -6, at);
     }
   }
   _drawLegend() {
@@ -1057,12 +1064,13 @@ function share(done, blocks) {
 }
 
 // src/views/progress/view.ts
-var FAILURES_SHOWN = 5;
+var FAILURES_SHOWN = 20;
 var ProgressView = class extends View {
   constructor(options) {
     super(options, "progress", ["progress", "failures"]);
     this.body.classList.add("nuna-scroll");
     this._empty.textContent = this.translate("Nothing has been computed yet. Progress appears here with the first compute().");
+    this._failures.hidden = true;
     this.body.append(this._failures, this._list, this._empty);
   }
   get pulse() {
@@ -1136,8 +1144,11 @@ var ProgressView = class extends View {
         bar: element("div", "nuna-bar"),
         fill: element("div", "nuna-fill"),
         name: element("span", "nuna-stage-name", stage.name),
-        numbers: element("span", "nuna-numbers")
+        numbers: element("span"),
+        failed: element("span", "nuna-failed-count")
       };
+      const numbers2 = element("span", "nuna-numbers");
+      numbers2.append(row.numbers, row.failed);
       row.bar.setAttribute("role", "progressbar");
       row.bar.setAttribute("aria-label", stage.name);
       row.bar.setAttribute("aria-valuemin", "0");
@@ -1145,7 +1156,7 @@ var ProgressView = class extends View {
       row.fill.style.background = stageColour(this.model.colourIndex(stage.name));
       row.name.title = stage.name;
       row.bar.append(row.fill);
-      row.node.append(row.name, row.numbers, row.bar);
+      row.node.append(row.name, numbers2, row.bar);
       block.rows.set(stage.id, row);
       block.node.append(row.node);
     }
@@ -1160,11 +1171,8 @@ var ProgressView = class extends View {
     if (left !== void 0) {
       parts.push(t("%1 left", duration(Math.max(1e3, Math.round(left / 1e3) * 1e3))));
     }
-    if (stage.failed > 0) {
-      parts.push(t("%1 failed", count(stage.failed)));
-    }
-    row.node.classList.toggle("nuna-has-failed", stage.failed > 0);
     setText(row.numbers, parts.join(" · "));
+    setText(row.failed, stage.failed > 0 ? t("%1 failed", count(stage.failed)) : "");
   }
   _showFailures() {
     const latest = this.model.failures.slice(-FAILURES_SHOWN).reverse();
@@ -1173,18 +1181,22 @@ var ProgressView = class extends View {
       return;
     }
     this._failureKey = key;
+    this._failures.hidden = latest.length === 0;
+    const t = this.translate;
+    const head = element("summary", "", t("Failed attempts: %1", count(this.model.failures.length)));
     this._failures.replaceChildren(
+      head,
       ...latest.map((failure) => {
-        const stage = this.model.stages.get(failure.stage)?.name ?? this.translate("stage %1", String(failure.stage));
+        const stage = this.model.stages.get(failure.stage)?.name ?? t("stage %1", String(failure.stage));
         const worker = this.model.workers.get(failure.worker)?.name ?? String(failure.worker);
-        const node = element("details", "nuna-failure");
-        const where = this.translate("%1, block %2, on %3", stage, count(failure.block), worker);
-        node.append(element("summary", "", where), element("pre", "", failure.message));
+        const node = element("div", "nuna-failure");
+        const where = t("%1, block %2, on %3", stage, count(failure.block), worker);
+        node.append(element("strong", "", where), element("pre", "", failure.message));
         return node;
       })
     );
   }
-  _failures = element("div", "nuna-failures");
+  _failures = element("details", "nuna-failures");
   _list = element("div");
   _empty = element("p", "nuna-empty");
   _blocks = /* @__PURE__ */ new Map();
@@ -1300,6 +1312,7 @@ var ZOOM_STEP = 1.25;
 var TABLE_ROWS_MAX2 = 100;
 var HOVER_DELAY = 120;
 var LEGEND_MAX = 8;
+var SEAM_FROM = 6;
 var TaskStreamView = class extends View {
   constructor(options) {
     super(options, "taskstream", ["tasks"]);
@@ -1414,7 +1427,7 @@ var TaskStreamView = class extends View {
       } else {
         context.fillRect(box.x, row.top + row.height / 2, box.width, row.height / 2);
       }
-      if (whole && box.width > 3) {
+      if (whole && box.width >= SEAM_FROM) {
         context.clearRect(box.x + box.width - 1, row.top, 1, row.height);
       }
     }

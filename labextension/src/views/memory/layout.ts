@@ -46,6 +46,16 @@ export function bytesTop(points: readonly ITotals[]): number {
   return limit > 0 && most > limit / 4 ? Math.max(limit * 1.05, most * 1.05) : niceCeil(Math.max(most * 1.2, 1e6));
 }
 
+/** Round values to mark on an axis, the first of them 0; at most `parts` above it. */
+export function levels(top: number, parts: number): number[] {
+  const step = niceCeil(top / Math.max(1, parts));
+  const marks = [0];
+  while (marks[marks.length - 1] + step <= top * 1.0001) {
+    marks.push(marks.length * step);
+  }
+  return marks;
+}
+
 export function x(scale: IScale, at: number): number {
   return ((at - scale.from) / (scale.to - scale.from)) * scale.width;
 }

@@ -5,7 +5,7 @@ import type { ITheme } from '../colour';
 import { bytes, clock, timeStep } from '../format';
 import { View, element, setText } from '../view';
 import type { IViewOptions } from '../view';
-import { bytesTop, used, visible, x, y } from './layout';
+import { bytesTop, levels, used, visible, x, y } from './layout';
 import type { IScale } from './layout';
 
 const WINDOWS: [number, string][] = [
@@ -141,7 +141,7 @@ export class MemoryView extends View {
 
   private _drawCpu(context: CanvasRenderingContext2D, scale: IScale, points: readonly ITotals[]): void {
     const theme = this._theme!;
-    this._drawLevels(context, scale, 1, value => this.translate('%1 cores', value.toFixed(value < 10 ? 1 : 0)));
+    this._drawLevels(context, scale, 2, value => this.translate('%1 cores', String(value)));
     area(context, scale, points, () => 0, point => point.cpu, theme.cpu);
   }
 
@@ -150,13 +150,12 @@ export class MemoryView extends View {
     context.textAlign = 'right';
     context.textBaseline = 'middle';
     const fitting = Math.max(1, Math.min(parts, Math.floor(scale.height / 22)));
-    for (let i = 0; i <= fitting; i++) {
-      const value = (scale.top * i) / fitting;
+    for (const value of levels(scale.top, fitting)) {
       const at = Math.round(y(scale, value));
       context.fillStyle = theme.grid;
       context.fillRect(0, at, scale.width, 1);
       context.fillStyle = theme.faint;
-      context.fillText(i === 0 ? '0' : label(value), -6, at);
+      context.fillText(value === 0 ? '0' : label(value), -6, at);
     }
   }
 

@@ -9,7 +9,7 @@ import type { IViewOptions } from '../view';
 import { listed, share } from './layout';
 import type { IListed } from './layout';
 
-const FAILURES_SHOWN = 5;
+const FAILURES_SHOWN = 20;
 
 interface IStageRow {
   node: HTMLElement;
@@ -17,6 +17,7 @@ interface IStageRow {
   fill: HTMLElement;
   name: HTMLElement;
   numbers: HTMLElement;
+  failed: HTMLElement;
 }
 
 interface IBlock {
@@ -32,6 +33,7 @@ export class ProgressView extends View {
     super(options, 'progress', ['progress', 'failures']);
     this.body.classList.add('nuna-scroll');
     this._empty.textContent = this.translate('Nothing has been computed yet. Progress appears here with the first compute().');
+    this._failures.hidden = true;
     this.body.append(this._failures, this._list, this._empty);
   }
 
@@ -110,8 +112,11 @@ export class ProgressView extends View {
         bar: element('div', 'nuna-bar'),
         fill: element('div', 'nuna-fill'),
         name: element('span', 'nuna-stage-name', stage.name),
-        numbers: element('span', 'nuna-numbers')
+        numbers: element('span'),
+        failed: element('span', 'nuna-failed-count')
       };
+      const numbers = element('span', 'nuna-numbers');
+      numbers.append(row.numbers, row.failed);
       row.bar.setAttribute('role', 'progressbar');
       row.bar.setAttribute('aria-label', stage.name);
       row.bar.setAttribute('aria-valuemin', '0');
@@ -119,7 +124,7 @@ export class ProgressView extends View {
       row.fill.style.background = stageColour(this.model.colourIndex(stage.name));
       row.name.title = stage.name;
       row.bar.append(row.fill);
-      row.node.append(row.name, row.numbers, row.bar);
+      row.node.append(row.name, numbers, row.bar);
       block.rows.set(stage.id, row);
       block.node.append(row.node);
     }
@@ -134,11 +139,8 @@ export class ProgressView extends View {
     if (left !== undefined) {
       parts.push(t('%1 left', duration(Math.max(1000, Math.round(left / 1000) * 1000))));
     }
-    if (stage.failed > 0) {
-      parts.push(t('%1 failed', count(stage.failed)));
-    }
-    row.node.classList.toggle('nuna-has-failed', stage.failed > 0);
     setText(row.numbers, parts.join(' · '));
+    setText(row.failed, stage.failed > 0 ? t('%1 failed', count(stage.failed)) : '');
   }
 
   private _showFailures(): void {
@@ -148,19 +150,23 @@ export class ProgressView extends View {
       return;
     }
     this._failureKey = key;
+    this._failures.hidden = latest.length === 0;
+    const t = this.translate;
+    const head = element('summary', '', t('Failed attempts: %1', count(this.model.failures.length)));
     this._failures.replaceChildren(
+      head,
       ...latest.map(failure => {
-        const stage = this.model.stages.get(failure.stage)?.name ?? this.translate('stage %1', String(failure.stage));
+        const stage = this.model.stages.get(failure.stage)?.name ?? t('stage %1', String(failure.stage));
         const worker = this.model.workers.get(failure.worker)?.name ?? String(failure.worker);
-        const node = element('details', 'nuna-failure');
-        const where = this.translate('%1, block %2, on %3', stage, count(failure.block), worker);
-        node.append(element('summary', '', where), element('pre', '', failure.message));
+        const node = element('div', 'nuna-failure');
+        const where = t('%1, block %2, on %3', stage, count(failure.block), worker);
+        node.append(element('strong', '', where), element('pre', '', failure.message));
         return node;
       })
     );
   }
 
-  private _failures = element('div', 'nuna-failures');
+  private _failures = element('details', 'nuna-failures');
   private _list = element('div');
   private _empty = element('p', 'nuna-empty');
   private _blocks = new Map<number, IBlock>();

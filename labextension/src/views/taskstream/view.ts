@@ -18,6 +18,8 @@ const ZOOM_STEP = 1.25;
 const TABLE_ROWS_MAX = 100;
 const HOVER_DELAY = 120;
 const LEGEND_MAX = 8;
+/** Narrower boxes would lose too much of their width to a seam. */
+const SEAM_FROM = 6;
 
 export class TaskStreamView extends View {
   constructor(options: IViewOptions) {
@@ -143,7 +145,7 @@ export class TaskStreamView extends View {
         context.fillRect(box.x, row.top + row.height / 2, box.width, row.height / 2);
       }
       // A seam where there is room for one, so that equal neighbours stay apart.
-      if (whole && box.width > 3) {
+      if (whole && box.width >= SEAM_FROM) {
         context.clearRect(box.x + box.width - 1, row.top, 1, row.height);
       }
     }
