@@ -1,1 +1,198 @@
-//! 
+//! Owns the client's side of a cluster: plans go out, results come back, for programs that know nothing of sockets.
+//! [`Client`] implements [`nuna_plan::Engine`]; its calls block, and a thread of its own keeps the connection.
+//!
+//! Leaves to others: starting and finding clusters (`cluster`), where blocks run (`scheduler`), and what they mean.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod running;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use nuna_plan::{Engine, EngineError, HeldId, LibraryId, Plan, Running};
+use nuna_wire::{
+    ClusterFile, Connector, Credentials, Outbox, Party, Payload,
+    message::FromClient,
+};
+
+pub use nuna_wire::message::{ClusterInfo, WorkerInfo};
+
+use connection::{Shared, Update};
+use running::RunningPlan;
+
+/// A connection to a cluster. Clones share it; it ends with the last of them.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u32,
+    shared: Arc<Shared>,
+    outbox: Outbox<FromClient>,
+    next_submission: AtomicU32,
+    next_held: AtomicU64,
+    uploaded: Mutex<HashSet<LibraryId>>,
+}
+
+impl Client {
+    /// Connects to a running cluster.
+    ///
+    /// # Errors
+    /// If its credentials cannot be read, it does not answer, or it runs another build of Nuna.
+    pub fn connect(file: &ClusterFile) -> Result<Self, EngineError> {
+        let lost = |error: &dyn std::fmt::Display| EngineError::Lost {
+            engine: format!("cluster {}", file.name),
+            message: error.to_string(),
+        };
+        let credentials = Credentials::read(&file.certificates, Party::Client).map_err(|error| lost(&error))?;
+        let build = nuna_ship::build_id().to_string();
+        let connector = Connector::new(&credentials, &build).map_err(|error| lost(&error))?;
+        let (sender, receiver) = mpsc::channel();
+        let (address, name) = (file.scheduler, file.name.clone());
+        std::thread::Builder::new()
+            .name("nuna-client".into())
+            .spawn(move || connection::run(name, address, connector, &sender))
+            .map_err(|error| lost(&error))?;
+        let (id, shared, outbox) = receiver
+            .recv()
+            .map_err(|_| lost(&"the connection's thread ended before it was up"))?
+            .map_err(|error| lost(&error))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id,
+                shared,
+                outbox,
+                next_submission: AtomicU32::new(1),
+                next_held: AtomicU64::new(1),
+                uploaded: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The cluster as last heard of, at most about a second ago.
+    pub fn info(&self) -> ClusterInfo {
+        self.inner.shared.info().clone()
+    }
+
+    /// Waits until at least `count` workers are there.
+    ///
+    /// # Errors
+    /// If they are not there in time, or the connection is lost.
+    pub fn wait_for_workers(&self, count: usize, patience: Duration) -> Result<(), EngineError> {
+        let until = Instant::now() + patience;
+        let mut info = self.inner.shared.info();
+        loop {
+            if info.workers.len() >= count {
+                return Ok(());
+            }
+            if let Some(error) = self.inner.shared.lost() {
+                return Err(error);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(EngineError::Refused(format!(
+                    "{} of {count} workers of cluster {} are there after {} s; look at the workers' logs for what keeps the others",
+                    info.workers.len(),
+                    info.name,
+                    patience.as_secs_f64()
+                )));
+            }
+            if nuna_plan::engine::interrupted() {
+                return Err(EngineError::Cancelled);
+            }
+            info = self.inner.shared.changed.wait_timeout(info, left.min(running::POLL)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the cluster: scheduler, workers, and what they hold.
+    pub fn shut_down_cluster(&self) {
+        // If the connection is gone, so is the cluster, or it will be when it notices.
+        let _ = self.inner.outbox.send(FromClient::ShutDown, Payload::new());
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_lost(&self) -> bool {
+        self.inner.shared.lost().is_some()
+    }
+
+    fn upload(&self, plan: &Plan) -> Result<(), EngineError> {
+        let wanted = plan.stages.iter().flat_map(|stage| &stage.work.libraries);
+        let mut uploaded = lock(&self.inner.uploaded);
+        for &id in wanted {
+            if uploaded.contains(&id) {
+                continue;
+            }
+            let bytes = nuna_ship::libraries::bytes(id).ok_or_else(|| {
+                EngineError::Refused(format!("the code of this computation is in library {id:?}, which this process has not loaded"))
+            })?;
+            self.send(FromClient::Library(id), Payload::raw(bytes))?;
+            uploaded.insert(id);
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: FromClient, payload: Payload) -> Result<(), EngineError> {
+        self.inner.outbox.send(message, payload).map_err(|error| {
+            self.inner.shared.lost().unwrap_or_else(|| EngineError::Lost {
+                engine: self.describe(),
+                message: error.to_string(),
+            })
+        })
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("cluster", &self.inner.shared.name).field("id", &self.inner.id).finish_non_exhaustive()
+    }
+}
+
+impl Engine for Client {
+    fn submit(&self, plan: Plan) -> Result<Box<dyn Running>, EngineError> {
+        if let Some(error) = self.inner.shared.lost() {
+            return Err(error);
+        }
+        plan.validate()?;
+        self.upload(&plan)?;
+        let submission = self.inner.next_submission.fetch_add(1, Ordering::Relaxed);
+        let total = plan.block_count();
+        let (sender, updates) = mpsc::channel::<Update>();
+        self.inner.shared.open(submission, sender);
+        if let Err(error) = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new()) {
+            self.inner.shared.close(submission);
+            return Err(error);
+        }
+        Ok(Box::new(RunningPlan::new(submission, total, updates, self.inner.shared.clone(), self.inner.outbox.clone())))
+    }
+
+    fn new_held_id(&self) -> HeldId {
+        // The client's number in the upper half: two clients of one cluster never give out the same.
+        HeldId(u64::from(self.inner.id) << 32 | self.inner.next_held.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn release(&self, held: HeldId) {
+        let _ = self.inner.outbox.send(FromClient::Release(held), Payload::new());
+    }
+
+    fn thread_count(&self) -> usize {
+        self.inner.shared.info().workers.iter().map(|worker| usize::from(worker.threads)).sum::<usize>().max(1)
+    }
+
+    fn describe(&self) -> String {
+        format!("cluster {}", self.inner.shared.name)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

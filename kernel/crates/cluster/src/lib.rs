@@ -1,1 +1,20 @@
-//! 
+//! Owns starting clusters: a scheduler and its workers as processes of this machine, found by name afterwards, and
+//! gone with whoever started them.
+//!
+//! Leaves to others: what the processes do (`runtime`), talking to them (`client`), and batch systems.
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod error;
+mod local;
+mod memory;
+mod processes;
+mod view;
+
+pub use cluster::{Cluster, list};
+pub use error::ClusterError;
+pub use local::Local;
+pub use memory::{IntoByteCount, parse_bytes};
+pub use nuna_client::{Client, ClusterInfo, WorkerInfo};
+pub use nuna_wire::ClusterFile;

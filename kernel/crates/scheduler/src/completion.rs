@@ -143,6 +143,9 @@ impl Scheduler {
         for &(consumer, input) in &stage.consumers {
             let consumer = self.stage(consumer);
             let map = &consumer.stage.inputs[input].map;
+            if map.leaves_out(block) {
+                continue;
+            }
             let readers = map.readers(&consumer.stage.grid, block);
             left += if consumer.done == 0 {
                 readers.iter().map(|range| range.end.saturating_sub(range.start)).product::<u64>()

@@ -9,12 +9,16 @@
 pub mod cluster_file;
 pub mod connection;
 pub mod credentials;
+pub mod fetch;
 pub mod frame;
 pub mod id;
 pub mod message;
+pub mod outbox;
 
 pub use cluster_file::ClusterFile;
 pub use connection::{Acceptor, Connection, ConnectError, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
+pub use fetch::{FetchError, Fetcher};
 pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};
 pub use id::{ClientId, StageKey, WorkerId};
+pub use outbox::{Outbox, OutboxError, Outgoing, outbox};

@@ -1,0 +1,80 @@
+//! The `nuna` program as the tests of this crate need it: `scheduler` and `worker`, with an executor whose stages are
+//! words such as `square` or `sleep 20`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
+use nuna_runtime::Executors;
+
+struct Words;
+
+struct Word {
+    words: Vec<String>,
+}
+
+impl Executor for Words {
+    fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
+        let text = String::from_utf8(stage.work.payload.clone()).map_err(|error| TaskError::fatal(error.to_string()))?;
+        Ok(Box::new(Word { words: text.split_whitespace().map(str::to_owned).collect() }))
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    u64::from_le_bytes(value.body[..8].try_into().expect("values of these stages have at least 8 bytes"))
+}
+
+fn value(number: u64, length: usize) -> Value {
+    let mut body = number.to_le_bytes().to_vec();
+    body.resize(length.max(8), 0);
+    Value { header: Bytes::from_static(b"u64"), body: Bytes::from(body) }
+}
+
+impl Prepared for Word {
+    fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
+        let argument = |at: usize| self.words[at].parse::<u64>().expect("the test wrote a number");
+        match self.words[0].as_str() {
+            "index" => Ok(value(block, 8)),
+            "square" => Ok(value(block * block, 8)),
+            // The number, in a value of so many bytes.
+            "large" => Ok(value(block, argument(1) as usize)),
+            "sum" => Ok(value(inputs.iter().flatten().map(number).sum(), 8)),
+            "sleep" => {
+                std::thread::sleep(Duration::from_millis(argument(1)));
+                Ok(value(inputs.iter().flatten().map(number).sum::<u64>() + block, 8))
+            }
+            "fail" if block == argument(1) => Err(TaskError::fatal("the store at s3://nowhere does not answer")),
+            "panic" if block == argument(1) => panic!("index {block} is one too many"),
+            // Fails as long as there is no file, which it makes.
+            "flaky" => {
+                let path = format!("{}-{block}", self.words[1]);
+                if std::path::Path::new(&path).exists() {
+                    return Ok(value(block, 8));
+                }
+                std::fs::write(path, "tried").expect("the test's folder is there");
+                Err(TaskError::transient("try again"))
+            }
+            // Takes its worker with it.
+            "crash" if block == argument(1) => std::process::abort(),
+            _ => Ok(value(block, 8)),
+        }
+    }
+}
+
+fn main() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let arguments: Vec<String> = std::env::args().collect();
+    let options = std::path::Path::new(&arguments[3]);
+    let words: Arc<dyn Executor> = Arc::new(Words);
+    let result = match arguments[1].as_str() {
+        "scheduler" => nuna_runtime::scheduler::Options::read(options).and_then(nuna_runtime::scheduler::serve),
+        // The real closures beside the words, which take the place of arrays.
+        _ => nuna_runtime::worker::Options::read(options).and_then(|options| {
+            nuna_runtime::worker::serve(options, Executors { array: words, call: nuna_ship::executor() })
+        }),
+    };
+    if let Err(error) = result {
+        tracing::error!("{error:#}");
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,186 @@
+//! Owns a running cluster as the program that uses it sees it.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use nuna_client::{Client, ClusterInfo};
+use nuna_plan::{Engine, default_engine, set_default_engine};
+use nuna_wire::{ClusterFile, cluster_file};
+
+use crate::{error::ClusterError, local, processes::Process};
+
+/// How often dead workers are looked for.
+const SUPERVISE: Duration = Duration::from_millis(200);
+/// Workers restarted within [`RESTART_WINDOW`], per worker of the cluster; more means that something is wrong with all.
+const RESTARTS_MAX: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// A cluster. Clones share it; the last one to go ends what this process has started.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: ClusterFile,
+    client: Client,
+    engine: Arc<dyn Engine>,
+    /// The processes, if this process started them and they have not been ended.
+    local: Mutex<Option<Local>>,
+}
+
+/// The processes of a local cluster.
+pub(crate) struct Local {
+    pub(crate) scheduler: Process,
+    pub(crate) workers: Vec<Process>,
+    /// Where the cluster file is.
+    pub(crate) directory: PathBuf,
+    /// Credentials, options and logs.
+    pub(crate) folder: PathBuf,
+}
+
+/// Every cluster of this user that runs on this machine.
+pub fn list() -> Vec<ClusterFile> {
+    ClusterFile::list(&cluster_file::clusters_directory())
+}
+
+impl Cluster {
+    /// A cluster on this machine; `.start()` starts it.
+    pub fn local() -> local::Local {
+        local::Local::new()
+    }
+
+    /// Connects to a cluster that runs, by name. It goes on when this process ends.
+    ///
+    /// # Errors
+    /// If there is none of that name, or it cannot be reached.
+    pub fn attach(name: &str) -> Result<Self, ClusterError> {
+        let running = list();
+        let file = running.iter().find(|file| file.name == name).cloned().ok_or_else(|| ClusterError::NotFound {
+            name: name.to_owned(),
+            running: running.iter().map(|file| file.name.clone()).collect(),
+        })?;
+        let client = Client::connect(&file)?;
+        Ok(Self::new(file, client, None))
+    }
+
+    pub(crate) fn started(file: ClusterFile, client: Client, local: Local) -> Self {
+        Self::new(file, client, Some(local))
+    }
+
+    fn new(file: ClusterFile, client: Client, local: Option<Local>) -> Self {
+        let engine: Arc<dyn Engine> = Arc::new(client.clone());
+        let supervised = local.is_some();
+        let inner = Arc::new(Inner { file, client, engine: engine.clone(), local: Mutex::new(local) });
+        if supervised {
+            let weak = Arc::downgrade(&inner);
+            // Without a supervisor workers are not replaced; everything else works.
+            let _ = std::thread::Builder::new().name("nuna-supervisor".into()).spawn(move || supervise(&weak));
+        }
+        set_default_engine(Some(engine));
+        Self { inner }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.inner.file.name
+    }
+
+    /// For submitting plans directly.
+    pub fn client(&self) -> Client {
+        self.inner.client.clone()
+    }
+
+    /// The client as whatever runs plans.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        self.inner.engine.clone()
+    }
+
+    /// Address of the dashboard, without the token that it asks for.
+    pub fn dashboard_url(&self) -> String {
+        self.inner.file.dashboard.clone()
+    }
+
+    /// Workers and memory, as heard within the last second.
+    pub fn info(&self) -> ClusterInfo {
+        self.inner.client.info()
+    }
+
+    /// What other programs find the cluster by.
+    pub fn file(&self) -> &ClusterFile {
+        &self.inner.file
+    }
+
+    /// Waits until at least `count` workers are there.
+    ///
+    /// # Errors
+    /// If they are not there in time.
+    pub fn wait_for_workers(&self, count: usize, patience: Duration) -> Result<(), ClusterError> {
+        Ok(self.inner.client.wait_for_workers(count, patience)?)
+    }
+
+    /// Ends scheduler and workers, and waits until they have ended. Ending a cluster twice is fine.
+    pub fn shutdown(&self) {
+        self.inner.end(true);
+    }
+}
+
+impl Inner {
+    fn processes(&self) -> MutexGuard<'_, Option<Local>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what this process has started; `others` too if the cluster belongs to someone else.
+    fn end(&self, others: bool) {
+        if default_engine().is_some_and(|engine| Arc::ptr_eq(&engine, &self.engine)) {
+            set_default_engine(None);
+        }
+        let local = self.processes().take();
+        match local {
+            Some(mut local) => {
+                self.client.shut_down_cluster();
+                local.scheduler.cut();
+                local.workers.iter_mut().for_each(Process::cut);
+                local.scheduler.join();
+                local.workers.iter_mut().for_each(Process::join);
+                // The scheduler has done this, unless it was killed.
+                self.file.remove(&local.directory);
+                let _ = std::fs::remove_dir_all(&local.folder);
+            }
+            None if others => self.client.shut_down_cluster(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+/// Starts workers that have died again, for as long as the cluster is there.
+fn supervise(cluster: &Weak<Inner>) {
+    let mut restarts: Vec<Instant> = Vec::new();
+    loop {
+        std::thread::sleep(SUPERVISE);
+        let Some(inner) = cluster.upgrade() else { return };
+        let mut processes = inner.processes();
+        let Some(local) = processes.as_mut() else { return };
+        if local.scheduler.ended().is_some() || inner.client.is_lost() {
+            return;
+        }
+        let now = Instant::now();
+        restarts.retain(|&at| now - at < RESTART_WINDOW);
+        let allowed = RESTARTS_MAX * local.workers.len();
+        for worker in &mut local.workers {
+            if worker.ended().is_some() && restarts.len() < allowed {
+                restarts.push(now);
+                // If that fails it is tried again next time, until the limit.
+                let _ = worker.restart();
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Owns the builder of clusters on this machine.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nuna_client::Client;
+use nuna_runtime::{scheduler, worker};
+use nuna_wire::{Authority, ClusterFile, Party, cluster_file};
+
+use crate::{
+    cluster::{Cluster, Local as Parts},
+    error::ClusterError,
+    memory::{IntoByteCount, machine_bytes},
+    processes::{Process, program},
+};
+
+/// How long scheduler and workers may each take to start.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(2);
+/// What workers get together if nobody says: the rest is for the notebook and the file cache.
+const MEMORY_SHARE: f64 = 0.6;
+
+/// A cluster on this machine that has not started.
+#[derive(Debug)]
+pub struct Local {
+    workers: usize,
+    threads: Option<usize>,
+    memory: Option<Result<u64, ClusterError>>,
+    name: Option<String>,
+    program: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+impl Local {
+    pub(crate) fn new() -> Self {
+        Self { workers: 1, threads: None, memory: None, name: None, program: None, directory: None }
+    }
+
+    /// How many worker processes; 1 if not said. More than one is for tests: threads of one process share chunks.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Threads of each worker; the machine's cores divided among the workers if not said.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Memory of each worker, such as `"4GB"`; a share of the machine's if not said.
+    #[must_use]
+    pub fn memory(mut self, memory: impl IntoByteCount) -> Self {
+        self.memory = Some(memory.into_byte_count());
+        self
+    }
+
+    /// The cluster's name; `local-` and some letters if not said.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The program that runs `scheduler` and `worker`; searched for if not said.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Where the cluster file goes; the `clusters` folder of the state directory if not said.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Starts the processes, waits for them, and makes the cluster the one that `compute()` uses.
+    ///
+    /// # Errors
+    /// If the program is not found, or a process does not come up; the end of its log is in the message.
+    pub fn start(self) -> Result<Cluster, ClusterError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = self.threads.unwrap_or_else(|| (cores / self.workers.max(1)).max(1));
+        if self.workers == 0 || threads == 0 || threads > usize::from(u16::MAX) {
+            return Err(ClusterError::Nothing { workers: self.workers, threads });
+        }
+        let memory = match self.memory {
+            Some(memory) => memory?,
+            None => (machine_bytes().unwrap_or(4 << 30) as f64 * MEMORY_SHARE) as u64 / self.workers as u64,
+        };
+        let program = self.program.map_or_else(program, Ok)?;
+        let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);
+        let running = ClusterFile::list(&directory);
+        let name = self.name.unwrap_or_else(|| format!("local-{:06x}", rand::random::<u32>() & 0xff_ffff));
+        check_name(&name)?;
+        if let Some(taken) = running.iter().find(|file| file.name == name) {
+            return Err(ClusterError::NameTaken { name, pid: taken.pid });
+        }
+        let folder = directory.join(&name);
+        if folder.exists() {
+            // Left behind by a cluster that was killed before it could clean up.
+            fs::remove_dir_all(&folder).map_err(|source| ClusterError::File { path: folder.clone(), source })?;
+        }
+        let cleanup = Cleanup { folder: folder.clone(), armed: true };
+        let authority = Authority::new(&name)?;
+        for party in [Party::Scheduler, Party::Worker, Party::Client] {
+            authority.issue(party)?.write(&folder, party)?;
+        }
+        let (process, file) = start_scheduler(&program, &name, &directory, &folder)?;
+        let client = Client::connect(&file)?;
+        let mut parts = Parts {
+            scheduler: process,
+            workers: Vec::with_capacity(self.workers),
+            directory,
+            folder: folder.clone(),
+        };
+        for number in 0..self.workers {
+            let options = worker::Options {
+                name: format!("{name}-{number}"),
+                scheduler: file.scheduler,
+                certificates: folder.clone(),
+                threads: threads as u16,
+                memory_bytes: memory,
+                listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                spill_directory: folder.join("spill"),
+                lifeline: true,
+            };
+            let options = serde_json::to_value(options).expect("options are plain data");
+            parts.workers.push(Process::start(&program, "worker", &format!("worker-{number}"), &options, &folder)?);
+        }
+        wait_for_workers(&client, &mut parts, self.workers)?;
+        cleanup.disarm();
+        Ok(Cluster::started(file, client, parts))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ClusterError> {
+    let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if fine && !name.is_empty() && name.len() <= 64 { Ok(()) } else { Err(ClusterError::BadName { name: name.to_owned() }) }
+}
+
+fn start_scheduler(program: &Path, name: &str, directory: &Path, folder: &Path) -> Result<(Process, ClusterFile), ClusterError> {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let options = scheduler::Options {
+        name: name.to_owned(),
+        directory: directory.to_owned(),
+        certificates: folder.to_owned(),
+        listen: loopback,
+        dashboard: loopback,
+        started: jiff::Timestamp::now().to_string(),
+        origin: std::env::var("NUNA_KERNEL_ID").unwrap_or_default(),
+        lifeline: true,
+    };
+    let options = serde_json::to_value(options).expect("options are plain data");
+    let mut process = Process::start(program, "scheduler", "scheduler", &options, folder)?;
+    let path = directory.join(format!("{name}.json"));
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        // The file is renamed into its place once it is whole.
+        if let Ok(file) = ClusterFile::read(&path)
+            && file.pid == process.pid()
+        {
+            return Ok((process, file));
+        }
+        if let Some(status) = process.ended() {
+            let (log, tail) = (process.log.clone(), process.log_tail());
+            return Err(ClusterError::SchedulerEnded { status: status.to_string(), log, tail });
+        }
+        if Instant::now() >= until {
+            return Err(ClusterError::SchedulerSlow { seconds: START_PATIENCE.as_secs(), log: process.log.clone() });
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn wait_for_workers(client: &Client, parts: &mut Parts, want: usize) -> Result<(), ClusterError> {
+    let until = Instant::now() + START_PATIENCE;
+    loop {
+        match client.wait_for_workers(want, Duration::from_millis(100)) {
+            Ok(()) => return Ok(()),
+            Err(error) if client.is_lost() => return Err(error.into()),
+            Err(error @ nuna_plan::EngineError::Cancelled) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let ended = parts.workers.iter_mut().position(|worker| worker.ended().is_some());
+        if ended.is_some() || Instant::now() >= until {
+            let worker = &parts.workers[ended.unwrap_or(0)];
+            return Err(ClusterError::WorkersSlow {
+                have: client.info().workers.len(),
+                want,
+                seconds: START_PATIENCE.as_secs(),
+                log: worker.log.clone(),
+                tail: worker.log_tail(),
+            });
+        }
+    }
+}
+
+/// Removes a folder of credentials unless the cluster is up.
+struct Cleanup {
+    folder: PathBuf,
+    armed: bool,
+}
+
+impl Cleanup {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if self.armed {
+            // Logs stay where the message says they are; keys do not.
+            for party in ["scheduler", "worker", "client"] {
+                let _ = fs::remove_file(self.folder.join(format!("{party}.key")));
+            }
+        }
+    }
+}

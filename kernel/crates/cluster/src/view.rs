@@ -1,0 +1,79 @@
+//! Owns what a cluster looks like at the end of a cell: a line of text, or a small table.
+
+use std::fmt;
+
+use crate::{cluster::Cluster, memory::show_bytes};
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.info();
+        let threads: u32 = info.workers.iter().map(|worker| u32::from(worker.threads)).sum();
+        let memory: u64 = info.workers.iter().map(|worker| worker.memory_bytes).sum();
+        write!(
+            f,
+            "Cluster {}: {} {}, {threads} {}, {}, dashboard {}",
+            self.name(),
+            info.workers.len(),
+            if info.workers.len() == 1 { "worker" } else { "workers" },
+            if threads == 1 { "thread" } else { "threads" },
+            show_bytes(memory),
+            self.dashboard_url()
+        )
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Cluster {
+    /// The cluster as a small table, for a notebook.
+    pub fn html(&self) -> String {
+        let info = self.info();
+        let mut rows = String::new();
+        for worker in &info.workers {
+            rows.push_str(&format!(
+                "<tr><td style=\"text-align:left\">{}</td><td>{}</td><td>{} of {}</td></tr>",
+                escape(&worker.name),
+                worker.threads,
+                show_bytes(worker.used_bytes),
+                show_bytes(worker.memory_bytes)
+            ));
+        }
+        format!(
+            "<div class=\"nuna-cluster\"><p><strong>Cluster {}</strong>: {} workers, dashboard at <code>{}</code></p>\
+             <table><thead><tr><th style=\"text-align:left\">Worker</th><th>Threads</th><th>Memory</th></tr></thead>\
+             <tbody>{rows}</tbody></table></div>",
+            escape(self.name()),
+            info.workers.len(),
+            escape(&self.dashboard_url())
+        )
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_bring_markup() {
+        assert_eq!(escape("<b title='x'>&"), "&lt;b title=&#39;x&#39;&gt;&amp;");
+    }
+}

@@ -1,0 +1,115 @@
+//! Owns the scheduler process: it listens, keeps the cluster file and the dashboard, and runs the loop that feeds the
+//! state machine.
+
+mod driver;
+mod peers;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::Context;
+use nuna_dashboard::{Dashboard, register};
+use nuna_wire::{Acceptor, ClusterFile, Credentials, Party};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::mpsc};
+
+use crate::{INBOX_MESSAGES, lifeline};
+
+/// What a scheduler needs to know. No secrets: those are in the folder of certificates, and the token it makes itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The cluster's name.
+    pub name: String,
+    /// Where the cluster file goes.
+    pub directory: PathBuf,
+    pub certificates: PathBuf,
+    pub listen: SocketAddr,
+    pub dashboard: SocketAddr,
+    /// RFC 3339.
+    pub started: String,
+    /// The kernel that starts it, or nothing.
+    pub origin: String,
+    /// Whether the process ends when its standard input does.
+    pub lifeline: bool,
+}
+
+impl Options {
+    /// # Errors
+    /// If the file cannot be read, or holds anything else.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        crate::read_options(path)
+    }
+}
+
+/// Runs a scheduler until a client, a signal or its lifeline ends it. The cluster file is there once it listens,
+/// and gone once it has ended.
+///
+/// # Errors
+/// If it cannot listen or write the cluster file.
+pub fn serve(options: Options) -> anyhow::Result<()> {
+    let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(run(options, ending));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
+
+async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
+    let epoch = Instant::now();
+    let credentials = Credentials::read(&options.certificates, Party::Scheduler)?;
+    let acceptor = Acceptor::new(&credentials, &nuna_ship::build_id().to_string())?;
+    let listener =
+        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let token = hex::encode(rand::random::<[u8; 32]>());
+    let mut settings = nuna_dashboard::Settings::new(&options.name, options.dashboard, &token);
+    settings.origin.clone_from(&options.origin);
+    settings.started = epoch;
+    let (recorder, dashboard) = Dashboard::start(settings).await?;
+    let file = ClusterFile {
+        name: options.name,
+        scheduler: listener.local_addr()?,
+        dashboard: dashboard.url(),
+        token,
+        pid: std::process::id(),
+        started: options.started,
+        origin: options.origin,
+        certificates: options.certificates,
+    };
+    file.write(&options.directory)?;
+    let _removed_at_the_end = Removal { file: file.clone(), directory: options.directory };
+    let registrar = register::Service::from_env().and_then(|service| {
+        let registration = register::Registration {
+            name: file.name.clone(),
+            dashboard: file.dashboard.clone(),
+            token: file.token.clone(),
+            started: file.started.clone(),
+            origin: file.origin.clone(),
+        };
+        let started = register::Registrar::start(service, registration);
+        started.inspect_err(|error| tracing::warn!(%error, "the hub will not show this cluster")).ok()
+    });
+    tracing::info!(name = file.name, address = %file.scheduler, dashboard = file.dashboard, "the cluster is up");
+    let (sender, inbox) = mpsc::channel(INBOX_MESSAGES);
+    tokio::spawn(peers::listen(listener, acceptor, sender.downgrade()));
+    let driver = driver::Driver::new(file.name.clone(), file.dashboard.clone(), recorder, epoch, sender);
+    driver.run(inbox, ending).await;
+    if let Some(registrar) = registrar {
+        registrar.stop().await;
+    }
+    Ok(())
+}
+
+struct Removal {
+    file: ClusterFile,
+    directory: PathBuf,
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.file.remove(&self.directory);
+    }
+}

@@ -1,0 +1,447 @@
+//! Owns the scheduler's loop: messages in, effects out, and what the dashboard is told.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use nuna_dashboard::{Event as Recorded, Recorder, SpanKind, TaskSpan};
+use nuna_plan::LibraryId;
+use nuna_scheduler::{Effect, Event, Note, Outcome, Scheduler, Settings};
+use nuna_wire::{
+    ClientId, Incoming, Outbox, Payload, WorkerId,
+    frame::unpack,
+    message::{ClusterInfo, FromClient, FromWorker, Role, RoleAnswer, ToClient, ToWorker, WorkerInfo},
+    outbox,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::peers::{Input, converse};
+use crate::{
+    HEARTBEAT, OUTBOX_BYTES_MAX, SILENCE_MAX,
+    lifeline::{Ending, ended},
+};
+
+/// Libraries kept for workers that have yet to come.
+const LIBRARIES_BYTES_MAX: u64 = 4 << 30;
+/// Messages handled before anything else gets a turn.
+const MESSAGES_AT_ONCE: usize = 256;
+const CLIENTS_MAX: usize = 1024;
+const WORKERS_MAX: usize = 60_000;
+/// What may take so long at the end: telling workers and clients.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+struct WorkerPeer {
+    outbox: Outbox<ToWorker>,
+    libraries: HashSet<LibraryId>,
+}
+
+pub(crate) struct Driver {
+    name: String,
+    dashboard: String,
+    scheduler: Scheduler,
+    recorder: Recorder,
+    epoch: Instant,
+    inbox: mpsc::Sender<Input>,
+    workers: BTreeMap<WorkerId, WorkerPeer>,
+    clients: HashMap<ClientId, Outbox<ToClient>>,
+    libraries: HashMap<LibraryId, Bytes>,
+    next_worker: u16,
+    next_client: u32,
+    /// Whether clients have yet to hear that workers came or went.
+    changed: bool,
+    ended: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(name: String, dashboard: String, recorder: Recorder, epoch: Instant, inbox: mpsc::Sender<Input>) -> Self {
+        let settings = Settings { silence_max: SILENCE_MAX, ..Settings::default() };
+        Self {
+            name,
+            dashboard,
+            scheduler: Scheduler::new(settings),
+            recorder,
+            epoch,
+            inbox,
+            workers: BTreeMap::new(),
+            clients: HashMap::new(),
+            libraries: HashMap::new(),
+            next_worker: 0,
+            next_client: 1,
+            changed: false,
+            ended: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>, mut ending: Ending) {
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut terminated = Box::pin(termination());
+        while !self.ended {
+            let deadline = self.scheduler.next_deadline().map(tokio::time::Instant::from_std);
+            let far = tokio::time::Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                biased;
+                () = ended(&mut ending) => break,
+                () = &mut terminated => break,
+                input = inbox.recv() => {
+                    let Some(input) = input else { break };
+                    self.receive(input);
+                    for _ in 0..MESSAGES_AT_ONCE {
+                        let Ok(input) = inbox.try_recv() else { break };
+                        self.receive(input);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline.unwrap_or(far)) => self.handle(Event::Tick),
+                _ = heartbeat.tick() => self.beat(),
+            }
+            if std::mem::take(&mut self.changed) {
+                self.tell_clients();
+            }
+        }
+        for worker in self.workers.values() {
+            let _ = worker.outbox.send(ToWorker::ShutDown, Payload::new());
+        }
+        // Writers close their connections once their outboxes are gone and empty. When the last of them has ended,
+        // nobody can send to the inbox any more.
+        drop(self);
+        let farewell = async { while inbox.recv().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+
+    fn receive(&mut self, input: Input) {
+        match input {
+            Input::Arrived(incoming, place) => self.arrived(*incoming, place),
+            Input::Worker(worker, message, payload) => self.from_worker(worker, message, &payload),
+            Input::Client(client, message, payload) => self.from_client(client, message, payload),
+            Input::WorkerGone(worker, reason) => self.worker_gone(worker, &reason),
+            Input::ClientGone(client, reason) => {
+                if self.clients.remove(&client).is_some() {
+                    tracing::info!(client = client.0, reason, "a client has left");
+                    self.handle(Event::ClientLeft(client));
+                }
+            }
+        }
+    }
+
+    fn arrived(&mut self, incoming: Incoming, place: OwnedSemaphorePermit) {
+        match incoming.role.clone() {
+            Role::Client { name } => {
+                if self.clients.len() >= CLIENTS_MAX {
+                    return refuse(incoming, format!("the cluster has {CLIENTS_MAX} clients already"));
+                }
+                let client = ClientId(self.next_client);
+                self.next_client += 1;
+                let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
+                let answer = RoleAnswer::Client { id: client.0, cluster: self.info() };
+                converse(
+                    incoming,
+                    place,
+                    answer,
+                    outgoing,
+                    self.inbox.clone(),
+                    move |message, payload| Input::Client(client, message, payload),
+                    move |reason| Input::ClientGone(client, reason),
+                );
+                tracing::info!(client = client.0, name, "a client has joined");
+                self.clients.insert(client, outbox);
+                self.handle(Event::ClientJoined(client));
+            }
+            Role::Worker(hello) => {
+                if self.workers.len() >= WORKERS_MAX {
+                    return refuse(incoming, format!("the cluster has {WORKERS_MAX} workers already"));
+                }
+                while self.workers.contains_key(&WorkerId(self.next_worker)) {
+                    self.next_worker = self.next_worker.wrapping_add(1);
+                }
+                let worker = WorkerId(self.next_worker);
+                self.next_worker = self.next_worker.wrapping_add(1);
+                let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
+                let elapsed_us = self.epoch.elapsed().as_micros() as u64;
+                converse(
+                    incoming,
+                    place,
+                    RoleAnswer::Worker { id: worker, elapsed_us },
+                    outgoing,
+                    self.inbox.clone(),
+                    move |message, payload| Input::Worker(worker, message, payload),
+                    move |reason| Input::WorkerGone(worker, reason),
+                );
+                tracing::info!(%worker, name = hello.name, address = %hello.data_address, "a worker has joined");
+                self.recorder.record(Recorded::WorkerJoined {
+                    worker: u32::from(worker.0),
+                    name: hello.name.clone(),
+                    threads: hello.threads,
+                    memory_limit: hello.memory_bytes,
+                });
+                self.workers.insert(worker, WorkerPeer { outbox, libraries: HashSet::new() });
+                self.changed = true;
+                self.handle(Event::WorkerJoined { worker, hello });
+            }
+            Role::Reader => refuse(incoming, "this is a scheduler; values are with the workers".into()),
+        }
+    }
+
+    fn worker_gone(&mut self, worker: WorkerId, reason: &str) {
+        if self.workers.remove(&worker).is_some() {
+            tracing::warn!(%worker, reason, "a worker is gone; what only it had will be computed again");
+            self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: true });
+            self.changed = true;
+            self.handle(Event::WorkerLeft(worker));
+        }
+    }
+
+    fn from_worker(&mut self, worker: WorkerId, message: FromWorker, payload: &Bytes) {
+        // Messages that were on their way when it was given up.
+        if !self.workers.contains_key(&worker) {
+            return;
+        }
+        let number = u32::from(worker.0);
+        match message {
+            FromWorker::Completed(stages) => {
+                let shapes: Vec<_> =
+                    stages.iter().flat_map(|(_, blocks)| blocks.iter().filter_map(|block| block.inline)).collect();
+                let mut values = match unpack(payload, shapes) {
+                    Ok(values) => values.into_iter(),
+                    Err(error) => return self.cut_off_worker(worker, &error.to_string()),
+                };
+                let mut spans = Vec::with_capacity(stages.iter().map(|(_, blocks)| blocks.len()).sum());
+                for (stage, blocks) in stages {
+                    spans.extend(blocks.iter().map(|block| TaskSpan {
+                        stage: stage.0,
+                        block: block.block,
+                        worker: number,
+                        thread: block.thread,
+                        start_us: block.start_us,
+                        duration_us: block.duration_us,
+                        kind: SpanKind::Compute,
+                    }));
+                    let blocks = blocks
+                        .into_iter()
+                        .map(|block| {
+                            let value = if block.inline.is_some() { values.next() } else { None };
+                            (block, value)
+                        })
+                        .collect();
+                    self.handle(Event::Completed { worker, stage, blocks });
+                }
+                self.recorder.record(Recorded::Tasks(spans));
+            }
+            FromWorker::Failed { stage, block, error } => self.handle(Event::Failed { worker, stage, block, error }),
+            FromWorker::InputMissing { stage, block, input, input_block, worker: holder } => {
+                self.handle(Event::InputMissing { worker, stage, block, input, input_block, holder });
+            }
+            FromWorker::Reclaimed { stage, runs } => self.handle(Event::Reclaimed { worker, stage, runs }),
+            FromWorker::Spans(spans) => {
+                use nuna_wire::message::SpanKind as Kind;
+                let spans = spans.into_iter().map(|span| TaskSpan {
+                    stage: span.stage.0,
+                    block: span.block,
+                    worker: number,
+                    thread: 0,
+                    start_us: span.start_us,
+                    duration_us: span.duration_us,
+                    kind: match span.kind {
+                        Kind::Transfer => SpanKind::Transfer,
+                        Kind::Spill => SpanKind::Spill,
+                    },
+                });
+                self.recorder.record(Recorded::Tasks(spans.collect()));
+            }
+            FromWorker::Sample(sample) => {
+                self.recorder.record(Recorded::WorkerSample {
+                    worker: number,
+                    managed_bytes: sample.managed_bytes,
+                    spilled_bytes: sample.spilled_bytes,
+                    rss_bytes: sample.rss_bytes,
+                    cpu_permille: sample.cpu_permille,
+                    threads_busy: sample.threads_busy,
+                });
+                self.handle(Event::Sample { worker, sample });
+            }
+            FromWorker::Leaving { reason } => self.worker_gone(worker, &reason),
+        }
+    }
+
+    fn from_client(&mut self, client: ClientId, message: FromClient, payload: Bytes) {
+        if !self.clients.contains_key(&client) {
+            return;
+        }
+        match message {
+            FromClient::Library(id) => {
+                let total: u64 = self.libraries.values().map(|library| library.len() as u64).sum();
+                if total + payload.len() as u64 > LIBRARIES_BYTES_MAX {
+                    tracing::error!(library = ?id, "not kept: more than {LIBRARIES_BYTES_MAX} bytes of libraries");
+                } else {
+                    self.libraries.insert(id, payload);
+                }
+                self.handle(Event::ClientHeard(client));
+            }
+            FromClient::Submit { submission, plan } => self.handle(Event::Submit { client, submission, plan }),
+            FromClient::Cancel { submission } => self.handle(Event::Cancel { client, submission }),
+            FromClient::Release(held) => self.handle(Event::Release(held)),
+            FromClient::Received { submission, stage, blocks } => {
+                self.handle(Event::Received { client, submission, stage, blocks });
+            }
+            FromClient::Missing { submission, stage, block, worker } => {
+                self.handle(Event::Missing { client, submission, stage, block, worker });
+            }
+            FromClient::Consumed { bytes } => self.handle(Event::Consumed { client, bytes }),
+            FromClient::Heartbeat => self.handle(Event::ClientHeard(client)),
+            FromClient::ShutDown => {
+                tracing::info!(client = client.0, "a client ends the cluster");
+                self.ended = true;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let effects = self.scheduler.handle(Instant::now(), event);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToWorker { worker, message } => {
+                if let ToWorker::Define(definition) = &message {
+                    self.send_libraries(worker, &definition.stage.work.libraries);
+                }
+                self.to_worker(worker, message, Payload::new());
+            }
+            Effect::ToClient { client, message } => self.to_client(client, message, Payload::new()),
+            Effect::Deliver { client, submission, stage, values } => {
+                let mut payload = Payload::new();
+                let shapes = values.iter().map(|(_, value)| payload.push(value)).collect();
+                let blocks = values.iter().map(|&(block, _)| block).collect();
+                self.to_client(client, ToClient::Delivered { submission, stage, blocks, shapes }, payload);
+            }
+            Effect::DisconnectWorker { worker, reason } => {
+                tracing::warn!(%worker, reason, "a worker is given up");
+                if self.workers.remove(&worker).is_some() {
+                    self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: true });
+                    self.changed = true;
+                }
+            }
+            Effect::DisconnectClient { client, reason } => {
+                tracing::warn!(client = client.0, reason, "a client is given up");
+                self.clients.remove(&client);
+            }
+            Effect::Note(note) => self.record(note),
+        }
+    }
+
+    fn record(&self, note: Note) {
+        self.recorder.record(match note {
+            Note::ComputationStarted { computation, label } => Recorded::ComputationStarted { computation, label },
+            Note::StageStarted { computation, stage, name, blocks } => {
+                Recorded::StageStarted { computation, stage: stage.0, name, blocks }
+            }
+            Note::ComputationFinished { computation, outcome } => Recorded::ComputationFinished {
+                computation,
+                outcome: match outcome {
+                    Outcome::Done => nuna_dashboard::Outcome::Succeeded,
+                    Outcome::Failed => nuna_dashboard::Outcome::Failed,
+                    Outcome::Cancelled => nuna_dashboard::Outcome::Cancelled,
+                },
+            },
+            Note::Failure { stage, block, worker, message } => {
+                Recorded::Failure { stage: stage.0, block, worker: u32::from(worker.0), message }
+            }
+        });
+    }
+
+    /// Libraries a stage needs, in its order, once per worker.
+    fn send_libraries(&mut self, worker: WorkerId, libraries: &[LibraryId]) {
+        for id in libraries {
+            let Some(peer) = self.workers.get_mut(&worker) else { return };
+            if peer.libraries.contains(id) {
+                continue;
+            }
+            // One that never came is reported by the worker, with the stage that wanted it.
+            if let Some(bytes) = self.libraries.get(id) {
+                peer.libraries.insert(*id);
+                let payload = Payload::raw(bytes.clone());
+                self.to_worker(worker, ToWorker::Library(*id), payload);
+            }
+        }
+    }
+
+    fn to_worker(&mut self, worker: WorkerId, message: ToWorker, payload: Payload) {
+        let sent = self.workers.get(&worker).map(|peer| peer.outbox.send(message, payload));
+        if let Some(Err(error)) = sent {
+            self.cut_off_worker(worker, &error.to_string());
+        }
+    }
+
+    /// The connection is closed; what follows from that comes through the inbox, so that effects keep their order.
+    fn cut_off_worker(&self, worker: WorkerId, reason: &str) {
+        tracing::warn!(%worker, reason, "the connection to a worker is cut");
+        let (inbox, reason) = (self.inbox.clone(), reason.to_owned());
+        tokio::spawn(async move {
+            let _ = inbox.send(Input::WorkerGone(worker, reason)).await;
+        });
+    }
+
+    fn to_client(&self, client: ClientId, message: ToClient, payload: Payload) {
+        if let Some(Err(error)) = self.clients.get(&client).map(|outbox| outbox.send(message, payload)) {
+            tracing::warn!(client = client.0, %error, "the connection to a client is cut");
+            let inbox = self.inbox.clone();
+            tokio::spawn(async move {
+                let _ = inbox.send(Input::ClientGone(client, error.to_string())).await;
+            });
+        }
+    }
+
+    fn beat(&mut self) {
+        for peer in self.workers.values() {
+            let _ = peer.outbox.send(ToWorker::Heartbeat, Payload::new());
+        }
+        self.tell_clients();
+    }
+
+    /// Also shows clients that the scheduler is alive.
+    fn tell_clients(&self) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let info = self.info();
+        for outbox in self.clients.values() {
+            let _ = outbox.send(ToClient::Cluster(info.clone()), Payload::new());
+        }
+    }
+
+    fn info(&self) -> ClusterInfo {
+        let workers = self.scheduler.samples().map(|(id, hello, sample)| WorkerInfo {
+            id,
+            name: hello.name.clone(),
+            pid: hello.pid,
+            threads: hello.threads,
+            memory_bytes: hello.memory_bytes,
+            used_bytes: sample.managed_bytes,
+        });
+        ClusterInfo { name: self.name.clone(), dashboard: self.dashboard.clone(), workers: workers.collect() }
+    }
+}
+
+fn refuse(incoming: Incoming, reason: String) {
+    tracing::warn!(address = %incoming.address, reason, "refused");
+    tokio::spawn(incoming.refuse(reason));
+}
+
+/// Ends with the first signal that asks a process to end.
+async fn termination() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

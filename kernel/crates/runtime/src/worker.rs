@@ -1,0 +1,91 @@
+//! Owns the worker process: its connections, its threads, and the loop that feeds the state machine.
+
+mod compute;
+mod data;
+mod driver;
+mod sample;
+mod store;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use nuna_wire::{
+    Acceptor, Connector, Credentials, Fetcher, Party,
+    message::{Role, RoleAnswer, WorkerHello},
+};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::{executors::Executors, lifeline};
+
+/// What a worker needs to know. No secrets: those are in the folder of certificates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// For people: shown in the dashboard and in error messages.
+    pub name: String,
+    pub scheduler: SocketAddr,
+    pub certificates: PathBuf,
+    pub threads: u16,
+    pub memory_bytes: u64,
+    /// Where peers and clients fetch values; the port is chosen freely.
+    pub listen: IpAddr,
+    pub spill_directory: PathBuf,
+    /// Whether the process ends when its standard input does.
+    pub lifeline: bool,
+}
+
+impl Options {
+    /// # Errors
+    /// If the file cannot be read, or holds anything else.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        crate::read_options(path)
+    }
+}
+
+/// Runs a worker until its scheduler, its lifeline or a fault ends it.
+///
+/// # Errors
+/// If it cannot start, or loses its scheduler.
+pub fn serve(options: Options, executors: Executors) -> anyhow::Result<()> {
+    let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(run(options, executors, ending));
+    // Blocks that still run are not waited for: their thread may be busy for hours.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -> anyhow::Result<()> {
+    let credentials = Credentials::read(&options.certificates, Party::Worker)?;
+    let build = nuna_ship::build_id().to_string();
+    let connector = Connector::new(&credentials, &build)?;
+    let acceptor = Acceptor::new(&credentials, &build)?;
+    let listener = TcpListener::bind((options.listen, 0))
+        .await
+        .with_context(|| format!("cannot listen on {} for the values of this worker", options.listen))?;
+    let hello = WorkerHello {
+        name: options.name.clone(),
+        threads: options.threads,
+        memory_bytes: options.memory_bytes,
+        data_address: listener.local_addr()?,
+        pid: std::process::id(),
+    };
+    let (connection, answer) = connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello)).await?;
+    let RoleAnswer::Worker { id, elapsed_us } = answer else { bail!("the scheduler mistook this worker for something else") };
+    let epoch = Instant::now().checked_sub(Duration::from_micros(elapsed_us)).unwrap_or_else(Instant::now);
+    tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
+    let store = Arc::new(store::Store::new(options.spill_directory));
+    let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch)?;
+    tokio::spawn(data::serve(listener, acceptor, store.clone()));
+    let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes: options.memory_bytes };
+    let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector), epoch);
+    let result = driver.run(connection, ending).await;
+    pool.stop();
+    result
+}
