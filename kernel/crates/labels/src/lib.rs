@@ -1,1 +1,49 @@
-//! 
+//! Owns labelled arrays: [`DataArray`] and [`Dataset`] with dimension names, coordinates and attributes, what they do
+//! by name (arithmetic, reductions, selection, group-by), how they look as text, HTML and plots, and the way to and
+//! from stores.
+//!
+//! Leaves to others: what is computed block by block (`array`), files (`storage`), where it runs (`plan`'s engines).
+//!
+//! Attributes follow xarray 2025.11 and later: reductions and functions of one array keep them, operations on two keep
+//! those that both have or only one has, and drop the ones that differ.
+
+#![forbid(unsafe_code)]
+
+mod arithmetic;
+mod build;
+mod calendar;
+mod coord;
+mod data_array;
+mod dataset;
+mod dims;
+mod error;
+mod format;
+mod groupby;
+mod html;
+mod open;
+pub mod plot;
+mod reduce;
+mod select;
+mod text;
+mod time;
+mod weighted;
+mod write;
+
+pub use build::concat;
+pub use calendar::{Calendar, DateTime};
+pub use coord::{Coord, Coords, Values};
+pub use data_array::DataArray;
+pub use dataset::Dataset;
+pub use dims::{Dims, IntoDims};
+pub use error::LabelError;
+pub use groupby::GroupBy;
+pub use nuna_storage::{Attributes, StoreOptions, ZarrFormat};
+pub use open::open_zarr;
+pub use plot::Plot;
+pub use reduce::Reducer;
+pub use select::{Label, Pick, Selection, slice};
+pub use time::{TimePart, Times};
+pub use weighted::Weighted;
+
+/// What can go wrong with labelled arrays.
+pub type Result<T, E = LabelError> = std::result::Result<T, E>;

@@ -1,0 +1,306 @@
+//! Owns elementwise operations by dimension name: broadcasting, alignment of coordinates (inner join, as xarray), and
+//! the operators. An operator cannot return an error, so it panics with the message that [`DataArray::binary`] returns.
+
+use std::ops;
+
+use nuna_array::{Array, Binary, Operand, Scalar, Unary};
+use nuna_storage::Attributes;
+
+use crate::{
+    DataArray, LabelError, Result,
+    select::{Positions, in_common, span},
+};
+
+/// The other side of an operation.
+#[derive(Clone, Debug)]
+pub enum Other {
+    Array(DataArray),
+    Scalar(Scalar),
+}
+
+impl From<DataArray> for Other {
+    fn from(array: DataArray) -> Self {
+        Other::Array(array)
+    }
+}
+
+impl From<&DataArray> for Other {
+    fn from(array: &DataArray) -> Self {
+        Other::Array(array.clone())
+    }
+}
+
+impl<T: Into<Scalar>> From<T> for Other {
+    fn from(value: T) -> Self {
+        Other::Scalar(value.into())
+    }
+}
+
+/// Both arrays cut to the labels they have in common.
+pub(crate) fn align(operation: &str, left: &DataArray, right: &DataArray) -> Result<(DataArray, DataArray)> {
+    let (mut a, mut b) = (left.clone(), right.clone());
+    for dim in left.dims.iter().filter(|dim| right.dims.contains(dim)) {
+        let (axis, there) = (a.axis(dim)?, b.axis(dim)?);
+        if let (Some(ours), Some(theirs)) = (a.coords.index(dim).cloned(), b.coords.index(dim).cloned())
+            && !std::sync::Arc::ptr_eq(&ours, &theirs)
+        {
+            let (ours, theirs) = (ours.values()?, theirs.values()?);
+            if let Some((mine, yours)) = in_common(ours, theirs) {
+                if mine.is_empty() {
+                    return Err(LabelError::NothingInCommon {
+                        operation: operation.to_owned(),
+                        dim: dim.clone(),
+                        left: left.describe(),
+                        left_range: span(ours),
+                        right: right.describe(),
+                        right_range: span(theirs),
+                    });
+                }
+                a = a.take(axis, &narrowed(mine))?;
+                b = b.take(there, &narrowed(yours))?;
+            }
+        }
+        let (left_size, right_size) = (a.shape()[axis], b.shape()[there]);
+        if left_size != right_size {
+            return Err(LabelError::Sizes {
+                operation: operation.to_owned(),
+                dim: dim.clone(),
+                left: left.describe(),
+                left_size,
+                right: right.describe(),
+                right_size,
+            });
+        }
+    }
+    Ok((a, b))
+}
+
+/// A slice where the positions follow each other: cheaper than a list.
+fn narrowed(list: Vec<u64>) -> Positions {
+    match list.first() {
+        Some(&start) if list.iter().zip(start..).all(|(&at, expected)| at == expected) => {
+            Positions::Slice { start, step: 1, count: list.len() as u64 }
+        }
+        _ => Positions::List(list),
+    }
+}
+
+/// The left side's dimensions, then those that only the right side has.
+pub(crate) fn union(left: &[String], right: &[String]) -> Vec<String> {
+    left.iter().chain(right.iter().filter(|dim| !left.contains(dim))).cloned().collect()
+}
+
+/// The array with axes in the order of `dims`; dimensions it lacks become axes of length 1, but not in front.
+pub(crate) fn spread(of: &DataArray, dims: &[String]) -> Result<Array> {
+    let order: Vec<usize> = dims.iter().filter_map(|dim| of.dims.iter().position(|d| d == dim)).collect();
+    let mut array = of.array.transpose(&order)?;
+    let first = dims.iter().position(|dim| of.dims.contains(dim)).unwrap_or(dims.len());
+    for (axis, _) in dims.iter().skip(first).enumerate().filter(|(_, dim)| !of.dims.contains(dim)) {
+        array = array.expand_dims(axis)?;
+    }
+    Ok(array)
+}
+
+/// Attributes that both have alike, or only one has.
+pub(crate) fn merge_attrs(left: &Attributes, right: &Attributes) -> Attributes {
+    let agreed = left.iter().filter(|(key, value)| right.get(*key).is_none_or(|theirs| theirs == *value));
+    let added = right.iter().filter(|(key, _)| !left.contains_key(*key));
+    agreed.chain(added).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+impl DataArray {
+    /// An operation on this array and another, or a value. Dimensions broadcast by name; along shared dimensions only
+    /// labels that both have remain.
+    ///
+    /// # Errors
+    /// [`LabelError::Sizes`] or [`LabelError::NothingInCommon`], naming both sides.
+    pub fn binary(&self, op: Binary, other: impl Into<Other>) -> Result<DataArray> {
+        match other.into() {
+            Other::Scalar(value) => Ok(self.with_array(self.array.binary(op, value)?)),
+            Other::Array(other) => {
+                let (left, right) = align(&op.to_string(), self, &other)?;
+                let dims = union(&left.dims, &right.dims);
+                let array = spread(&left, &dims)?.binary(op, spread(&right, &dims)?)?;
+                let name = if self.name == other.name { self.name.clone() } else { None };
+                let attrs = merge_attrs(&self.attrs, &other.attrs);
+                Ok(DataArray { array, dims, coords: left.coords.merge(&right.coords), attrs, name, loaded: None })
+            }
+        }
+    }
+
+    /// `value op self`.
+    ///
+    /// # Errors
+    /// If the operation is not defined for the dtype.
+    pub fn binary_from(&self, op: Binary, value: impl Into<Scalar>) -> Result<DataArray> {
+        Ok(self.with_array(self.array.binary_from(op, value)?))
+    }
+
+    /// An operation on every element.
+    ///
+    /// # Errors
+    /// If it is not defined for the dtype.
+    pub fn unary(&self, op: Unary) -> Result<DataArray> {
+        Ok(self.with_array(self.array.unary(op)?))
+    }
+
+    /// Its elements where `condition` is true, NaN elsewhere. Integers become floats.
+    ///
+    /// # Errors
+    /// As [`binary`](DataArray::binary).
+    pub fn where_(&self, condition: &DataArray) -> Result<DataArray> {
+        self.where_or(condition, f64::NAN)
+    }
+
+    /// Its elements where `condition` is true, `other` elsewhere.
+    ///
+    /// # Errors
+    /// As [`binary`](DataArray::binary).
+    pub fn where_or(&self, condition: &DataArray, other: impl Into<Other>) -> Result<DataArray> {
+        let (left, mut condition) = align("where", self, condition)?;
+        let (left, other) = match other.into() {
+            Other::Scalar(value) => (left, Other::Scalar(value)),
+            Other::Array(other) => {
+                let (left, other) = align("where", &left, &other)?;
+                condition = align("where", &left, &condition)?.1;
+                (left, Other::Array(other))
+            }
+        };
+        let mut dims = union(&left.dims, &condition.dims);
+        let mut coords = left.coords.merge(&condition.coords);
+        let otherwise = match &other {
+            Other::Scalar(value) => Operand::Scalar(*value),
+            Other::Array(other) => {
+                dims = union(&dims, &other.dims);
+                coords = coords.merge(&other.coords);
+                Operand::Array(spread(other, &dims)?)
+            }
+        };
+        let array = spread(&left, &dims)?.where_(&spread(&condition, &dims)?, otherwise)?;
+        Ok(DataArray { array, dims, coords, ..self.with_array(self.array.clone()) })
+    }
+
+    /// NaN replaced by `value`.
+    ///
+    /// # Errors
+    /// As [`binary`](DataArray::binary).
+    pub fn fillna(&self, value: impl Into<Scalar>) -> Result<DataArray> {
+        Ok(self.with_array(self.array.fillna(value.into())?))
+    }
+
+    /// True where it is not NaN.
+    ///
+    /// # Errors
+    /// Never at present.
+    pub fn notnull(&self) -> Result<DataArray> {
+        Ok(self.with_array(self.array.isnan()?.unary(Unary::Not)?))
+    }
+
+    /// Values limited to `low..=high`; NaN stays.
+    ///
+    /// # Errors
+    /// As [`binary`](DataArray::binary).
+    pub fn clip(&self, low: impl Into<Scalar>, high: impl Into<Scalar>) -> Result<DataArray> {
+        Ok(self.with_array(self.array.clip(low.into(), high.into())?))
+    }
+}
+
+macro_rules! comparisons {
+    ($($name:ident => $op:ident),*) => {
+        impl DataArray {$(
+            /// Compares elements; see [`binary`](DataArray::binary).
+            ///
+            /// # Errors
+            /// As [`binary`](DataArray::binary).
+            pub fn $name(&self, other: impl Into<Other>) -> Result<DataArray> {
+                self.binary(Binary::$op, other)
+            }
+        )*}
+    };
+}
+comparisons!(equal => Eq, not_equal => Ne, less => Lt, less_equal => Le, greater => Gt, greater_equal => Ge,
+             pow => Pow, minimum => Minimum, maximum => Maximum);
+
+macro_rules! functions {
+    ($($name:ident => $op:ident),*) => {
+        impl DataArray {$(
+            /// Of every element.
+            ///
+            /// # Errors
+            /// If it is not defined for the dtype.
+            pub fn $name(&self) -> Result<DataArray> {
+                self.unary(Unary::$op)
+            }
+        )*}
+    };
+}
+functions!(abs => Abs, sign => Sign, square => Square, sqrt => Sqrt, exp => Exp, ln => Ln, log10 => Log10,
+           log1p => Log1p, sin => Sin, cos => Cos, tan => Tan, floor => Floor, ceil => Ceil, round => Round,
+           isnull => IsNan, isfinite => IsFinite);
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $op:ident) => {
+        operator!(@arrays $trait, $method, $op, DataArray, DataArray);
+        operator!(@arrays $trait, $method, $op, DataArray, &DataArray);
+        operator!(@arrays $trait, $method, $op, &DataArray, DataArray);
+        operator!(@arrays $trait, $method, $op, &DataArray, &DataArray);
+    };
+    (@arrays $trait:ident, $method:ident, $op:ident, $left:ty, $right:ty) => {
+        impl ops::$trait<$right> for $left {
+            type Output = DataArray;
+            #[track_caller]
+            fn $method(self, other: $right) -> DataArray {
+                self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+    };
+}
+operator!(Add, add, Add);
+operator!(Sub, sub, Sub);
+operator!(Mul, mul, Mul);
+operator!(Div, div, Div);
+operator!(Rem, rem, Rem);
+operator!(BitAnd, bitand, And);
+operator!(BitOr, bitor, Or);
+operator!(BitXor, bitxor, Xor);
+
+macro_rules! scalar_operator {
+    ($($t:ty),* => $trait:ident, $method:ident, $op:ident) => {$(
+        scalar_operator!(@one $t, $trait, $method, $op, DataArray);
+        scalar_operator!(@one $t, $trait, $method, $op, &DataArray);
+    )*};
+    (@one $t:ty, $trait:ident, $method:ident, $op:ident, $array:ty) => {
+        impl ops::$trait<$t> for $array {
+            type Output = DataArray;
+            #[track_caller]
+            fn $method(self, value: $t) -> DataArray {
+                self.binary(Binary::$op, value).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+        impl ops::$trait<$array> for $t {
+            type Output = DataArray;
+            #[track_caller]
+            fn $method(self, array: $array) -> DataArray {
+                array.binary_from(Binary::$op, self).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+    };
+}
+scalar_operator!(f64, f32, i32, i64 => Add, add, Add);
+scalar_operator!(f64, f32, i32, i64 => Sub, sub, Sub);
+scalar_operator!(f64, f32, i32, i64 => Mul, mul, Mul);
+scalar_operator!(f64, f32, i32, i64 => Div, div, Div);
+
+macro_rules! unary_operator {
+    ($trait:ident, $method:ident, $op:ident, $($t:ty),*) => {$(
+        impl ops::$trait for $t {
+            type Output = DataArray;
+            #[track_caller]
+            fn $method(self) -> DataArray {
+                self.unary(Unary::$op).unwrap_or_else(|error| panic!("{error}"))
+            }
+        }
+    )*};
+}
+unary_operator!(Neg, neg, Neg, DataArray, &DataArray);
+unary_operator!(Not, not, Not, DataArray, &DataArray);

@@ -1,0 +1,104 @@
+//! Owns how a stored group becomes a dataset: which variables are coordinates, what is read at once, decoding of times.
+
+use std::{path::Path, sync::Arc};
+
+use nuna_array::Array;
+use nuna_storage::{Attributes, Skipped, Variable};
+
+use crate::{
+    DataArray, Dataset, LabelError, Result,
+    coord::{Coord, Coords, Values, decode_times},
+};
+
+/// Coordinates of one dimension are read at opening up to this many labels.
+const LABELS_READ_MAX: u64 = 10_000_000;
+
+/// Opens a Zarr store (v2 or v3, consolidated or not) as a dataset. Reads metadata and the labels along dimensions;
+/// variables are read when they are computed.
+///
+/// # Errors
+/// If there is no store, it is damaged, or its variables disagree about the length of a dimension.
+pub fn open_zarr(path: impl AsRef<Path>) -> Result<Dataset> {
+    nuna_storage::register();
+    let group = nuna_storage::open(path)?;
+    let mut dataset = Dataset { attrs: group.attrs, skipped: group.skipped, path: Some(group.path), ..Dataset::new() };
+    let mut listed: Vec<String> = names(&mut dataset.attrs);
+    let mut variables = group.variables;
+    for variable in &mut variables {
+        listed.extend(names(&mut variable.attrs));
+    }
+    check_sizes(&variables)?;
+    let is_coord = |v: &Variable| v.dims == [v.name.clone()] || listed.contains(&v.name);
+    let (coords, data): (Vec<_>, Vec<_>) = variables.into_iter().partition(is_coord);
+    for variable in coords {
+        let name = variable.name.clone();
+        let coord = coord(variable)?;
+        dataset.coords.insert(&name, Arc::new(coord));
+    }
+    for variable in data {
+        if variable.source.is_text() {
+            let reason = "it holds text, which arrays cannot compute with".to_owned();
+            dataset.skipped.push(Skipped { name: variable.name, reason });
+            continue;
+        }
+        let name = variable.name.clone();
+        let array = data_array(variable, &dataset.coords)?;
+        dataset.variables.push((name, array));
+    }
+    Ok(dataset)
+}
+
+/// Takes CF's list of coordinate variables out of attributes.
+fn names(attrs: &mut Attributes) -> Vec<String> {
+    match attrs.get("coordinates").and_then(|value| value.as_str()) {
+        Some(text) => {
+            let names = text.split_whitespace().map(str::to_owned).collect();
+            attrs.shift_remove("coordinates");
+            names
+        }
+        None => Vec::new(),
+    }
+}
+
+fn check_sizes(variables: &[Variable]) -> Result<()> {
+    let mut seen: Vec<(&str, u64, &str)> = Vec::new();
+    for variable in variables {
+        for (dim, &size) in variable.dims.iter().zip(variable.source.shape()) {
+            match seen.iter().find(|(d, ..)| d == dim) {
+                Some(&(_, first_size, first)) if first_size != size => {
+                    return Err(LabelError::DimConflict {
+                        dim: dim.clone(),
+                        first: first.to_owned(),
+                        first_size,
+                        second: variable.name.clone(),
+                        second_size: size,
+                    });
+                }
+                Some(_) => {}
+                None => seen.push((dim, size, &variable.name)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn coord(variable: Variable) -> Result<Coord> {
+    let Variable { dims, mut attrs, source, .. } = variable;
+    let shape = source.shape().to_vec();
+    if source.is_text() {
+        let text = Values::Text(source.read_all_text()?.into());
+        return Ok(Coord::new(dims, shape, text, attrs));
+    }
+    let is_time = attrs.get("units").and_then(|u| u.as_str()).is_some_and(|units| units.contains(" since "));
+    if (shape.len() <= 1 || is_time) && shape.iter().product::<u64>() <= LABELS_READ_MAX {
+        let values = decode_times(Values::Numbers(source.read_all()?), &mut attrs);
+        return Ok(Coord::new(dims, shape, values, attrs));
+    }
+    Ok(Coord::stored(dims, source, attrs))
+}
+
+fn data_array(variable: Variable, coords: &Coords) -> Result<DataArray> {
+    let Variable { name, dims, attrs, source } = variable;
+    let array = DataArray::new(Array::from_source(Arc::new(source)), &dims)?;
+    Ok(DataArray { coords: coords.within(&dims), attrs, name: Some(name), ..array })
+}

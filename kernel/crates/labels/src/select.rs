@@ -1,0 +1,465 @@
+//! Owns selection: by position ([`Pick`], for `isel`) and by label ([`Selection`], for `sel`), and how either becomes
+//! positions along a dimension.
+
+use std::{
+    collections::HashMap,
+    ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive},
+};
+
+use crate::{
+    LabelError, Result,
+    coord::{Key, Values},
+    time::{NOT_A_TIME, Times, parse_instant},
+};
+
+/// Positions along a dimension, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Positions {
+    /// One; the dimension goes away.
+    At(u64),
+    Slice { start: u64, step: i64, count: u64 },
+    List(Vec<u64>),
+}
+
+impl Positions {
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self, Positions::At(_))
+    }
+
+    pub(crate) fn list(&self) -> Vec<usize> {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        match self {
+            Positions::At(at) => vec![place(*at)],
+            Positions::Slice { start, step, count } => {
+                (0..*count).map(|i| place(start.saturating_add_signed(step * i.cast_signed()))).collect()
+            }
+            Positions::List(list) => list.iter().copied().map(place).collect(),
+        }
+    }
+
+    /// A slice where the positions follow each other, else the list.
+    fn from_list(list: Vec<u64>) -> Self {
+        let consecutive = list.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        match list.first() {
+            _ if !consecutive => Positions::List(list),
+            Some(&start) => Positions::Slice { start, step: 1, count: list.len() as u64 },
+            None => Positions::Slice { start: 0, step: 1, count: 0 },
+        }
+    }
+}
+
+/// Positions as a call gives them. Negative ones count from the end; ranges are cut to the dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    At(i64),
+    Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
+    List(Vec<i64>),
+}
+
+/// Every `step`th position from `start` to before `stop`, as Python's `slice`.
+pub fn slice(start: impl Into<Option<i64>>, stop: impl Into<Option<i64>>, step: i64) -> Pick {
+    Pick::Slice { start: start.into(), stop: stop.into(), step }
+}
+
+macro_rules! pick_integers {
+    ($($t:ty),*) => {$(
+        impl From<$t> for Pick {
+            fn from(at: $t) -> Self {
+                Pick::At(at as i64)
+            }
+        }
+        impl From<Range<$t>> for Pick {
+            fn from(range: Range<$t>) -> Self {
+                Pick::Slice { start: Some(range.start as i64), stop: Some(range.end as i64), step: 1 }
+            }
+        }
+        impl From<RangeInclusive<$t>> for Pick {
+            fn from(range: RangeInclusive<$t>) -> Self {
+                // Up to the last element there is nothing after -1.
+                let stop = (*range.end() as i64).checked_add(1).filter(|&stop| stop != 0);
+                Pick::Slice { start: Some(*range.start() as i64), stop, step: 1 }
+            }
+        }
+        impl From<RangeFrom<$t>> for Pick {
+            fn from(range: RangeFrom<$t>) -> Self {
+                Pick::Slice { start: Some(range.start as i64), stop: None, step: 1 }
+            }
+        }
+        impl From<RangeTo<$t>> for Pick {
+            fn from(range: RangeTo<$t>) -> Self {
+                Pick::Slice { start: None, stop: Some(range.end as i64), step: 1 }
+            }
+        }
+        impl From<Vec<$t>> for Pick {
+            fn from(list: Vec<$t>) -> Self {
+                Pick::List(list.into_iter().map(|at| at as i64).collect())
+            }
+        }
+        impl<const N: usize> From<[$t; N]> for Pick {
+            fn from(list: [$t; N]) -> Self {
+                Pick::List(list.into_iter().map(|at| at as i64).collect())
+            }
+        }
+    )*};
+}
+pick_integers!(i32, i64, usize);
+
+impl From<RangeFull> for Pick {
+    fn from(_: RangeFull) -> Self {
+        Pick::Slice { start: None, stop: None, step: 1 }
+    }
+}
+
+impl Pick {
+    pub(crate) fn resolve(&self, dim: &str, size: u64) -> Result<Positions> {
+        let n = i64::try_from(size).unwrap_or(i64::MAX);
+        let one = |index: i64| {
+            let at = if index < 0 { index.saturating_add(n) } else { index };
+            u64::try_from(at).ok().filter(|&at| at < size).ok_or_else(|| LabelError::Position {
+                dim: dim.to_owned(),
+                index,
+                size,
+            })
+        };
+        match self {
+            Pick::At(index) => one(*index).map(Positions::At),
+            Pick::List(list) => list.iter().map(|&index| one(index)).collect::<Result<_>>().map(Positions::List),
+            Pick::Slice { step: 0, .. } => Err(LabelError::Invalid(format!("a slice along `{dim}` needs a step other than 0"))),
+            Pick::Slice { start, stop, step } => {
+                // Python's slice.indices.
+                let (low, high) = if *step < 0 { (-1, n - 1) } else { (0, n) };
+                let place = |at: i64| if at < 0 { at.saturating_add(n).max(low) } else { at.min(high) };
+                let start = start.map_or(if *step < 0 { high } else { low }, place);
+                let stop = stop.map_or(if *step < 0 { low } else { high }, place);
+                let distance = if *step < 0 { start - stop } else { stop - start };
+                let count = u64::try_from(distance).unwrap_or(0).div_ceil(step.unsigned_abs());
+                Ok(Positions::Slice { start: u64::try_from(start).unwrap_or(0), step: *step, count })
+            }
+        }
+    }
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Label {
+    Number(f64),
+    /// Text, or a date such as `2001-06`.
+    Text(String),
+}
+
+/// Labels as a call gives them: one, several, or a range. `a..=b` holds both ends, `a..b` all before `b`; the ends may
+/// stand in either order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    One(Label),
+    Many(Vec<Label>),
+    Between { start: Option<Label>, end: Option<Label>, with_end: bool },
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Label::Number(x) => write!(f, "{x}"),
+            Label::Text(text) => write!(f, "\"{text}\""),
+        }
+    }
+}
+
+macro_rules! labels {
+    ($($t:ty: $x:ident => $label:expr),* $(,)?) => {$(
+        impl From<$t> for Label {
+            fn from($x: $t) -> Self {
+                $label
+            }
+        }
+        impl From<$t> for Selection {
+            fn from(label: $t) -> Self {
+                Selection::One(label.into())
+            }
+        }
+        impl From<Range<$t>> for Selection {
+            fn from(range: Range<$t>) -> Self {
+                Selection::Between { start: Some(range.start.into()), end: Some(range.end.into()), with_end: false }
+            }
+        }
+        impl From<RangeInclusive<$t>> for Selection {
+            fn from(range: RangeInclusive<$t>) -> Self {
+                let (start, end) = range.into_inner();
+                Selection::Between { start: Some(start.into()), end: Some(end.into()), with_end: true }
+            }
+        }
+        impl From<RangeFrom<$t>> for Selection {
+            fn from(range: RangeFrom<$t>) -> Self {
+                Selection::Between { start: Some(range.start.into()), end: None, with_end: true }
+            }
+        }
+        impl From<RangeTo<$t>> for Selection {
+            fn from(range: RangeTo<$t>) -> Self {
+                Selection::Between { start: None, end: Some(range.end.into()), with_end: false }
+            }
+        }
+        impl From<RangeToInclusive<$t>> for Selection {
+            fn from(range: RangeToInclusive<$t>) -> Self {
+                Selection::Between { start: None, end: Some(range.end.into()), with_end: true }
+            }
+        }
+        impl From<Vec<$t>> for Selection {
+            fn from(list: Vec<$t>) -> Self {
+                Selection::Many(list.into_iter().map(Into::into).collect())
+            }
+        }
+        impl<const N: usize> From<[$t; N]> for Selection {
+            fn from(list: [$t; N]) -> Self {
+                Selection::Many(list.into_iter().map(Into::into).collect())
+            }
+        }
+    )*};
+}
+#[expect(clippy::cast_precision_loss, reason = "labels compare as doubles")]
+mod from_labels {
+    use super::*;
+    labels!(
+        f64: x => Label::Number(x),
+        i32: x => Label::Number(f64::from(x)),
+        i64: x => Label::Number(x as f64),
+        &str: x => Label::Text(x.to_owned()),
+        String: x => Label::Text(x),
+    );
+}
+
+/// How labels match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matching {
+    Exact,
+    Nearest,
+}
+
+impl Selection {
+    /// The positions that the labels along `dim` select.
+    pub(crate) fn resolve(&self, dim: &str, values: &Values, matching: Matching) -> Result<Positions> {
+        match self {
+            Selection::One(label) => one(dim, values, label, matching),
+            Selection::Many(labels) => {
+                let mut list = Vec::with_capacity(labels.len());
+                for label in labels {
+                    match one(dim, values, label, matching)? {
+                        Positions::At(at) => list.push(at),
+                        several => list.extend(several.list().into_iter().map(|at| at as u64)),
+                    }
+                }
+                Ok(Positions::List(list))
+            }
+            Selection::Between { start, end, with_end } => {
+                between(dim, values, start.as_ref(), end.as_ref(), *with_end)
+            }
+        }
+    }
+}
+
+fn wrong(dim: &str, values: &Values, label: &Label, hint: &str) -> LabelError {
+    LabelError::WrongLabel { dim: dim.to_owned(), label: label.to_string(), holds: values.dtype_name(), hint: hint.to_owned() }
+}
+
+fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<Positions> {
+    let missing = |hint: String| LabelError::NoLabel { dim: dim.to_owned(), label: label.to_string(), hint };
+    match (values, label) {
+        (Values::Numbers(chunk), Label::Number(x)) => {
+            let numbers = chunk.to_vec::<f64>();
+            if matching == Matching::Exact
+                && let Some(at) = numbers.iter().position(|y| y == x)
+            {
+                let all: Vec<u64> = (0..).zip(&numbers).filter(|(_, y)| *y == x).map(|(i, _)| i).collect();
+                return Ok(if all.len() == 1 { Positions::At(at as u64) } else { Positions::from_list(all) });
+            }
+            let nearest = nearest(numbers.iter().map(|y| (y - x).abs()));
+            match (nearest, matching) {
+                (Some(at), Matching::Nearest) => Ok(Positions::At(at as u64)),
+                (Some(at), Matching::Exact) => {
+                    Err(missing(format!("the nearest is {}; `sel_nearest` takes it", values.show(at))))
+                }
+                (None, _) => Err(missing("the dimension has no labels".to_owned())),
+            }
+        }
+        (Values::Times(times), Label::Text(text)) => {
+            let range = parse_instant(text, times.calendar).ok_or_else(|| {
+                wrong(dim, values, label, "dates are written like 2001, 2001-06, 2001-06-15 or 2001-06-15T12:00")
+            })?;
+            if matching == Matching::Nearest {
+                #[expect(clippy::cast_precision_loss, reason = "only compared")]
+                let distances = times.micros.iter().map(|&t| if t == NOT_A_TIME { f64::NAN } else { t.abs_diff(range.start) as f64 });
+                let at = nearest(distances).ok_or_else(|| missing("the dimension has no labels".to_owned()))?;
+                return Ok(Positions::At(at as u64));
+            }
+            // A date as fine as the labels themselves names one of them; a coarser one all that lie in it.
+            if range.end - range.start <= times.resolution() {
+                let exact: Vec<u64> = (0..).zip(times.micros.iter()).filter(|(_, t)| **t == range.start).map(|(i, _)| i).collect();
+                match exact.as_slice() {
+                    [at] => return Ok(Positions::At(*at)),
+                    [] => {}
+                    _ => return Ok(Positions::from_list(exact)),
+                }
+            }
+            let inside: Vec<u64> = (0..).zip(times.micros.iter()).filter(|(_, t)| range.contains(t)).map(|(i, _)| i).collect();
+            if inside.is_empty() { Err(missing(format!("the labels go {}", span(values)))) } else { Ok(Positions::from_list(inside)) }
+        }
+        (Values::Text(texts), Label::Text(text)) => {
+            let all: Vec<u64> = (0..).zip(texts.iter()).filter(|(_, t)| *t == text).map(|(i, _)| i).collect();
+            match all.as_slice() {
+                [] => Err(missing(format!("the labels are {}", sample(values)))),
+                [at] => Ok(Positions::At(*at)),
+                _ => Ok(Positions::from_list(all)),
+            }
+        }
+        (Values::Numbers(_), Label::Text(_)) => Err(wrong(dim, values, label, "select with a number")),
+        (Values::Times(_), Label::Number(_)) => Err(wrong(dim, values, label, "select with a date such as \"2001-06\"")),
+        (Values::Text(_), Label::Number(_)) => Err(wrong(dim, values, label, "select with text")),
+    }
+}
+
+fn nearest(distances: impl Iterator<Item = f64>) -> Option<usize> {
+    distances.enumerate().filter(|(_, d)| !d.is_nan()).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at)
+}
+
+fn between(dim: &str, values: &Values, start: Option<&Label>, end: Option<&Label>, with_end: bool) -> Result<Positions> {
+    let inside: Vec<u64> = match values {
+        Values::Numbers(chunk) => {
+            let bound = |label: Option<&Label>, open: f64| match label {
+                None => Ok(open),
+                Some(Label::Number(x)) => Ok(*x),
+                Some(label) => Err(wrong(dim, values, label, "select with numbers")),
+            };
+            let (a, b) = (bound(start, f64::NEG_INFINITY)?, bound(end, f64::INFINITY)?);
+            let (low, high) = (a.min(b), a.max(b));
+            let within = |x: f64| low <= x && x <= high && (with_end || x != b);
+            (0..).zip(chunk.to_vec::<f64>()).filter(|(_, x)| within(*x)).map(|(i, _)| i).collect()
+        }
+        Values::Times(times) => {
+            let bound = |label: Option<&Label>| match label {
+                None => Ok(None),
+                Some(label @ Label::Text(text)) => parse_instant(text, times.calendar)
+                    .map(Some)
+                    .ok_or_else(|| wrong(dim, values, label, "dates are written like 2001, 2001-06 or 2001-06-15")),
+                Some(label) => Err(wrong(dim, values, label, "select with dates")),
+            };
+            let (start, end) = (bound(start)?, bound(end)?);
+            let low = start.map_or(i64::MIN + 1, |range| range.start);
+            let high = end.map_or(i64::MAX, |range| if with_end { range.end } else { range.start });
+            (0..).zip(times.micros.iter()).filter(|(_, t)| (low..high).contains(t)).map(|(i, _)| i).collect()
+        }
+        Values::Text(texts) => {
+            let at = |label: Option<&Label>, open: u64| match label {
+                None => Ok(open),
+                Some(label) => match one(dim, values, label, Matching::Exact)? {
+                    Positions::At(at) => Ok(at),
+                    Positions::Slice { .. } | Positions::List(_) => Err(LabelError::Invalid(format!("label {label} stands several times along `{dim}`"))),
+                },
+            };
+            let (low, high) = (at(start, 0)?, at(end, texts.len() as u64)?);
+            (low..if with_end && end.is_some() { high + 1 } else { high }).collect()
+        }
+    };
+    Ok(Positions::from_list(inside))
+}
+
+/// `from … to …`, for messages.
+pub(crate) fn span(values: &Values) -> String {
+    match values.len() {
+        0 => "from nothing to nothing".to_owned(),
+        n => format!("from {} to {}", values.show(0), values.show(n - 1)),
+    }
+}
+
+fn sample(values: &Values) -> String {
+    let shown: Vec<_> = (0..values.len().min(6)).map(|i| values.show(i)).collect();
+    shown.join(", ") + if values.len() > 6 { ", …" } else { "" }
+}
+
+/// Positions of the labels that both sides have, in the left side's order; `None` if the sides are equal.
+pub(crate) fn in_common(left: &Values, right: &Values) -> Option<(Vec<u64>, Vec<u64>)> {
+    if left.same(right) {
+        return None;
+    }
+    let places: HashMap<Key, u64> = right.keys().into_iter().zip(0..).collect();
+    let mut pairs = (Vec::new(), Vec::new());
+    for (key, at) in left.keys().into_iter().zip(0..) {
+        if let Some(&there) = places.get(&key) {
+            pairs.0.push(at);
+            pairs.1.push(there);
+        }
+    }
+    Some(pairs)
+}
+
+/// The instants of a regular calendar month by month, for tests and examples.
+impl Times {
+    /// Times from dates such as `2000-01-15`.
+    ///
+    /// # Errors
+    /// If one of them is not a date of the calendar.
+    pub fn from_dates<T: AsRef<str>>(dates: &[T], calendar: crate::Calendar) -> Result<Times> {
+        let micros: Result<Vec<i64>> = dates
+            .iter()
+            .map(|date| {
+                let range = parse_instant(date.as_ref(), calendar);
+                range.map(|r| r.start).ok_or_else(|| LabelError::Invalid(format!("`{}` is not a date of the {calendar} calendar", date.as_ref())))
+            })
+            .collect();
+        Ok(Times { calendar, micros: micros?.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Calendar;
+
+    fn months() -> Values {
+        let dates: Vec<String> = (2000..2003).flat_map(|y| (1..=12).map(move |m| format!("{y}-{m:02}-01"))).collect();
+        Values::Times(Times::from_dates(&dates, Calendar::Standard).unwrap())
+    }
+
+    fn sel(values: &Values, selection: impl Into<Selection>) -> Positions {
+        selection.into().resolve("x", values, Matching::Exact).unwrap()
+    }
+
+    #[test]
+    fn date_strings_select_as_in_pandas() {
+        let months = months();
+        assert_eq!(sel(&months, "2001"), Positions::Slice { start: 12, step: 1, count: 12 });
+        assert_eq!(sel(&months, "2001-06"), Positions::Slice { start: 17, step: 1, count: 1 });
+        assert_eq!(sel(&months, "2001-06-01"), Positions::At(17));
+        assert_eq!(sel(&months, "2000-06"..="2001-02-15"), Positions::Slice { start: 5, step: 1, count: 9 });
+        assert_eq!(sel(&months, "2000".."2001"), Positions::Slice { start: 0, step: 1, count: 12 });
+        assert_eq!(sel(&months, "2002-11"..), Positions::Slice { start: 34, step: 1, count: 2 });
+    }
+
+    #[test]
+    fn numbers_select_exactly_nearest_and_by_range_in_either_order() {
+        let lat: Values = vec![60.0, 30.0, 0.0, -30.0].into();
+        assert_eq!(sel(&lat, 30.0), Positions::At(1));
+        assert_eq!(sel(&lat, -30.0..=30.0), Positions::Slice { start: 1, step: 1, count: 3 });
+        assert_eq!(sel(&lat, 60.0..0.0), Positions::Slice { start: 0, step: 1, count: 2 });
+        let nearest = Selection::from(11.0).resolve("lat", &lat, Matching::Nearest).unwrap();
+        assert_eq!(nearest, Positions::At(2));
+        let error = Selection::from(11.0).resolve("lat", &lat, Matching::Exact).unwrap_err().to_string();
+        assert_eq!(error, "no label 11 along `lat`; the nearest is 0.0; `sel_nearest` takes it");
+    }
+
+    #[test]
+    fn labels_of_the_wrong_kind_are_refused_with_advice() {
+        let error = Selection::from(5).resolve("time", &months(), Matching::Exact).unwrap_err().to_string();
+        assert!(error.contains("select with a date such as"), "{error}");
+        let error = Selection::from("1999").resolve("time", &months(), Matching::Exact).unwrap_err().to_string();
+        assert!(error.contains("from 2000-01-01 to 2002-12-01"), "{error}");
+    }
+
+    #[test]
+    fn positions_follow_python() {
+        let resolve = |pick: Pick| pick.resolve("x", 10).unwrap();
+        assert_eq!(resolve((-3..).into()), Positions::Slice { start: 7, step: 1, count: 3 });
+        assert_eq!(resolve(slice(8, 1, -3)).list(), [8, 5, 2]);
+        assert_eq!(resolve((2..=-1).into()).list().len(), 8);
+        assert_eq!(resolve((-1).into()), Positions::At(9));
+        assert!(Pick::At(10).resolve("x", 10).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! Owns weighted sums and means.
+
+use crate::{DataArray, LabelError, Result, dims::{Dims, IntoDims}};
+
+/// An array with weights; from [`DataArray::weighted`].
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    array: DataArray,
+    weights: DataArray,
+}
+
+impl DataArray {
+    /// Weights its elements. Weights broadcast by name, and must not hold NaN.
+    ///
+    /// # Errors
+    /// If the weights have a dimension that this array has not.
+    pub fn weighted(&self, weights: &DataArray) -> Result<Weighted> {
+        for dim in &weights.dims {
+            self.axis(dim).map_err(|_| LabelError::NoDim {
+                owner: format!("{}, which is to be weighted by {},", self.describe(), weights.describe()),
+                dim: dim.clone(),
+                dims: self.dims.clone(),
+            })?;
+        }
+        Ok(Weighted { array: self.clone(), weights: weights.clone() })
+    }
+}
+
+impl Weighted {
+    /// Dimensions in the call that the weights lack still count: every element there has the same weight.
+    fn products(&self, dims: &Dims) -> Result<(DataArray, DataArray)> {
+        let sum = (self.array.fillna(0.0)?.binary(nuna_array::Binary::Mul, &self.weights)?).sum(dims.clone())?;
+        let present = self.array.notnull()?;
+        let weights = present.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
+        Ok((sum, weights))
+    }
+
+    fn labelled(&self, result: DataArray) -> DataArray {
+        DataArray { name: self.array.name.clone(), attrs: self.array.attrs.clone(), ..result }
+    }
+
+    /// The weighted mean, NaNs and their weights left out; NaN where the weights add up to 0.
+    ///
+    /// # Errors
+    /// [`LabelError::NoDim`].
+    pub fn mean(&self, dims: impl IntoDims) -> Result<DataArray> {
+        let (sum, weights) = self.products(&dims.into_dims())?;
+        let weights = weights.where_(&weights.not_equal(0.0)?)?;
+        Ok(self.labelled(sum.binary(nuna_array::Binary::Div, &weights)?))
+    }
+
+    /// The weighted sum, NaNs left out.
+    ///
+    /// # Errors
+    /// [`LabelError::NoDim`].
+    pub fn sum(&self, dims: impl IntoDims) -> Result<DataArray> {
+        Ok(self.labelled(self.products(&dims.into_dims())?.0))
+    }
+}

@@ -1,0 +1,158 @@
+//! Owns writing datasets: what each variable and coordinate becomes in a store, and computing straight into it.
+
+use std::path::Path;
+
+use nuna_storage::{Attributes, NewStore, NewVariable, StoreOptions};
+
+use crate::{
+    DataArray, Dataset, LabelError, Result,
+    coord::{Coord, Values},
+};
+
+impl Dataset {
+    /// Computes every variable into a new Zarr v3 store that xarray opens. Workers write their own chunks; nothing
+    /// appears under `path` before all is written.
+    ///
+    /// # Errors
+    /// If `path` exists, or as [`DataArray::compute`].
+    pub fn to_zarr(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.to_zarr_with(path, &StoreOptions::default())
+    }
+
+    /// [`to_zarr`](Dataset::to_zarr) with a choice of format, compression level, and whether to overwrite.
+    ///
+    /// # Errors
+    /// As [`to_zarr`](Dataset::to_zarr).
+    pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
+        nuna_storage::register();
+        let mut new = Vec::new();
+        let mut labels = Vec::new();
+        for (name, coord) in self.coords.iter() {
+            let (variable, values) = encode_coord(name, coord)?;
+            new.push(variable);
+            labels.push((name.to_owned(), values));
+        }
+        for (name, variable) in &self.variables {
+            new.push(self.encode_variable(name, variable));
+        }
+        let mut attrs = self.attrs.clone();
+        // Coordinates that belong to no variable are told by the group, as xarray does.
+        let orphans: Vec<&str> = self
+            .coords
+            .iter()
+            .filter(|(name, coord)| {
+                coord.dims() != [(*name).to_owned()]
+                    && !self.variables.iter().any(|(_, v)| coord.dims().iter().all(|d| v.dims().contains(d)))
+            })
+            .map(|(name, _)| name)
+            .collect();
+        if !orphans.is_empty() {
+            attrs.insert("coordinates".to_owned(), orphans.join(" ").into());
+        }
+        let store = NewStore::create(path, &attrs, new, options.clone())?;
+        for (name, values) in labels {
+            match values {
+                Values::Numbers(chunk) => store.write(&name, &chunk)?,
+                Values::Text(text) => store.write_text(&name, text.to_vec())?,
+                Values::Times(_) => return Err(LabelError::Invalid(format!("times of `{name}` were not encoded"))),
+            }
+        }
+        let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
+        let writes: Vec<_> = self
+            .variables
+            .iter()
+            .zip(&sinks)
+            .map(|((_, variable), sink)| (variable.array.clone(), sink as &dyn nuna_array::ChunkSink))
+            .collect();
+        if !writes.is_empty() {
+            nuna_array::write(&writes, &nuna_array::engine())?;
+        }
+        store.finish()?;
+        Ok(())
+    }
+
+    fn encode_variable(&self, name: &str, variable: &DataArray) -> NewVariable {
+        let mut attrs = variable.attrs.clone();
+        let extra: Vec<&str> = self
+            .coords
+            .iter()
+            .filter(|(key, coord)| {
+                coord.dims() != [(*key).to_owned()] && coord.dims().iter().all(|d| variable.dims().contains(d))
+            })
+            .map(|(key, _)| key)
+            .collect();
+        if !extra.is_empty() {
+            attrs.insert("coordinates".to_owned(), extra.join(" ").into());
+        }
+        NewVariable {
+            name: name.to_owned(),
+            dims: variable.dims.clone(),
+            dtype: Some(variable.dtype()),
+            shape: variable.shape().to_vec(),
+            chunk_shape: variable.array.chunks().chunk_shape().iter().map(|&n| n.max(1)).collect(),
+            attrs,
+        }
+    }
+}
+
+/// A coordinate's metadata, and its values as they are stored.
+fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Values)> {
+    let mut attrs: Attributes = coord.attrs().clone();
+    let values = match coord.values()? {
+        Values::Times(times) => {
+            let (chunk, units, calendar) = times.encode();
+            attrs.insert("units".to_owned(), units.into());
+            attrs.insert("calendar".to_owned(), calendar.into());
+            let chunk = chunk.reshape(coord.shape()).map_err(|error| LabelError::Invalid(error.to_string()))?;
+            if times.micros.contains(&crate::time::NOT_A_TIME) {
+                attrs.insert("_FillValue".to_owned(), crate::time::NOT_A_TIME.into());
+            }
+            Values::Numbers(chunk)
+        }
+        other => other.clone(),
+    };
+    let dtype = match &values {
+        Values::Numbers(chunk) => Some(chunk.dtype()),
+        Values::Text(_) | Values::Times(_) => None,
+    };
+    let shape = coord.shape().to_vec();
+    let chunk_shape = shape.iter().map(|&n| n.max(1)).collect();
+    Ok((NewVariable { name: name.to_owned(), dims: coord.dims().to_vec(), dtype, shape, chunk_shape, attrs }, values))
+}
+
+impl DataArray {
+    /// This array as the only variable of a dataset.
+    ///
+    /// # Errors
+    /// If it has no name, or that of one of its coordinates.
+    pub fn to_dataset(&self) -> Result<Dataset> {
+        let Some(name) = &self.name else {
+            return Err(LabelError::Invalid(format!(
+                "{} has no name to be written under; give it one with `named(\"…\")`",
+                self.describe()
+            )));
+        };
+        if self.coords.get(name).is_some() {
+            return Err(LabelError::Invalid(format!(
+                "`{name}` is also the name of one of its coordinates; give the array another with `named(\"…\")`"
+            )));
+        }
+        Dataset::new().assign(name, self)
+    }
+
+    /// Computes it into a new Zarr v3 store that xarray opens; see [`Dataset::to_zarr`].
+    ///
+    /// # Errors
+    /// If it has no name, `path` exists, or as [`compute`](DataArray::compute).
+    pub fn to_zarr(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.to_dataset()?.to_zarr(path)
+    }
+
+    /// [`to_zarr`](DataArray::to_zarr) with options.
+    ///
+    /// # Errors
+    /// As [`to_zarr`](DataArray::to_zarr).
+    pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
+        self.to_dataset()?.to_zarr_with(path, options)
+    }
+}

@@ -1,0 +1,57 @@
+//! Stores and expected results, made by xarray once per test program.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
+
+use serde_json::Value;
+
+pub(crate) struct Stores {
+    folder: tempfile::TempDir,
+    pub(crate) expected: Value,
+}
+
+pub(crate) fn python() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
+    let python = venv.join("bin/python");
+    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
+    python
+}
+
+pub(crate) fn run(script: &str, arguments: &[&Path]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(script);
+    let output = Command::new(python()).arg(script).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) static STORES: LazyLock<Stores> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    run("make_stores.py", &[folder.path()]);
+    let text = std::fs::read_to_string(folder.path().join("expected.json")).unwrap();
+    Stores { folder, expected: serde_json::from_str(&text).unwrap() }
+});
+
+impl Stores {
+    pub(crate) fn path(&self, store: &str) -> PathBuf {
+        self.folder.path().join(store)
+    }
+}
+
+/// Equal to `tolerance`, relative; missing is null in the expected JSON.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, found: &[f64], expected: &Value, tolerance: f64) {
+    let expected = expected.as_array().unwrap();
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let expected = match expected {
+            Value::Bool(b) => f64::from(u8::from(*b)),
+            other => other.as_f64().unwrap_or(f64::NAN),
+        };
+        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * expected.abs().max(1e-3);
+        assert!(same, "{what}[{index}]: {found}, expected {expected}");
+    }
+}

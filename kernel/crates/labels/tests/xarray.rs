@@ -1,0 +1,156 @@
+//! Opening, computing and writing give what xarray gives on the same stores.
+
+mod common;
+
+use common::{STORES, assert_close};
+use nuna_labels::{Coord, DataArray, Result, StoreOptions, Values, ZarrFormat, concat, open_zarr, slice};
+use serde_json::{Value, json};
+
+/// Labels as the expected JSON has them.
+fn plain(coord: &Coord) -> Value {
+    match coord.values().unwrap() {
+        Values::Times(times) => (0..times.len()).map(|i| times.iso(i)).collect(),
+        Values::Text(text) => json!(text),
+        Values::Numbers(chunk) => json!(chunk.to_vec::<f64>()),
+    }
+}
+
+#[track_caller]
+fn assert_labels(what: &str, coord: &Coord, expected: &Value) {
+    let found = plain(coord);
+    match coord.values().unwrap() {
+        Values::Numbers(chunk) => assert_close(what, &chunk.to_vec::<f64>(), expected, 1e-12),
+        Values::Times(_) | Values::Text(_) => assert_eq!(&found, expected, "{what}"),
+    }
+}
+
+#[track_caller]
+fn assert_same(what: &str, found: &DataArray, expected: &Value, tolerance: f64) {
+    let dims: Vec<_> = expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+    assert_eq!(found.dims(), dims, "{what}");
+    assert_eq!(found.dtype().name(), expected["dtype"], "{what}");
+    assert_close(what, &found.values_f64().unwrap(), &expected["values"], tolerance);
+    for (name, values) in expected["coords"].as_object().unwrap() {
+        let coord = found.coord(name).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_labels(&format!("{what}.{name}"), coord, values);
+    }
+    assert_eq!(found.coords().names().len(), expected["coords"].as_object().unwrap().len(), "{what}: {:?}", found.coords().names());
+    let attrs: Value = found.attrs().iter().filter(|(_, v)| v.is_string()).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into();
+    assert_eq!(attrs, expected["attrs"], "{what}");
+}
+
+#[test]
+fn datasets_open_as_in_xarray() {
+    for (store, expected) in STORES.expected.as_object().unwrap() {
+        if !store.ends_with(".zarr") {
+            continue;
+        }
+        let ds = open_zarr(STORES.path(store)).unwrap();
+        assert!(ds.skipped().is_empty(), "{store}: {:?}", ds.skipped());
+        let names: Vec<String> = expected["data_vars"].as_object().unwrap().keys().cloned().collect();
+        let mut found = ds.names();
+        found.sort();
+        assert_eq!(found, names, "{store}");
+        for (name, coord) in expected["coords"].as_object().unwrap() {
+            assert_labels(&format!("{store}/{name}"), ds.coord(name).unwrap(), &coord["values"]);
+        }
+        for (name, variable) in expected["data_vars"].as_object().unwrap() {
+            if variable["dtype"] == "float16" {
+                continue;
+            }
+            let mut variable = variable.clone();
+            let native = variable["dtype"].as_str().unwrap().trim_start_matches('>').to_owned();
+            variable["dtype"] = if native == "float64" || native.len() > 3 { native.into() } else { json!("float64") };
+            assert_same(&format!("{store}/{name}"), &ds.var(name).unwrap(), &variable, 1e-12);
+        }
+    }
+}
+
+#[test]
+fn computations_equal_xarrays() -> Result<()> {
+    let ds = open_zarr(STORES.path("v3_zstd.zarr"))?;
+    let t = ds.var("theta")?;
+    let area = ds.var("area")?;
+    let month = t.groupby("time.month")?;
+    let results: Vec<(&str, DataArray)> = vec![
+        ("mean_time", t.mean("time")?),
+        ("mean_all", t.mean(..)?),
+        ("mean_lat_lon", t.mean(["lat", "lon"])?),
+        ("mean_noskip", t.skipna(false).mean("time")?),
+        ("sum_time", t.sum("time")?),
+        ("min_time", t.min("time")?),
+        ("max_lon", t.max("lon")?),
+        ("std_time", t.std("time")?),
+        ("var_time", t.var("time")?),
+        ("count_time", t.count("time")?),
+        ("isel", t.isel("time", slice(2, 20, 3))?.isel("lat", 4)?),
+        ("sel_nearest", t.sel_nearest("lat", 13.0)?.sel_nearest("lon", 100.0)?),
+        ("sel_year", t.sel("time", "2001")?),
+        ("sel_month", t.sel("time", "2001-06")?),
+        ("sel_slice", t.sel("time", "2000-06"..="2001-02-15")?.sel("lat", -30..=30)?),
+        ("arithmetic", (&t - t.mean("time")?) * 2.0 + 1.0 / (&area + 1.0)),
+        ("broadcast", &area * ds.var("count")?),
+        ("where", t.where_(&t.greater(10)?)?),
+        ("where_else", t.where_or(&ds.var("wet")?, -1.0)?),
+        ("month_mean", month.mean()?),
+        ("season_mean", t.groupby("time.season")?.mean()?),
+        ("year_sum", t.groupby("time.year")?.sum()?),
+        ("year_max", t.groupby("time.year")?.max()?),
+        ("month_std", month.std()?),
+        ("anomaly", &month - &month.mean()?),
+        ("weighted_mean", t.weighted(&area)?.mean("lat")?),
+        ("weighted_mean_all", t.weighted(&area)?.mean(["lat", "lon"])?),
+        ("weighted_sum", t.weighted(&area)?.sum(["lat", "lon"])?),
+        ("transpose", t.transpose(["lon", "time", "lat"])?),
+        ("concat", concat(&[t.isel("time", 0..3)?, t.isel("time", 10..14)?], "time")?),
+        ("rename", t.rename("lat", "y")?),
+        ("int_mean", ds.var("count")?.mean("lon")?),
+        ("wet_sum", ds.var("wet")?.sum("lon")?),
+    ];
+    let expected = STORES.expected["results"].as_object().unwrap();
+    assert_eq!(results.len(), expected.len());
+    for (name, found) in &results {
+        // xarray adds up float32 in float32, we in float64.
+        assert_same(name, found, &expected[*name], 2e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn chunks_do_not_change_results() -> Result<()> {
+    let ds = open_zarr(STORES.path("v3_zstd.zarr"))?;
+    let t = ds.var("theta")?;
+    for chunks in [[1, -1, -1], [36, 1, 5], [7, 4, 12]] {
+        let cut = t.rechunk([("time", chunks[0]), ("lat", chunks[1]), ("lon", chunks[2])])?;
+        let expected = &STORES.expected["results"];
+        assert_same("mean", &cut.mean("time")?, &expected["mean_time"], 2e-6);
+        assert_same("month", &cut.groupby("time.month")?.mean()?, &expected["month_mean"], 2e-6);
+        assert_same("std", &cut.groupby("time.month")?.std()?, &expected["month_std"], 2e-6);
+        assert_same("anomaly", &cut.groupby("time.month")?.anomaly()?, &expected["anomaly"], 2e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_written_opens_in_xarray() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    for (store, format) in [("two.zarr", ZarrFormat::V2), ("three.zarr", ZarrFormat::V3)] {
+        let ds = open_zarr(STORES.path("v3_zstd.zarr"))?;
+        let ds = ds.assign("anomaly", &ds.var("theta")?.groupby("time.month")?.anomaly()?)?;
+        let ds = ds.assign("climatology", &ds.var("theta")?.groupby("time.season")?.mean()?)?;
+        let path = folder.path().join(store);
+        let options = StoreOptions { format, zstd_level: 5, overwrite: false };
+        ds.to_zarr_with(&path, &options)?;
+        assert!(ds.to_zarr_with(&path, &options).unwrap_err().to_string().contains("exists already"));
+        ds.to_zarr_with(&path, &StoreOptions { overwrite: true, ..options })?;
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+        let report: Value = serde_json::from_str(&common::run("read_back.py", &[&path, &STORES.path("v3_zstd.zarr")])).unwrap();
+        assert_eq!(report, json!({"format": if format == ZarrFormat::V2 { 2 } else { 3 }, "consolidated": true, "differences": []}));
+        // And we read our own.
+        let again = open_zarr(&path)?;
+        assert_same("theta", &again.var("theta")?, &STORES.expected["v3_zstd.zarr"]["data_vars"]["theta"], 0.0);
+        assert_eq!(plain(again.coord("season")?), json!(["DJF", "JJA", "MAM", "SON"]));
+    }
+    Ok(())
+}
