@@ -161,6 +161,17 @@ impl BlockMap {
         }
     }
 
+    /// Whether no output block at all reads input block `block`, because a fixed range leaves it out. An output without
+    /// axes cannot say so by an empty box, so ask this before [`readers`](Self::readers).
+    pub fn leaves_out(&self, block: u64) -> bool {
+        match self {
+            BlockMap::Same => false,
+            BlockMap::Axes { input_grid, axes } => axes.iter().zip(input_grid.coords(block)).any(
+                |(axis, coord)| matches!(axis, AxisMap::Fixed { start, end } if !(*start..*end).contains(&coord)),
+            ),
+        }
+    }
+
     /// The box of output blocks that read input block `block`: one range per output axis.
     pub fn readers(&self, output: &BlockGrid, block: u64) -> SmallVec<[Range<u64>; 6]> {
         match self {
@@ -191,6 +202,9 @@ impl BlockMap {
 
     /// The numbers of the output blocks that read input block `block`, in row-major order.
     pub fn reader_indices(&self, output: &BlockGrid, block: u64) -> Vec<u64> {
+        if self.leaves_out(block) {
+            return Vec::new();
+        }
         let ranges = self.readers(output, block);
         output.indices_in(&ranges).collect()
     }
@@ -225,6 +239,14 @@ mod tests {
         let fixed = vec![AxisMap::Fixed { start: 1, end: 3 }, AxisMap::Along { axis: 1, offset: 2 }];
         assert_inverse(&BlockMap::Axes { input_grid: a.clone(), axes: fixed }, &a, &b);
         assert_inverse(&BlockMap::Same, &a, &a);
+    }
+
+    #[test]
+    fn a_scalar_may_read_one_block_of_several() {
+        let input = BlockGrid::new([5]);
+        let map = BlockMap::Axes { input_grid: input.clone(), axes: vec![AxisMap::Fixed { start: 2, end: 3 }] };
+        assert_inverse(&map, &input, &BlockGrid::new([]));
+        assert!(map.leaves_out(1) && !map.leaves_out(2));
     }
 
     #[test]
