@@ -77,6 +77,11 @@ export abstract class View {
     this.node.remove();
   }
 
+  /** Draws again when `node` gets another size, as a canvas's frame does when a legend grows. */
+  protected watch(node: HTMLElement): void {
+    this._resizes.observe(node);
+  }
+
   /** Draws what changed; `now` is the frame's time. */
   protected abstract draw(now: number): void;
 

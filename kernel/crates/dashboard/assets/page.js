@@ -691,6 +691,10 @@ var View = class {
     this._undo.forEach((undo) => undo());
     this.node.remove();
   }
+  /** Draws again when `node` gets another size, as a canvas's frame does when a legend grows. */
+  watch(node) {
+    this._resizes.observe(node);
+  }
   /** The size or the theme changed: forget what was drawn. */
   resized() {
   }
@@ -834,6 +838,7 @@ var MemoryView = class extends View {
     this._frame.append(this._canvas);
     this._table.hidden = true;
     this.body.append(this._tools, this._frame, this._table);
+    this.watch(this._frame);
     this._choose(WINDOWS[0][0]);
     this._tableButton.setAttribute("aria-pressed", "false");
   }
@@ -1334,6 +1339,7 @@ var TaskStreamView = class extends View {
     this._tooltip.hidden = true;
     this._table.hidden = true;
     this.body.append(this._tools, this._frame, this._table);
+    this.watch(this._frame);
     this._listen();
     this._showMode();
   }

@@ -38,6 +38,7 @@ export class MemoryView extends View {
     this._frame.append(this._canvas);
     this._table.hidden = true;
     this.body.append(this._tools, this._frame, this._table);
+    this.watch(this._frame);
     this._choose(WINDOWS[0][0]);
     this._tableButton.setAttribute('aria-pressed', 'false');
   }

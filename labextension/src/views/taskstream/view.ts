@@ -42,6 +42,7 @@ export class TaskStreamView extends View {
     this._tooltip.hidden = true;
     this._table.hidden = true;
     this.body.append(this._tools, this._frame, this._table);
+    this.watch(this._frame);
     this._listen();
     this._showMode();
   }
