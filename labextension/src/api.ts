@@ -25,6 +25,8 @@ interface IConfig {
 
 /** How long to go without the hub's service after it failed. */
 const SERVICE_PAUSE = 30_000;
+/** How long a list waits for the service's word. */
+const SERVICE_PATIENCE = 1000;
 const SIGN_IN_LIMIT = 15_000;
 
 export class Api {
@@ -33,19 +35,12 @@ export class Api {
   /** Clusters of this user. The service knows them all; this server only those of its machine. */
   async clusters(): Promise<IClusterInfo[]> {
     this._config ??= (await this._server('api/config')) as IConfig;
-    if (this._config.mode === 'hub' && Date.now() >= this._serviceAfter) {
-      try {
-        const own = await this._service(this._config);
-        // A cluster of this machine is here at once; it takes the service a moment to hear of it.
-        const near = await this._nearClusters();
-        const names = new Set(own.map(cluster => cluster.name));
-        return [...own, ...near.filter(cluster => !names.has(cluster.name))];
-      } catch (error) {
-        console.warn('Nuna: the hub service cannot be used for now;', error);
-        this._serviceAfter = Date.now() + SERVICE_PAUSE;
-      }
-    }
-    return this._nearClusters();
+    const service = this._config.mode === 'hub' ? this._askService(this._config) : Promise.resolve();
+    const near = await this._nearClusters();
+    // A cluster of this machine is shown at once, also while the service still signs us in.
+    await Promise.race([service, new Promise(next => setTimeout(next, SERVICE_PATIENCE))]);
+    const names = new Set(this._known.map(cluster => cluster.name));
+    return [...this._known, ...near.filter(cluster => !names.has(cluster.name))];
   }
 
   endpoint(cluster: () => IClusterInfo | undefined): IEndpoint {
@@ -93,6 +88,23 @@ export class Api {
     return response.json();
   }
 
+  /** Brings what the service knows up to date; one question at a time, and none for a while after a failure. */
+  private async _askService(config: IConfig): Promise<void> {
+    if (this._asking || Date.now() < this._serviceAfter) {
+      return;
+    }
+    this._asking = true;
+    try {
+      this._known = await this._service(config);
+    } catch (error) {
+      console.warn('Nuna: the hub service cannot be used for now, only clusters of this machine are shown;', error);
+      this._known = [];
+      this._serviceAfter = Date.now() + SERVICE_PAUSE;
+    } finally {
+      this._asking = false;
+    }
+  }
+
   private async _service(config: IConfig): Promise<IClusterInfo[]> {
     const service = config.service ?? '/services/nuna/';
     const list = () => fetch(`${service}api/clusters`, { credentials: 'same-origin', redirect: 'manual' });
@@ -106,6 +118,8 @@ export class Api {
   }
 
   private _config: IConfig | null = null;
+  private _known: IClusterInfo[] = [];
+  private _asking = false;
   private _serviceAfter = 0;
 }
 

@@ -50,7 +50,7 @@ function showNumbers(): void {
     numbers,
     latest
       ? [
-          `${count(here.length)} workers`,
+          `${count(here.length)} ${here.length === 1 ? 'worker' : 'workers'}`,
           `${count(threads)} threads`,
           `${count(latest.tasks)} tasks`,
           rate(model.tasksPerSecond),

@@ -55,7 +55,7 @@ export async function startDemo(options = {}) {
 }
 
 /** Starts JupyterLab with this extension and nothing installed; `state` is where cluster files are. */
-export async function startLab(folder, state) {
+export async function startLab(folder, state, environment = {}) {
   const venv = process.env.NUNA_VENV ?? join(repository, 'build', 'venv');
   const jupyter = must(join(venv, 'bin', 'jupyter-lab'), 'run `cargo xtask setup`, or set NUNA_VENV');
   const built = must(join(extension, 'nuna_labextension', 'labextension'), 'run `npm run build`');
@@ -101,7 +101,8 @@ export async function startLab(folder, state) {
       JUPYTER_DATA_DIR: join(folder, 'data'),
       JUPYTER_RUNTIME_DIR: join(folder, 'runtime'),
       NUNA_STATE_DIR: state,
-      NUNA_SERVICE_URL: ''
+      NUNA_SERVICE_URL: '',
+      ...environment
     }
   });
   let log = '';

@@ -1952,7 +1952,7 @@ var WorkersView = class extends View {
     setText(
       this._summary,
       t(
-        "%1 workers · %2 of %3 threads busy · %4 of %5 memory",
+        here.length === 1 ? "%1 worker · %2 of %3 threads busy · %4 of %5 memory" : "%1 workers · %2 of %3 threads busy · %4 of %5 memory",
         count(here.length),
         count(sum((w) => w.threadsBusy)),
         count(sum((w) => w.threads)),
@@ -2121,7 +2121,7 @@ function showNumbers() {
   setText(
     numbers,
     latest ? [
-      `${count(here.length)} workers`,
+      `${count(here.length)} ${here.length === 1 ? "worker" : "workers"}`,
       `${count(threads)} threads`,
       `${count(latest.tasks)} tasks`,
       rate(model.tasksPerSecond),

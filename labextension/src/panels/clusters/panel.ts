@@ -13,6 +13,7 @@ import { nunaIcon } from '../../icons';
 
 interface ICard {
   node: HTMLElement;
+  name: HTMLAnchorElement;
   badge: HTMLElement;
   numbers: HTMLElement;
   release: () => void;
@@ -110,6 +111,9 @@ export class ClustersPanel extends Widget {
       }
       const own = this._directory.isOwn(cluster);
       card.node.classList.toggle('nuna-own', own);
+      if (card.name.getAttribute('href') !== cluster.url) {
+        card.name.setAttribute('href', cluster.url);
+      }
       setText(card.badge, own ? this._translate('this notebook') : '');
     });
     this._refresh();
@@ -126,7 +130,7 @@ export class ClustersPanel extends Widget {
         const here = model.workersHere;
         const threads = here.reduce((sum, worker) => sum + worker.threads, 0);
         const lines = [
-          t('%1 workers · %2 threads', count(here.length), count(threads)),
+          `${t(here.length === 1 ? '%1 worker' : '%1 workers', count(here.length))} · ${t('%1 threads', count(threads))}`,
           t('%1 tasks · %2', count(latest.tasks), rate(model.tasksPerSecond)),
           t('%1 of %2', bytes(Math.max(latest.rss, latest.managed)), bytes(latest.limit)),
           t('up %1', duration(model.now))
@@ -148,7 +152,11 @@ export class ClustersPanel extends Widget {
     node.setAttribute('aria-label', cluster.name);
     const head = element('div', 'nuna-card-head');
     const badge = element('span', 'nuna-badge');
-    head.append(element('span', 'nuna-card-name', cluster.name), badge);
+    const name = element('a', 'nuna-card-name', cluster.name);
+    name.target = '_blank';
+    name.rel = 'noopener noreferrer';
+    name.title = t('Open the whole dashboard in a tab of its own');
+    head.append(name, badge);
     const numbers = element('div', 'nuna-card-numbers');
     const buttons = element('div', 'nuna-card-buttons');
     const add = (label: string, title: string, action: () => void, className = 'nuna-tool') => {
@@ -166,7 +174,7 @@ export class ClustersPanel extends Widget {
     add(t('Open all'), layoutTitle, () => this._actions.layout(cluster.name), 'nuna-tool nuna-primary');
     node.append(head, numbers, buttons);
     const release = this._directory.connection(cluster.name).retain(['totals']);
-    card = { node, badge, numbers, release };
+    card = { node, name, badge, numbers, release };
     this._cards.set(cluster.name, card);
     return card;
   }

@@ -71,7 +71,9 @@ export class WorkersView extends View {
     setText(
       this._summary,
       t(
-        '%1 workers · %2 of %3 threads busy · %4 of %5 memory',
+        here.length === 1
+          ? '%1 worker · %2 of %3 threads busy · %4 of %5 memory'
+          : '%1 workers · %2 of %3 threads busy · %4 of %5 memory',
         count(here.length),
         count(sum(w => w.threadsBusy)),
         count(sum(w => w.threads)),
