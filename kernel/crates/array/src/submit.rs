@@ -12,7 +12,7 @@ use nuna_plan::{Engine, Finished, Keep, Plan, default_engine};
 use crate::{
     array::Array,
     error::ArrayError,
-    planner::{self, Goal},
+    planner::{self, Fusion, Goal},
     sink::ChunkSink,
     threads::ThreadEngine,
 };
@@ -38,9 +38,25 @@ pub fn engine() -> Arc<dyn Engine> {
 /// # Errors
 /// As [`Array::compute`].
 pub fn compute(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Chunk>, ArrayError> {
+    compute_with(arrays, engine, Fusion::Whole)
+}
+
+/// [`compute`] with every operation in a stage of its own: slower, but an error names the one operation that failed.
+/// Results are equal.
+///
+/// # Errors
+/// As [`Array::compute`].
+pub fn compute_stepwise(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Chunk>, ArrayError> {
+    compute_with(arrays, engine, Fusion::None)
+}
+
+fn compute_with(arrays: &[Array], engine: &Arc<dyn Engine>, fusion: Fusion) -> Result<Vec<Chunk>, ArrayError> {
+    if arrays.is_empty() {
+        return Ok(Vec::new());
+    }
     let goals: Vec<_> = arrays.iter().map(|a| (a.node.clone(), Goal::Keep(Keep::Deliver))).collect();
     let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
-    let planned = planner::plan(&label, &goals, engine)?;
+    let planned = planner::plan_with(&label, &goals, engine, fusion)?;
     // Several goals may be one expression; each has a stage of its own.
     let wanted: HashMap<u32, usize> = planned.stages.iter().enumerate().map(|(goal, &stage)| (stage, goal)).collect();
     let mut parts: Vec<Parts> = arrays.iter().map(Parts::new).collect();

@@ -46,12 +46,38 @@ impl Walk<'_> {
             run *= n;
             axes -= 1;
         }
-        self.copy_axes(axes, run, from, from_offset, to, to_offset);
+        if run == 1
+            && let Some(near) = (0..axes.saturating_sub(1)).find(|&a| self.from_strides[a] == 1 && self.shape[a] > 1)
+            && self.shape[axes - 1] > 1
+        {
+            return self.transpose(near, axes - 1, from, from_offset, to, to_offset);
+        }
+        // Axes are walked outside in; the contiguous tail is copied at once.
+        self.step(0, axes, run, from, from_offset, to, to_offset);
     }
 
-    fn copy_axes(&self, axes: usize, run: usize, from: &[u8], from_offset: isize, to: &mut [u8], to_offset: usize) {
-        // Axes are walked outside in; `axes` counts down to the contiguous tail.
-        self.step(0, axes, run, from, from_offset, to, to_offset);
+    /// Elements that lie side by side along axis `near` in the source, and along `last` in the result: copied in small
+    /// squares, so that the cache lines of both sides are used whole.
+    fn transpose(&self, near: usize, last: usize, from: &[u8], from_offset: isize, to: &mut [u8], to_offset: usize) {
+        let outer: SmallVec<[usize; 6]> = (0..self.shape.len()).filter(|&a| a != near && a != last && self.shape[a] != 1).collect();
+        let total: usize = outer.iter().map(|&a| self.shape[a] as usize).product();
+        for number in 0..total {
+            let (mut rest, mut f, mut t) = (number, from_offset, to_offset);
+            for &axis in outer.iter().rev() {
+                let n = self.shape[axis] as usize;
+                f += (rest % n) as isize * self.from_strides[axis];
+                t += rest % n * self.to_strides[axis];
+                rest /= n;
+            }
+            let rows = (self.shape[near] as usize, self.to_strides[near]);
+            let columns = (self.shape[last] as usize, self.from_strides[last], self.to_strides[last]);
+            match self.size {
+                1 => squares::<1>(rows, columns, from, f, to, t),
+                2 => squares::<2>(rows, columns, from, f, to, t),
+                4 => squares::<4>(rows, columns, from, f, to, t),
+                _ => squares::<8>(rows, columns, from, f, to, t),
+            }
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "an inner loop's cursor on both sides")]
@@ -84,6 +110,29 @@ impl Walk<'_> {
                 to,
                 to_offset + i * self.to_strides[axis],
             );
+        }
+    }
+}
+
+fn squares<const SIZE: usize>(
+    (rows, row_step): (usize, usize),
+    (columns, column_from, column_to): (usize, isize, usize),
+    from: &[u8],
+    from_offset: isize,
+    to: &mut [u8],
+    to_offset: usize,
+) {
+    const SIDE: usize = 32;
+    let (from, _) = from.as_chunks::<SIZE>();
+    let (to, _) = to.as_chunks_mut::<SIZE>();
+    for row in (0..rows).step_by(SIDE) {
+        for column in (0..columns).step_by(SIDE) {
+            for i in row..rows.min(row + SIDE) {
+                for j in column..columns.min(column + SIDE) {
+                    let source = from_offset + i as isize + j as isize * column_from;
+                    to[to_offset + i * row_step + j * column_to] = from[source as usize];
+                }
+            }
         }
     }
 }
@@ -325,6 +374,12 @@ mod tests {
         assert_eq!(row.to_vec::<i32>(), [0, 1, 2, 0, 1, 2]);
         let column = counting(&[2, 1]).broadcast_to(&[2, 2]);
         assert_eq!(column.to_vec::<i32>(), [0, 0, 1, 1]);
+        let large = counting(&[3, 50, 70]);
+        let turned = large.transpose(&[2, 0, 1]);
+        for (flat, &value) in turned.elements::<i32>().unwrap().iter().enumerate() {
+            let (x, t, y) = (flat / 150, flat / 50 % 3, flat % 50);
+            assert_eq!(value as usize, (t * 50 + y) * 70 + x);
+        }
         assert_eq!(counting(&[2, 1, 3]).transpose(&[2, 0, 1]).to_vec::<i32>(), [0, 3, 1, 4, 2, 5]);
     }
 

@@ -80,10 +80,8 @@ fn strided(stride: &Stride, cut: &AxisRule) -> AxisRule {
         }
         AxisRule::Along { axis, splits } if stride.step > 0 => {
             // Between the last element of a block and the first of the next nothing is read, so cuts may lie anywhere there.
-            let mut below: Vec<u64> = bounds(splits).into_iter().map(at).collect();
-            if let Some(last) = below.last_mut() {
-                *last = (*last).min(at(stride.count - 1) + 1);
-            }
+            let past = at(stride.count - 1) + 1;
+            let below: Vec<u64> = bounds(splits).into_iter().map(|b| at(b).min(past)).collect();
             AxisRule::Along { axis: *axis, splits: normal_from(below) }
         }
         // Blocks in reverse order cannot be written as ascending cuts; each block is given the whole range.

@@ -54,7 +54,25 @@ pub(crate) struct Planned {
 
 /// Writes the plan for some expressions, which share what they have in common.
 pub(crate) fn plan(label: &str, goals: &[(Node, Goal<'_>)], engine: &Arc<dyn Engine>) -> Result<Planned, ArrayError> {
-    let mut planner = Planner { stages: Vec::new(), done: HashMap::new(), engine };
+    plan_with(label, goals, engine, Fusion::Whole)
+}
+
+/// How much of an expression one stage evaluates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fusion {
+    /// As much as possible.
+    Whole,
+    /// One operation.
+    None,
+}
+
+pub(crate) fn plan_with(
+    label: &str,
+    goals: &[(Node, Goal<'_>)],
+    engine: &Arc<dyn Engine>,
+    fusion: Fusion,
+) -> Result<Planned, ArrayError> {
+    let mut planner = Planner { stages: Vec::new(), done: HashMap::new(), engine, fusion };
     let mut stages = Vec::new();
     for (node, goal) in goals {
         stages.push(match goal {
@@ -90,6 +108,7 @@ pub(crate) struct Planner<'a> {
     /// By expression: what has a stage already.
     done: HashMap<u64, Blocks>,
     engine: &'a Arc<dyn Engine>,
+    pub(crate) fusion: Fusion,
 }
 
 /// A stage without its work.

@@ -10,7 +10,7 @@ use crate::{
     error::ArrayError,
     expr::{Expr, Function, Node, Op},
     planner::{
-        Blocks, Planner, READ_FACTOR,
+        Blocks, Fusion, Planner, READ_FACTOR,
         bound,
         cuts::{block_map, extent, of_inputs, read_factor},
     },
@@ -57,7 +57,7 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
     /// Writes `expr`, of which each block needs the box that `cuts` says.
     pub(crate) fn root(&mut self, expr: &Node, cuts: Vec<AxisRule>) -> Result<Root, ArrayError> {
-        let node = self.node(expr, &cuts)?;
+        let node = self.write(expr, &cuts)?;
         Ok(Root { node, region: cuts })
     }
 
@@ -91,6 +91,13 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             self.nodes[node as usize].uses += 1;
             return Ok(node);
         }
+        if self.planner.fusion == Fusion::None && !matches!(expr.op, Op::Source(_)) {
+            return self.from_blocks(expr, expr, cuts);
+        }
+        self.write(expr, cuts)
+    }
+
+    fn write(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
         let step = match &expr.op {
             Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => return self.from_blocks(expr, expr, cuts),
             Op::Source(source) => {
@@ -189,7 +196,7 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     /// Fuses the elementwise operations at and below `expr` that have its shape.
     fn map(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
         let mut leaves: Vec<Node> = Vec::new();
-        collect_leaves(expr, expr, &mut leaves);
+        collect_leaves(expr, self.planner.fusion, &mut leaves);
         let mut builder = tile::Builder::new();
         let mut values: HashMap<u64, tile::ValueId> = HashMap::new();
         let mut inputs = Vec::with_capacity(leaves.len());
@@ -253,24 +260,24 @@ fn repeats(cuts: &[AxisRule], grid: &BlockGrid) -> f64 {
 }
 
 /// Whether `child` becomes instructions of the program for `root` rather than an operand of it.
-fn fuses(root: &Expr, child: &Expr) -> bool {
+fn fuses(root: &Expr, child: &Expr, fusion: Fusion) -> bool {
     match &child.op {
-        Op::Map { .. } => child.shape == root.shape,
+        Op::Map { .. } => fusion == Fusion::Whole && child.shape == root.shape,
         Op::Full(_) => true,
         _ => false,
     }
 }
 
-fn collect_leaves(root: &Node, expr: &Node, leaves: &mut Vec<Node>) {
+fn collect_leaves(root: &Node, fusion: Fusion, leaves: &mut Vec<Node>) {
     let mut seen = std::collections::HashSet::new();
-    let mut open = vec![expr.clone()];
+    let mut open = vec![root.clone()];
     while let Some(expr) = open.pop() {
         let Op::Map { inputs, .. } = &expr.op else { continue };
         for input in inputs {
             if !seen.insert(input.id) {
                 continue;
             }
-            if fuses(root, input) {
+            if fuses(root, input, fusion) {
                 open.push(input.clone());
             } else {
                 leaves.push(input.clone());
