@@ -121,11 +121,19 @@ mod tests {
     use crate::tree::Tree;
 
     fn found(filter: &str) -> Vec<String> {
+        found_by(&parse_ldap_filter_str(filter).unwrap())
+    }
+
+    /// For values that the crate's text form cannot hold (`=`, runs of spaces).
+    fn found_equal(name: &str, value: &str) -> Vec<String> {
+        found_by(&LdapFilter::Equality(name.to_owned(), value.to_owned()))
+    }
+
+    fn found_by(filter: &LdapFilter) -> Vec<String> {
         let settings: Settings = toml::from_str(DEMO).unwrap();
         let tree = Tree::build(&settings, &BTreeMap::new()).unwrap();
-        let filter = parse_ldap_filter_str(filter).unwrap();
         tree.entries()
-            .filter(|entry| matches(&filter, entry))
+            .filter(|entry| matches(filter, entry))
             .map(|entry| entry.dn.split(',').next().unwrap().to_owned())
             .collect()
     }
@@ -133,7 +141,7 @@ mod tests {
     #[test]
     fn equality_ignores_case_where_the_syntax_does() {
         assert_eq!(found("(uid=ALICE)"), ["uid=alice"]);
-        assert_eq!(found(r"(cn=alice\20\20liddell)"), ["uid=alice"]);
+        assert_eq!(found_equal("cn", "alice   liddell"), ["uid=alice"]);
         assert_eq!(found("(homeDirectory=/HOME/alice)"), [""; 0]);
         assert_eq!(found("(uidNumber=02001)"), ["uid=alice"]);
     }
@@ -146,8 +154,11 @@ mod tests {
         );
         assert_eq!(found("(&(uid=*)(!(uid=alice)))"), ["uid=bob", "uid=carol"]);
         assert_eq!(found("(uidNumber>=2003)"), ["uid=carol"]);
-        assert_eq!(found("(member=UID=bob,OU=people,dc=nuna,dc=local)"), ["cn=users"]);
-        assert_eq!(found("(memberOf=cn=ocean,ou=groups,dc=nuna,dc=local)"), ["uid=alice", "uid=carol"]);
+        assert_eq!(found_equal("member", "UID=bob, OU=people,dc=nuna,dc=local"), ["cn=users"]);
+        assert_eq!(
+            found_equal("memberOf", "cn=ocean,ou=groups,dc=nuna,dc=local"),
+            ["uid=alice", "uid=carol"]
+        );
     }
 
     #[test]

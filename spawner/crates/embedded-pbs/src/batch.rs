@@ -362,15 +362,20 @@ impl Batch {
                 })
             })
         });
-        let head = if ever { "Not Running" } else { "Can Never Run" };
+        // For a job that can never run, PBS counts everything as available.
+        let (head, cpus_there, mem_there) = if ever {
+            ("Not Running", free_cpus, free_mem)
+        } else {
+            ("Can Never Run", total_cpus, total_mem)
+        };
         let (cpus, mem) = (request.ncpus(), request.mem_kb().unwrap_or(0));
-        if cpus > if ever { free_cpus } else { total_cpus } {
+        if cpus > cpus_there {
             format!(
-                "{head}: Insufficient amount of resource: ncpus (R: {cpus} A: {free_cpus} T: {total_cpus})"
+                "{head}: Insufficient amount of resource: ncpus (R: {cpus} A: {cpus_there} T: {total_cpus})"
             )
-        } else if mem > if ever { free_mem } else { total_mem } {
+        } else if mem > mem_there {
             format!(
-                "{head}: Insufficient amount of resource: mem (R: {mem}kb A: {free_mem}kb T: {total_mem}kb)"
+                "{head}: Insufficient amount of resource: mem (R: {mem}kb A: {mem_there}kb T: {total_mem}kb)"
             )
         } else if ever {
             format!("{head}: Not enough free nodes available")

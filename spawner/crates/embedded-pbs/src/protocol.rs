@@ -60,7 +60,9 @@ pub(crate) struct Filter {
 pub(crate) struct Submission {
     pub(crate) name: String,
     pub(crate) queue: Option<String>,
-    pub(crate) script: String,
+    /// As bytes, since a program may be submitted too; taken out once it is in the spool.
+    #[serde(with = "base64_bytes")]
+    pub(crate) script: Vec<u8>,
     /// `-l` items in the order given.
     pub(crate) resources: Vec<(String, String)>,
     pub(crate) output_path: Option<String>,
@@ -102,4 +104,19 @@ pub(crate) enum Answer {
         refusals: Vec<Refusal>,
     },
     Refused(Refusal),
+}
+
+mod base64_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }

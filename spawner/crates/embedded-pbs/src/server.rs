@@ -324,11 +324,12 @@ impl Server {
         let server = self.batch.server().to_owned();
         let objects = |(objects, refusals)| Answer::Objects { server: server.clone(), objects, refusals };
         match call.request {
-            Request::Submit(submission) => {
-                let script = submission.script.clone();
+            Request::Submit(mut submission) => {
+                // Scripts may hold one-time codes: they live in the spool only, never in the state file.
+                let script = std::mem::take(&mut submission.script);
                 match self.batch.submit(now, &user, *submission) {
                     Ok(sequence) => {
-                        match write_private(&script_path(&self.folder, sequence), script.as_bytes(), 0o700) {
+                        match write_private(&script_path(&self.folder, sequence), &script, 0o700) {
                             Ok(()) => {
                                 self.save();
                                 info!(job = sequence, user, "job queued");

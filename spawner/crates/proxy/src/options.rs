@@ -433,7 +433,7 @@ mod tests {
         for (arguments, word) in [
             (vec!["--storage-backend", "x"], "--storage-backend"),
             (vec!["--statsd-host", "x"], "--metrics-port"),
-            (vec!["--ssl-ciphers", "x"], "TLS 1.3"),
+            (vec!["--ssl-ciphers", "x"], "TLS 1.2 and 1.3"),
             (vec!["--ssl-key", "x"], "--ssl-cert"),
             (vec!["--redirect-port", "80"], "certificates"),
             (vec!["--error-target", "http://x", "--error-path", "y"], "Pick one"),

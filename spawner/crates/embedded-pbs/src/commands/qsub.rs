@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<i32, Failure> {
     // The command line wins over the script, so it is applied last.
     if !as_command {
         let prefix = line.value('C').unwrap_or("#PBS").to_owned();
-        for directive in directives(&script, &prefix) {
+        for directive in directives(&String::from_utf8_lossy(&script), &prefix) {
             let parsed = parse(LETTERS, &directive).map_err(|letter| {
                 Failure::new(
                     2,
@@ -105,13 +105,13 @@ fn typed(arguments: &[String], line: &Parsed) -> String {
     arguments[..count].join(" ")
 }
 
-fn command_script(command: &[String]) -> String {
+fn command_script(command: &[String]) -> Vec<u8> {
     let quoted: Vec<String> =
         command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
-    format!("#!/bin/sh\nexec {}\n", quoted.join(" "))
+    format!("#!/bin/sh\nexec {}\n", quoted.join(" ")).into_bytes()
 }
 
-fn read_script(path: &str) -> Result<String, Failure> {
+fn read_script(path: &str) -> Result<Vec<u8>, Failure> {
     let file = std::fs::File::open(path).map_err(|error| {
         let reason = match error.kind() {
             std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
@@ -126,7 +126,7 @@ fn read_script(path: &str) -> Result<String, Failure> {
     read_limited(file, path)
 }
 
-fn read_limited(source: impl Read, name: &str) -> Result<String, Failure> {
+fn read_limited(source: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     source
         .take(SCRIPT_BYTES_MAX + 1)
@@ -135,7 +135,7 @@ fn read_limited(source: impl Read, name: &str) -> Result<String, Failure> {
     if bytes.len() as u64 > SCRIPT_BYTES_MAX {
         return Err(Failure::new(1, format!("qsub: {name} is longer than {SCRIPT_BYTES_MAX} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| Failure::new(1, format!("qsub: {name} is not UTF-8 text")))
+    Ok(bytes)
 }
 
 /// The `#PBS` lines before the first command.
@@ -389,6 +389,6 @@ mod tests {
     #[test]
     fn commands_become_quoted_scripts() {
         let script = command_script(&["echo".to_owned(), "it's".to_owned()]);
-        assert_eq!(script, "#!/bin/sh\nexec 'echo' 'it'\\''s'\n");
+        assert_eq!(script, b"#!/bin/sh\nexec 'echo' 'it'\\''s'\n");
     }
 }

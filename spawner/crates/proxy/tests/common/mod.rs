@@ -1,0 +1,210 @@
+//! A running proxy, and a small upstream that says what it was asked.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+pub const TOKEN: &str = "secret-token";
+
+/// Nothing on loopback takes this long unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Proxy {
+    pub process: Child,
+    pub public: SocketAddr,
+    pub api: SocketAddr,
+}
+
+impl Proxy {
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"))
+            .args(["--ip", "127.0.0.1", "--port", "0", "--api-ip", "127.0.0.1", "--api-port", "0"])
+            .args(arguments)
+            .env("CONFIGPROXY_AUTH_TOKEN", TOKEN)
+            .env_remove("NUNA_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let errors = process.stderr.take().unwrap();
+        let (found, addresses) = mpsc::channel();
+        // Reads on, so that the proxy never blocks on its log.
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                for marker in ["Proxying ", "Proxy API at "] {
+                    if let Some((_, rest)) = line.split_once(marker) {
+                        let address = rest.split("://").nth(1).unwrap();
+                        let end = address.find([' ', '/']).unwrap_or(address.len());
+                        let _ = found.send(address[..end].to_owned());
+                    }
+                }
+            }
+        });
+        let mut next =
+            || addresses.recv_timeout(PATIENCE).expect("the proxy said where it listens").parse().unwrap();
+        Self { public: next(), api: next(), process }
+    }
+
+    pub fn api(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.api_as(method, path, body, &format!("Authorization: token {TOKEN}\r\n"))
+    }
+
+    pub fn api_as(&self, method: &str, path: &str, body: &str, header: &str) -> Answer {
+        exchange(
+            self.api,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: api\r\n{header}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    }
+
+    pub fn route(&self, path: &str, target: &str) {
+        let body = format!(r#"{{"target": "{target}", "jupyterhub": true, "user": "x"}}"#);
+        assert_eq!(self.api("POST", &format!("/api/routes{path}"), &body).status, 201);
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, "")
+    }
+
+    pub fn get_with(&self, path: &str, headers: &str) -> Answer {
+        exchange(
+            self.public,
+            &format!("GET {path} HTTP/1.1\r\nHost: hub.test\r\n{headers}Connection: close\r\n\r\n"),
+        )
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
+    }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends raw bytes, reads until the connection closes.
+pub fn exchange(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    parse(&bytes)
+}
+
+pub fn parse(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        out.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    out
+}
+
+/// An upstream that answers every request with the request itself, head and body, as text.
+/// `/status/NNN` sets the status; `/redirect/URL` redirects.
+pub fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || while echo_one(&stream).is_some() {});
+        }
+    });
+    address
+}
+
+fn echo_one(stream: &TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+        if &head[before..] == "\r\n" {
+            break;
+        }
+    }
+    let lower = head.to_ascii_lowercase();
+    let mut body = Vec::new();
+    if let Some((_, rest)) = lower.split_once("content-length: ") {
+        let length: usize = rest.lines().next()?.parse().ok()?;
+        body.resize(length, 0);
+        reader.read_exact(&mut body).ok()?;
+    } else if lower.contains("transfer-encoding: chunked") {
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok()?;
+            let size = usize::from_str_radix(line.trim(), 16).ok()?;
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).ok()?;
+            if size == 0 {
+                break;
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    }
+    let path = head.split(' ').nth(1)?;
+    let mut extra = String::new();
+    let mut status = "200".to_owned();
+    if let Some((_, code)) = path.split_once("/status/") {
+        status = code.to_owned();
+    }
+    if let Some((_, url)) = path.split_once("/redirect/") {
+        status = "302".to_owned();
+        extra = format!("Location: {url}\r\n");
+    }
+    let mut answer = head.into_bytes();
+    answer.extend_from_slice(&body);
+    let mut writer = stream;
+    write!(
+        writer,
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nX-Upstream: echo\r\nKeep-Alive: timeout=5\r\n{extra}\r\n",
+        answer.len()
+    )
+    .ok()?;
+    writer.write_all(&answer).ok()
+}

@@ -1,0 +1,348 @@
+//! Requests through the proxy: what arrives at the target, what comes back, what is refused.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Instant;
+
+use common::{PATIENCE, Proxy, connect, echo, exchange, parse};
+
+#[test]
+fn target_sees_the_request_with_forwarding_headers_and_without_hop_headers() {
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{}", echo()));
+    let answer = proxy.get_with(
+        "/a%2Fb/%C3%A4?x=%20y",
+        "X-Kept: 1\r\nX-Forwarded-For: 9.9.9.9\r\nTE: gzip\r\nX-Drop: 1\r\nConnection: X-Drop\r\nProxy-Authorization: p\r\n",
+    );
+    let seen = answer.body.to_ascii_lowercase();
+    assert!(seen.starts_with("get /a%2fb/%c3%a4?x=%20y http/1.1\r\n"), "{seen}");
+    for line in [
+        "host: hub.test",
+        "x-kept: 1",
+        "x-forwarded-for: 9.9.9.9,127.0.0.1",
+        "x-forwarded-proto: http",
+        "x-forwarded-port: 80",
+        "x-forwarded-host: hub.test",
+    ] {
+        assert!(seen.contains(&format!("{line}\r\n")), "{line} is missing in {seen}");
+    }
+    for name in ["te:", "x-drop", "connection:", "proxy-authorization"] {
+        assert!(!seen.contains(&format!("\n{name}")), "{name} passed in {seen}");
+    }
+    assert_eq!(answer.header("x-upstream"), Some("echo"));
+    assert_eq!(answer.header("keep-alive"), None);
+}
+
+#[test]
+fn encoded_and_dotted_paths_reach_the_decoded_route() {
+    let proxy = Proxy::start(&[]);
+    let target = echo();
+    proxy.route("/user/%C3%A4%20b", &format!("http://{target}/one"));
+    proxy.route("/user/bob", &format!("http://{target}/bob"));
+    assert!(proxy.get("/user/%c3%a4%20b/x").body.starts_with("GET /one/user/%c3%a4%20b/x "));
+    assert!(proxy.get("/user/%62ob/x").body.starts_with("GET /bob/user/%62ob/x "));
+    assert!(proxy.get("/user/x/../bob").body.starts_with("GET /bob/user/x/../bob "));
+    assert_eq!(proxy.get("/user/bobby").status, 404);
+    assert_eq!(proxy.get("/user/100%").status, 400);
+}
+
+#[test]
+fn large_uploads_and_downloads_stream() {
+    // The target reads all, then sends as much back; both far larger than any buffer in between.
+    const LENGTH: usize = 64 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        let (mut received, mut head) = (0, Vec::new());
+        while received < LENGTH {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "upload broke off after {received}");
+            if head.ends_with(b"\r\n\r\n") {
+                received += length;
+            } else {
+                for (at, byte) in buffer[..length].iter().enumerate() {
+                    head.push(*byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        received += length - at - 1;
+                        break;
+                    }
+                }
+            }
+        }
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n").unwrap();
+        let block = vec![b'd'; 1 << 20];
+        for _ in 0..LENGTH / block.len() {
+            stream.write_all(&block).unwrap();
+        }
+    });
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{target}"));
+    let mut stream = connect(proxy.public);
+    write!(stream, "POST /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {LENGTH}\r\n\r\n")
+        .unwrap();
+    let block = vec![b'u'; 1 << 20];
+    for _ in 0..LENGTH / block.len() {
+        stream.write_all(&block).unwrap();
+    }
+    let mut back = 0;
+    let mut buffer = vec![0; 1 << 20];
+    let mut first = Vec::new();
+    loop {
+        let length = stream.read(&mut buffer).unwrap();
+        if length == 0 {
+            break;
+        }
+        if first.is_empty() {
+            first = buffer[..length].to_vec();
+        }
+        back += length;
+    }
+    server.join().unwrap();
+    assert!(back > LENGTH && back < LENGTH + 1024, "{back} bytes came back");
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    let rss_kb = resident_kb(proxy.process.id());
+    assert!(rss_kb < 48 << 10, "64 MiB each way cost {rss_kb} kB of memory: something collects bodies");
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+#[test]
+fn pieces_of_a_stream_arrive_before_it_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            .unwrap();
+        wait.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").unwrap();
+    });
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{target}"));
+    let mut stream = connect(proxy.public);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !seen.windows(5).any(|window| window == b"first") {
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "closed early");
+        seen.extend_from_slice(&buffer[..length]);
+    }
+    go.send(()).unwrap();
+    stream.read_to_end(&mut seen).unwrap();
+    assert_eq!(parse(&seen).body, "firstlast");
+    server.join().unwrap();
+}
+
+#[test]
+fn unreachable_targets_and_missing_routes_give_pages() {
+    let proxy = Proxy::start(&[]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    proxy.route("/down", &format!("http://{closed}"));
+    let down = proxy.get("/down/x");
+    assert_eq!(down.status, 503);
+    assert!(down.body.contains("does not answer"));
+    assert_eq!(proxy.get("/nowhere").status, 404);
+    assert_eq!(exchange(proxy.public, "GET /_chp_healthz HTTP/1.0\r\n\r\n").json()["status"], "OK");
+}
+
+#[test]
+fn error_target_makes_the_page_and_keeps_the_code() {
+    let target = echo();
+    let proxy = Proxy::start(&["--error-target", &format!("http://{target}/hub/error")]);
+    let answer = proxy.get("/nowhere?token=x&y=%20");
+    assert_eq!(answer.status, 404);
+    assert!(
+        answer.body.starts_with("GET /hub/error/404?url=%2Fnowhere%3Ftoken%3Dx%26y%3D%2520 HTTP/1.1"),
+        "{}",
+        answer.body
+    );
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Proxy::start(&["--error-target", &format!("http://{closed}/hub/error")]);
+    assert!(proxy.get("/nowhere").body.contains("no route"), "falls back to the plain page");
+}
+
+#[test]
+fn error_path_serves_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("404.html"), "gone fishing").unwrap();
+    let proxy = Proxy::start(&["--error-path", folder.path().to_str().unwrap()]);
+    let answer = proxy.get("/x");
+    assert_eq!((answer.status, answer.body.as_str()), (404, "gone fishing"));
+}
+
+#[test]
+fn conflicting_lengths_cannot_smuggle_a_request() {
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{}", echo()));
+    // Two different lengths: refused.
+    let answer = exchange(
+        proxy.public,
+        "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 30\r\nConnection: close\r\n\r\nabc",
+    );
+    assert_eq!(answer.status, 400);
+    // A length and chunks: one message, framed anew; the hidden request stays part of nothing.
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = format!(
+        "POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}",
+        hidden.len() + 5
+    );
+    let answer = exchange(proxy.public, &request);
+    assert!(!answer.body.contains("hidden"), "{}", answer.body);
+    assert!(!answer.body.to_ascii_lowercase().contains("content-length: "), "{}", answer.body);
+    // Chunks that are not last, and chunks in HTTP/1.0: refused.
+    for head in [
+        "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        assert_eq!(exchange(proxy.public, head).status, 400, "{head}");
+    }
+}
+
+#[test]
+fn oversized_headers_are_refused() {
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{}", echo()));
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(200_000));
+    let mut stream = connect(proxy.public);
+    // The proxy may answer and close before it has read everything.
+    let _ = stream.write_all(long.as_bytes());
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert!(bytes.is_empty() || parse(&bytes).status == 431, "{:?}", String::from_utf8_lossy(&bytes));
+    let many: String = (0..200).map(|index| format!("X-{index}: 1\r\n")).collect();
+    assert_eq!(exchange(proxy.public, &format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n")).status, 431);
+    assert_eq!(proxy.get("/fine").status, 200);
+}
+
+#[test]
+fn slow_headers_are_cut_off() {
+    let proxy = Proxy::start(&["--keep-alive-timeout", "200"]);
+    let mut stream = connect(proxy.public);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    let started = Instant::now();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert!(started.elapsed() < PATIENCE);
+}
+
+#[test]
+fn host_routing_looks_at_the_host() {
+    let proxy = Proxy::start(&["--host-routing"]);
+    let target = echo();
+    proxy.route("/alice.hub.test/user/alice", &format!("http://{target}/a"));
+    let ask = |host: &str| {
+        exchange(
+            proxy.public,
+            &format!("GET /user/alice/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        )
+    };
+    assert!(ask("alice.hub.test:8000").body.starts_with("GET /a/user/alice/x "));
+    assert_eq!(ask("bob.hub.test").status, 404);
+    assert_eq!(
+        proxy.api("GET", "/api/routes", "").json()["/alice.hub.test/user/alice"]["host"],
+        "alice.hub.test"
+    );
+}
+
+#[test]
+fn options_change_what_is_forwarded() {
+    let target = echo();
+    let proxy = Proxy::start(&[
+        "--no-include-prefix",
+        "--no-x-forward",
+        "--change-origin",
+        "--auto-rewrite",
+        "--custom-header",
+        "X-Mine: 7",
+    ]);
+    proxy.route("/p", &format!("http://{target}/base"));
+    let seen = proxy.get("/p/x?y").body.to_ascii_lowercase();
+    assert!(seen.starts_with("get /base/x?y http/1.1\r\n"), "{seen}");
+    assert!(seen.contains(&format!("host: {target}\r\n")) && seen.contains("x-mine: 7\r\n"), "{seen}");
+    assert!(!seen.contains("x-forwarded"));
+    let answer = proxy.get(&format!("/p/redirect/http://{target}/z"));
+    assert_eq!(answer.header("location"), Some("http://hub.test/z"));
+}
+
+#[test]
+fn unix_sockets_work_on_both_sides() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("target.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    });
+    let public = folder.path().join("public.sock");
+    let proxy = Proxy::start(&["--metrics-ip", "127.0.0.1"]);
+    let target = socket.to_str().unwrap().replace('/', "%2F");
+    proxy.route("/s", &format!("http+unix://{target}/"));
+    assert_eq!(proxy.get("/s/x").body, "hi");
+    assert!(server.join().unwrap().starts_with("GET /s/x HTTP/1.1\r\n"));
+
+    let mut process = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"))
+        .arg("--socket")
+        .arg(&public)
+        .arg("--api-socket")
+        .arg(folder.path().join("api.sock"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let mut stream = loop {
+        match UnixStream::connect(&public) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    stream.write_all(b"GET /_chp_healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    assert_eq!(parse(&bytes).status, 200);
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn running_requests_finish_after_sigterm_and_new_ones_find_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut proxy = Proxy::start(&["--drain-timeout", "20000"]);
+    proxy.route("/", &format!("http://{target}"));
+    let mut client = connect(proxy.public);
+    client.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    let mut buffer = [0; 4096];
+    let _ = upstream.read(&mut buffer).unwrap();
+    let killed = Command::new("kill").args(["-TERM", &proxy.process.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let started = Instant::now();
+    while std::net::TcpStream::connect(proxy.public).is_ok() {
+        assert!(started.elapsed() < PATIENCE, "still accepting");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").unwrap();
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    assert_eq!(parse(&bytes).body, "done");
+    assert!(proxy.process.wait().unwrap().success());
+}
