@@ -238,46 +238,30 @@ functions!(abs => Abs, sign => Sign, square => Square, sqrt => Sqrt, exp => Exp,
            log1p => Log1p, sin => Sin, cos => Cos, tan => Tan, floor => Floor, ceil => Ceil, round => Round,
            isnull => IsNan, isfinite => IsFinite);
 
-macro_rules! operator {
-    ($trait:ident, $method:ident, $op:ident) => {
-        operator!(@arrays $trait, $method, $op, DataArray, DataArray);
-        operator!(@arrays $trait, $method, $op, DataArray, &DataArray);
-        operator!(@arrays $trait, $method, $op, &DataArray, DataArray);
-        operator!(@arrays $trait, $method, $op, &DataArray, &DataArray);
-    };
-    (@arrays $trait:ident, $method:ident, $op:ident, $left:ty, $right:ty) => {
-        impl ops::$trait<$right> for $left {
+/// One impl for everything on the right, not one per type: only so does `(&a * 2.0).mean("time")` infer without
+/// annotations. On the left only `f64` and `i64`, as for arrays.
+macro_rules! operators {
+    ($($trait:ident, $method:ident, $op:ident;)*) => {$(
+        operators!(@array $trait, $method, $op, DataArray);
+        operators!(@array $trait, $method, $op, &DataArray);
+    )*};
+    (@array $trait:ident, $method:ident, $op:ident, $left:ty) => {
+        impl<T: Into<Other>> ops::$trait<T> for $left {
             type Output = DataArray;
             #[track_caller]
-            fn $method(self, other: $right) -> DataArray {
+            fn $method(self, other: T) -> DataArray {
                 self.binary(Binary::$op, other).unwrap_or_else(|error| panic!("{error}"))
             }
         }
     };
-}
-operator!(Add, add, Add);
-operator!(Sub, sub, Sub);
-operator!(Mul, mul, Mul);
-operator!(Div, div, Div);
-operator!(Rem, rem, Rem);
-operator!(BitAnd, bitand, And);
-operator!(BitOr, bitor, Or);
-operator!(BitXor, bitxor, Xor);
-
-macro_rules! scalar_operator {
-    ($($t:ty),* => $trait:ident, $method:ident, $op:ident) => {$(
-        scalar_operator!(@one $t, $trait, $method, $op, DataArray);
-        scalar_operator!(@one $t, $trait, $method, $op, &DataArray);
+    (@scalar $($scalar:ty, $array:ty;)*) => {$(
+        operators!(@left Add, add, $scalar, $array);
+        operators!(@left Sub, sub, $scalar, $array);
+        operators!(@left Mul, mul, $scalar, $array);
+        operators!(@left Div, div, $scalar, $array);
     )*};
-    (@one $t:ty, $trait:ident, $method:ident, $op:ident, $array:ty) => {
-        impl ops::$trait<$t> for $array {
-            type Output = DataArray;
-            #[track_caller]
-            fn $method(self, value: $t) -> DataArray {
-                self.binary(Binary::$op, value).unwrap_or_else(|error| panic!("{error}"))
-            }
-        }
-        impl ops::$trait<$array> for $t {
+    (@left $op:ident, $method:ident, $scalar:ty, $array:ty) => {
+        impl ops::$op<$array> for $scalar {
             type Output = DataArray;
             #[track_caller]
             fn $method(self, array: $array) -> DataArray {
@@ -286,10 +270,17 @@ macro_rules! scalar_operator {
         }
     };
 }
-scalar_operator!(f64, f32, i32, i64 => Add, add, Add);
-scalar_operator!(f64, f32, i32, i64 => Sub, sub, Sub);
-scalar_operator!(f64, f32, i32, i64 => Mul, mul, Mul);
-scalar_operator!(f64, f32, i32, i64 => Div, div, Div);
+operators! {
+    Add, add, Add;
+    Sub, sub, Sub;
+    Mul, mul, Mul;
+    Div, div, Div;
+    Rem, rem, Rem;
+    BitAnd, bitand, And;
+    BitOr, bitor, Or;
+    BitXor, bitxor, Xor;
+}
+operators!(@scalar f64, DataArray; f64, &DataArray; i64, DataArray; i64, &DataArray;);
 
 macro_rules! unary_operator {
     ($trait:ident, $method:ident, $op:ident, $($t:ty),*) => {$(

@@ -242,6 +242,27 @@ impl Coord {
         Ok(Coord::new(dims, shape, values, self.attrs.clone()))
     }
 
+    /// Dimensions in the order in which they stand in `dims`.
+    pub(crate) fn transpose(self: &Arc<Self>, dims: &[String]) -> Result<Arc<Coord>> {
+        let order: Vec<usize> = dims.iter().filter_map(|dim| self.dims.iter().position(|d| d == dim)).collect();
+        if order.iter().copied().eq(0..self.dims.len()) {
+            return Ok(self.clone());
+        }
+        let shape: Vec<u64> = order.iter().map(|&axis| self.shape[axis]).collect();
+        let grid = nuna_plan::BlockGrid::new(shape.iter().copied());
+        let flat: Vec<usize> = (0..grid.count())
+            .map(|number| {
+                let coords = grid.coords(number);
+                let at = |axis: usize| order.iter().position(|&o| o == axis).map_or(0, |i| coords[i]);
+                let index = (0..self.dims.len()).fold(0, |index, axis| index * self.shape[axis] + at(axis));
+                usize::try_from(index).unwrap_or(usize::MAX)
+            })
+            .collect();
+        let dims = order.iter().map(|&axis| self.dims[axis].clone()).collect();
+        let values = self.values()?.take(&shape, &flat);
+        Ok(Arc::new(Coord::new(dims, shape, values, self.attrs.clone())))
+    }
+
     /// The same labels, dimensions renamed.
     pub(crate) fn with_dims(&self, dims: Vec<String>) -> Result<Coord> {
         Ok(Coord::new(dims, self.shape.clone(), self.values()?.clone(), self.attrs.clone()))

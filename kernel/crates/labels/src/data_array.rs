@@ -267,8 +267,9 @@ impl DataArray {
                 self.dims.join(", ")
             )));
         }
-        let dims = order.iter().map(|&axis| self.dims[axis].clone()).collect();
-        Ok(Self { dims, ..self.with_array(self.array.transpose(&order)?) })
+        let dims: Vec<String> = order.iter().map(|&axis| self.dims[axis].clone()).collect();
+        let coords = self.coords.try_map(|_, coord| coord.transpose(&dims))?;
+        Ok(Self { dims, coords, ..self.with_array(self.array.transpose(&order)?) })
     }
 
     /// Renames a dimension, a coordinate, or both of the same name.

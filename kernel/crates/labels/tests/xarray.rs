@@ -47,7 +47,8 @@ fn datasets_open_as_in_xarray() {
         }
         let ds = open_zarr(STORES.path(store)).unwrap();
         assert!(ds.skipped().is_empty(), "{store}: {:?}", ds.skipped());
-        let names: Vec<String> = expected["data_vars"].as_object().unwrap().keys().cloned().collect();
+        let mut names: Vec<String> = expected["data_vars"].as_object().unwrap().keys().cloned().collect();
+        names.sort();
         let mut found = ds.names();
         found.sort();
         assert_eq!(found, names, "{store}");
@@ -149,7 +150,8 @@ fn what_is_written_opens_in_xarray() -> Result<()> {
         assert_eq!(report, json!({"format": if format == ZarrFormat::V2 { 2 } else { 3 }, "consolidated": true, "differences": []}));
         // And we read our own.
         let again = open_zarr(&path)?;
-        assert_same("theta", &again.var("theta")?, &STORES.expected["v3_zstd.zarr"]["data_vars"]["theta"], 0.0);
+        let theta = &STORES.expected["v3_zstd.zarr"]["data_vars"]["theta"];
+        assert_close("theta", &again.var("theta")?.values_f64()?, &theta["values"], 0.0);
         assert_eq!(plain(again.coord("season")?), json!(["DJF", "JJA", "MAM", "SON"]));
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Stores and expected results, made by xarray once per test program.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -41,17 +43,19 @@ impl Stores {
     }
 }
 
-/// Equal to `tolerance`, relative; missing is null in the expected JSON.
+/// Equal to `tolerance`, relative to the value or, since differences of float32 cancel, a tenth of the largest one; missing is
+/// null in the expected JSON.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, found: &[f64], expected: &Value, tolerance: f64) {
     let expected = expected.as_array().unwrap();
     assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().filter_map(Value::as_f64).fold(0.0, |a: f64, b| a.max(b.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let expected = match expected {
             Value::Bool(b) => f64::from(u8::from(*b)),
             other => other.as_f64().unwrap_or(f64::NAN),
         };
-        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * expected.abs().max(1e-3);
+        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * expected.abs().max(0.1 * largest);
         assert!(same, "{what}[{index}]: {found}, expected {expected}");
     }
 }
