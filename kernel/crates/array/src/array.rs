@@ -8,7 +8,7 @@ use nuna_ship::{Call, Ship};
 
 use crate::{
     error::ArrayError,
-    expr::{Expr, Held, Node, Op},
+    expr::{Expr, Node, Op},
     grid::{ChunkGrid, bounds, normal},
     memory::MemorySource,
     planner::{self, Goal},
@@ -234,10 +234,8 @@ impl Array {
     /// # Errors
     /// As [`compute`](Array::compute).
     pub fn persist_with(&self, engine: &Arc<dyn Engine>) -> Result<Self, ArrayError> {
-        let held = Arc::new(Held { id: engine.new_held_id(), engine: engine.clone() });
-        let goal = (self.node.clone(), Goal::Keep(Keep::Hold(held.id)));
-        submit::run(planner::plan(&self.expression(), &[goal], engine)?.plan, engine)?;
-        Ok(Self::from_node(Expr::new(Op::Held(held), self.dtype(), self.node.grid.clone())))
+        let mut held = submit::persist(std::slice::from_ref(self), engine)?;
+        Ok(held.pop().expect("one array, one array"))
     }
 
     /// Writes it to a stored array that exists already. Blocks are cut at the target's chunks.

@@ -38,8 +38,8 @@ pub use ops::{
     select::Index,
     shape::{concat, stack},
 };
-pub use origin::set_cell;
+pub use origin::{interrupt, set_cell};
 pub use sink::{ChunkSink, ChunkWriter, SinkSpec, open_writer, register_sink_kind};
 pub use source::{ChunkReader, ChunkSource, SourceSpec, open_reader, register_source_kind};
-pub use submit::{compute, compute_stepwise, engine, write};
+pub use submit::{compute, compute_stepwise, engine, persist, write};
 pub use threads::ThreadEngine;

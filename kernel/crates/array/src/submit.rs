@@ -7,18 +7,20 @@ use std::{
 };
 
 use nuna_chunk::{Chunk, Region, assemble::Assembly};
-use nuna_plan::{Engine, Finished, Keep, Plan, default_engine};
+use nuna_plan::{Engine, EngineError, Finished, Keep, Plan, default_engine};
 
 use crate::{
     array::Array,
     error::ArrayError,
+    expr::{Expr, Held, Op},
+    origin,
     planner::{self, Fusion, Goal},
     sink::ChunkSink,
     threads::ThreadEngine,
 };
 
-/// How long one wait for the next block lasts before progress is looked at again.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one wait for the next block lasts; also how fast an interrupt is noticed.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The cluster started last, else the threads of this process.
 pub fn engine() -> Arc<dyn Engine> {
@@ -69,6 +71,24 @@ fn compute_with(arrays: &[Array], engine: &Arc<dyn Engine>, fusion: Fusion) -> R
     Ok(parts.into_iter().map(Parts::finish).collect())
 }
 
+/// Persists several arrays in one plan; what they share is computed once.
+///
+/// # Errors
+/// As [`Array::persist`].
+pub fn persist(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Array>, ArrayError> {
+    if arrays.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held: Vec<Arc<Held>> =
+        arrays.iter().map(|_| Arc::new(Held { id: engine.new_held_id(), engine: engine.clone() })).collect();
+    let goals: Vec<_> =
+        arrays.iter().zip(&held).map(|(a, held)| (a.node.clone(), Goal::Keep(Keep::Hold(held.id)))).collect();
+    let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
+    run(planner::plan(&label, &goals, engine)?.plan, engine)?;
+    let hold = |(a, held): (&Array, Arc<Held>)| Array::from_node(Expr::new(Op::Held(held), a.dtype(), a.chunks().clone()));
+    Ok(arrays.iter().zip(held).map(hold).collect())
+}
+
 /// Writes several arrays in one plan; what they share is computed once.
 ///
 /// # Errors
@@ -94,6 +114,10 @@ fn follow(
 ) -> Result<(), ArrayError> {
     let mut running = engine.submit(plan)?;
     loop {
+        if origin::take_interrupt() {
+            running.cancel();
+            return Err(EngineError::Cancelled.into());
+        }
         match running.next(PATIENCE)? {
             Finished::Block { stage, block, value } => {
                 if let Err(error) = take(stage, block, value) {

@@ -66,7 +66,14 @@ impl Engine for ThreadEngine {
             let run = run.clone();
             thread::Builder::new()
                 .name(format!("compute {number}"))
-                .spawn(move || run.work(number))
+                .spawn(move || {
+                    // A fault of the engine itself must not leave anyone waiting for a thread that is gone.
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run.work(number))) {
+                        let message = format!("a compute thread of this process broke: {}", panic_message(panic.as_ref()));
+                        lock(&run.state).failed.get_or_insert(EngineError::Refused(message));
+                        run.changed.notify_all();
+                    }
+                })
                 .map_err(|error| EngineError::Refused(format!("cannot start a compute thread: {error}")))?;
         }
         Ok(Box::new(ThreadRun { run }))
