@@ -65,11 +65,9 @@ impl Shared {
         lock(&self.plans).remove(&submission);
     }
 
-    fn tell(&self, submission: u32, update: Update) {
-        if let Some(sender) = lock(&self.plans).get(&submission) {
-            // A plan that nobody waits for any more is being cancelled.
-            let _ = sender.send(update);
-        }
+    /// False if nobody waits for that plan any more: it is being cancelled.
+    fn tell(&self, submission: u32, update: Update) -> bool {
+        lock(&self.plans).get(&submission).is_some_and(|sender| sender.send(update).is_ok())
     }
 
     fn lose(&self, error: EngineError) {
@@ -171,7 +169,14 @@ fn receive(
             if values.len() != blocks.len() {
                 return Err("the scheduler sent other values than it said".into());
             }
-            shared.tell(submission, Update::Blocks { stage, values: blocks.into_iter().zip(values).collect() });
+            let bytes = values.iter().map(Value::byte_count).sum();
+            let update = Update::Blocks { stage, values: blocks.into_iter().zip(values).collect() };
+            if !shared.tell(submission, update)
+                && let Some(outbox) = outbox.upgrade()
+            {
+                // Nobody will take them, and the scheduler counts what was not taken.
+                let _ = outbox.send(FromClient::Consumed { bytes }, Payload::new());
+            }
         }
         ToClient::Available { submission, stage, key, block, bytes: _, worker, address } => {
             let (shared, outbox, fetcher) = (shared.clone(), outbox.clone(), fetcher.clone());
@@ -188,7 +193,9 @@ fn receive(
                 }
             });
         }
-        ToClient::Progress { submission, done, total } => shared.tell(submission, Update::Progress { done, total }),
+        ToClient::Progress { submission, done, total } => {
+            shared.tell(submission, Update::Progress { done, total });
+        }
         ToClient::Finished { submission } => {
             shared.tell(submission, Update::End);
             shared.close(submission);

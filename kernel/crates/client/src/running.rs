@@ -120,6 +120,8 @@ impl Running for RunningPlan {
 
 impl Drop for RunningPlan {
     fn drop(&mut self) {
+        // First, so that nothing more arrives here.
+        self.shared.close(self.submission);
         // Values that arrived and were not taken no longer count against the client.
         let untaken: u64 = self.values.iter().map(|(_, _, value)| value.byte_count()).sum();
         let on_their_way: u64 = self

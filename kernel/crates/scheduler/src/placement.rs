@@ -26,6 +26,13 @@ const STEAL_US_MIN: f64 = 2_000.0;
 /// The part of a worker's memory that values waiting to be read may fill before it gets no more blocks that add to them.
 const FILL_MAX: f64 = 0.6;
 
+/// Whether blocks go to workers that do not have their inputs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    Respected,
+    Ignored,
+}
+
 impl Scheduler {
     pub(crate) fn worker_joined(&mut self, now: Instant, worker: WorkerId, hello: WorkerHello) {
         self.stranded_since = None;
@@ -97,12 +104,15 @@ impl Scheduler {
             let length = group.len();
             group.rotate_left(turn as usize % length);
         }
-        for (_, key) in stages {
-            let before = self.queue_us(&self.workers[&worker]);
-            if before >= self.budget_us(&self.workers[&worker]) {
-                return;
+        // What has its inputs here, or nobody's; then what waits for others, if this worker is still short of work.
+        for (claims, enough) in [(Claims::Respected, 1.0), (Claims::Ignored, 0.5)] {
+            for &(_, key) in &stages {
+                let state = &self.workers[&worker];
+                if self.queue_us(state) >= enough * self.budget_us(state) {
+                    break;
+                }
+                self.lease_from(worker, key, claims);
             }
-            self.lease_from(worker, key);
         }
     }
 
@@ -144,7 +154,7 @@ impl Scheduler {
         by_time.min(share).min(by_caution).min(by_memory)
     }
 
-    fn lease_from(&mut self, id: WorkerId, key: StageKey) {
+    fn lease_from(&mut self, id: WorkerId, key: StageKey, claims: Claims) {
         let mut allowance = self.allowance(&self.workers[&id], key);
         let idle = self.workers[&id].queued.is_empty();
         while allowance > 0 {
@@ -153,7 +163,8 @@ impl Scheduler {
             let threads = u64::from(self.workers[&id].hello.threads);
             // Another's blocks are taken if it has more than it can begin soon, or if this worker has nothing else.
             let may_rob = |of: WorkerId, len: u64| {
-                busy.get(&of).is_none_or(|&queued| (idle && queued > 0) || len > 4 * threads)
+                claims == Claims::Ignored
+                    && busy.get(&of).is_none_or(|&queued| (idle && queued > 0) || len > 4 * threads)
             };
             let stage = self.stage_mut(key);
             let rank = (stage.priority, key);
@@ -246,7 +257,7 @@ impl Scheduler {
                     let (&key, &blocks) = worker.queued.iter().max_by_key(|&(_, blocks)| *blocks)?;
                     let threads = u64::from(worker.hello.threads);
                     let time = (blocks.saturating_sub(threads)) as f64 * self.block_us(key);
-                    (blocks > threads && time >= STEAL_US_MIN).then_some((time, id, key, blocks - threads))
+                    (blocks > threads && time >= STEAL_US_MIN).then(|| (time, id, key, blocks - threads))
                 })
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let Some((_, victim, stage, spare)) = victim else { return };

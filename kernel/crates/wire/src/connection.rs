@@ -37,7 +37,7 @@ pub struct Connection {
 pub enum ConnectError {
     #[error("cannot reach {address}: {source}")]
     Unreachable { address: String, source: io::Error },
-    #[error("{address} did not answer within {seconds} s", seconds = AUTHENTICATION_DEADLINE.as_secs())]
+    #[error("{address} has not shown who it is in time")]
     Silent { address: String },
     #[error("{address} and this process do not trust each other: {source}")]
     Untrusted { address: String, source: io::Error },
@@ -124,6 +124,7 @@ impl Connector {
 pub struct Acceptor {
     tls: TlsAcceptor,
     build: Arc<str>,
+    deadline: Duration,
 }
 
 /// A connection whose role is known and has to be answered.
@@ -137,7 +138,14 @@ impl Acceptor {
     /// # Errors
     /// If the credentials are damaged.
     pub fn new(credentials: &Credentials, build: &str) -> Result<Self, ConnectError> {
-        Ok(Self { tls: credentials.server_config()?.into(), build: build.into() })
+        Ok(Self { tls: credentials.server_config()?.into(), build: build.into(), deadline: AUTHENTICATION_DEADLINE })
+    }
+
+    /// Another deadline than [`AUTHENTICATION_DEADLINE`].
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Finds out who has connected.
@@ -145,7 +153,7 @@ impl Acceptor {
     /// # Errors
     /// If it is not of this cluster, runs another build, or takes too long; the connection is closed then.
     pub async fn accept(&self, stream: TcpStream, address: SocketAddr) -> Result<Incoming, ConnectError> {
-        match timeout(AUTHENTICATION_DEADLINE, self.authenticate(stream, address)).await {
+        match timeout(self.deadline, self.authenticate(stream, address)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::Silent { address: address.to_string() }),
         }

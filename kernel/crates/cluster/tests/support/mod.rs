@@ -1,5 +1,7 @@
 //! Clusters of real processes, and plans whose results are easy to know.
 
+#![allow(unreachable_pub, dead_code, reason = "each test binary uses its part of this")]
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
