@@ -1,0 +1,117 @@
+//! The process that runs cells: loads what the kernel compiled, calls it, and reports. It links `libnuna.so`, keeps
+//! the variables, and ends with its kernel.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    sync::{Mutex, mpsc},
+};
+
+use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Order, Panic};
+
+static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
+
+type Entry = fn() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>>;
+
+fn main() -> anyhow::Result<()> {
+    // The kernel's channel came as standard input; cells must not read it.
+    let channel = UnixStream::from(nix::unistd::dup(std::io::stdin())?);
+    let null = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    let _ = nix::fcntl::fcntl(&channel, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC));
+
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT])?;
+    std::thread::spawn(move || signals.forever().for_each(|_| nuna::session::interrupt()));
+    nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
+        let location = info.location().map(|l| (l.file().to_owned(), l.line(), l.column()));
+        if std::thread::current().name() == Some("main") {
+            *PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Panic { message, location });
+        } else {
+            let place = location.map(|(file, line, _)| format!(" at {file}:{line}")).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "thread panicked{place}: {message}");
+        }
+    }));
+
+    let (orders, received) = mpsc::channel();
+    let reader = channel.try_clone()?;
+    std::thread::spawn(move || {
+        for line in BufReader::new(reader).lines() {
+            let Ok(line) = line else { break };
+            match serde_json::from_str::<Order>(&line) {
+                Ok(order) => drop(orders.send(order)),
+                Err(_) => break,
+            }
+        }
+        // The kernel is gone, and what it started goes with it.
+        std::process::exit(0);
+    });
+    let mut answers = channel;
+    for order in received {
+        let answer = match order {
+            Order::Run { library, symbol, cell } => run(&library, &symbol, cell),
+            Order::Forget { names } => {
+                names.iter().for_each(|name| nuna::cell::forget(name));
+                Answer::default()
+            }
+        };
+        let answer = Answer { names: nuna::cell::names(), ..answer };
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        for stream in [&mut std::io::stdout() as &mut dyn Write, &mut std::io::stderr()] {
+            stream.write_all(END_OF_CELL)?;
+            stream.flush()?;
+        }
+        answers.write_all(&line)?;
+    }
+    Ok(())
+}
+
+fn run(library: &str, symbol: &str, cell: u32) -> Answer {
+    nuna::session::set_cell(cell);
+    let entry = match load(library, symbol) {
+        Ok(entry) => entry,
+        Err(error) => return Answer { error: Some(format!("cannot load the compiled cell {library}: {error}")), ..Answer::default() },
+    };
+    // The glue catches the cell's own panics; taking a variable that is gone panics outside of it.
+    let result = std::panic::catch_unwind(entry).unwrap_or_else(Err);
+    let shown = nuna::cell::take_shown();
+    match result {
+        Ok(Ok(())) => Answer { shown, ..Answer::default() },
+        Ok(Err(error)) => Answer { error: Some(explain(error.as_ref())), ..Answer::default() },
+        Err(_) => {
+            let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            let unknown = Panic { message: "a panic without a message".to_owned(), location: None };
+            Answer { panic: Some(panic.unwrap_or(unknown)), ..Answer::default() }
+        }
+    }
+}
+
+/// An error with its causes, where they add something.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[expect(unsafe_code, reason = "running compiled cells is what this program is for")]
+fn load(library: &str, symbol: &str) -> Result<Entry, libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+    // SAFETY: the kernel compiled the file a moment ago against the `libnuna.so` that this process links, in a folder
+    // that only this user can write; its initialisers are Rust's own.
+    let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }?;
+    // SAFETY: the glue defines the symbol with exactly this type.
+    let entry = unsafe { *library.get::<Entry>(symbol.as_bytes())? };
+    // Values, vtables and closures of the cell may live as long as this process, so its code must too.
+    std::mem::forget(library);
+    Ok(entry)
+}

@@ -1,0 +1,11 @@
+//! The Jupyter kernel as a library: reading and compiling cells, the evaluator process, messages, installation.
+//! `main.rs` wires them to sockets; `bin/evaluator.rs` is the process that runs what was compiled.
+
+#![forbid(unsafe_code)]
+
+pub mod channels;
+pub mod connection;
+pub mod evaluator;
+pub mod install;
+pub mod message;
+pub mod session;

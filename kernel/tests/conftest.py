@@ -1,0 +1,35 @@
+"""Installs the built kernel into a folder of its own, so that no kernelspec of this machine is touched."""
+
+import json
+import os
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def programs() -> pathlib.Path:
+    folder = pathlib.Path(os.environ.get("NUNA_BIN_DIR", REPOSITORY / "target/debug"))
+    if not (folder / "nuna-kernel").exists():
+        raise RuntimeError(f"no nuna-kernel in {folder}; run `cargo xtask setup`")
+    return folder
+
+
+def write_kernelspec(data: pathlib.Path) -> None:
+    """What `nuna kernel install` writes, for the programs under test."""
+    folder = data / "kernels/nuna"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kernel.json").write_text(json.dumps({
+        "argv": [str(programs() / "nuna-kernel"), "{connection_file}"],
+        "display_name": "Nuna (Rust)", "language": "rust", "interrupt_mode": "message",
+        "env": {"NUNA_RUNTIME_DIR": str(programs()), "NUNA_BIN": str(programs() / "nuna")},
+    }))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernelspec(tmp_path_factory):
+    data = tmp_path_factory.mktemp("jupyter")
+    write_kernelspec(data)
+    os.environ["JUPYTER_PATH"] = str(data)
+    yield

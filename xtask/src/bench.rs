@@ -1,0 +1,77 @@
+//! Owns the benches: Nuna's own programs, and the peers' scripts beside them when they are at hand.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{setup, tools, tools::Repository};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// `kernel`, `mean` (time mean of a Zarr store) or `tasks` (100,000 trivial tasks).
+    #[arg(default_value = "all")]
+    which: String,
+    /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
+    #[arg(long, env = "NUNA_BENCH_DATA")]
+    data: Option<std::path::PathBuf>,
+    /// Folder of the peers' scripts; without it Nuna runs alone.
+    #[arg(long, env = "NUNA_BENCH_PEERS")]
+    peers: Option<std::path::PathBuf>,
+    /// Python that has the peers' packages.
+    #[arg(long, env = "NUNA_BENCH_PYTHON")]
+    python: Option<std::path::PathBuf>,
+}
+
+pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
+    let all = options.which == "all";
+    if !all && !["kernel", "mean", "tasks"].contains(&options.which.as_str()) {
+        bail!("no bench is called {:?}; there are kernel, mean, tasks and all", options.which);
+    }
+    setup::run(repository, setup::Extent::Run)?;
+    if all || options.which == "kernel" {
+        let mut bench = repository.command(repository.python());
+        bench.arg(repository.path("kernel/tests/bench_kernel.py"));
+        tools::run("kernel", &mut bench)?;
+    }
+    if all || options.which == "tasks" {
+        tools::run("100,000 trivial tasks, Nuna", repository.command(program(repository, "tasks")).env("NUNA_BIN", nuna(repository)))?;
+        peer(repository, options, "w1_taskfarm.py", &[&["--engine", "dask", "--n", "20000"], &["--engine", "pool-chunked"]])?;
+    }
+    if all || options.which == "mean" {
+        let Some(data) = &options.data else {
+            bail!("the mean needs data: run the peers' gen_data.py and pass its folder with --data");
+        };
+        for store in ["v3_slab", "v3_box", "v2_slab", "v2_box"] {
+            let mut bench = repository.command(program(repository, "mean"));
+            bench.env("NUNA_BIN", nuna(repository)).arg(data.join(format!("d1_{store}.zarr")));
+            tools::run(&format!("time mean of {store}, Nuna"), &mut bench)?;
+        }
+        let folder = data.display().to_string();
+        for store in ["v3_slab", "v3_box"] {
+            for engine in ["dask", "dask-threads"] {
+                peer(repository, options, "w2_zarr_mean.py", &[&["--data", &folder, "--store", store, "--engine", engine]])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn program(repository: &Repository, name: &str) -> std::path::PathBuf {
+    repository.programs().join("examples").join(format!("bench_{name}"))
+}
+
+fn nuna(repository: &Repository) -> std::path::PathBuf {
+    repository.programs().join("nuna")
+}
+
+fn peer(repository: &Repository, options: &Options, script: &str, runs: &[&[&str]]) -> Result<()> {
+    let (Some(folder), Some(python)) = (&options.peers, &options.python) else {
+        println!("== {script}: no --peers and --python, so Nuna's figures stand alone");
+        return Ok(());
+    };
+    for arguments in runs {
+        let mut command = repository.command(python);
+        command.arg(folder.join(script)).args(*arguments);
+        tools::run(&format!("{script} {}", arguments.join(" ")), &mut command)?;
+    }
+    Ok(())
+}

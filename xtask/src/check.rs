@@ -1,0 +1,20 @@
+//! Owns the inner loop: what a commit must pass, without browsers and without a network.
+
+use anyhow::Result;
+
+use crate::{suite, tidy, tools, tools::Repository};
+
+pub(crate) fn run(repository: &Repository) -> Result<()> {
+    tools::run("format", repository.cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::run(repository)?;
+    tools::run(
+        "lints",
+        repository.cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+    )?;
+    if tools::version_of("cargo-deny").is_some() {
+        tools::run("licences and advisories", repository.cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    } else {
+        println!("== licences and advisories: cargo-deny is not installed, passed over");
+    }
+    suite::rust_units(repository)
+}
