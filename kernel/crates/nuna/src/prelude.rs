@@ -1,4 +1,7 @@
 //! What a notebook starts with: `use nuna::prelude::*;`.
 
-pub use crate::{MapTasks, Tasks, captures, grid};
 pub use crate::serde::{Deserialize, Serialize};
+pub use crate::{
+    Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, Tasks, captures, concat, grid, open_zarr,
+    slice,
+};

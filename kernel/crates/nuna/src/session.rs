@@ -9,6 +9,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Says which `In [n]` runs from now on; clears an interrupt meant for the one before.
 pub fn set_cell(number: u32) {
     CELL.store(number, Ordering::Relaxed);
+    nuna_array::set_cell(number);
     INTERRUPTED.store(false, Ordering::Relaxed);
 }
 
@@ -28,6 +29,7 @@ pub fn origin() -> Option<nuna_plan::Origin> {
 /// Asks whatever waits to stop waiting. Safe to call from a signal handler.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
+    nuna_array::interrupt();
 }
 
 /// Whether the person asked to stop. Long waits look every few tens of milliseconds.

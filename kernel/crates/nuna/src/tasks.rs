@@ -434,6 +434,12 @@ pub trait MapTasks {
     }
 }
 
+impl MapTasks for crate::Cluster {
+    fn task_engine(&self) -> Arc<dyn Engine> {
+        self.engine()
+    }
+}
+
 impl MapTasks for Arc<dyn Engine> {
     fn task_engine(&self) -> Arc<dyn Engine> {
         Arc::clone(self)

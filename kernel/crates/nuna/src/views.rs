@@ -24,6 +24,24 @@ impl<T> Display for Tasks<T> {
     }
 }
 
+macro_rules! show_as_labels_do {
+    ($($view:ty),*) => {$(
+        impl Display for $view {
+            fn mime_bundle(&self) -> Vec<(String, String)> {
+                <$view>::mime_bundle(self).into_iter().map(|(kind, data)| (kind.to_owned(), data)).collect()
+            }
+        }
+    )*};
+}
+
+show_as_labels_do!(crate::DataArray, crate::Dataset, crate::Plot);
+
+impl Display for crate::Cluster {
+    fn mime_bundle(&self) -> Vec<(String, String)> {
+        vec![("text/plain".to_owned(), self.to_string()), ("text/html".to_owned(), self.html())]
+    }
+}
+
 fn describe<T>(tasks: &Tasks<T>) -> String {
     match tasks.failure() {
         Some(error) => format!("tasks `{}`: {error}", tasks.label()),
