@@ -2,10 +2,12 @@
 
 mod cluster;
 mod doctor;
+mod kernel;
+mod processes;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Clusters and kernels of Nuna: labelled arrays and task farms for Rust notebooks.
 #[derive(Parser)]
@@ -17,11 +19,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the scheduler of a cluster. Clusters start this themselves.
+    Scheduler(ProcessOptions),
+    /// Run one worker of a cluster. Clusters and their PBS jobs start this themselves.
+    Worker(ProcessOptions),
     /// List and stop clusters that run on this machine.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Make the kernel known to Jupyter.
+    #[command(subcommand)]
+    Kernel(KernelCommand),
     /// Check this machine: compiler, runtime library, Jupyter, PBS.
     Doctor,
+}
+
+#[derive(Args)]
+struct ProcessOptions {
+    /// JSON file with everything the process needs to know, readable by its owner only. `NUNA_LOG=debug` says
+    /// more on standard error.
+    #[arg(long, value_name = "FILE")]
+    options: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -43,10 +60,19 @@ enum ClusterCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum KernelCommand {
+    /// Write the kernelspec, after a check that cells compile here.
+    Install(kernel::Place),
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Scheduler(process) => processes::scheduler(&process.options),
+        Command::Worker(process) => processes::worker(&process.options),
         Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
         Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
+        Command::Kernel(KernelCommand::Install(place)) => kernel::install(&place),
         Command::Doctor => return doctor::run(),
     };
     match result {

@@ -1,0 +1,55 @@
+//! Owns `nuna kernel install`: where Jupyter looks for kernelspecs, then a call into the kernel's own installer.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct Place {
+    /// For you alone: Jupyter's data folder in your home. This is the default.
+    #[arg(long)]
+    user: bool,
+    /// For the active virtual or conda environment.
+    #[arg(long)]
+    sys_prefix: bool,
+    /// For an environment at this path, or a system prefix such as /usr/local.
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+}
+
+impl Place {
+    /// The folder that holds `kernels`.
+    fn data_directory(&self) -> Result<PathBuf> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(prefix) = &self.prefix {
+            return Ok(prefix.join("share/jupyter"));
+        }
+        if self.sys_prefix {
+            let prefix = variable("VIRTUAL_ENV").or_else(|| variable("CONDA_PREFIX")).context(
+                "no environment is active (neither VIRTUAL_ENV nor CONDA_PREFIX is set); activate one, or name it with --prefix",
+            )?;
+            return Ok(prefix.join("share/jupyter"));
+        }
+        variable("JUPYTER_DATA_DIR")
+            .or_else(|| variable("HOME").map(|home| home.join(".local/share/jupyter")))
+            .context("HOME is not set, so there is no folder of yours; name one with --prefix")
+    }
+}
+
+pub(crate) fn install(place: &Place) -> Result<()> {
+    let data = place.data_directory()?;
+    let folder = nuna_kernel::install::install(&runtime_directory()?, &data)?;
+    crate::print(&format!("installed {}; Jupyter shows it as \"Nuna (Rust)\"", folder.display()));
+    Ok(())
+}
+
+/// Where `libnuna.so` and the programs lie: `$NUNA_RUNTIME_DIR`, else the folder of this program.
+pub(crate) fn runtime_directory() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NUNA_RUNTIME_DIR").filter(|value| !value.is_empty()) {
+        return Ok(path.into());
+    }
+    let program = std::env::current_exe().context("cannot tell where this program is; set NUNA_RUNTIME_DIR")?;
+    program.parent().map(PathBuf::from).context("this program lies in no folder; set NUNA_RUNTIME_DIR")
+}

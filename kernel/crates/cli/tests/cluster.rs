@@ -1,0 +1,128 @@
+//! Real clusters: scheduler and workers as processes, closures from libraries that only the client had.
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use support::{Workshop, finish, runtime_library, text, wait_until};
+
+#[test]
+fn closures_give_the_same_results_on_one_two_and_four_workers_without_a_compiler() {
+    let workshop = Workshop::new("farm");
+    let one = workshop.run(&["1"]);
+    let lines: Vec<&str> = one.lines().collect();
+    assert!(lines[0].starts_with("600 orbits, "), "{one}");
+    assert_eq!(lines[1], "[2.0, 3.0, 5.0], here: false");
+    assert_eq!(lines[2], "workers' PATH: \"\"");
+    assert_eq!((lines[3], lines[4], lines[6]), ("6", "12", "-12"), "{one}");
+    assert!(lines[5].starts_with("task divide[2] panicked at ") && lines[5].contains("farm.rs:"), "{one}");
+    assert!(lines[5].ends_with("attempt to divide by zero, with parameter 2"), "{one}");
+    assert_eq!(one, workshop.run(&["2"]));
+    assert_eq!(one, workshop.run(&["4"]));
+}
+
+#[test]
+fn arrays_are_bit_identical_on_threads_and_on_one_two_and_four_workers() {
+    let workshop = Workshop::new("arrays");
+    let threads = workshop.run(&["0"]);
+    let value = |name: &str| -> f64 {
+        let line = threads.lines().find(|line| line.starts_with(name)).expect("printed");
+        line.split(' ').nth(1).expect("a value").parse().expect("a number")
+    };
+    // The mean of x·sin(x) + 1/4 over 0..1000 is (sin L − L cos L) / L + 1/4, up to (f(L) - f(0)) h / 2L, about 4e-4.
+    let length = 1000.0_f64;
+    let mean = (length.sin() - length * length.cos()) / length + 0.25;
+    assert!((value("mean") - mean).abs() < 1e-3, "{threads}");
+    assert!((value("damped") * 2.0 - value("mean")).abs() < 1e-9, "{threads}");
+    assert!(threads.contains("nothing to be done about block 3"), "{threads}");
+    for workers in ["1", "2", "4"] {
+        let printed = workshop.run(&[workers]);
+        let bits = |text: &str| text.lines().take(5).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(bits(&printed), bits(&threads), "{workers} workers");
+    }
+}
+
+#[test]
+fn a_killed_client_leaves_no_process_behind() {
+    let workshop = Workshop::new("linger");
+    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
+    assert!(line.starts_with("ready ["), "{line}");
+    let workers: Vec<u32> = line.trim_end().trim_start_matches("ready [").trim_end_matches(']').split(", ").map(|pid| pid.parse().expect("a process id")).collect();
+    let clusters = workshop.path("state/clusters");
+    let file = nuna::parts::wire::ClusterFile::list(&clusters).pop().expect("a cluster file");
+    assert_eq!(clusters.metadata().expect("there").permissions().mode() & 0o777, 0o700);
+
+    let listed = finish(nuna_command(&workshop, &["cluster", "list"]));
+    assert!(text(&listed.stdout).contains(&file.name), "{}", text(&listed.stdout));
+    assert!(!text(&listed.stdout).contains(&file.token));
+
+    client.kill().expect("it runs");
+    client.wait().expect("it ends");
+    for pid in workers.into_iter().chain([file.pid]) {
+        wait_until(&format!("process {pid} ends"), || !nuna::parts::wire::cluster_file::process_exists(pid));
+    }
+    assert!(nuna::parts::wire::ClusterFile::list(&clusters).is_empty());
+}
+
+#[test]
+fn a_cluster_can_be_stopped_by_name() {
+    let workshop = Workshop::new("linger");
+    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
+    let file = nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
+
+    let wrong = finish(nuna_command(&workshop, &["cluster", "stop", "nobody"]));
+    assert!(!wrong.status.success());
+    assert!(text(&wrong.stderr).contains("running are") && text(&wrong.stderr).contains(&file.name), "{}", text(&wrong.stderr));
+
+    let stopped = finish(nuna_command(&workshop, &["cluster", "stop", &file.name]));
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    assert!(!nuna::parts::wire::cluster_file::process_exists(file.pid));
+    client.kill().expect("it waits still");
+    client.wait().expect("it ends");
+}
+
+/// The client gets a copy of the runtime library whose build id differs in one bit; scheduler and workers have the
+/// original.
+#[test]
+fn another_build_is_refused_and_both_builds_are_named() {
+    let workshop = Workshop::new("farm");
+    let altered = workshop.path("altered");
+    std::fs::create_dir(&altered).expect("a new folder");
+    let mut bytes = std::fs::read(runtime_library()).expect("the library is readable");
+    let note = [4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0];
+    let place = bytes.windows(note.len()).position(|window| window == note).expect("a build id note");
+    bytes[place + note.len()] ^= 1;
+    std::fs::write(altered.join("libnuna.so"), bytes).expect("writable");
+
+    // The servers must not see the altered library, so they are started by a script that forgets its path.
+    let servers = workshop.path("servers");
+    let mut program = workshop.program(&["1"]);
+    let old_path = program.get_envs().find(|(name, _)| *name == "LD_LIBRARY_PATH").and_then(|(_, value)| value).expect("set").to_owned();
+    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n", old_path.display(), env!("CARGO_BIN_EXE_nuna"));
+    std::fs::write(&servers, script).expect("writable");
+    std::fs::set_permissions(&servers, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let path = std::env::join_paths(std::iter::once(altered).chain(std::env::split_paths(&old_path))).expect("no colons");
+    program.env("NUNA_BIN", &servers).env("LD_LIBRARY_PATH", path);
+    let output = finish(program);
+
+    let printed = text(&output.stdout);
+    assert!(!output.status.success(), "{printed}");
+    let ours = nuna::parts::ship::build_id().0.clone();
+    assert!(printed.contains(&ours[..16]), "names the servers' build {ours}:\n{printed}\n{}", text(&output.stderr));
+    let ids = printed.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() >= 16).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids.len(), 2, "names both builds:\n{printed}");
+}
+
+fn nuna_command(workshop: &Workshop, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuna"));
+    command.args(arguments).env("NUNA_STATE_DIR", workshop.path("state"));
+    command
+}
