@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
     settings.origin.clone_from(&options.origin);
     settings.started = started;
     let (recorder, dashboard) = Dashboard::start(settings).await?;
-    let file = options.state.as_deref().map(|state| write_cluster_file(state, &options, &dashboard.url(), &token));
+    let file =
+        options.state.as_deref().map(|state| write_cluster_file(state, &options, &dashboard.url(), &token));
     let file = file.transpose()?;
     writeln!(std::io::stdout(), "{}", serde_json::json!({ "url": dashboard.url(), "token": token }))?;
 
@@ -69,7 +70,12 @@ async fn synthesise(recorder: &Recorder, options: &Options, started: Instant) {
     let mut rng = StdRng::seed_from_u64(options.seed);
     for worker in 0..options.workers {
         let name = format!("r1i{}n{}", worker / 36, worker % 36);
-        recorder.record(Event::WorkerJoined { worker, name, threads: options.threads, memory_limit: 115 * GIB });
+        recorder.record(Event::WorkerJoined {
+            worker,
+            name,
+            threads: options.threads,
+            memory_limit: 115 * GIB,
+        });
     }
     let lanes = u64::from(options.workers) * u64::from(options.threads);
     let mean_us = (lanes * 1_000_000 / options.rate.max(1)) as f64 * 0.85;
@@ -79,7 +85,8 @@ async fn synthesise(recorder: &Recorder, options: &Options, started: Instant) {
     let (mut computation, mut next_stage) = (0, 0);
     loop {
         computation += 1;
-        recorder.record(Event::ComputationStarted { computation, label: format!("In [{}]", computation + 3) });
+        recorder
+            .record(Event::ComputationStarted { computation, label: format!("In [{}]", computation + 3) });
         for (name, weight) in STAGES {
             let stage = next_stage;
             next_stage += 1;
@@ -107,7 +114,15 @@ async fn synthesise(recorder: &Recorder, options: &Options, started: Instant) {
                         }
                         let worker = (lane as u64 / u64::from(options.threads)) as u32;
                         let thread = (lane as u64 % u64::from(options.threads)) as u16;
-                        spans.push(TaskSpan { stage, block, worker, thread, start_us: *free, duration_us, kind });
+                        spans.push(TaskSpan {
+                            stage,
+                            block,
+                            worker,
+                            thread,
+                            start_us: *free,
+                            duration_us,
+                            kind,
+                        });
                         *free += u64::from(duration_us) + rng.random_range(0..1 + (mean_us * 0.05) as u64);
                         if kind == SpanKind::Compute {
                             block += 1;

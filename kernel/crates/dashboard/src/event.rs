@@ -252,7 +252,9 @@ mod tests {
         }
         // The queue is empty again, so spans are kept again.
         recorder.record(Event::Tasks(spans(5)));
-        assert!(matches!(recordings.try_next(), Some(Recorded::Event(Event::Tasks(kept))) if kept.len() == 5));
+        assert!(
+            matches!(recordings.try_next(), Some(Recorded::Event(Event::Tasks(kept))) if kept.len() == 5)
+        );
     }
 
     #[test]

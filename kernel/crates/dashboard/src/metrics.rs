@@ -49,7 +49,11 @@ pub(crate) fn render(state: &State, stream: StreamCounters) -> String {
             ("limit", worker.memory_limit),
         ] {
             let name = escape(&worker.name);
-            text.line("nuna_worker_memory_bytes", &format!(",worker=\"{name}\",kind=\"{kind}\""), bytes as f64);
+            text.line(
+                "nuna_worker_memory_bytes",
+                &format!(",worker=\"{name}\",kind=\"{kind}\""),
+                bytes as f64,
+            );
         }
     }
     text.out
@@ -92,7 +96,11 @@ mod tests {
         state.apply(2_000_000, Recorded::Event(joined));
         let text = render(&state, StreamCounters::default());
         assert!(text.contains("nuna_threads{cluster=\"a\\\"b\"} 4\n"), "{text}");
-        assert!(text.contains("nuna_worker_memory_bytes{cluster=\"a\\\"b\",worker=\"n\\\\1\",kind=\"limit\"} 8\n"));
+        assert!(
+            text.contains(
+                "nuna_worker_memory_bytes{cluster=\"a\\\"b\",worker=\"n\\\\1\",kind=\"limit\"} 8\n"
+            )
+        );
         assert!(text.contains("nuna_uptime_seconds{cluster=\"a\\\"b\"} 2\n"));
         for line in text.lines() {
             assert!(line.starts_with("# ") || line.starts_with("nuna_"), "{line}");

@@ -93,17 +93,55 @@ pub struct LaneSpan {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    Hello { version: u16, started_unix_ms: u64, now_us: u64, name: String },
-    Reset { spans_skipped: u64 },
-    Clock { now_us: u64, spans_dropped: u64 },
-    Worker { worker: u32, first_lane: u32, threads: u16, state: WorkerState, memory_limit: u64, name: String },
-    Computation { computation: u32, state: ComputationState, started_us: u64, finished_us: u64, label: String },
-    Stage { stage: u32, computation: u32, blocks: u64, started_us: u64, name: String },
+    Hello {
+        version: u16,
+        started_unix_ms: u64,
+        now_us: u64,
+        name: String,
+    },
+    Reset {
+        spans_skipped: u64,
+    },
+    Clock {
+        now_us: u64,
+        spans_dropped: u64,
+    },
+    Worker {
+        worker: u32,
+        first_lane: u32,
+        threads: u16,
+        state: WorkerState,
+        memory_limit: u64,
+        name: String,
+    },
+    Computation {
+        computation: u32,
+        state: ComputationState,
+        started_us: u64,
+        finished_us: u64,
+        label: String,
+    },
+    Stage {
+        stage: u32,
+        computation: u32,
+        blocks: u64,
+        started_us: u64,
+        name: String,
+    },
     Progress(Vec<StageProgress>),
     Samples(Vec<Sample>),
     Totals(Vec<Totals>),
-    Tasks { stage: u32, spans: Vec<LaneSpan> },
-    Failure { at_us: u64, block: u64, stage: u32, worker: u32, message: String },
+    Tasks {
+        stage: u32,
+        spans: Vec<LaneSpan>,
+    },
+    Failure {
+        at_us: u64,
+        block: u64,
+        stage: u32,
+        worker: u32,
+        message: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -130,21 +168,25 @@ impl Record {
                 put_u64(out, *now_us);
                 put_u64(out, *spans_dropped);
             }),
-            Self::Worker { worker, first_lane, threads, state, memory_limit, name } => record(out, 4, |out| {
-                put_u32(out, *worker);
-                put_u32(out, *first_lane);
-                out.extend_from_slice(&threads.to_le_bytes());
-                out.extend_from_slice(&[*state as u8, 0, 0, 0, 0, 0]);
-                put_u64(out, *memory_limit);
-                put_text(out, name);
-            }),
-            Self::Computation { computation, state, started_us, finished_us, label } => record(out, 5, |out| {
-                put_u32(out, *computation);
-                out.extend_from_slice(&[*state as u8, 0, 0, 0]);
-                put_u64(out, *started_us);
-                put_u64(out, *finished_us);
-                put_text(out, label);
-            }),
+            Self::Worker { worker, first_lane, threads, state, memory_limit, name } => {
+                record(out, 4, |out| {
+                    put_u32(out, *worker);
+                    put_u32(out, *first_lane);
+                    out.extend_from_slice(&threads.to_le_bytes());
+                    out.extend_from_slice(&[*state as u8, 0, 0, 0, 0, 0]);
+                    put_u64(out, *memory_limit);
+                    put_text(out, name);
+                })
+            }
+            Self::Computation { computation, state, started_us, finished_us, label } => {
+                record(out, 5, |out| {
+                    put_u32(out, *computation);
+                    out.extend_from_slice(&[*state as u8, 0, 0, 0]);
+                    put_u64(out, *started_us);
+                    put_u64(out, *finished_us);
+                    put_text(out, label);
+                })
+            }
             Self::Stage { stage, computation, blocks, started_us, name } => record(out, 6, |out| {
                 put_u32(out, *stage);
                 put_u32(out, *computation);
@@ -247,7 +289,13 @@ impl Record {
                     3 => ComputationState::Cancelled,
                     value => return Err(ProtocolError::Unknown { kind: r.kind, field: "state", value }),
                 };
-                Self::Computation { computation, state, started_us: r.u64()?, finished_us: r.u64()?, label: r.text()? }
+                Self::Computation {
+                    computation,
+                    state,
+                    started_us: r.u64()?,
+                    finished_us: r.u64()?,
+                    label: r.text()?,
+                }
             }
             6 => Self::Stage {
                 stage: r.u32()?,
@@ -259,7 +307,13 @@ impl Record {
             7 => Self::Progress(r.many(|r| {
                 let stage = r.u32()?;
                 r.take(4)?;
-                Ok(StageProgress { stage, done: r.u64()?, failed: r.u64()?, busy_us: r.u64()?, last_us: r.u64()? })
+                Ok(StageProgress {
+                    stage,
+                    done: r.u64()?,
+                    failed: r.u64()?,
+                    busy_us: r.u64()?,
+                    last_us: r.u64()?,
+                })
             })?),
             8 => Self::Samples(r.many(|r| {
                 let (worker, cpu_permille, threads_busy) = (r.u32()?, r.u32()?, r.u16()?);
@@ -307,7 +361,11 @@ impl Record {
 }
 
 /// Appends `spans` grouped by stage. `lane_of` gives `None` for a worker nobody announced; its spans are left out.
-pub(crate) fn encode_spans(out: &mut Vec<u8>, spans: &[TaskSpan], mut lane_of: impl FnMut(&TaskSpan) -> Option<u32>) {
+pub(crate) fn encode_spans(
+    out: &mut Vec<u8>,
+    spans: &[TaskSpan],
+    mut lane_of: impl FnMut(&TaskSpan) -> Option<u32>,
+) {
     let mut by_stage = std::collections::BTreeMap::<u32, Vec<LaneSpan>>::new();
     for span in spans {
         if let Some(lane) = lane_of(span) {
@@ -449,7 +507,12 @@ mod tests {
     /// One of each record; also what the TypeScript decoder is tested with.
     fn one_of_each() -> Vec<Record> {
         vec![
-            Record::Hello { version: VERSION, started_unix_ms: 1_790_000_000_123, now_us: 5_000_000_000, name: "local-1 µ".into() },
+            Record::Hello {
+                version: VERSION,
+                started_unix_ms: 1_790_000_000_123,
+                now_us: 5_000_000_000,
+                name: "local-1 µ".into(),
+            },
             Record::Reset { spans_skipped: 3 },
             Record::Clock { now_us: 5_000_100_000, spans_dropped: 17 },
             Record::Worker {
@@ -467,7 +530,13 @@ mod tests {
                 finished_us: 9_007_199_254_740_991,
                 label: "In [7]".into(),
             },
-            Record::Stage { stage: 11, computation: 2, blocks: 1_000_000, started_us: 77, name: "mean(time)".into() },
+            Record::Stage {
+                stage: 11,
+                computation: 2,
+                blocks: 1_000_000,
+                started_us: 77,
+                name: "mean(time)".into(),
+            },
             Record::Progress(vec![
                 StageProgress { stage: 11, done: 10, failed: 1, busy_us: 12_345, last_us: 99 },
                 StageProgress { stage: 12, done: 0, failed: 0, busy_us: 0, last_us: 0 },
@@ -494,12 +563,28 @@ mod tests {
                 stage: 11,
                 spans: vec![
                     LaneSpan { lane: 29, start_us: 5_000_000_000, duration_us: 1, kind: SpanKind::Compute },
-                    LaneSpan { lane: 28, start_us: 5_000_000_400, duration_us: 250_000, kind: SpanKind::Transfer },
-                    LaneSpan { lane: 31, start_us: 5_000_000_800, duration_us: 1_800_000_000, kind: SpanKind::Spill },
+                    LaneSpan {
+                        lane: 28,
+                        start_us: 5_000_000_400,
+                        duration_us: 250_000,
+                        kind: SpanKind::Transfer,
+                    },
+                    LaneSpan {
+                        lane: 31,
+                        start_us: 5_000_000_800,
+                        duration_us: 1_800_000_000,
+                        kind: SpanKind::Spill,
+                    },
                     LaneSpan { lane: 30, start_us: 5_000_000_900, duration_us: 0, kind: SpanKind::Failed },
                 ],
             },
-            Record::Failure { at_us: 1, block: 1 << 40, stage: 11, worker: 4, message: "panicked: overflow".into() },
+            Record::Failure {
+                at_us: 1,
+                block: 1 << 40,
+                stage: 11,
+                worker: 4,
+                message: "panicked: overflow".into(),
+            },
         ]
     }
 
@@ -520,7 +605,10 @@ mod tests {
         if std::env::var_os("NUNA_WRITE_FIXTURES").is_some() {
             std::fs::write(path, &bytes).unwrap();
         }
-        assert!(std::fs::read(path).unwrap() == bytes, "{path} is stale; run again with NUNA_WRITE_FIXTURES=1");
+        assert!(
+            std::fs::read(path).unwrap() == bytes,
+            "{path} is stale; run again with NUNA_WRITE_FIXTURES=1"
+        );
     }
 
     #[test]
@@ -536,7 +624,12 @@ mod tests {
     fn starts_more_than_71_minutes_apart_are_kept_exactly() {
         let hour = 3_600_000_000_u64;
         let spans: Vec<_> = (0..4)
-            .map(|i| LaneSpan { lane: i, start_us: u64::from(i) * hour, duration_us: 5, kind: SpanKind::Compute })
+            .map(|i| LaneSpan {
+                lane: i,
+                start_us: u64::from(i) * hour,
+                duration_us: 5,
+                kind: SpanKind::Compute,
+            })
             .collect();
         let mut bytes = Vec::new();
         encode_tasks(&mut bytes, 1, &spans);
@@ -572,7 +665,8 @@ mod tests {
     #[test]
     fn long_texts_are_cut_at_a_character() {
         let mut bytes = Vec::new();
-        Record::Failure { at_us: 0, block: 0, stage: 0, worker: 0, message: "é".repeat(4000) }.encode(&mut bytes);
+        Record::Failure { at_us: 0, block: 0, stage: 0, worker: 0, message: "é".repeat(4000) }
+            .encode(&mut bytes);
         match &Record::decode_all(&bytes).unwrap()[..] {
             [Record::Failure { message, .. }] => assert_eq!(message.len(), TEXT_BYTES_MAX),
             other => panic!("{other:?}"),

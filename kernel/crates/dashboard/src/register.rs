@@ -138,7 +138,9 @@ async fn keep_registered(
         let answer = tell(&client, &service, &registration).await;
         if last.as_ref() != Some(&answer) {
             match &answer {
-                Ok(()) => tracing::info!(service = %service.url, cluster = %registration.name, "registered with the hub"),
+                Ok(()) => {
+                    tracing::info!(service = %service.url, cluster = %registration.name, "registered with the hub")
+                }
                 Err(reason) => tracing::warn!(service = %service.url, cluster = %registration.name, %reason,
                     "could not register with the hub; the dashboard is reachable from this machine only until it answers"),
             }
@@ -155,7 +157,11 @@ async fn keep_registered(
     let _ = request.send().await;
 }
 
-async fn tell(client: &reqwest::Client, service: &Service, registration: &Registration) -> Result<(), String> {
+async fn tell(
+    client: &reqwest::Client,
+    service: &Service,
+    registration: &Registration,
+) -> Result<(), String> {
     let response = client
         .post(format!("{}/api/clusters", service.url))
         .header("Authorization", format!("token {}", service.api_token))

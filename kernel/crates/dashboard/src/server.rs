@@ -87,7 +87,10 @@ impl Dashboard {
             ));
         }
         let listener = TcpListener::bind(settings.bind).await.map_err(|error| {
-            std::io::Error::new(error.kind(), format!("cannot serve the dashboard on {}: {error}", settings.bind))
+            std::io::Error::new(
+                error.kind(),
+                format!("cannot serve the dashboard on {}: {error}", settings.bind),
+            )
         })?;
         let address = listener.local_addr()?;
         let since_start = settings.started.elapsed();
@@ -279,7 +282,8 @@ async fn view(app: Arc<App>, socket: WebSocket) {
         return;
     }
     let Ok(Some(viewer)) = joined.await else {
-        close(&mut sink, 1013, format!("{VIEWERS_MAX} views of this cluster are open already; close one")).await;
+        close(&mut sink, 1013, format!("{VIEWERS_MAX} views of this cluster are open already; close one"))
+            .await;
         return;
     };
     if app.commands.send(Command::Subscribe { viewer, topics }).await.is_err() {
@@ -350,7 +354,10 @@ mod tests {
         let script = include_str!("../assets/page.js");
         let style = include_str!("../assets/page.css");
         assert!(page.contains("page.js") && page.contains("page.css"));
-        assert!(!page.contains("style=\"") && !page.contains("onload="), "the content policy forbids inline code");
+        assert!(
+            !page.contains("style=\"") && !page.contains("onload="),
+            "the content policy forbids inline code"
+        );
         assert!(script.contains(&format!("var VERSION = {};", crate::protocol::VERSION)));
         for view in ["TaskStreamView", "ProgressView", "WorkersView", "MemoryView"] {
             assert!(script.contains(view), "{view} is not in the built page");

@@ -194,8 +194,10 @@ impl State {
                 self.next_lane += u32::from(threads);
                 let sample = Sample { worker, ..Sample::default() };
                 let state = WorkerState::Here;
-                self.workers
-                    .insert(worker, WorkerInfo { worker, name, threads, memory_limit, state, first_lane, sample });
+                self.workers.insert(
+                    worker,
+                    WorkerInfo { worker, name, threads, memory_limit, state, first_lane, sample },
+                );
                 self.changed_workers.insert(worker);
                 self.forget_gone_workers();
             }
@@ -208,10 +210,25 @@ impl State {
                     self.changed_samples.insert(worker);
                 }
             }
-            Event::WorkerSample { worker, managed_bytes, spilled_bytes, rss_bytes, cpu_permille, threads_busy } => {
-                if let Some(info) = self.workers.get_mut(&worker).filter(|info| info.state == WorkerState::Here) {
-                    info.sample =
-                        Sample { worker, cpu_permille, threads_busy, managed_bytes, spilled_bytes, rss_bytes };
+            Event::WorkerSample {
+                worker,
+                managed_bytes,
+                spilled_bytes,
+                rss_bytes,
+                cpu_permille,
+                threads_busy,
+            } => {
+                if let Some(info) =
+                    self.workers.get_mut(&worker).filter(|info| info.state == WorkerState::Here)
+                {
+                    info.sample = Sample {
+                        worker,
+                        cpu_permille,
+                        threads_busy,
+                        managed_bytes,
+                        spilled_bytes,
+                        rss_bytes,
+                    };
                     self.changed_samples.insert(worker);
                 }
             }
@@ -307,8 +324,12 @@ impl State {
     }
 
     fn forget_gone_workers(&mut self) {
-        let gone: Vec<u32> =
-            self.workers.values().filter(|info| info.state != WorkerState::Here).map(|info| info.worker).collect();
+        let gone: Vec<u32> = self
+            .workers
+            .values()
+            .filter(|info| info.state != WorkerState::Here)
+            .map(|info| info.worker)
+            .collect();
         for worker in gone.iter().take(gone.len().saturating_sub(GONE_WORKERS_MAX)) {
             self.workers.remove(worker);
         }
@@ -353,7 +374,10 @@ impl State {
             self.workers.get(&worker).into_iter().for_each(|info| info.record().encode(&mut news.common));
         }
         for computation in std::mem::take(&mut self.changed_computations) {
-            self.computations.get(&computation).into_iter().for_each(|info| info.record().encode(&mut news.common));
+            self.computations
+                .get(&computation)
+                .into_iter()
+                .for_each(|info| info.record().encode(&mut news.common));
         }
         for stage in std::mem::take(&mut self.changed_stages) {
             self.stages.get(&stage).into_iter().for_each(|info| info.record().encode(&mut news.common));
@@ -417,13 +441,8 @@ impl State {
         }
         if topics.contains(Topic::Tasks) {
             let sent = self.spans.len().saturating_sub(self.fresh_spans.len());
-            let spans: Vec<_> = self
-                .spans
-                .iter()
-                .take(sent)
-                .skip(sent.saturating_sub(SNAPSHOT_SPANS_MAX))
-                .copied()
-                .collect();
+            let spans: Vec<_> =
+                self.spans.iter().take(sent).skip(sent.saturating_sub(SNAPSHOT_SPANS_MAX)).copied().collect();
             self.encode_spans(out, &spans);
         }
     }
@@ -452,9 +471,10 @@ impl State {
 
     /// The latest span of `lane` that covers `at_us`, within `slack_us` on either side.
     pub fn span_at(&self, lane: u32, at_us: u64, slack_us: u64) -> Option<&TaskSpan> {
-        let worker = self.workers.values().find(|info| {
-            (info.first_lane..info.first_lane + u32::from(info.threads)).contains(&lane)
-        })?;
+        let worker = self
+            .workers
+            .values()
+            .find(|info| (info.first_lane..info.first_lane + u32::from(info.threads)).contains(&lane))?;
         let thread = (lane - worker.first_lane) as u16;
         self.spans.iter().rev().find(|span| {
             span.worker == worker.worker
@@ -519,7 +539,12 @@ mod tests {
     use super::*;
 
     fn joined(worker: u32, threads: u16) -> Recorded {
-        Recorded::Event(Event::WorkerJoined { worker, name: format!("w{worker}"), threads, memory_limit: 100 })
+        Recorded::Event(Event::WorkerJoined {
+            worker,
+            name: format!("w{worker}"),
+            threads,
+            memory_limit: 100,
+        })
     }
 
     fn span(stage: u32, block: u64, worker: u32, thread: u16, kind: SpanKind) -> TaskSpan {
@@ -638,7 +663,10 @@ mod tests {
         let mut state = state_with_one_stage();
         state.apply(
             5,
-            Recorded::Event(Event::Tasks(vec![span(5, 1, 2, 1, SpanKind::Compute), span(5, 9, 2, 2, SpanKind::Compute)])),
+            Recorded::Event(Event::Tasks(vec![
+                span(5, 1, 2, 1, SpanKind::Compute),
+                span(5, 9, 2, 2, SpanKind::Compute),
+            ])),
         );
         assert_eq!(state.span_at(3, 15, 0).map(|s| s.block), Some(1));
         assert_eq!(state.span_at(4, 15, 0), None);

@@ -70,7 +70,11 @@ impl Shared {
 }
 
 /// Runs until every command sender is gone. Recorders may go earlier: viewers still see the past.
-pub(crate) async fn run(shared: Arc<Shared>, mut recordings: Recordings, mut commands: mpsc::Receiver<Command>) {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut recordings: Recordings,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut viewers = BTreeMap::<u64, Viewer>::new();
     let mut next_viewer = 0;
     let mut recorders_alive = true;
@@ -205,8 +209,15 @@ mod tests {
         let joined = Event::WorkerJoined { worker: 1, name: "w".into(), threads: 1, memory_limit: 1 };
         shared.state().apply(0, Recorded::Event(joined));
         for block in 0..3 * QUEUE_MESSAGES_MAX as u64 {
-            let span =
-                TaskSpan { stage: 1, block, worker: 1, thread: 0, start_us: block, duration_us: 1, kind: SpanKind::Compute };
+            let span = TaskSpan {
+                stage: 1,
+                block,
+                worker: 1,
+                thread: 0,
+                start_us: block,
+                duration_us: 1,
+                kind: SpanKind::Compute,
+            };
             shared.state().apply(0, Recorded::Event(Event::Tasks(vec![span])));
             tick(&shared, &mut viewers, 0);
         }

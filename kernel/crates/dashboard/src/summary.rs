@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::event::{SpanKind, TaskSpan};
 use crate::protocol::{ComputationState, WorkerState};
-use crate::state::{State, StageInfo};
+use crate::state::{StageInfo, State};
 
 const LATEST_TASKS_MAX: usize = 10_000;
 
@@ -133,7 +133,8 @@ pub(crate) fn cluster<'a>(state: &'a State, origin: &'a str) -> Cluster<'a> {
                     ComputationState::Cancelled => "cancelled",
                 },
                 started_us: computation.started_us,
-                finished_us: (computation.state != ComputationState::Running).then_some(computation.finished_us),
+                finished_us: (computation.state != ComputationState::Running)
+                    .then_some(computation.finished_us),
                 stages: computation.stages.iter().filter_map(|id| state.stages.get(id)).map(stage).collect(),
             })
             .collect(),

@@ -1,5 +1,7 @@
 //! The dashboard as a browser meets it: HTTP and WebSocket on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -26,7 +28,10 @@ async fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -
     let text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer in time").unwrap();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer))
+        .await
+        .expect("an answer in time")
+        .unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_lowercase(), body.to_owned())
@@ -37,9 +42,19 @@ fn bearer() -> String {
 }
 
 fn some_work(recorder: &Recorder, tasks: u64) {
-    recorder.record(Event::WorkerJoined { worker: 1, name: "node1".into(), threads: 4, memory_limit: 1 << 30 });
+    recorder.record(Event::WorkerJoined {
+        worker: 1,
+        name: "node1".into(),
+        threads: 4,
+        memory_limit: 1 << 30,
+    });
     recorder.record(Event::ComputationStarted { computation: 1, label: "In [2]".into() });
-    recorder.record(Event::StageStarted { computation: 1, stage: 9, name: "mean(time)".into(), blocks: tasks });
+    recorder.record(Event::StageStarted {
+        computation: 1,
+        stage: 9,
+        name: "mean(time)".into(),
+        blocks: tasks,
+    });
     more_work(recorder, 0, tasks);
 }
 
@@ -92,7 +107,9 @@ fn tasks(records: &[Record]) -> usize {
 async fn every_route_but_identity_needs_the_token() {
     let (_recorder, dashboard) = start().await;
     let address = dashboard.address();
-    for path in ["/", "/page.js", "/page.css", "/ws", "/api/cluster", "/api/tasks", "/api/failures", "/metrics"] {
+    for path in
+        ["/", "/page.js", "/page.css", "/ws", "/api/cluster", "/api/tasks", "/api/failures", "/metrics"]
+    {
         for headers in ["", "Authorization: Bearer wrong\r\n", "Cookie: nuna-dashboard=x\r\n"] {
             let (status, _, body) = request(address, "GET", path, headers).await;
             assert_eq!(status, 401, "{path} with {headers:?}");
@@ -100,7 +117,11 @@ async fn every_route_but_identity_needs_the_token() {
         }
     }
     assert_eq!(request(address, "GET", "/?token=wrong", "").await.0, 401);
-    assert_eq!(request(address, "GET", "/api/cluster?token=3f6c0a", "").await.0, 401, "tokens in URLs are for pages");
+    assert_eq!(
+        request(address, "GET", "/api/cluster?token=3f6c0a", "").await.0,
+        401,
+        "tokens in URLs are for pages"
+    );
     let nonce = "00".repeat(16);
     let (status, _, identity) = request(address, "GET", &format!("/api/identity?nonce={nonce}"), "").await;
     assert_eq!((status, identity.len()), (200, 64));
@@ -155,7 +176,9 @@ async fn a_viewer_gets_the_past_then_the_present_of_what_it_subscribed_to() {
     };
     let present = read_until(&mut socket, |records| {
         done(records) == Some(150)
-            && records.iter().any(|r| matches!(r, Record::Computation { finished_us, .. } if *finished_us > 0))
+            && records
+                .iter()
+                .any(|r| matches!(r, Record::Computation { finished_us, .. } if *finished_us > 0))
     })
     .await;
     assert_eq!(tasks(&present), 50, "each task comes once");
@@ -205,7 +228,10 @@ async fn rest_and_metrics_tell_what_was_recorded() {
     assert_eq!(cluster["workers"][0]["name"], "node1");
     assert_eq!(cluster["computations"][0]["stages"][0]["done"], 40);
     let task = json(get("/api/tasks?lane=2&at_us=6500").await);
-    assert_eq!((&task["block"], &task["name"], &task["thread"]), (&6.into(), &"mean(time)".into(), &2.into()));
+    assert_eq!(
+        (&task["block"], &task["name"], &task["thread"]),
+        (&6.into(), &"mean(time)".into(), &2.into())
+    );
     assert!(json(get("/api/tasks?lane=2&at_us=7500").await).is_null());
     assert_eq!(json(get("/api/tasks?limit=7").await).as_array().unwrap().len(), 7);
     assert_eq!(json(get("/api/failures").await)[0]["message"], "boom");
@@ -220,9 +246,17 @@ async fn dropping_the_dashboard_closes_its_views_and_its_port() {
     let mut socket = connect(address, r#"{"subscribe": []}"#).await;
     read_until(&mut socket, |records| !records.is_empty()).await;
     drop(dashboard);
-    let end = async { while let Some(Ok(message)) = socket.next().await && !message.is_close() {} };
+    let end = async {
+        while let Some(Ok(message)) = socket.next().await
+            && !message.is_close()
+        {}
+    };
     tokio::time::timeout(PATIENCE, end).await.expect("the view ends");
-    let closed = async { while TcpStream::connect(address).await.is_ok() { tokio::task::yield_now().await } };
+    let closed = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(PATIENCE, closed).await.expect("the port closes");
     recorder.record(Event::ComputationStarted { computation: 5, label: String::new() });
 }
@@ -246,7 +280,9 @@ async fn one_request(listener: &TcpListener) -> String {
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
                 let length = head
                     .lines()
-                    .filter_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned))
+                    .filter_map(|line| {
+                        line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned)
+                    })
                     .next()
                     .map_or(0, |length| length.parse::<usize>().unwrap());
                 if body.len() >= length || count == 0 {
@@ -254,7 +290,10 @@ async fn one_request(listener: &TcpListener) -> String {
                 }
             }
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            .await
+            .unwrap();
         text
     };
     tokio::time::timeout(PATIENCE, serve).await.expect("a request in time")
@@ -263,7 +302,8 @@ async fn one_request(listener: &TcpListener) -> String {
 #[tokio::test]
 async fn a_cluster_is_registered_with_the_hub_and_taken_off_at_its_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let service = Service::new(format!("http://{}/services/nuna/", listener.local_addr().unwrap()), "hub-token");
+    let service =
+        Service::new(format!("http://{}/services/nuna/", listener.local_addr().unwrap()), "hub-token");
     let registration = Registration {
         name: "local-1".into(),
         dashboard: "http://127.0.0.1:4321".into(),
