@@ -40,7 +40,6 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
         let downloaded = downloads.join().expect("a set-up step does not panic");
         built.and(downloaded)
     })?;
-    hub_package(repository)?;
     aliases(repository)?;
     kernel(repository)?;
     if extent == Extent::Tests {
@@ -157,23 +156,6 @@ fn labextension(repository: &Repository) -> Result<()> {
     built.write(&tools::fingerprint(&sources, &[".ts", ".tsx", ".css", ".json", ".py", ".toml", ".svg"])?)
 }
 
-fn hub_package(repository: &Repository) -> Result<()> {
-    let folder = repository.path("hub-config");
-    if !folder.join("pyproject.toml").exists() {
-        return Ok(());
-    }
-    let content = tools::fingerprint(&[folder.join("nuna_hub"), folder.join("pyproject.toml")], &[".py", ".toml"])?;
-    let stamp = repository.stamp("hub-config");
-    if stamp.matches(&content) {
-        return Ok(());
-    }
-    let mut pip = repository.command(repository.python());
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]);
-    pip.args(["--force-reinstall"]).arg(&folder);
-    tools::run("install the hub's shims", &mut pip)?;
-    stamp.write(&content)
-}
-
 /// The folder that goes in front of `PATH`: `qsub`, `configurable-http-proxy` and the like.
 pub(crate) fn commands_folder(repository: &Repository) -> PathBuf {
     repository.path("build/bin")
@@ -182,7 +164,7 @@ pub(crate) fn commands_folder(repository: &Repository) -> PathBuf {
 fn aliases(repository: &Repository) -> Result<()> {
     let folder = commands_folder(repository);
     fs::create_dir_all(&folder)?;
-    let own = ["nuna", "nuna-kernel", "nuna-spawner", "nuna-singleuser", "nuna-proxy", "nuna-pbs", "nuna-directory"];
+    let own = ["nuna", "nuna-kernel", "nuna-proxy", "nuna-pbs", "nuna-directory"];
     for (alias, program) in ALIASES.into_iter().chain(own.map(|name| (name, name))) {
         let target = repository.programs().join(program);
         let link = folder.join(alias);

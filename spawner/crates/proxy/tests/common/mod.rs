@@ -25,6 +25,7 @@ impl Proxy {
             .args(arguments)
             .env("CONFIGPROXY_AUTH_TOKEN", TOKEN)
             .env_remove("NUNA_LOG")
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -199,12 +200,13 @@ fn echo_one(stream: &TcpStream) -> Option<()> {
     }
     let mut answer = head.into_bytes();
     answer.extend_from_slice(&body);
-    let mut writer = stream;
-    write!(
-        writer,
+    // In one piece: two small writes would wait for each other's acknowledgement.
+    let mut whole = format!(
         "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nX-Upstream: echo\r\nKeep-Alive: timeout=5\r\n{extra}\r\n",
         answer.len()
     )
-    .ok()?;
-    writer.write_all(&answer).ok()
+    .into_bytes();
+    whole.extend_from_slice(&answer);
+    let mut writer = stream;
+    writer.write_all(&whole).ok()
 }
