@@ -186,9 +186,9 @@ fn kernel(repository: &Repository) -> Result<()> {
     tools::run("install the kernel", &mut nuna)
 }
 
-/// The browser and slapd, which no language's registry holds.
+/// The browser and the LDAP client, which no language's registry holds.
 fn system_packages() -> Result<()> {
-    let wanted = [("chromium", "/usr/bin/chromium"), ("slapd", "/usr/sbin/slapd"), ("ldap-utils", "/usr/bin/ldapsearch")];
+    let wanted = [("chromium", "/usr/bin/chromium"), ("ldap-utils", "/usr/bin/ldapsearch")];
     let missing: Vec<&str> =
         wanted.iter().filter(|(_, path)| !std::path::Path::new(path).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
