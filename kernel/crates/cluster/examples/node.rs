@@ -7,6 +7,9 @@ use bytes::Bytes;
 use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
 use nuna_runtime::Executors;
 
+// Linked for its build id alone: peers are accepted only if they run the same shared library.
+use nuna as _;
+
 struct Words;
 
 struct Word {

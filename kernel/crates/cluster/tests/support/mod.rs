@@ -14,6 +14,9 @@ use nuna_plan::{
     Stage, Work, WorkKind,
 };
 
+// As in `examples/node.rs`: one shared library, one build id.
+use nuna as _;
+
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster and the folder of its files.
