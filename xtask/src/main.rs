@@ -6,6 +6,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod setup;
 mod suite;
 mod supervise;

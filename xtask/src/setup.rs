@@ -17,7 +17,7 @@ pub(crate) enum Extent {
 }
 
 /// Names under which the built programs stand in for the commands that JupyterHub and users know.
-const ALIASES: [(&str, &str); 7] = [
+const ALIASES: [(&str, &str); 9] = [
     ("configurable-http-proxy", "nuna-proxy"),
     ("qsub", "nuna-pbs"),
     ("qstat", "nuna-pbs"),
@@ -25,6 +25,8 @@ const ALIASES: [(&str, &str); 7] = [
     ("pbsnodes", "nuna-pbs"),
     ("qselect", "nuna-pbs"),
     ("qalter", "nuna-pbs"),
+    ("qhold", "nuna-pbs"),
+    ("qrls", "nuna-pbs"),
 ];
 
 pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
@@ -34,6 +36,7 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
     std::thread::scope(|scope| {
         let downloads = scope.spawn(|| -> Result<()> {
             python_environment(repository, extent)?;
+            hub_package(repository)?;
             labextension(repository)
         });
         let built = programs(repository);
@@ -119,6 +122,22 @@ fn full_covers(full: &tools::Stamp, repository: &Repository) -> Result<bool> {
     Ok(full.matches(&(run + &tests)))
 }
 
+/// The shims that JupyterHub loads.
+fn hub_package(repository: &Repository) -> Result<()> {
+    let folder = repository.path("hub-config");
+    let sources = ["nuna_hub", "pyproject.toml"].map(|name| folder.join(name));
+    let content = tools::fingerprint(&sources, &[".py", ".toml"])?;
+    let installed = repository.stamp("hub-package");
+    if installed.matches(&content) {
+        return Ok(());
+    }
+    let mut pip = repository.command(repository.python());
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]);
+    pip.args(["--force-reinstall"]).arg(&folder);
+    tools::run("install the hub's shims", &mut pip)?;
+    installed.write(&content)
+}
+
 fn labextension(repository: &Repository) -> Result<()> {
     let folder = repository.path("labextension");
     let lock = fs::read_to_string(folder.join("package-lock.json")).context("reading labextension/package-lock.json")?;
@@ -164,7 +183,7 @@ pub(crate) fn commands_folder(repository: &Repository) -> PathBuf {
 fn aliases(repository: &Repository) -> Result<()> {
     let folder = commands_folder(repository);
     fs::create_dir_all(&folder)?;
-    let own = ["nuna", "nuna-kernel", "nuna-proxy", "nuna-pbs", "nuna-directory"];
+    let own = ["nuna", "nuna-kernel", "nuna-proxy", "nuna-pbs", "nuna-directory", "nuna-spawner", "nuna-singleuser"];
     for (alias, program) in ALIASES.into_iter().chain(own.map(|name| (name, name))) {
         let target = repository.programs().join(program);
         let link = folder.join(alias);

@@ -4,6 +4,9 @@ use anyhow::{Result, bail};
 
 use crate::{setup, tidy, tools, tools::Repository};
 
+/// Starts all that `up` starts, and a browser.
+const WHOLE_PATH: &str = "hub-config/tests/e2e";
+
 /// Everything, in the order in which a failure is cheapest to find.
 pub(crate) fn run(repository: &Repository) -> Result<()> {
     setup::run(repository, setup::Extent::Tests)?;
@@ -61,12 +64,14 @@ fn typescript(repository: &Repository) -> Result<()> {
 fn python(repository: &Repository) -> Result<()> {
     let mut failed = Vec::new();
     // A run for each: the folders are packages of their own, each with its fixtures.
-    for folder in ["hub-config/tests", "labextension/tests", "kernel/tests", "docs/tests"] {
+    for folder in ["hub-config/tests", "labextension/tests", "kernel/tests", "docs/tests", "ansible/tests"] {
         if !repository.path(folder).exists() {
             continue;
         }
         let mut pytest = with_environment(repository, repository.command(repository.python()));
         pytest.args(["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider"]).arg(folder);
+        // Browsers have their turn at the end.
+        pytest.arg("--ignore").arg(WHOLE_PATH);
         if let Err(error) = tools::run(&format!("Python tests in {folder}"), &mut pytest) {
             failed.push(format!("{error:#}"));
         }
@@ -80,8 +85,16 @@ pub(crate) fn end_to_end(repository: &Repository) -> Result<()> {
     end_to_end_ready(repository)
 }
 
-/// The views and panels in a real JupyterLab, in Chromium.
+/// The views and panels in a real JupyterLab; then the whole path from login to dashboard. Both in Chromium.
 fn end_to_end_ready(repository: &Repository) -> Result<()> {
+    let panels = panels(repository);
+    let mut pytest = with_environment(repository, repository.command(repository.python()));
+    pytest.args(["-m", "pytest", "-q", "-x", "--color=no", "-p", "no:cacheprovider", WHOLE_PATH]);
+    let whole_path = tools::run("from login to dashboard in Chromium", &mut pytest);
+    panels.and(whole_path)
+}
+
+fn panels(repository: &Repository) -> Result<()> {
     let mut npm = with_environment(repository, repository.command("npm"));
     npm.args(["run", "--silent", "test:ui"]).current_dir(repository.path("labextension"));
     npm.env("NUNA_DEMO", repository.programs().join("examples/demo"));

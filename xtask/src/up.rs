@@ -1,19 +1,22 @@
-//! Owns `cargo xtask up`: Nuna on loopback for one person to try, with nothing that needs root.
+//! Owns `cargo xtask up`: starts the whole of Nuna on loopback, in order, and stops it. What it is made of is in `demo`.
 
 use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::{setup, supervise::Supervisor, tools, tools::Repository};
+use crate::{
+    demo::{DEMO_USER, Demo, OTHER_USERS},
+    setup,
+    supervise::Supervisor,
+    tools::Repository,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -49,34 +52,16 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     });
 
     let state = options.state.clone().unwrap_or_else(|| repository.path("build/up"));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&state)?;
-    fs::set_permissions(&state, fs::Permissions::from_mode(0o700))?;
-    let home = state.join("home");
-    fs::create_dir_all(&home)?;
-    tutorial(repository, &home)?;
-    let token = token()?;
-
+    let demo = Demo::prepare(repository, &state, options.port)?;
     let mut running = Supervisor::new(state.join("logs"))?;
-    let environment = environment(repository, &state)?;
-    let pbs = state.join("pbs");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&pbs)?;
-    let mut server = repository.command(repository.programs().join("nuna-pbs"));
-    server.args(["server", "--state"]).arg(&pbs).envs(environment.clone());
-    running.start("pbs", &mut server)?;
-    let socket = pbs.join("socket");
-    running.wait_for("the embedded PBS", PATIENCE, || stop_requested() || socket.exists())?;
-
-    let mut lab = repository.command(repository.venv().join("bin/jupyter-lab"));
-    lab.current_dir(&home).envs(environment).env("JUPYTER_TOKEN", &token).env("HOME", &home);
-    lab.arg("--no-browser").arg("--ServerApp.ip=127.0.0.1").arg(format!("--ServerApp.port={}", options.port));
-    lab.args(["--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True", "--ServerApp.allow_root=True"]);
-    lab.arg(format!("--ServerApp.root_dir={}", home.display()));
-    running.start("jupyterlab", &mut lab)?;
-    let port = options.port;
-    running.wait_for("JupyterLab", PATIENCE, || stop_requested() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())?;
-
-    println!("\nNuna is up: http://127.0.0.1:{port}/lab/tree/first-cluster.ipynb?token={token}");
-    println!("Logs: {}\nCtrl-C stops all of it.", state.join("logs").display());
+    start(repository, &demo, &mut running)?;
+    if stop_requested() {
+        return Ok(());
+    }
+    println!("\nNuna is up: {}", demo.address());
+    println!("  user:     {DEMO_USER}\n  password: {}", demo.password()?);
+    println!("  others:   {} (passwords in {})", OTHER_USERS.join(", "), demo.passwords_file().display());
+    println!("  logs:     {}\nCtrl-C stops all of it.", state.join("logs").display());
     while !stop_requested() {
         running.check()?;
         std::thread::sleep(Duration::from_millis(200));
@@ -85,54 +70,63 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Starts everything, each once what it needs answers. Returns early when asked to stop.
+fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor) -> Result<()> {
+    let environment = demo.environment(repository)?;
+    let program = |name: &str| {
+        let mut command = repository.command(repository.programs().join(name));
+        command.envs(environment.clone()).env_remove("JUPYTERHUB_API_TOKEN");
+        command
+    };
+    let mut pbs = program("nuna-pbs");
+    // A job that starts at once is never seen to wait, which is what people come to see.
+    pbs.args(["server", "--queue-delay", "2", "--die-with-parent", "--state"]).arg(demo.path("pbs"));
+    running.start("pbs", &mut pbs)?;
+    let mut directory = program("nuna-directory");
+    directory.args(["--demo", "--die-with-parent", "--listen"]).arg(format!("127.0.0.1:{}", demo.ports.directory));
+    directory.arg("--users").arg(demo.path("directory/users.toml"));
+    running.start("directory", &mut directory)?;
+    running.wait_for("the embedded PBS", PATIENCE, || stop_requested() || demo.path("pbs/socket").exists())?;
+    running.wait_for("the embedded directory", PATIENCE, || stop_requested() || answers(demo.ports.directory))?;
+    if stop_requested() {
+        return Ok(());
+    }
+
+    let mut spawner = program("nuna-spawner");
+    spawner.args(["serve", "--die-with-parent", "--config"]).arg(demo.path("spawner/spawner.toml"));
+    running.start("spawner", &mut spawner)?;
+    running.wait_for("the spawner service", PATIENCE, || stop_requested() || answers(demo.ports.service))?;
+    if stop_requested() {
+        return Ok(());
+    }
+
+    let mut hub = repository.command(repository.venv().join("bin/jupyterhub"));
+    hub.arg("-f").arg(repository.path("hub-config/embedded/jupyterhub_config.py"));
+    hub.current_dir(demo.path("hub")).envs(environment.clone());
+    running.start("hub", &mut hub)?;
+    let port = demo.ports.public;
+    // The proxy answers before it has a route; the hub's own health page says that both stand.
+    running.wait_for("JupyterHub", PATIENCE, || stop_requested() || is_healthy(port))
+}
+
 fn stop_requested() -> bool {
     STOPPED.load(Ordering::SeqCst)
 }
 
-/// What every process of the stack gets besides the person's own environment.
-fn environment(repository: &Repository, state: &Path) -> Result<Vec<(String, String)>> {
-    let path = std::env::join_paths(
-        [setup::commands_folder(repository), repository.venv().join("bin")]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    )?;
-    let text = |path: &Path| path.display().to_string();
-    Ok(vec![
-        ("PATH".into(), path.into_string().ok().context("PATH is not text")?),
-        ("NUNA_UP_STATE".into(), text(state)),
-        ("NUNA_PBS_DIR".into(), text(&state.join("pbs"))),
-        ("NUNA_STATE_DIR".into(), text(&state.join("nuna"))),
-        ("NUNA_BIN".into(), text(&repository.programs().join("nuna"))),
-        // HOME is the demo user's, and rustup looks there for its toolchains.
-        ("RUSTUP_HOME".into(), std::env::var("RUSTUP_HOME").unwrap_or_else(|_| format!("{}/.rustup", std::env::var("HOME").unwrap_or_default()))),
-        ("CARGO_HOME".into(), std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()))),
-    ])
+fn answers(port: u16) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(1)).is_ok()
 }
 
-/// The notebook and its store, unless the person has them already.
-fn tutorial(repository: &Repository, home: &Path) -> Result<()> {
-    let notebook = home.join("first-cluster.ipynb");
-    if !notebook.exists() {
-        fs::copy(repository.path("docs/tutorials/first-cluster.ipynb"), &notebook)?;
-    }
-    if !home.join("sea.zarr").exists() {
-        let mut script = repository.command(repository.python());
-        script.arg("-Wignore").arg(repository.path("docs/tutorials/make_store.py")).arg(home.join("sea.zarr"));
-        tools::run("write the tutorial's store", &mut script)?;
-    }
-    Ok(())
-}
-
-/// 24 random bytes as text.
-fn token() -> Result<String> {
-    use std::{fmt::Write, io::Read};
-    let mut bytes = [0; 24];
-    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("reading /dev/urandom")?;
-    if bytes.iter().all(|byte| *byte == 0) {
-        bail!("/dev/urandom gave zeros only");
-    }
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+/// Whether the hub answers through the proxy.
+fn is_healthy(port: u16) -> bool {
+    use std::io::{Read, Write};
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET /hub/health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(&status == b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
 }
