@@ -39,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-cli", &["nuna", "nuna-cluster", "nuna-kernel", "nuna-runtime", "nuna-ship", "nuna-wire"]),
     ("nuna-kernel", &["nuna"]),
     ("nuna-proxy", &[]),
+    ("nuna-pbs", &[]),
     ("nuna-embedded-pbs", &[]),
     ("nuna-embedded-directory", &[]),
     ("xtask", &[]),

@@ -1,0 +1,24 @@
+//! The seam between those who need jobs and the batch system that runs them.
+
+use async_trait::async_trait;
+
+use crate::{DeleteError, JobId, Snapshot, StatusError, SubmitError, UserName};
+
+/// A batch system. Every call has a time limit of its own; none retries.
+#[async_trait]
+pub trait BatchSystem: Send + Sync {
+    /// Submits `script`, the whole text with its `#PBS` lines, as `user`. Returns once the job's id is known.
+    ///
+    /// After [`SubmitError::TimedOut`] the job may exist all the same: look for its name in a later snapshot.
+    async fn submit(&self, user: &UserName, script: &str) -> Result<JobId, SubmitError>;
+
+    /// All jobs of the server that this process may see, finished ones included as long as PBS remembers them.
+    ///
+    /// One query, however many jobs the caller follows. See [`Snapshot::presence`] for what its silence means.
+    async fn jobs(&self) -> Result<Snapshot, StatusError>;
+
+    /// Deletes `job` of `user`. A job that is finished or unknown counts as deleted.
+    ///
+    /// Returns when PBS has accepted the request; the job ends some seconds later.
+    async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError>;
+}

@@ -1,0 +1,283 @@
+//! The driver: runs the site's `qsub`, `qstat` and `qdel`, and reads what they say.
+//!
+//! The commands get a clean environment, so nothing of this process's own reaches a job's variables, which every
+//! user of the cluster can read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::{exit, is_about_connection, words};
+use crate::process::{Finished, Invocation, Trouble, run};
+use crate::{
+    BatchSystem, DeleteError, JobId, Rejection, Snapshot, StatusError, SubmitError, UserName, separated,
+    status,
+};
+
+const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// A slow server answers `qstat` for 10,000 jobs in some seconds; more is trouble.
+const LIMIT_DEFAULT: Duration = Duration::from_secs(30);
+/// What `qsub` puts into a job's name and attributes is bounded by PBS, the script by `jobscript_max_size`.
+const SCRIPT_BYTES_MAX: usize = 4 << 20;
+
+/// In whose name `qsub` and `qdel` run. `qstat` always runs as this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunAs {
+    /// All jobs belong to the account this process runs as.
+    Myself,
+    /// The same, and the embedded batch system labels each with its user (`NUNA_PBS_USER`).
+    Label,
+    /// `argv` is followed by the user's name, the word `qsub` or `qdel`, and arguments: `sudo -n …/nuna-submit`.
+    Helper { argv: Vec<String> },
+}
+
+/// The commands of an installed PBS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commands {
+    pub qsub: PathBuf,
+    pub qstat: PathBuf,
+    pub qdel: PathBuf,
+    /// Added to the commands' otherwise fixed environment; `{user}` in a value is replaced by the job's user.
+    pub environment: BTreeMap<String, String>,
+    pub run_as: RunAs,
+    /// For each command.
+    pub timeout: Duration,
+}
+
+/// What matters of the server's own settings (`qstat -B -f -F json`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    pub name: String,
+    pub version: String,
+    /// Without it, `qstat` shows this process only its own jobs, and nothing can be said of the others'.
+    pub query_other_jobs: bool,
+    /// Without it, how a job ended is forgotten at once.
+    pub job_history: bool,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            qsub: PathBuf::from("/opt/pbs/bin/qsub"),
+            qstat: PathBuf::from("/opt/pbs/bin/qstat"),
+            qdel: PathBuf::from("/opt/pbs/bin/qdel"),
+            environment: BTreeMap::new(),
+            run_as: RunAs::Myself,
+            timeout: LIMIT_DEFAULT,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Submit,
+    Delete,
+}
+
+impl Commands {
+    /// Asks the server who it is: to be called once, so that a wrong set-up is found before a user finds it.
+    pub async fn server(&self) -> Result<ServerFacts, StatusError> {
+        let finished = self.qstat(&["-B", "-f", "-F", "json"]).await?;
+        let unreadable = |message: String| StatusError::Unreadable { message };
+        let answer: serde_json::Value = serde_json::from_slice(&finished.stdout)
+            .map_err(|error| unreadable(format!("qstat -B -f -F json: {error}")))?;
+        let (name, server) = answer["Server"]
+            .as_object()
+            .and_then(|servers| servers.iter().next())
+            .ok_or_else(|| unreadable("qstat -B -f -F json names no server".to_owned()))?;
+        let is_on = |key: &str| server[key].as_str() == Some("True") || server[key].as_bool() == Some(true);
+        Ok(ServerFacts {
+            name: name.clone(),
+            version: answer["pbs_version"].as_str().unwrap_or("unknown").to_owned(),
+            query_other_jobs: is_on("query_other_jobs"),
+            job_history: is_on("job_history_enable"),
+        })
+    }
+
+    fn environment(&self, user: Option<&UserName>) -> BTreeMap<String, OsString> {
+        let own = |name: &str| std::env::var_os(name);
+        let mut environment = BTreeMap::from([("PATH".to_owned(), OsString::from(SEARCH_PATH))]);
+        for name in ["HOME", "USER", "LOGNAME"] {
+            environment.extend(own(name).map(|value| (name.to_owned(), value)));
+        }
+        for (name, value) in &self.environment {
+            let value = match user {
+                Some(user) => value.replace("{user}", user.as_str()),
+                None => value.clone(),
+            };
+            environment.insert(name.clone(), value.into());
+        }
+        if let (RunAs::Label, Some(user)) = (&self.run_as, user) {
+            environment.insert("NUNA_PBS_USER".to_owned(), user.as_str().into());
+        }
+        environment
+    }
+
+    /// `qsub` and `qdel`, in the user's name.
+    async fn as_user(
+        &self,
+        user: &UserName,
+        verb: Verb,
+        arguments: &[&str],
+        stdin: Option<String>,
+    ) -> Result<Finished, Trouble> {
+        let (path, word) = match verb {
+            Verb::Submit => (&self.qsub, "qsub"),
+            Verb::Delete => (&self.qdel, "qdel"),
+        };
+        let mut argv: Vec<OsString> = match &self.run_as {
+            RunAs::Myself | RunAs::Label => vec![path.into()],
+            RunAs::Helper { argv } => {
+                argv.iter().map(String::as_str).chain([user.as_str(), word]).map(OsString::from).collect()
+            }
+        };
+        argv.extend(arguments.iter().map(OsString::from));
+        let environment = self.environment(Some(user));
+        let home = environment.get("HOME").map(PathBuf::from);
+        let folder = home.filter(|home| home.is_dir()).unwrap_or_else(|| PathBuf::from("/"));
+        let finished = run(Invocation { argv, environment, folder, stdin }, self.timeout).await?;
+        // sudo and the helper complain in their own names: that is the site's set-up, not PBS's answer.
+        let complaint = finished.stderr.lines().find(|line| {
+            matches!(self.run_as, RunAs::Helper { .. })
+                && (line.starts_with("sudo:") || line.starts_with("nuna-submit:"))
+        });
+        match complaint {
+            Some(line) if finished.code != Some(0) => Err(Trouble::Failed(words("", line))),
+            _ => Ok(finished),
+        }
+    }
+
+    async fn qstat(&self, arguments: &[&str]) -> Result<Finished, StatusError> {
+        let mut argv: Vec<OsString> = vec![(&self.qstat).into()];
+        argv.extend(arguments.iter().map(OsString::from));
+        let mut environment = self.environment(None);
+        // qstat prints local times without their zone.
+        environment.insert("TZ".to_owned(), "UTC".into());
+        let folder = PathBuf::from("/");
+        let finished = run(Invocation { argv, environment, folder, stdin: None }, self.timeout)
+            .await
+            .map_err(|trouble| match trouble {
+                Trouble::TimedOut => StatusError::TimedOut { limit: self.timeout },
+                Trouble::Failed(message) => StatusError::Failed { message },
+            })?;
+        if finished.stdout.is_empty() && finished.code != Some(0) {
+            let words = words("qstat", &finished.stderr);
+            return Err(match finished.code {
+                Some(255 | exit::UNREACHABLE) => StatusError::Unreachable { words },
+                _ if is_about_connection(&finished.stderr) => StatusError::Unreachable { words },
+                Some(code) => StatusError::Failed { message: format!("{words} (qstat exit code {code})") },
+                None => StatusError::Failed { message: "qstat was ended by a signal".to_owned() },
+            });
+        }
+        Ok(finished)
+    }
+
+    /// One listing. `history` asks for finished jobs too.
+    async fn list(&self, history: bool) -> Result<Listing, StatusError> {
+        let arguments = |format: &'static str| {
+            let history = history.then_some("-x");
+            history.into_iter().chain(["-f", "-F", format]).collect::<Vec<_>>()
+        };
+        let mut finished = self.qstat(&arguments("json")).await?;
+        let mut snapshot = match status::parse(&finished.stdout) {
+            Ok(snapshot) => snapshot,
+            Err(fault) => {
+                finished = self.qstat(&arguments("dsv")).await?;
+                separated::parse(&finished.stdout).map_err(|second| StatusError::Unreadable {
+                    message: format!("{fault} (json); {second} (dsv)"),
+                })?
+            }
+        };
+        if finished.stderr.contains("job_history_enable") {
+            return Ok(Listing::NoHistory);
+        }
+        // PBS lists what it can and reports the rest in its exit code; a lost connection can look like no jobs.
+        if finished.code != Some(0) || is_about_connection(&finished.stderr) {
+            if snapshot.jobs.is_empty() {
+                let words = words("qstat", &finished.stderr);
+                let code = finished.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+                return Err(StatusError::Failed { message: format!("{words} (qstat exit code {code})") });
+            }
+            snapshot.complete = false;
+        }
+        Ok(Listing::Read(snapshot))
+    }
+}
+
+enum Listing {
+    Read(Snapshot),
+    /// The server keeps no history: it printed nothing and called that success.
+    NoHistory,
+}
+
+#[async_trait]
+impl BatchSystem for Commands {
+    async fn submit(&self, user: &UserName, script: &str) -> Result<JobId, SubmitError> {
+        if script.len() > SCRIPT_BYTES_MAX || script.contains('\0') {
+            let message = format!("the script has a null byte or more than {SCRIPT_BYTES_MAX} bytes");
+            return Err(SubmitError::Failed { message });
+        }
+        // -f: no background process of the user that stays behind on this machine.
+        let finished =
+            self.as_user(user, Verb::Submit, &["-f"], Some(script.to_owned())).await.map_err(|trouble| {
+                match trouble {
+                    Trouble::TimedOut => SubmitError::TimedOut { limit: self.timeout },
+                    Trouble::Failed(message) => SubmitError::Failed { message },
+                }
+            })?;
+        let words = words("qsub", &finished.stderr);
+        match finished.code {
+            Some(0) => {
+                let stdout = String::from_utf8_lossy(&finished.stdout);
+                // A submission hook may greet before the id.
+                let last =
+                    stdout.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+                last.parse().map_err(|error| SubmitError::Failed {
+                    message: format!("qsub reports success, but {error}; it also says: {words}"),
+                })
+            }
+            Some(exit::UNREACHABLE) => Err(SubmitError::Unreachable { words }),
+            Some(_) if is_about_connection(&finished.stderr) => Err(SubmitError::Unreachable { words }),
+            Some(exit_code) => {
+                let kind = Rejection::from_exit_code(exit_code);
+                let words = if words.is_empty() { "no reason was given".to_owned() } else { words };
+                Err(SubmitError::Rejected { exit_code, words, kind })
+            }
+            None => Err(SubmitError::Failed { message: "qsub was ended by a signal".to_owned() }),
+        }
+    }
+
+    async fn jobs(&self) -> Result<Snapshot, StatusError> {
+        match self.list(true).await? {
+            Listing::Read(snapshot) => Ok(snapshot),
+            Listing::NoHistory => match self.list(false).await? {
+                Listing::Read(snapshot) => Ok(snapshot),
+                Listing::NoHistory => Err(StatusError::Unreadable {
+                    message: "qstat complains about job_history_enable though no history was asked for"
+                        .to_owned(),
+                }),
+            },
+        }
+    }
+
+    async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError> {
+        let finished =
+            self.as_user(user, Verb::Delete, &[job.as_str()], None).await.map_err(
+                |trouble| match trouble {
+                    Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
+                    Trouble::Failed(message) => DeleteError::Failed { message },
+                },
+            )?;
+        let words = words("qdel", &finished.stderr);
+        match finished.code {
+            Some(0 | exit::FINISHED | exit::UNKNOWN_JOB | exit::HISTORY_DELETED) => Ok(()),
+            Some(exit::UNREACHABLE) => Err(DeleteError::Unreachable { words }),
+            Some(_) if is_about_connection(&finished.stderr) => Err(DeleteError::Unreachable { words }),
+            Some(exit_code) => Err(DeleteError::Rejected { exit_code, words }),
+            None => Err(DeleteError::Failed { message: "qdel was ended by a signal".to_owned() }),
+        }
+    }
+}

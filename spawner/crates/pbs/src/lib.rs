@@ -1,0 +1,22 @@
+//! Jobs of a PBS batch system, as programs see them: submit one, follow all of them with a single query, delete one.
+//!
+//! [`BatchSystem`] is the seam; [`Commands`] is the driver that runs the site's own `qsub`, `qstat` and `qdel`,
+//! and [`fake::FakeBatch`] is the one tests script. This crate is the only one that runs a PBS command. It knows
+//! neither profiles nor users' rights: what to submit, and whether to, is the caller's.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod commands;
+mod error;
+pub mod fake;
+mod id;
+mod job;
+mod process;
+mod separated;
+mod status;
+
+pub use batch::BatchSystem;
+pub use commands::{Commands, RunAs, ServerFacts};
+pub use error::{DeleteError, Rejection, StatusError, SubmitError};
+pub use id::{InvalidJobId, InvalidUserName, JobId, UserName};
+pub use job::{Job, JobState, Presence, QueuePosition, Snapshot};
