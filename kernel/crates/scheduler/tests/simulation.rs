@@ -1,7 +1,7 @@
 //! Scheduler and workers together under a virtual clock, with messages that take their time, workers that vanish with
 //! everything they hold, and disks: whatever the seed, every result arrives once, is right, and nothing is left.
 //!
-//! `NUNA_SEED=n cargo test -p nuna-scheduler --test simulation` replays one seed.
+//! `NUNA_SEED=n cargo test -p nuna-scheduler --test simulation` replays one seed; `NUNA_SEEDS=n` runs more of them.
 
 mod support;
 
@@ -455,7 +455,7 @@ fn whatever_happens_results_are_right_and_nothing_is_left() {
             let seed: u64 = seed.parse().expect("NUNA_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..SEEDS,
+        Err(_) => 0..std::env::var("NUNA_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("NUNA_SEEDS is a number")),
     };
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed));

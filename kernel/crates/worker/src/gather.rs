@@ -83,10 +83,11 @@ impl Worker {
                 None => match location {
                     Some(holder) if holder != self.settings.id => {
                         missing += 1;
-                        let waiters = self.awaited.entry(read).or_default();
-                        if waiters.is_empty() {
+                        // An entry without waiters is a fetch that outlived those who wanted it: it serves this block.
+                        let waiters = self.awaited.entry(read).or_insert_with(|| {
                             fetch.entry(holder).or_default().push(read);
-                        }
+                            Vec::new()
+                        });
                         waiters.push(block);
                     }
                     Some(_) | None => nowhere = Some(read),
@@ -129,8 +130,10 @@ impl Worker {
 
     pub(crate) fn fetched(&mut self, value: Block, bytes: u64) {
         let Some(waiters) = self.awaited.remove(&value) else {
-            // Whoever wanted it is gone.
-            self.effects.push(Effect::Discard(vec![value]));
+            // Whoever wanted it is gone. What this worker itself has under that name stays.
+            if !self.values.contains_key(&value) {
+                self.effects.push(Effect::Discard(vec![value]));
+            }
             return;
         };
         self.age += 1;
