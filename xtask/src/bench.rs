@@ -33,8 +33,16 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
         tools::run("kernel", &mut bench)?;
     }
     if all || options.which == "tasks" {
-        tools::run("100,000 trivial tasks, Nuna", repository.command(program(repository, "tasks")).env("NUNA_BIN", nuna(repository)))?;
-        peer(repository, options, "w1_taskfarm.py", &[&["--engine", "dask", "--n", "20000"], &["--engine", "pool-chunked"]])?;
+        tools::run(
+            "100,000 trivial tasks, Nuna",
+            repository.command(program(repository, "tasks")).env("NUNA_BIN", nuna(repository)),
+        )?;
+        peer(
+            repository,
+            options,
+            "w1_taskfarm.py",
+            &[&["--engine", "dask", "--n", "20000"], &["--engine", "pool-chunked"]],
+        )?;
     }
     if all || options.which == "mean" {
         let Some(data) = &options.data else {
@@ -48,7 +56,12 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
         let folder = data.display().to_string();
         for store in ["v3_slab", "v3_box"] {
             for engine in ["dask", "dask-threads"] {
-                peer(repository, options, "w2_zarr_mean.py", &[&["--data", &folder, "--store", store, "--engine", engine]])?;
+                peer(
+                    repository,
+                    options,
+                    "w2_zarr_mean.py",
+                    &[&["--data", &folder, "--store", store, "--engine", engine]],
+                )?;
             }
         }
     }

@@ -9,10 +9,21 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
     tidy::run(repository)?;
     tools::run(
         "lints",
-        repository.cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+        repository.cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     if tools::version_of("cargo-deny").is_some() {
-        tools::run("licences and advisories", repository.cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+        tools::run(
+            "licences and advisories",
+            repository.cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]),
+        )?;
     } else {
         println!("== licences and advisories: cargo-deny is not installed, passed over");
     }

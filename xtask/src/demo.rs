@@ -85,7 +85,11 @@ impl Demo {
         let passwords: BTreeMap<String, String> =
             serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
         passwords.get(DEMO_USER).cloned().with_context(|| {
-            format!("{} names no {DEMO_USER}; remove {} to start anew", path.display(), self.path("directory").display())
+            format!(
+                "{} names no {DEMO_USER}; remove {} to start anew",
+                path.display(),
+                self.path("directory").display()
+            )
         })
     }
 
@@ -140,7 +144,11 @@ impl Demo {
             quoted(&self.path("homes/{user}")),
             quoted(Path::new(&search_path(repository)?))
         );
-        text += &format!("[launcher.environment]\nNUNA_BIN = {}\nNUNA_PBS_DIR = {}\n", program("nuna"), quoted(&self.path("pbs")));
+        text += &format!(
+            "[launcher.environment]\nNUNA_BIN = {}\nNUNA_PBS_DIR = {}\n",
+            program("nuna"),
+            quoted(&self.path("pbs"))
+        );
         // HOME is the demo user's, and rustup looks there for its toolchains.
         for (name, folder) in [("RUSTUP_HOME", ".rustup"), ("CARGO_HOME", ".cargo")] {
             let own = std::env::var_os(name).map(PathBuf::from);
@@ -232,13 +240,20 @@ fn quoted(path: &Path) -> String {
 }
 
 fn private_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("creating {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(|| format!("closing {} to others", path.display()))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("creating {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("closing {} to others", path.display()))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    opened.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("writing {}", path.display()))
+    opened
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
@@ -257,6 +272,8 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 
 fn random_hex(bytes: usize) -> Result<String> {
     let mut random = vec![0; bytes];
-    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).context("reading /dev/urandom")?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut random))
+        .context("reading /dev/urandom")?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -84,7 +84,15 @@ fn require_tools() -> Result<()> {
 pub(crate) fn programs(repository: &Repository) -> Result<()> {
     tools::run(
         "build the programs",
-        repository.cargo().args(["build", "--workspace", "--bins", "--examples", "--exclude", "xtask", "--lib"]),
+        repository.cargo().args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--examples",
+            "--exclude",
+            "xtask",
+            "--lib",
+        ]),
     )
 }
 
@@ -98,13 +106,20 @@ fn python_environment(repository: &Repository, extent: Extent) -> Result<()> {
         content.push_str(&fs::read_to_string(list).with_context(|| format!("reading {}", list.display()))?);
     }
     let full = repository.stamp("python-tests");
-    let stamp = if extent == Extent::Tests { repository.stamp("python-tests") } else { repository.stamp("python-run") };
+    let stamp = if extent == Extent::Tests {
+        repository.stamp("python-tests")
+    } else {
+        repository.stamp("python-run")
+    };
     if repository.python().exists() && (stamp.matches(&content) || full_covers(&full, repository)?) {
         return Ok(());
     }
     if !repository.python().exists() {
         let venv = repository.venv();
-        tools::run("make the Python environment", repository.command("python3").args(["-m", "venv"]).arg(&venv))?;
+        tools::run(
+            "make the Python environment",
+            repository.command("python3").args(["-m", "venv"]).arg(&venv),
+        )?;
     }
     let mut pip = repository.command(repository.python());
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
@@ -132,7 +147,15 @@ fn hub_package(repository: &Repository) -> Result<()> {
         return Ok(());
     }
     let mut pip = repository.command(repository.python());
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-build-isolation",
+        "--no-deps",
+    ]);
     pip.args(["--force-reinstall"]).arg(&folder);
     tools::run("install the hub's shims", &mut pip)?;
     installed.write(&content)
@@ -140,7 +163,8 @@ fn hub_package(repository: &Repository) -> Result<()> {
 
 fn labextension(repository: &Repository) -> Result<()> {
     let folder = repository.path("labextension");
-    let lock = fs::read_to_string(folder.join("package-lock.json")).context("reading labextension/package-lock.json")?;
+    let lock = fs::read_to_string(folder.join("package-lock.json"))
+        .context("reading labextension/package-lock.json")?;
     let modules = repository.stamp("labextension-modules");
     if !modules.matches(&lock) || !folder.join("node_modules").exists() {
         let mut npm = repository.command("npm");
@@ -162,13 +186,22 @@ fn labextension(repository: &Repository) -> Result<()> {
     }
     // The build calls `jupyter-builder`, which lives in the Python environment.
     let path = env::join_paths(
-        std::iter::once(repository.venv().join("bin")).chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+        std::iter::once(repository.venv().join("bin"))
+            .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
     )?;
     let mut npm = repository.command("npm");
     npm.args(["run", "--silent", "build"]).current_dir(&folder).env("PATH", &path);
     tools::run("build the JupyterLab extension", &mut npm)?;
     let mut pip = repository.command(repository.python());
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-build-isolation",
+        "--no-deps",
+    ]);
     pip.args(["--force-reinstall"]).arg(&folder).env("PATH", path);
     tools::run("install the JupyterLab extension", &mut pip)?;
     // The build writes into the package's own folder, so the fingerprint is taken anew.
@@ -183,7 +216,15 @@ pub(crate) fn commands_folder(repository: &Repository) -> PathBuf {
 fn aliases(repository: &Repository) -> Result<()> {
     let folder = commands_folder(repository);
     fs::create_dir_all(&folder)?;
-    let own = ["nuna", "nuna-kernel", "nuna-proxy", "nuna-pbs", "nuna-directory", "nuna-spawner", "nuna-singleuser"];
+    let own = [
+        "nuna",
+        "nuna-kernel",
+        "nuna-proxy",
+        "nuna-pbs",
+        "nuna-directory",
+        "nuna-spawner",
+        "nuna-singleuser",
+    ];
     for (alias, program) in ALIASES.into_iter().chain(own.map(|name| (name, name))) {
         let target = repository.programs().join(program);
         let link = folder.join(alias);
@@ -193,7 +234,8 @@ fn aliases(repository: &Repository) -> Result<()> {
         if link.symlink_metadata().is_ok() {
             fs::remove_file(&link)?;
         }
-        symlink(&target, &link).with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
+        symlink(&target, &link)
+            .with_context(|| format!("linking {} to {}", link.display(), target.display()))?;
     }
     Ok(())
 }
@@ -208,8 +250,11 @@ fn kernel(repository: &Repository) -> Result<()> {
 /// The browser and the LDAP client, which no language's registry holds.
 fn system_packages() -> Result<()> {
     let wanted = [("chromium", "/usr/bin/chromium"), ("ldap-utils", "/usr/bin/ldapsearch")];
-    let missing: Vec<&str> =
-        wanted.iter().filter(|(_, path)| !std::path::Path::new(path).exists()).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(_, path)| !std::path::Path::new(path).exists())
+        .map(|(name, _)| *name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

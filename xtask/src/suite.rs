@@ -18,7 +18,8 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
         ("Python", python(repository)),
         ("end to end", end_to_end_ready(repository)),
     ];
-    let failed: Vec<_> = results.into_iter().filter_map(|(name, result)| Some((name, result.err()?))).collect();
+    let failed: Vec<_> =
+        results.into_iter().filter_map(|(name, result)| Some((name, result.err()?))).collect();
     if failed.is_empty() {
         println!("== every test passed");
         return Ok(());
@@ -31,7 +32,10 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
 
 /// The tests beside the code: no Python, no processes.
 pub(crate) fn rust_units(repository: &Repository) -> Result<()> {
-    tools::run("Rust unit tests", with_environment(repository, rust_runner(repository)).args(["--workspace", "--lib", "--bins"]))
+    tools::run(
+        "Rust unit tests",
+        with_environment(repository, rust_runner(repository)).args(["--workspace", "--lib", "--bins"]),
+    )
 }
 
 fn rust(repository: &Repository) -> Result<()> {

@@ -49,7 +49,11 @@ impl Supervisor {
         while !ready() {
             self.check()?;
             if Instant::now() > deadline {
-                bail!("{what} did not become ready within {} s; see {}", limit.as_secs(), self.logs.display());
+                bail!(
+                    "{what} did not become ready within {} s; see {}",
+                    limit.as_secs(),
+                    self.logs.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

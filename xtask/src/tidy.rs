@@ -22,7 +22,13 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "nuna-runtime",
         &[
-            "nuna-array", "nuna-dashboard", "nuna-plan", "nuna-scheduler", "nuna-ship", "nuna-storage", "nuna-wire",
+            "nuna-array",
+            "nuna-dashboard",
+            "nuna-plan",
+            "nuna-scheduler",
+            "nuna-ship",
+            "nuna-storage",
+            "nuna-wire",
             "nuna-worker",
         ],
     ),
@@ -31,13 +37,22 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "nuna",
         &[
-            "nuna-array", "nuna-chunk", "nuna-client", "nuna-cluster", "nuna-labels", "nuna-plan", "nuna-runtime",
-            "nuna-ship", "nuna-storage", "nuna-wire",
+            "nuna-array",
+            "nuna-chunk",
+            "nuna-client",
+            "nuna-cluster",
+            "nuna-labels",
+            "nuna-plan",
+            "nuna-runtime",
+            "nuna-ship",
+            "nuna-storage",
+            "nuna-wire",
         ],
     ),
     ("nuna-bench", &["nuna"]),
     ("nuna-cli", &["nuna", "nuna-cluster", "nuna-kernel", "nuna-runtime", "nuna-ship", "nuna-wire"]),
     ("nuna-kernel", &["nuna"]),
+    ("nuna-gateway", &[]),
     ("nuna-proxy", &[]),
     ("nuna-pbs", &[]),
     ("nuna-embedded-pbs", &[]),
@@ -90,7 +105,10 @@ fn edges(repository: &Repository, faults: &mut Vec<String>) -> Result<()> {
     let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
     for package in &metadata.packages {
         let Some(allowed) = allowed.get(package.name.as_str()) else {
-            faults.push(format!("crate {} has no line in xtask/src/tidy.rs: say what it may use", package.name));
+            faults.push(format!(
+                "crate {} has no line in xtask/src/tidy.rs: say what it may use",
+                package.name
+            ));
             continue;
         };
         for dependency in &package.dependencies {
@@ -108,19 +126,25 @@ fn edges(repository: &Repository, faults: &mut Vec<String>) -> Result<()> {
 }
 
 fn files(repository: &Repository, faults: &mut Vec<String>) -> Result<()> {
-    let output = repository.command("git").args(["ls-files", "*.rs"]).output().context("listing files with git")?;
+    let output =
+        repository.command("git").args(["ls-files", "*.rs"]).output().context("listing files with git")?;
     for name in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(text) = fs::read_to_string(repository.path(name)) else { continue };
         let is_source = name.contains("/src/") && !name.ends_with("_tests.rs");
         if is_source && !text.trim_start().starts_with("//!") {
-            faults.push(format!("{name}: a file opens with `//!` lines that say what it owns and what it leaves to others"));
+            faults.push(format!(
+                "{name}: a file opens with `//!` lines that say what it owns and what it leaves to others"
+            ));
         }
         if WITHOUT_IO.iter().any(|folder| name.starts_with(folder)) && !name.contains("tests") {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
             for (number, line) in lines.enumerate() {
                 if let Some(word) = IO_WORDS.iter().find(|word| line.contains(**word)) {
-                    faults.push(format!("{name}: code line {}: `{word}` in a state machine without I/O or clocks", number + 1));
+                    faults.push(format!(
+                        "{name}: code line {}: `{word}` in a state machine without I/O or clocks",
+                        number + 1
+                    ));
                 }
             }
         }

@@ -115,8 +115,11 @@ pub(crate) fn fingerprint(folders: &[PathBuf], endings: &[&str]) -> Result<Strin
     let mut pending: Vec<PathBuf> = folders.to_vec();
     while let Some(path) = pending.pop() {
         if path.is_dir() {
-            let mut entries: Vec<_> = fs::read_dir(&path)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-            entries.retain(|entry| !entry.ends_with("node_modules") && !entry.ends_with("lib") && !entry.ends_with("__pycache__"));
+            let mut entries: Vec<_> =
+                fs::read_dir(&path)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+            entries.retain(|entry| {
+                !entry.ends_with("node_modules") && !entry.ends_with("lib") && !entry.ends_with("__pycache__")
+            });
             entries.sort();
             pending.extend(entries);
         } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {

@@ -83,11 +83,15 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor) -> Resu
     pbs.args(["server", "--queue-delay", "2", "--die-with-parent", "--state"]).arg(demo.path("pbs"));
     running.start("pbs", &mut pbs)?;
     let mut directory = program("nuna-directory");
-    directory.args(["--demo", "--die-with-parent", "--listen"]).arg(format!("127.0.0.1:{}", demo.ports.directory));
+    directory
+        .args(["--demo", "--die-with-parent", "--listen"])
+        .arg(format!("127.0.0.1:{}", demo.ports.directory));
     directory.arg("--users").arg(demo.path("directory/users.toml"));
     running.start("directory", &mut directory)?;
-    running.wait_for("the embedded PBS", PATIENCE, || stop_requested() || demo.path("pbs/socket").exists())?;
-    running.wait_for("the embedded directory", PATIENCE, || stop_requested() || answers(demo.ports.directory))?;
+    running
+        .wait_for("the embedded PBS", PATIENCE, || stop_requested() || demo.path("pbs/socket").exists())?;
+    running
+        .wait_for("the embedded directory", PATIENCE, || stop_requested() || answers(demo.ports.directory))?;
     if stop_requested() {
         return Ok(());
     }

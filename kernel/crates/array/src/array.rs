@@ -82,7 +82,10 @@ impl Array {
     /// If their number is not the product of `shape`.
     pub fn from_slice<T: Element>(shape: &[u64], elements: &[T]) -> Result<Self, ArrayError> {
         if shape.iter().product::<u64>() != elements.len() as u64 {
-            return Err(ArrayError::Invalid(format!("{} elements do not fill an array of shape {shape:?}", elements.len())));
+            return Err(ArrayError::Invalid(format!(
+                "{} elements do not fill an array of shape {shape:?}",
+                elements.len()
+            )));
         }
         Ok(Self::from_chunk(Chunk::from_slice(shape, elements)))
     }
@@ -184,7 +187,8 @@ impl Array {
     where
         F: Fn(Block<'_>) -> Result<Chunk, String> + Copy + Ship + 'static,
     {
-        let call = Call::over_blocks(move |index, values: &[nuna_plan::Value]| run_block(index, values, &function))?;
+        let call =
+            Call::over_blocks(move |index, values: &[nuna_plan::Value]| run_block(index, values, &function))?;
         map_blocks_call(&[self.clone()], options, call)
     }
 
@@ -192,14 +196,22 @@ impl Array {
     ///
     /// # Errors
     /// As [`map_blocks`](Array::map_blocks), and if the environment cannot be serialised.
-    pub fn map_blocks_with<E, F>(&self, options: MapBlocks, environment: &E, function: F) -> Result<Self, ArrayError>
+    pub fn map_blocks_with<E, F>(
+        &self,
+        options: MapBlocks,
+        environment: &E,
+        function: F,
+    ) -> Result<Self, ArrayError>
     where
         E: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
         F: Fn(&E, Block<'_>) -> Result<Chunk, String> + Copy + Ship + 'static,
     {
-        let call = Call::over_blocks_with(environment, move |environment: &E, index, values: &[nuna_plan::Value]| {
-            run_block(index, values, &|block: Block<'_>| function(environment, block))
-        })?;
+        let call = Call::over_blocks_with(
+            environment,
+            move |environment: &E, index, values: &[nuna_plan::Value]| {
+                run_block(index, values, &|block: Block<'_>| function(environment, block))
+            },
+        )?;
         map_blocks_call(&[self.clone()], options, call)
     }
 
@@ -266,7 +278,14 @@ impl Array {
 
 impl fmt::Debug for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Array {} {:?}, chunks {:?}: {}", self.dtype(), self.shape(), &self.chunks().chunk_shape()[..], self.node)
+        write!(
+            f,
+            "Array {} {:?}, chunks {:?}: {}",
+            self.dtype(),
+            self.shape(),
+            &self.chunks().chunk_shape()[..],
+            self.node
+        )
     }
 }
 
@@ -299,7 +318,11 @@ fn run_block(
     function: &impl Fn(Block<'_>) -> Result<Chunk, String>,
 ) -> Result<nuna_plan::Value, nuna_plan::TaskError> {
     let fatal = |message: String| nuna_plan::TaskError::fatal(message);
-    let inputs = values.iter().map(Chunk::from_value).collect::<Result<Vec<_>, _>>().map_err(|e| fatal(e.to_string()))?;
+    let inputs = values
+        .iter()
+        .map(Chunk::from_value)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| fatal(e.to_string()))?;
     Ok(function(Block { index, inputs: &inputs }).map_err(fatal)?.to_value())
 }
 
@@ -333,7 +356,8 @@ pub(crate) fn common_refinement(a: &Splits, b: &Splits) -> Splits {
 
 /// Cuts of `splits` moved to multiples of `unit`, so that blocks cover whole stored chunks.
 pub(crate) fn aligned(splits: &Splits, unit: u64, length: u64) -> Splits {
-    let mut cuts: Vec<u64> = bounds(splits).into_iter().map(|b| if b == length { b } else { b / unit * unit }).collect();
+    let mut cuts: Vec<u64> =
+        bounds(splits).into_iter().map(|b| if b == length { b } else { b / unit * unit }).collect();
     cuts.dedup();
     normal(cuts)
 }

@@ -7,7 +7,9 @@ use nuna_ship::ShipError;
 /// Why an expression could not be built or computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
-    #[error("`{operation}`: shapes {left:?} (of {left_name}) and {right:?} (of {right_name}) do not broadcast; axis {axis} counted from the end has lengths {left_length} and {right_length}")]
+    #[error(
+        "`{operation}`: shapes {left:?} (of {left_name}) and {right:?} (of {right_name}) do not broadcast; axis {axis} counted from the end has lengths {left_length} and {right_length}"
+    )]
     Broadcast {
         operation: String,
         left_name: String,
@@ -34,25 +36,45 @@ pub enum ArrayError {
     StepZero { axis: usize, name: String },
     #[error("{found} indices for {name}, which has {ndim} axes")]
     IndexCount { found: usize, name: String, ndim: usize },
-    #[error("`{operation}` over axis {axis} of {name}, which has length 0, has no value; select a non-empty range first")]
+    #[error(
+        "`{operation}` over axis {axis} of {name}, which has length 0, has no value; select a non-empty range first"
+    )]
     EmptyAxis { operation: String, axis: usize, name: String },
-    #[error("axis {axis} of {name} has length {length}, so it cannot be taken away; index or reduce it instead")]
+    #[error(
+        "axis {axis} of {name} has length {length}, so it cannot be taken away; index or reduce it instead"
+    )]
     NotSingle { axis: usize, name: String, length: u64 },
     #[error("{name} of shape {shape:?} cannot be broadcast to {to:?}")]
     BroadcastTo { name: String, shape: Vec<u64>, to: Vec<u64> },
-    #[error("cannot join {name} of shape {shape:?} and dtype {dtype} to {first_name} of shape {first:?} and dtype {first_dtype} along axis {axis}: the other axes differ")]
-    Join { name: String, shape: Vec<u64>, dtype: DType, first_name: String, first: Vec<u64>, first_dtype: DType, axis: usize },
+    #[error(
+        "cannot join {name} of shape {shape:?} and dtype {dtype} to {first_name} of shape {first:?} and dtype {first_dtype} along axis {axis}: the other axes differ"
+    )]
+    Join {
+        name: String,
+        shape: Vec<u64>,
+        dtype: DType,
+        first_name: String,
+        first: Vec<u64>,
+        first_dtype: DType,
+        axis: usize,
+    },
     #[error("nothing to join: give at least one array")]
     NothingToJoin,
-    #[error("a chunk shape of {chunks:?} does not fit {name} of shape {shape:?}: give one length of at least 1 per axis")]
+    #[error(
+        "a chunk shape of {chunks:?} does not fit {name} of shape {shape:?}: give one length of at least 1 per axis"
+    )]
     ChunkShape { chunks: Vec<u64>, name: String, shape: Vec<u64> },
     #[error("chunks along axis {axis} add up to {total}, but the axis has length {length}")]
     ChunksDoNotCover { axis: usize, total: u64, length: u64 },
-    #[error("`{operation}` takes arrays in the same number of chunks, but {left_name} has {left:?} chunks and {right_name} has {right:?}; rechunk one of them")]
+    #[error(
+        "`{operation}` takes arrays in the same number of chunks, but {left_name} has {left:?} chunks and {right_name} has {right:?}; rechunk one of them"
+    )]
     BlockCounts { operation: String, left_name: String, left: Vec<u64>, right_name: String, right: Vec<u64> },
     #[error("cannot write {name} of shape {shape:?} to {sink} of shape {sink_shape:?}")]
     SinkShape { name: String, shape: Vec<u64>, sink: String, sink_shape: Vec<u64> },
-    #[error("{name} is held by {holder}, but is to be computed by {engine}; compute it there, or persist it again")]
+    #[error(
+        "{name} is held by {holder}, but is to be computed by {engine}; compute it there, or persist it again"
+    )]
     HeldElsewhere { name: String, holder: String, engine: String },
     #[error("the function given to map_blocks cannot travel: {0}")]
     Ship(#[from] ShipError),

@@ -28,7 +28,10 @@ struct ArrayExecutor;
 impl Executor for ArrayExecutor {
     fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
         let program: Program = postcard::from_bytes(&stage.work.payload).map_err(|error| {
-            TaskError::fatal(format!("the work of stage `{}` cannot be decoded: {error}; are client and worker the same build?", stage.name))
+            TaskError::fatal(format!(
+                "the work of stage `{}` cannot be decoded: {error}; are client and worker the same build?",
+                stage.name
+            ))
         })?;
         let readers = program.sources.iter().map(open_reader).collect::<Result<_, _>>()?;
         let writer = match &program.head {
@@ -37,7 +40,10 @@ impl Executor for ArrayExecutor {
         };
         let call = match &program.head {
             Head::Call { call, .. } => Some(call.open().map_err(|error| {
-                TaskError::fatal(format!("the function `{}` cannot be opened on this worker: {error}", call.name))
+                TaskError::fatal(format!(
+                    "the function `{}` cannot be opened on this worker: {error}",
+                    call.name
+                ))
             })?),
             Head::Emit(_) | Head::Partial { .. } | Head::Merge { .. } | Head::Write { .. } => None,
         };
@@ -79,13 +85,18 @@ impl Prepared for PreparedProgram {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
         let coords = self.grid.coords(block);
         if let Head::Merge { cells, reduction, reduced, finish } = &self.program.head {
-            let mut merged = Accumulator::new(*reduction, &AxisRule::region(cells, &coords).shape(), reduced).map_err(fatal)?;
+            let mut merged = Accumulator::new(*reduction, &AxisRule::region(cells, &coords).shape(), reduced)
+                .map_err(fatal)?;
             for value in inputs.into_iter().flatten() {
                 merged.merge(&Chunk::parts_from_value(&value).map_err(fatal)?).map_err(fatal)?;
             }
             return reduced_value(merged, *finish, reduced);
         }
-        let given = self.maps.iter().zip(inputs).map(|(map, values)| Given { ranges: map.reads(&self.grid, block), values });
+        let given = self
+            .maps
+            .iter()
+            .zip(inputs)
+            .map(|(map, values)| Given { ranges: map.reads(&self.grid, block), values });
         let evaluation = Evaluation {
             program: &self.program,
             readers: &self.readers,
@@ -100,8 +111,10 @@ impl Prepared for PreparedProgram {
             }
             Head::Merge { .. } => unreachable!("handled above"),
             Head::Call { roots, dtype, shape, call } => {
-                let inputs: Vec<Value> =
-                    roots.iter().map(|root| Ok(evaluation.root(root, &coords)?.to_value())).collect::<Result<_, TaskError>>()?;
+                let inputs: Vec<Value> = roots
+                    .iter()
+                    .map(|root| Ok(evaluation.root(root, &coords)?.to_value()))
+                    .collect::<Result<_, TaskError>>()?;
                 let opened = self.call.as_ref().expect("opened when the stage was prepared");
                 let value = opened.run(block, &inputs)?;
                 check_returned(&value, *dtype, shape, &coords, &call.name)?;
@@ -117,22 +130,41 @@ impl Prepared for PreparedProgram {
     }
 }
 
-fn reduced_value(accumulator: Accumulator, finish: Option<Finish>, reduced: &[bool]) -> Result<Value, TaskError> {
+fn reduced_value(
+    accumulator: Accumulator,
+    finish: Option<Finish>,
+    reduced: &[bool],
+) -> Result<Value, TaskError> {
     let Some(finish) = finish else { return Ok(Chunk::parts_to_value(&accumulator.into_parts())) };
     let chunk = accumulator.finish().map_err(fatal)?;
     match finish {
         Finish::KeepAxes => Ok(chunk.to_value()),
         Finish::DropAxes => {
-            let shape: Shape = chunk.shape().iter().zip(reduced).filter(|(_, r)| !**r).map(|(&n, _)| n).collect();
+            let shape: Shape =
+                chunk.shape().iter().zip(reduced).filter(|(_, r)| !**r).map(|(&n, _)| n).collect();
             Ok(chunk.reshape(&shape).map_err(fatal)?.to_value())
         }
     }
 }
 
-fn check_returned(value: &Value, dtype: DType, splits: &[Splits], coords: &[u64], name: &str) -> Result<(), TaskError> {
-    let chunk = Chunk::from_value(value)
-        .map_err(|error| TaskError::fatal(format!("`{name}` returned something that is no chunk: {error}")))?;
-    let expected: Shape = splits.iter().zip(coords).map(|(s, &c)| { let r = s.range(c); r.end - r.start }).collect();
+fn check_returned(
+    value: &Value,
+    dtype: DType,
+    splits: &[Splits],
+    coords: &[u64],
+    name: &str,
+) -> Result<(), TaskError> {
+    let chunk = Chunk::from_value(value).map_err(|error| {
+        TaskError::fatal(format!("`{name}` returned something that is no chunk: {error}"))
+    })?;
+    let expected: Shape = splits
+        .iter()
+        .zip(coords)
+        .map(|(s, &c)| {
+            let r = s.range(c);
+            r.end - r.start
+        })
+        .collect();
     if chunk.dtype() == dtype && chunk.shape() == &expected[..] {
         return Ok(());
     }
@@ -195,7 +227,9 @@ impl Evaluation<'_> {
         if region.is_empty() {
             return Ok(ChunkMut::zeroed(node.dtype, &region.shape()).freeze());
         }
-        if node.uses > 1 && let Some(chunk) = self.known.borrow().get(&(number, region.clone())) {
+        if node.uses > 1
+            && let Some(chunk) = self.known.borrow().get(&(number, region.clone()))
+        {
             return Ok(chunk.clone());
         }
         let chunk = self.step(&node.step, node.dtype, region)?;
@@ -257,7 +291,13 @@ impl Evaluation<'_> {
         }
     }
 
-    fn input(&self, given: &Given, axes: &[Splits], dtype: DType, region: &Region) -> Result<Chunk, TaskError> {
+    fn input(
+        &self,
+        given: &Given,
+        axes: &[Splits],
+        dtype: DType,
+        region: &Region,
+    ) -> Result<Chunk, TaskError> {
         let boxes: SmallVec<[Range<u64>; 6]> =
             axes.iter().zip(region.ranges()).map(|(splits, r)| splits.overlapping(r.clone())).collect();
         let value = |coords: &[u64]| -> Result<Chunk, TaskError> {
@@ -372,7 +412,9 @@ impl Evaluation<'_> {
 /// The box of an operand of `shape` that a box of the result reads.
 fn broadcast_region(region: &Region, shape: &[u64]) -> Region {
     let extra = region.ndim() - shape.len();
-    Region::new(region.ranges()[extra..].iter().zip(shape).map(|(r, &n)| if n == 1 { 0..1 } else { r.clone() }))
+    Region::new(
+        region.ranges()[extra..].iter().zip(shape).map(|(r, &n)| if n == 1 { 0..1 } else { r.clone() }),
+    )
 }
 
 fn range(start: Scalar, step: Scalar, dtype: DType, region: &Region) -> Chunk {

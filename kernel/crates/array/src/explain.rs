@@ -28,7 +28,9 @@ pub(crate) fn explain(plan: &Plan) -> String {
             let how = match &input.map {
                 BlockMap::Same => "block by block".to_owned(),
                 BlockMap::Axes { .. } if stage.grid.count() == 0 => "nothing".to_owned(),
-                BlockMap::Axes { .. } => format!("{} blocks for the first", input.map.read_count(&stage.grid, 0)),
+                BlockMap::Axes { .. } => {
+                    format!("{} blocks for the first", input.map.read_count(&stage.grid, 0))
+                }
             };
             let _ = writeln!(text, "   from {from}, {how}");
         }

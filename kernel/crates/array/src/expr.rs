@@ -47,18 +47,53 @@ pub(crate) enum Op {
     Source(Arc<dyn ChunkSource>),
     Full(Scalar),
     /// `start + step * i` along the only axis, computed in `i64` or `f64`.
-    Range { start: Scalar, step: Scalar },
-    Map { function: Function, inputs: Vec<Node> },
-    Stride { input: Node, axes: Vec<Stride> },
-    Take { input: Node, axis: usize, indices: Arc<[u64]> },
-    Transpose { input: Node, order: Vec<usize> },
+    Range {
+        start: Scalar,
+        step: Scalar,
+    },
+    Map {
+        function: Function,
+        inputs: Vec<Node>,
+    },
+    Stride {
+        input: Node,
+        axes: Vec<Stride>,
+    },
+    Take {
+        input: Node,
+        axis: usize,
+        indices: Arc<[u64]>,
+    },
+    Transpose {
+        input: Node,
+        order: Vec<usize>,
+    },
     /// Axis *i* is the input's axis `axes[i]`, or a new one of length 1. Input axes not named have length 1.
-    Reshape { input: Node, axes: Vec<Option<usize>> },
-    Broadcast { input: Node },
-    Concat { inputs: Vec<Node>, axis: usize },
-    Rechunk { input: Node },
-    Reduce { input: Node, reduction: Reduction, reduced: Vec<bool>, keep_axes: bool },
-    Opaque { inputs: Vec<Node>, call: Arc<Call>, name: String },
+    Reshape {
+        input: Node,
+        axes: Vec<Option<usize>>,
+    },
+    Broadcast {
+        input: Node,
+    },
+    Concat {
+        inputs: Vec<Node>,
+        axis: usize,
+    },
+    Rechunk {
+        input: Node,
+    },
+    Reduce {
+        input: Node,
+        reduction: Reduction,
+        reduced: Vec<bool>,
+        keep_axes: bool,
+    },
+    Opaque {
+        inputs: Vec<Node>,
+        call: Arc<Call>,
+        name: String,
+    },
     Held(Arc<Held>),
 }
 
@@ -84,7 +119,9 @@ impl Expr {
     pub(crate) fn inputs(&self) -> Vec<&Node> {
         match &self.op {
             Op::Source(_) | Op::Full(_) | Op::Range { .. } | Op::Held(_) => Vec::new(),
-            Op::Map { inputs, .. } | Op::Concat { inputs, .. } | Op::Opaque { inputs, .. } => inputs.iter().collect(),
+            Op::Map { inputs, .. } | Op::Concat { inputs, .. } | Op::Opaque { inputs, .. } => {
+                inputs.iter().collect()
+            }
             Op::Stride { input, .. }
             | Op::Take { input, .. }
             | Op::Transpose { input, .. }
@@ -119,7 +156,8 @@ impl Expr {
             Op::Concat { .. } => "concat".to_owned(),
             Op::Rechunk { .. } => "rechunk".to_owned(),
             Op::Reduce { reduction, reduced, .. } => {
-                let axes: Vec<String> = (0..reduced.len()).filter(|&a| reduced[a]).map(|a| a.to_string()).collect();
+                let axes: Vec<String> =
+                    (0..reduced.len()).filter(|&a| reduced[a]).map(|a| a.to_string()).collect();
                 format!("{reduction}({})", axes.join(","))
             }
             Op::Opaque { name, .. } => format!("map_blocks({name})"),
@@ -164,7 +202,9 @@ impl Drop for Expr {
     fn drop(&mut self) {
         fn take(op: &mut Op, out: &mut Vec<Node>) {
             match std::mem::replace(op, Op::Full(Scalar::Int(0))) {
-                Op::Map { inputs, .. } | Op::Concat { inputs, .. } | Op::Opaque { inputs, .. } => out.extend(inputs),
+                Op::Map { inputs, .. } | Op::Concat { inputs, .. } | Op::Opaque { inputs, .. } => {
+                    out.extend(inputs)
+                }
                 Op::Stride { input, .. }
                 | Op::Take { input, .. }
                 | Op::Transpose { input, .. }

@@ -31,7 +31,9 @@ pub(crate) fn length(splits: &Splits) -> u64 {
 pub(crate) fn bounds(splits: &Splits) -> Vec<u64> {
     match splits {
         Splits::Listed { bounds } => bounds.clone(),
-        Splits::Regular { .. } => (0..splits.count()).map(|b| splits.range(b).start).chain([length(splits)]).collect(),
+        Splits::Regular { .. } => {
+            (0..splits.count()).map(|b| splits.range(b).start).chain([length(splits)]).collect()
+        }
     }
 }
 
@@ -42,7 +44,10 @@ pub(crate) fn normal(bounds: Vec<u64>) -> Splits {
         let chunk = bounds[1];
         let last = bounds.len() - 2;
         let regular = chunk > 0
-            && bounds.windows(2).enumerate().all(|(i, w)| w[1] - w[0] == chunk || (i == last && w[1] > w[0] && w[1] - w[0] < chunk));
+            && bounds
+                .windows(2)
+                .enumerate()
+                .all(|(i, w)| w[1] - w[0] == chunk || (i == last && w[1] > w[0] && w[1] - w[0] < chunk));
         if regular {
             return Splits::Regular { chunk, length };
         }
@@ -59,9 +64,16 @@ impl ChunkGrid {
     /// If there is not one length of at least 1 per axis.
     pub fn regular(shape: &[u64], chunks: &[u64]) -> Result<Self, ArrayError> {
         if chunks.len() != shape.len() || chunks.contains(&0) {
-            return Err(ArrayError::ChunkShape { chunks: chunks.to_vec(), name: "an array".to_owned(), shape: shape.to_vec() });
+            return Err(ArrayError::ChunkShape {
+                chunks: chunks.to_vec(),
+                name: "an array".to_owned(),
+                shape: shape.to_vec(),
+            });
         }
-        let axes = shape.iter().zip(chunks).map(|(&length, &chunk)| Splits::Regular { chunk: chunk.min(length).max(1), length });
+        let axes = shape
+            .iter()
+            .zip(chunks)
+            .map(|(&length, &chunk)| Splits::Regular { chunk: chunk.min(length).max(1), length });
         Ok(Self { axes: axes.collect() })
     }
 
@@ -77,7 +89,11 @@ impl ChunkGrid {
     pub fn listed(shape: &[u64], lengths: &[Vec<u64>]) -> Result<Self, ArrayError> {
         if lengths.len() != shape.len() {
             let chunks = lengths.iter().map(|l| l.len() as u64).collect();
-            return Err(ArrayError::ChunkShape { chunks, name: "an array".to_owned(), shape: shape.to_vec() });
+            return Err(ArrayError::ChunkShape {
+                chunks,
+                name: "an array".to_owned(),
+                shape: shape.to_vec(),
+            });
         }
         let mut axes = Vec::with_capacity(shape.len());
         for (axis, (lengths, &length)) in lengths.iter().zip(shape).enumerate() {
@@ -114,7 +130,17 @@ impl ChunkGrid {
 
     /// Chunk lengths along each axis, as xarray's `chunks`.
     pub fn chunk_lengths(&self) -> Vec<Vec<u64>> {
-        self.axes.iter().map(|s| (0..s.count()).map(|b| { let r = s.range(b); r.end - r.start }).collect()).collect()
+        self.axes
+            .iter()
+            .map(|s| {
+                (0..s.count())
+                    .map(|b| {
+                        let r = s.range(b);
+                        r.end - r.start
+                    })
+                    .collect()
+            })
+            .collect()
     }
 
     pub fn block_grid(&self) -> BlockGrid {

@@ -40,18 +40,47 @@ pub(crate) struct ProgramNode {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Step {
     /// Elements of `Program::sources[source]`.
-    Read { source: u32 },
+    Read {
+        source: u32,
+    },
     /// Put together from the blocks of the stage's input number `input`, which is cut like this.
-    Input { input: u32, axes: Vec<Splits> },
+    Input {
+        input: u32,
+        axes: Vec<Splits>,
+    },
     Full(Scalar),
-    Range { start: Scalar, step: Scalar },
-    Map { program: tile::Program, inputs: Vec<u32> },
-    Stride { input: u32, axes: Vec<Stride> },
-    Take { input: u32, axis: u32, indices: Vec<u64> },
-    Transpose { input: u32, order: Vec<u32> },
-    Reshape { input: u32, axes: Vec<Option<u32>> },
-    Broadcast { input: u32 },
-    Concat { inputs: Vec<u32>, axis: u32 },
+    Range {
+        start: Scalar,
+        step: Scalar,
+    },
+    Map {
+        program: tile::Program,
+        inputs: Vec<u32>,
+    },
+    Stride {
+        input: u32,
+        axes: Vec<Stride>,
+    },
+    Take {
+        input: u32,
+        axis: u32,
+        indices: Vec<u64>,
+    },
+    Transpose {
+        input: u32,
+        order: Vec<u32>,
+    },
+    Reshape {
+        input: u32,
+        axes: Vec<Option<u32>>,
+    },
+    Broadcast {
+        input: u32,
+    },
+    Concat {
+        inputs: Vec<u32>,
+        axis: u32,
+    },
 }
 
 /// A node, and the box of it that a block needs.
@@ -68,7 +97,13 @@ pub(crate) enum Head {
     Emit(Root),
     /// The block is the partial result over the root's box, taken in piece by piece as `pieces` cuts it, so that no more
     /// than a piece is in memory.
-    Partial { root: Root, pieces: Vec<Splits>, reduction: Reduction, reduced: Vec<bool>, finish: Option<Finish> },
+    Partial {
+        root: Root,
+        pieces: Vec<Splits>,
+        reduction: Reduction,
+        reduced: Vec<bool>,
+        finish: Option<Finish>,
+    },
     /// The block is the merged partial results of the stage's only input, in their order.
     Merge { cells: Vec<AxisRule>, reduction: Reduction, reduced: Vec<bool>, finish: Option<Finish> },
     /// The block is what the function returns; its shape is `shape`.

@@ -80,7 +80,8 @@ pub fn open_reader(spec: &SourceSpec) -> Result<Box<dyn ChunkReader>, TaskError>
     match open {
         Some(open) => open(&spec.payload),
         None => {
-            let known: Vec<_> = KINDS.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+            let known: Vec<_> =
+                KINDS.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
             Err(TaskError::fatal(format!(
                 "this process cannot read sources of kind `{}` (it knows {known:?}); the program that runs blocks must \
                  call `register_source_kind` for it at start-up",

@@ -52,7 +52,11 @@ pub fn compute_stepwise(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Ve
     compute_with(arrays, engine, Fusion::None)
 }
 
-fn compute_with(arrays: &[Array], engine: &Arc<dyn Engine>, fusion: Fusion) -> Result<Vec<Chunk>, ArrayError> {
+fn compute_with(
+    arrays: &[Array],
+    engine: &Arc<dyn Engine>,
+    fusion: Fusion,
+) -> Result<Vec<Chunk>, ArrayError> {
     if arrays.is_empty() {
         return Ok(Vec::new());
     }
@@ -60,7 +64,8 @@ fn compute_with(arrays: &[Array], engine: &Arc<dyn Engine>, fusion: Fusion) -> R
     let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
     let planned = planner::plan_with(&label, &goals, engine, fusion)?;
     // Several goals may be one expression; each has a stage of its own.
-    let wanted: HashMap<u32, usize> = planned.stages.iter().enumerate().map(|(goal, &stage)| (stage, goal)).collect();
+    let wanted: HashMap<u32, usize> =
+        planned.stages.iter().enumerate().map(|(goal, &stage)| (stage, goal)).collect();
     let mut parts: Vec<Parts> = arrays.iter().map(Parts::new).collect();
     follow(planned.plan, engine, &mut |stage, block, value| {
         let Some(&goal) = wanted.get(&stage) else { return Ok(()) };
@@ -85,7 +90,9 @@ pub fn persist(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Array>,
         arrays.iter().zip(&held).map(|(a, held)| (a.node.clone(), Goal::Keep(Keep::Hold(held.id)))).collect();
     let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
     run(planner::plan(&label, &goals, engine)?.plan, engine)?;
-    let hold = |(a, held): (&Array, Arc<Held>)| Array::from_node(Expr::new(Op::Held(held), a.dtype(), a.chunks().clone()));
+    let hold = |(a, held): (&Array, Arc<Held>)| {
+        Array::from_node(Expr::new(Op::Held(held), a.dtype(), a.chunks().clone()))
+    };
     Ok(arrays.iter().zip(held).map(hold).collect())
 }
 
@@ -95,7 +102,8 @@ pub fn persist(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Array>,
 /// As [`Array::write_to`].
 pub fn write(arrays: &[(Array, &dyn ChunkSink)], engine: &Arc<dyn Engine>) -> Result<(), ArrayError> {
     let goals: Vec<_> = arrays.iter().map(|(a, sink)| (a.node.clone(), Goal::Write(*sink))).collect();
-    let label = arrays.iter().map(|(_, sink)| format!("write {}", sink.name())).collect::<Vec<_>>().join(", ");
+    let label =
+        arrays.iter().map(|(_, sink)| format!("write {}", sink.name())).collect::<Vec<_>>().join(", ");
     if goals.is_empty() {
         return Ok(());
     }
@@ -152,7 +160,8 @@ impl Parts {
             self.one = Some(chunk);
             return Ok(());
         }
-        let assembly = self.assembly.get_or_insert_with(|| Assembly::new(self.array.dtype(), self.array.shape()));
+        let assembly =
+            self.assembly.get_or_insert_with(|| Assembly::new(self.array.dtype(), self.array.shape()));
         assembly.put(&region, &chunk, &Region::all(chunk.shape()))
     }
 

@@ -69,7 +69,10 @@ impl Engine for ThreadEngine {
                 .spawn(move || {
                     // A fault of the engine itself must not leave anyone waiting for a thread that is gone.
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run.work(number))) {
-                        let message = format!("a compute thread of this process broke: {}", panic_message(panic.as_ref()));
+                        let message = format!(
+                            "a compute thread of this process broke: {}",
+                            panic_message(panic.as_ref())
+                        );
                         lock(&run.state).failed.get_or_insert(EngineError::Refused(message));
                         run.changed.notify_all();
                     }
@@ -157,7 +160,14 @@ impl State {
                 }
             }
             let cursor = (!waits).then_some(0);
-            stages.push(StageState { cursor, count, unmet, values: HashMap::new(), readers: Vec::new(), prepared: None });
+            stages.push(StageState {
+                cursor,
+                count,
+                unmet,
+                values: HashMap::new(),
+                readers: Vec::new(),
+                prepared: None,
+            });
         }
         let total = plan.block_count();
         Self { stages, ready, delivered: VecDeque::new(), done: 0, total, failed: None, cancelled: false }
@@ -223,13 +233,24 @@ impl Run {
             inputs.push(match input.source {
                 Source::Stage(source) => {
                     let values = &state.stages[source as usize].values;
-                    blocks.iter().map(|b| values.get(b).expect("a block is ready once its inputs are there").0.clone()).collect()
+                    blocks
+                        .iter()
+                        .map(|b| values.get(b).expect("a block is ready once its inputs are there").0.clone())
+                        .collect()
                 }
                 Source::Held(id) => {
                     let held = lock(&self.held);
-                    let missing = || TaskError::fatal(format!("persisted blocks {} were released while they were read", id.0));
+                    let missing = || {
+                        TaskError::fatal(format!(
+                            "persisted blocks {} were released while they were read",
+                            id.0
+                        ))
+                    };
                     let values = held.stages.get(&id).ok_or_else(missing)?;
-                    blocks.iter().map(|b| values.get(b).cloned().ok_or_else(missing)).collect::<Result<_, _>>()?
+                    blocks
+                        .iter()
+                        .map(|b| values.get(b).cloned().ok_or_else(missing))
+                        .collect::<Result<_, _>>()?
                 }
             });
         }
@@ -242,7 +263,9 @@ impl Run {
         let mut attempt = 0;
         loop {
             let run = catch_unwind(AssertUnwindSafe(|| prepared.run(block, inputs.clone())));
-            match run.unwrap_or_else(|panic| Err(TaskError::fatal(format!("panicked: {}", panic_message(panic.as_ref()))))) {
+            match run.unwrap_or_else(|panic| {
+                Err(TaskError::fatal(format!("panicked: {}", panic_message(panic.as_ref()))))
+            }) {
                 Err(error) if error.retryable && attempt < stage.retries => attempt += 1,
                 result => return result,
             }
@@ -260,7 +283,9 @@ impl Run {
         };
         // Two threads may open the stage at once; the first to come back is kept.
         let opened = catch_unwind(AssertUnwindSafe(|| executor.prepare(stage)))
-            .unwrap_or_else(|panic| Err(TaskError::fatal(format!("panicked while opening: {}", panic_message(panic.as_ref())))))
+            .unwrap_or_else(|panic| {
+                Err(TaskError::fatal(format!("panicked while opening: {}", panic_message(panic.as_ref()))))
+            })
             .map(Arc::from);
         lock(&self.state).stages[number].prepared.get_or_insert(opened).clone()
     }

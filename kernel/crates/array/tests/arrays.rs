@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use nuna_array::{
-    Array, ArrayError, Axes, Chunk, DType, Index, MapBlocks, NanPolicy, Operation, Region, ThreadEngine, concat, stack,
+    Array, ArrayError, Axes, Chunk, DType, Index, MapBlocks, NanPolicy, Operation, Region, ThreadEngine,
+    concat, stack,
 };
 use nuna_plan::{Engine, EngineError};
 
@@ -32,7 +33,12 @@ fn elementwise_operations_fuse_and_broadcast() {
     let expected: Vec<f64> =
         (0..20).map(|i| (f64::from(i) - f64::from(i % 5)) / 2.0 + f64::from(i / 5) * 10.0).collect();
     assert_eq!(values(&result), expected);
-    assert_eq!(result.plan().unwrap().stages.len(), 1, "one stage for the whole chain:\n{}", result.explain().unwrap());
+    assert_eq!(
+        result.plan().unwrap().stages.len(),
+        1,
+        "one stage for the whole chain:\n{}",
+        result.explain().unwrap()
+    );
 }
 
 #[test]
@@ -108,7 +114,10 @@ fn slices_and_indices() {
     assert_eq!(values(&sliced), all(&[1, 2, 3, 4], &[7, 4, 1]));
     assert_eq!(values(&sliced.index(&[Index::At(-1), Index::from(0..2)]).unwrap()), all(&[4], &[7, 4]));
     assert_eq!(values(&a.take(1, &[7, 0, 0, -2]).unwrap()), all(&[0, 1, 2, 3, 4, 5], &[7, 0, 0, 6]));
-    assert_eq!(values(&a.slice_axis(0, Some(1), None, 2).unwrap().slice_axis(0, None, None, -1).unwrap()), all(&[5, 3, 1], &[0, 1, 2, 3, 4, 5, 6, 7]));
+    assert_eq!(
+        values(&a.slice_axis(0, Some(1), None, 2).unwrap().slice_axis(0, None, None, -1).unwrap()),
+        all(&[5, 3, 1], &[0, 1, 2, 3, 4, 5, 6, 7])
+    );
     assert_eq!(values(&a.index_axis(0, 3).unwrap().take(0, &[1, 5]).unwrap()), all(&[3], &[1, 5]));
 }
 
@@ -185,8 +194,14 @@ fn functions_run_on_blocks() {
     let error = wrong.compute_with(&engine()).unwrap_err().to_string();
     assert!(error.contains("int8") && error.contains("float64"), "{error}");
 
-    let bad = a.map_blocks(options, |block| if block.index == 2 { panic!("no luck") } else { Err("bad weather".to_owned()) }).unwrap();
-    let ArrayError::Engine(EngineError::Task { task, message, .. }) = bad.compute_with(&engine()).unwrap_err() else {
+    let bad =
+        a.map_blocks(options, |block| {
+            if block.index == 2 { panic!("no luck") } else { Err("bad weather".to_owned()) }
+        })
+        .unwrap();
+    let ArrayError::Engine(EngineError::Task { task, message, .. }) =
+        bad.compute_with(&engine()).unwrap_err()
+    else {
         panic!("another error")
     };
     assert!(task.starts_with("map_blocks(shift)["), "{task}");
@@ -205,13 +220,15 @@ fn several_arrays_share_a_plan() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let noise: Vec<f32> = (0..60_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-3).collect();
+    let noise: Vec<f32> =
+        (0..60_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-3).collect();
     let a = Array::from_chunk_in(Chunk::from_slice(&[300, 200], &noise), &[7, 33]).unwrap();
     let expressions = [a.mean(&[0]).unwrap(), a.std(&[0, 1]).unwrap(), (&a / 3.0).sum(&[1]).unwrap()];
     for expression in expressions {
         let one = expression.compute_with(&(Arc::new(ThreadEngine::new(1)) as Arc<dyn Engine>)).unwrap();
         for threads in [2, 5] {
-            let many = expression.compute_with(&(Arc::new(ThreadEngine::new(threads)) as Arc<dyn Engine>)).unwrap();
+            let many =
+                expression.compute_with(&(Arc::new(ThreadEngine::new(threads)) as Arc<dyn Engine>)).unwrap();
             assert_eq!(one, many, "{expression:?}");
         }
     }

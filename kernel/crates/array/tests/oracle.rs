@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use nuna_array::{Array, Axes, Binary, Chunk, ChunkGrid, DType, Index, NanPolicy, Operation, ThreadEngine, Unary, concat};
+use nuna_array::{
+    Array, Axes, Binary, Chunk, ChunkGrid, DType, Index, NanPolicy, Operation, ThreadEngine, Unary, concat,
+};
 use nuna_plan::Engine;
 use serde_json::Value;
 
@@ -12,7 +14,12 @@ fn number(step: &Value, key: &str) -> usize {
 }
 
 fn list<T>(step: &Value, key: &str, get: impl Fn(&Value) -> Option<T>) -> Vec<T> {
-    step[key].as_array().unwrap_or_else(|| panic!("{key} in {step}")).iter().map(|v| get(v).unwrap()).collect()
+    step[key]
+        .as_array()
+        .unwrap_or_else(|| panic!("{key} in {step}"))
+        .iter()
+        .map(|v| get(v).unwrap())
+        .collect()
 }
 
 fn shape(step: &Value, key: &str) -> Vec<u64> {
@@ -23,7 +30,8 @@ fn shape(step: &Value, key: &str) -> Vec<u64> {
 fn chunk(dtype: DType, shape: &[u64], values: &Value) -> Chunk {
     let texts: Vec<&str> = values.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
     let whole = if dtype.is_float() {
-        let bits: Vec<f64> = texts.iter().map(|t| f64::from_bits(u64::from_str_radix(t, 16).unwrap())).collect();
+        let bits: Vec<f64> =
+            texts.iter().map(|t| f64::from_bits(u64::from_str_radix(t, 16).unwrap())).collect();
         Chunk::from_slice(shape, &bits)
     } else if dtype == DType::U64 {
         Chunk::from_slice(shape, &texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<u64>>())
@@ -127,7 +135,8 @@ fn run(steps: &[Value], cuts: Cuts) -> Array {
             "unary" => at("a").unary(unary(step["name"].as_str().unwrap())).unwrap(),
             "reduce" => {
                 let axes = list(step, "axes", |v| v.as_u64().map(|a| a as usize));
-                let nan = if step["skip"].as_bool().unwrap() { NanPolicy::Skip } else { NanPolicy::Propagate };
+                let nan =
+                    if step["skip"].as_bool().unwrap() { NanPolicy::Skip } else { NanPolicy::Propagate };
                 at("a").reduce(operation(step["name"].as_str().unwrap()), nan, &axes, Axes::Drop).unwrap()
             }
             "where" => at("a").where_(&at("c"), &at("b")).unwrap(),
@@ -137,12 +146,18 @@ fn run(steps: &[Value], cuts: Cuts) -> Array {
                     Some(match part {
                         Value::Null => Index::All,
                         Value::Number(at) => Index::At(at.as_i64()?),
-                        parts => Index::Slice { start: parts[0].as_i64(), stop: parts[1].as_i64(), step: parts[2].as_i64()? },
+                        parts => Index::Slice {
+                            start: parts[0].as_i64(),
+                            stop: parts[1].as_i64(),
+                            step: parts[2].as_i64()?,
+                        },
                     })
                 });
                 at("a").index(&index).unwrap()
             }
-            "transpose" => at("a").transpose(&list(step, "order", |v| v.as_u64().map(|a| a as usize))).unwrap(),
+            "transpose" => {
+                at("a").transpose(&list(step, "order", |v| v.as_u64().map(|a| a as usize))).unwrap()
+            }
             "take" => at("a").take(number(step, "axis"), &list(step, "indices", Value::as_i64)).unwrap(),
             "concat" => concat(&[at("a"), at("b")], number(step, "axis")).unwrap(),
             "rechunk" if cuts == Cuts::Given => at("a").rechunk(&shape(step, "chunks")).unwrap(),
@@ -163,7 +178,13 @@ fn programs() -> Vec<Value> {
 /// `None` if they agree, else how they differ.
 fn difference(found: &Chunk, expected: &Chunk) -> Option<String> {
     if found.dtype() != expected.dtype() || found.shape() != expected.shape() {
-        return Some(format!("{} {:?} instead of {} {:?}", found.dtype(), found.shape(), expected.dtype(), expected.shape()));
+        return Some(format!(
+            "{} {:?} instead of {} {:?}",
+            found.dtype(),
+            found.shape(),
+            expected.dtype(),
+            expected.shape()
+        ));
     }
     if !found.dtype().is_float() {
         return (found != expected).then(|| format!("{found:?} instead of {expected:?}"));
@@ -190,21 +211,37 @@ fn check(cuts: Cuts, plans: Plans, threads: usize) {
     let mut failures = Vec::new();
     for program in programs() {
         let array = run(program["steps"].as_array().unwrap(), cuts);
-        let expected = chunk(program["dtype"].as_str().unwrap().parse().unwrap(), &shape(&program, "shape"), &program["values"]);
+        let expected = chunk(
+            program["dtype"].as_str().unwrap().parse().unwrap(),
+            &shape(&program, "shape"),
+            &program["values"],
+        );
         let computed = match plans {
             Plans::Fused => array.compute_with(&engine),
-            Plans::Stepwise => nuna_array::compute_stepwise(&[array], &engine).map(|mut chunks| chunks.remove(0)),
+            Plans::Stepwise => {
+                nuna_array::compute_stepwise(&[array], &engine).map(|mut chunks| chunks.remove(0))
+            }
         };
         let failure = match computed {
             Ok(found) => difference(&found, &expected),
             Err(error) => Some(error.to_string()),
         };
         if let Some(failure) = failure {
-            let steps: Vec<String> = program["steps"].as_array().unwrap().iter().map(Value::to_string).collect();
-            failures.push(format!("seed {}, cuts {cuts:?}: {failure}\n  {}", program["seed"], steps.join("\n  ")));
+            let steps: Vec<String> =
+                program["steps"].as_array().unwrap().iter().map(Value::to_string).collect();
+            failures.push(format!(
+                "seed {}, cuts {cuts:?}: {failure}\n  {}",
+                program["seed"],
+                steps.join("\n  ")
+            ));
         }
     }
-    assert!(failures.is_empty(), "{} programs differ; the first:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} programs differ; the first:\n{}",
+        failures.len(),
+        failures[..failures.len().min(3)].join("\n")
+    );
 }
 
 #[test]

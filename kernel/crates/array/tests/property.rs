@@ -14,7 +14,10 @@ fn engine() -> Arc<dyn Engine> {
 fn shapes() -> impl Strategy<Value = (Vec<u64>, Vec<Vec<u64>>, Vec<Vec<u64>>)> {
     prop::collection::vec(1u64..12, 1..4).prop_flat_map(|shape| {
         let cuts = |shape: Vec<u64>| -> Vec<BoxedStrategy<Vec<u64>>> {
-            shape.into_iter().map(|n| prop::collection::vec(1u64..6, 1..12).prop_map(move |c| fit(n, &c)).boxed()).collect()
+            shape
+                .into_iter()
+                .map(|n| prop::collection::vec(1u64..6, 1..12).prop_map(move |c| fit(n, &c)).boxed())
+                .collect()
         };
         (Just(shape.clone()), cuts(shape.clone()), cuts(shape))
     })
@@ -100,7 +103,10 @@ fn a_rechunk_across_all_blocks_splits_them_first() {
     let plan = columns.plan().unwrap();
     assert!(plan.stages.iter().any(|s| s.name.starts_with("split")), "{}", columns.explain().unwrap());
     let largest = plan.stages.iter().map(|s| s.bound.inputs).max().unwrap();
-    assert!(largest <= 8 * 1000 * 70, "no block is given more than it needs, but one is given {largest} bytes");
+    assert!(
+        largest <= 8 * 1000 * 70,
+        "no block is given more than it needs, but one is given {largest} bytes"
+    );
     let chunk = columns.compute_with(&engine()).unwrap();
     assert!(chunk.to_vec::<f64>().iter().enumerate().all(|(i, &v)| v == 2.0 * i as f64 + 0.5));
 }

@@ -3,10 +3,10 @@
 //!
 //! The programs are in `examples/`; the work is here, because code that travels must live in a library.
 
+mod mean;
 mod meter;
 mod summary;
 mod tasks;
-mod mean;
 
 pub use mean::{MeanOf, mean};
 pub use tasks::tasks;

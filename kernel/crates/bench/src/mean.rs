@@ -22,9 +22,16 @@ pub enum MeanOf {
 /// # Errors
 /// If the store cannot be read or the cluster does not start.
 pub fn mean(shape: &Shape, store: &Path, op: MeanOf) -> anyhow::Result<()> {
-    let name = store.file_stem().map(|stem| stem.to_string_lossy().trim_start_matches("d1_").to_owned()).unwrap_or_default();
+    let name = store
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().trim_start_matches("d1_").to_owned())
+        .unwrap_or_default();
     let started = Instant::now();
-    let cluster = Cluster::local().workers(shape.procs).threads(shape.threads).memory(shape.memory_limit.as_str()).start()?;
+    let cluster = Cluster::local()
+        .workers(shape.procs)
+        .threads(shape.threads)
+        .memory(shape.memory_limit.as_str())
+        .start()?;
     let start_seconds = started.elapsed().as_secs_f64();
     cluster.map(0..4 * shape.procs as u64, |x: u64| x).gather()?;
     let meter = Meter::start();

@@ -41,14 +41,16 @@ impl Meter {
     pub(crate) fn stop(self) -> Reading {
         let seconds = self.started.elapsed().as_secs_f64();
         self.stop.store(true, Ordering::Relaxed);
-        let memory = self.sampler.join().unwrap_or_else(|_| json!({ "sampler_error": "the sampler panicked" }));
+        let memory =
+            self.sampler.join().unwrap_or_else(|_| json!({ "sampler_error": "the sampler panicked" }));
         Reading { seconds, memory }
     }
 }
 
 fn sample(stop: &AtomicBool) -> Value {
     let mut processes = descendants(std::process::id());
-    let first: HashMap<u32, f64> = processes.iter().filter_map(|&pid| Some((pid, cpu_seconds(pid)?))).collect();
+    let first: HashMap<u32, f64> =
+        processes.iter().filter_map(|&pid| Some((pid, cpu_seconds(pid)?))).collect();
     let mut last = first.clone();
     let (mut start, mut peak, mut peak_count, mut samples) = (None, 0, 0, 0);
     let mut next_tree = Instant::now() + TREE_INTERVAL;

@@ -13,7 +13,11 @@ use crate::{Shape, emit, meter::Meter};
 /// If the cluster does not start or a task fails.
 pub fn tasks(shape: &Shape, count: u64) -> anyhow::Result<()> {
     let started = Instant::now();
-    let cluster = Cluster::local().workers(shape.procs).threads(shape.threads).memory(shape.memory_limit.as_str()).start()?;
+    let cluster = Cluster::local()
+        .workers(shape.procs)
+        .threads(shape.threads)
+        .memory(shape.memory_limit.as_str())
+        .start()?;
     let start_seconds = started.elapsed().as_secs_f64();
     cluster.map(0..1000_u64, |x: u64| x + 1).gather()?;
     let meter = Meter::start();

@@ -26,7 +26,9 @@ fn main() {
     let values: Vec<f32> = (0..len).map(|i| if i % 13 == 0 { f32::NAN } else { (i % 1000) as f32 }).collect();
     let chunk = Chunk::from_slice(&shape, &values);
     let bytes = chunk.byte_count();
-    for (name, reduced) in [("time", [true, false, false]), ("x", [false, false, true]), ("all", [true, true, true])] {
+    for (name, reduced) in
+        [("time", [true, false, false]), ("x", [false, false, true]), ("all", [true, true, true])]
+    {
         for (operation, nan) in [
             (Operation::Mean, NanPolicy::Skip),
             (Operation::Mean, NanPolicy::Propagate),
@@ -38,7 +40,9 @@ fn main() {
         ] {
             let reduction = Reduction { operation, nan, dtype: DType::F32 };
             let mut accumulator = Accumulator::new(reduction, &shape, &reduced).unwrap();
-            best(bytes, &format!("{reduction} over {name} of f32 {shape:?}"), || accumulator.update(&chunk, 0).unwrap());
+            best(bytes, &format!("{reduction} over {name} of f32 {shape:?}"), || {
+                accumulator.update(&chunk, 0).unwrap()
+            });
         }
     }
     let mut b = Builder::new();

@@ -47,7 +47,8 @@ impl Walk<'_> {
             axes -= 1;
         }
         if run == 1
-            && let Some(near) = (0..axes.saturating_sub(1)).find(|&a| self.from_strides[a] == 1 && self.shape[a] > 1)
+            && let Some(near) =
+                (0..axes.saturating_sub(1)).find(|&a| self.from_strides[a] == 1 && self.shape[a] > 1)
             && self.shape[axes - 1] > 1
         {
             return self.transpose(near, axes - 1, from, from_offset, to, to_offset);
@@ -58,8 +59,17 @@ impl Walk<'_> {
 
     /// Elements that lie side by side along axis `near` in the source, and along `last` in the result: copied in small
     /// squares, so that the cache lines of both sides are used whole.
-    fn transpose(&self, near: usize, last: usize, from: &[u8], from_offset: isize, to: &mut [u8], to_offset: usize) {
-        let outer: SmallVec<[usize; 6]> = (0..self.shape.len()).filter(|&a| a != near && a != last && self.shape[a] != 1).collect();
+    fn transpose(
+        &self,
+        near: usize,
+        last: usize,
+        from: &[u8],
+        from_offset: isize,
+        to: &mut [u8],
+        to_offset: usize,
+    ) {
+        let outer: SmallVec<[usize; 6]> =
+            (0..self.shape.len()).filter(|&a| a != near && a != last && self.shape[a] != 1).collect();
         let total: usize = outer.iter().map(|&a| self.shape[a] as usize).product();
         for number in 0..total {
             let (mut rest, mut f, mut t) = (number, from_offset, to_offset);
@@ -81,7 +91,16 @@ impl Walk<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "an inner loop's cursor on both sides")]
-    fn step(&self, axis: usize, axes: usize, run: usize, from: &[u8], from_offset: isize, to: &mut [u8], to_offset: usize) {
+    fn step(
+        &self,
+        axis: usize,
+        axes: usize,
+        run: usize,
+        from: &[u8],
+        from_offset: isize,
+        to: &mut [u8],
+        to_offset: usize,
+    ) {
         let size = self.size;
         if axis == axes {
             let f = from_offset as usize * size;
@@ -209,15 +228,20 @@ impl Chunk {
     /// [`ChunkError::Outside`] if an axis leaves the chunk.
     pub fn stride(&self, axes: &[Stride]) -> Result<Chunk, ChunkError> {
         let inside = axes.len() == self.ndim()
-            && axes.iter().zip(self.shape()).all(|(a, &n)| {
-                a.count == 0 || (a.start < n && a.last().is_some_and(|last| last < n))
-            });
+            && axes
+                .iter()
+                .zip(self.shape())
+                .all(|(a, &n)| a.count == 0 || (a.start < n && a.last().is_some_and(|last| last < n)));
         if !inside {
             return Err(ChunkError::Outside { region: format!("{axes:?}"), shape: self.shape().to_vec() });
         }
         let shape: Shape = axes.iter().map(|a| a.count).collect();
         let own = strides(self.shape());
-        let offset = axes.iter().zip(&own).map(|(a, &s)| if a.count == 0 { 0 } else { a.start as isize * s as isize }).sum();
+        let offset = axes
+            .iter()
+            .zip(&own)
+            .map(|(a, &s)| if a.count == 0 { 0 } else { a.start as isize * s as isize })
+            .sum();
         let steps: SmallVec<[isize; 6]> =
             axes.iter().zip(&own).map(|(a, &s)| a.step as isize * s as isize).collect();
         Ok(self.gather(&shape, &steps, offset))
@@ -264,7 +288,10 @@ impl Chunk {
     pub fn take(&self, axis: usize, indices: &[u64]) -> Result<Chunk, ChunkError> {
         let length = self.shape()[axis];
         if let Some(bad) = indices.iter().find(|&&i| i >= length) {
-            return Err(ChunkError::Outside { region: format!("index {bad} of axis {axis}"), shape: self.shape().to_vec() });
+            return Err(ChunkError::Outside {
+                region: format!("index {bad} of axis {axis}"),
+                shape: self.shape().to_vec(),
+            });
         }
         let mut shape: Shape = self.shape().into();
         shape[axis] = indices.len() as u64;
@@ -285,7 +312,8 @@ impl Chunk {
 
     fn gather(&self, shape: &[u64], steps: &[isize], offset: isize) -> Chunk {
         let mut out = ChunkMut::new(self.dtype(), shape);
-        let walk = Walk { shape, from_strides: steps, to_strides: &strides(shape), size: self.dtype().size() };
+        let walk =
+            Walk { shape, from_strides: steps, to_strides: &strides(shape), size: self.dtype().size() };
         walk.copy(self.bytes(), offset, out.bytes_mut(), 0);
         out.freeze()
     }
@@ -320,7 +348,12 @@ impl Assembly {
         let from_offset = from.ranges().iter().zip(&from_strides).map(|(r, &s)| r.start as isize * s).sum();
         let to_offset = to.ranges().iter().zip(&to_strides).map(|(r, &s)| r.start as usize * s).sum();
         let shape = to.shape();
-        let walk = Walk { shape: &shape, from_strides: &from_strides, to_strides: &to_strides, size: chunk.dtype().size() };
+        let walk = Walk {
+            shape: &shape,
+            from_strides: &from_strides,
+            to_strides: &to_strides,
+            size: chunk.dtype().size(),
+        };
         walk.copy(chunk.bytes(), from_offset, self.out.bytes_mut(), to_offset);
         self.filled += to.len();
         Ok(())

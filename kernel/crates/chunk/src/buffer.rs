@@ -80,7 +80,8 @@ unsafe impl Sync for Allocation {}
 
 impl Allocation {
     fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity + ALIGNMENT, 16).expect("capacity is below isize::MAX, checked in Buffer::new")
+        Layout::from_size_align(capacity + ALIGNMENT, 16)
+            .expect("capacity is below isize::MAX, checked in Buffer::new")
     }
 
     fn zeroed(capacity: usize) -> Self {

@@ -75,8 +75,16 @@ impl Chunk {
     /// # Panics
     /// If their number is not the product of `shape`.
     pub fn from_slice<T: Element>(shape: &[u64], elements: &[T]) -> Self {
-        assert_eq!(shape.iter().product::<u64>(), elements.len() as u64, "elements for a chunk of shape {shape:?}");
-        Self { dtype: T::DTYPE, shape: shape.into(), data: Buffer::copy_of(buffer::bytes_of(elements)).freeze() }
+        assert_eq!(
+            shape.iter().product::<u64>(),
+            elements.len() as u64,
+            "elements for a chunk of shape {shape:?}"
+        );
+        Self {
+            dtype: T::DTYPE,
+            shape: shape.into(),
+            data: Buffer::copy_of(buffer::bytes_of(elements)).freeze(),
+        }
     }
 
     /// Every element is `value`, converted to `dtype`.
@@ -221,7 +229,12 @@ impl Chunk {
             let step = if single { bytes } else { bytes.next_multiple_of(PART_ALIGNMENT) };
             if value.body.len() - offset < step {
                 let found = (value.body.len() - offset) as u64;
-                return Err(ChunkError::Length { dtype, shape: shape.to_vec(), expected: step as u64, found });
+                return Err(ChunkError::Length {
+                    dtype,
+                    shape: shape.to_vec(),
+                    expected: step as u64,
+                    found,
+                });
             }
             chunks.push(Self::new(dtype, &shape, value.body.slice(offset..offset + bytes))?);
             offset += step;
@@ -334,7 +347,11 @@ mod tests {
 
     #[test]
     fn several_parts_travel_in_one_value() {
-        let parts = [Chunk::from_slice(&[3], &[1u8, 2, 3]), Chunk::from_slice(&[], &[4.5f64]), Chunk::from_slice::<i64>(&[0], &[])];
+        let parts = [
+            Chunk::from_slice(&[3], &[1u8, 2, 3]),
+            Chunk::from_slice(&[], &[4.5f64]),
+            Chunk::from_slice::<i64>(&[0], &[]),
+        ];
         let value = Chunk::parts_to_value(&parts);
         assert_eq!(Chunk::parts_from_value(&value).unwrap(), parts);
         assert!(Chunk::from_value(&value).is_err());
@@ -342,7 +359,10 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_checked() {
-        assert!(matches!(Chunk::new(DType::F64, &[2], Bytes::from_static(&[0; 15])), Err(ChunkError::Length { .. })));
+        assert!(matches!(
+            Chunk::new(DType::F64, &[2], Bytes::from_static(&[0; 15])),
+            Err(ChunkError::Length { .. })
+        ));
         assert_eq!(Chunk::new(DType::Bool, &[2], Bytes::from_static(&[0, 2])), Err(ChunkError::Bool));
         assert!(Chunk::new(DType::F64, &[u64::MAX, 2], Bytes::new()).is_err());
         let shifted = Bytes::copy_from_slice(&[0u8; 17]).slice(1..);

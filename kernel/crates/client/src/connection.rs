@@ -82,7 +82,12 @@ impl Shared {
 type Up = (u32, Arc<Shared>, Outbox<FromClient>);
 
 /// Connects, says so to `up`, and serves the connection until it ends.
-pub(crate) fn run(name: String, address: SocketAddr, connector: Connector, up: &mpsc::Sender<Result<Up, String>>) {
+pub(crate) fn run(
+    name: String,
+    address: SocketAddr,
+    connector: Connector,
+    up: &mpsc::Sender<Result<Up, String>>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(up.send(Err(error.to_string()))),
@@ -127,21 +132,31 @@ pub(crate) fn run(name: String, address: SocketAddr, connector: Connector, up: &
     });
 }
 
-async fn connect(connector: &Connector, address: SocketAddr) -> Result<(u32, ClusterInfo, Connection), ConnectError> {
+async fn connect(
+    connector: &Connector,
+    address: SocketAddr,
+) -> Result<(u32, ClusterInfo, Connection), ConnectError> {
     let role = Role::Client { name: format!("process {}", std::process::id()) };
     let (connection, answer) = connector.connect(address, Party::Scheduler, role).await?;
     match answer {
         RoleAnswer::Client { id, cluster } => Ok((id, cluster, connection)),
-        RoleAnswer::Worker { .. } | RoleAnswer::Reader | RoleAnswer::Refused { .. } => Err(ConnectError::Refused {
-            address: address.to_string(),
-            reason: "it mistook this client for something else".into(),
-        }),
+        RoleAnswer::Worker { .. } | RoleAnswer::Reader | RoleAnswer::Refused { .. } => {
+            Err(ConnectError::Refused {
+                address: address.to_string(),
+                reason: "it mistook this client for something else".into(),
+            })
+        }
     }
 }
 
 type WeakOutbox = nuna_wire::outbox::WeakOutbox<FromClient>;
 
-async fn read(reader: &mut Reader, shared: &Arc<Shared>, outbox: &WeakOutbox, fetcher: &Arc<Fetcher>) -> String {
+async fn read(
+    reader: &mut Reader,
+    shared: &Arc<Shared>,
+    outbox: &WeakOutbox,
+    fetcher: &Arc<Fetcher>,
+) -> String {
     loop {
         match timeout(SILENCE_MAX, reader.read::<ToClient>()).await {
             Err(_) => return format!("it has not been heard of for {} s", SILENCE_MAX.as_secs()),
@@ -213,7 +228,13 @@ fn receive(
     Ok(())
 }
 
-async fn fetch(fetcher: &Fetcher, address: SocketAddr, key: StageKey, block: u64, worker: WorkerId) -> Option<Value> {
+async fn fetch(
+    fetcher: &Fetcher,
+    address: SocketAddr,
+    key: StageKey,
+    block: u64,
+    worker: WorkerId,
+) -> Option<Value> {
     match fetcher.fetch(address, vec![(key, block)]).await {
         Ok(mut values) => values.pop().flatten(),
         Err(error) => {

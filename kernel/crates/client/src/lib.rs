@@ -19,10 +19,7 @@ use std::{
 };
 
 use nuna_plan::{Engine, EngineError, HeldId, LibraryId, Plan, Running};
-use nuna_wire::{
-    ClusterFile, Connector, Credentials, Outbox, Party, Payload,
-    message::FromClient,
-};
+use nuna_wire::{ClusterFile, Connector, Credentials, Outbox, Party, Payload, message::FromClient};
 
 pub use nuna_wire::message::{ClusterInfo, WorkerInfo};
 
@@ -54,7 +51,8 @@ impl Client {
             engine: format!("cluster {}", file.name),
             message: error.to_string(),
         };
-        let credentials = Credentials::read(&file.certificates, Party::Client).map_err(|error| lost(&error))?;
+        let credentials =
+            Credentials::read(&file.certificates, Party::Client).map_err(|error| lost(&error))?;
         let build = nuna_ship::build_id().to_string();
         let connector = Connector::new(&credentials, &build).map_err(|error| lost(&error))?;
         let (sender, receiver) = mpsc::channel();
@@ -110,7 +108,13 @@ impl Client {
             if nuna_plan::engine::interrupted() {
                 return Err(EngineError::Cancelled);
             }
-            info = self.inner.shared.changed.wait_timeout(info, left.min(running::POLL)).unwrap_or_else(PoisonError::into_inner).0;
+            info = self
+                .inner
+                .shared
+                .changed
+                .wait_timeout(info, left.min(running::POLL))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -133,7 +137,9 @@ impl Client {
                 continue;
             }
             let bytes = nuna_ship::libraries::bytes(id).ok_or_else(|| {
-                EngineError::Refused(format!("the code of this computation is in library {id:?}, which this process has not loaded"))
+                EngineError::Refused(format!(
+                    "the code of this computation is in library {id:?}, which this process has not loaded"
+                ))
             })?;
             self.send(FromClient::Library(id), Payload::raw(bytes))?;
             uploaded.insert(id);
@@ -143,17 +149,20 @@ impl Client {
 
     fn send(&self, message: FromClient, payload: Payload) -> Result<(), EngineError> {
         self.inner.outbox.send(message, payload).map_err(|error| {
-            self.inner.shared.lost().unwrap_or_else(|| EngineError::Lost {
-                engine: self.describe(),
-                message: error.to_string(),
-            })
+            self.inner
+                .shared
+                .lost()
+                .unwrap_or_else(|| EngineError::Lost { engine: self.describe(), message: error.to_string() })
         })
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("cluster", &self.inner.shared.name).field("id", &self.inner.id).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("cluster", &self.inner.shared.name)
+            .field("id", &self.inner.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,11 +177,18 @@ impl Engine for Client {
         let total = plan.block_count();
         let (sender, updates) = mpsc::channel::<Update>();
         self.inner.shared.open(submission, sender);
-        if let Err(error) = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new()) {
+        if let Err(error) = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new())
+        {
             self.inner.shared.close(submission);
             return Err(error);
         }
-        Ok(Box::new(RunningPlan::new(submission, total, updates, self.inner.shared.clone(), self.inner.outbox.clone())))
+        Ok(Box::new(RunningPlan::new(
+            submission,
+            total,
+            updates,
+            self.inner.shared.clone(),
+            self.inner.outbox.clone(),
+        )))
     }
 
     fn new_held_id(&self) -> HeldId {
@@ -185,7 +201,14 @@ impl Engine for Client {
     }
 
     fn thread_count(&self) -> usize {
-        self.inner.shared.info().workers.iter().map(|worker| usize::from(worker.threads)).sum::<usize>().max(1)
+        self.inner
+            .shared
+            .info()
+            .workers
+            .iter()
+            .map(|worker| usize::from(worker.threads))
+            .sum::<usize>()
+            .max(1)
     }
 
     fn describe(&self) -> String {

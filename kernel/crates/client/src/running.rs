@@ -38,7 +38,17 @@ impl RunningPlan {
         shared: Arc<Shared>,
         outbox: Outbox<FromClient>,
     ) -> Self {
-        Self { submission, done: 0, total, updates, values: VecDeque::new(), consumed: 0, end: None, shared, outbox }
+        Self {
+            submission,
+            done: 0,
+            total,
+            updates,
+            values: VecDeque::new(),
+            consumed: 0,
+            end: None,
+            shared,
+            outbox,
+        }
     }
 
     fn apply(&mut self, update: Update) {

@@ -18,7 +18,8 @@ struct Word {
 
 impl Executor for Words {
     fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
-        let text = String::from_utf8(stage.work.payload.clone()).map_err(|error| TaskError::fatal(error.to_string()))?;
+        let text = String::from_utf8(stage.work.payload.clone())
+            .map_err(|error| TaskError::fatal(error.to_string()))?;
         Ok(Box::new(Word { words: text.split_whitespace().map(str::to_owned).collect() }))
     }
 }
@@ -46,7 +47,9 @@ impl Prepared for Word {
                 std::thread::sleep(Duration::from_millis(argument(1)));
                 Ok(value(inputs.iter().flatten().map(number).sum::<u64>() + block, 8))
             }
-            "fail" if block == argument(1) => Err(TaskError::fatal("the store at s3://nowhere does not answer")),
+            "fail" if block == argument(1) => {
+                Err(TaskError::fatal("the store at s3://nowhere does not answer"))
+            }
             "panic" if block == argument(1) => panic!("index {block} is one too many"),
             // Fails as long as there is no file, which it makes.
             "flaky" => {
@@ -70,7 +73,9 @@ fn main() {
     let options = std::path::Path::new(&arguments[3]);
     let words: Arc<dyn Executor> = Arc::new(Words);
     let result = match arguments[1].as_str() {
-        "scheduler" => nuna_runtime::scheduler::Options::read(options).and_then(nuna_runtime::scheduler::serve),
+        "scheduler" => {
+            nuna_runtime::scheduler::Options::read(options).and_then(nuna_runtime::scheduler::serve)
+        }
         // The real closures beside the words, which take the place of arrays.
         _ => nuna_runtime::worker::Options::read(options).and_then(|options| {
             nuna_runtime::worker::serve(options, Executors { array: words, call: nuna_ship::executor() })

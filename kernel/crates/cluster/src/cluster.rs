@@ -59,10 +59,11 @@ impl Cluster {
     /// If there is none of that name, or it cannot be reached.
     pub fn attach(name: &str) -> Result<Self, ClusterError> {
         let running = list();
-        let file = running.iter().find(|file| file.name == name).cloned().ok_or_else(|| ClusterError::NotFound {
-            name: name.to_owned(),
-            running: running.iter().map(|file| file.name.clone()).collect(),
-        })?;
+        let file =
+            running.iter().find(|file| file.name == name).cloned().ok_or_else(|| ClusterError::NotFound {
+                name: name.to_owned(),
+                running: running.iter().map(|file| file.name.clone()).collect(),
+            })?;
         let client = Client::connect(&file)?;
         Ok(Self::new(file, client, None))
     }
@@ -78,7 +79,8 @@ impl Cluster {
         if supervised {
             let weak = Arc::downgrade(&inner);
             // Without a supervisor workers are not replaced; everything else works.
-            let _ = std::thread::Builder::new().name("nuna-supervisor".into()).spawn(move || supervise(&weak));
+            let _ =
+                std::thread::Builder::new().name("nuna-supervisor".into()).spawn(move || supervise(&weak));
         }
         set_default_engine(Some(engine));
         Self { inner }

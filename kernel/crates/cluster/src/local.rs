@@ -107,7 +107,8 @@ impl Local {
         let folder = directory.join(&name);
         if folder.exists() {
             // Left behind by a cluster that was killed before it could clean up.
-            fs::remove_dir_all(&folder).map_err(|source| ClusterError::File { path: folder.clone(), source })?;
+            fs::remove_dir_all(&folder)
+                .map_err(|source| ClusterError::File { path: folder.clone(), source })?;
         }
         let cleanup = Cleanup { folder: folder.clone(), armed: true };
         let authority = Authority::new(&name)?;
@@ -134,7 +135,13 @@ impl Local {
                 lifeline: true,
             };
             let options = serde_json::to_value(options).expect("options are plain data");
-            parts.workers.push(Process::start(&program, "worker", &format!("worker-{number}"), &options, &folder)?);
+            parts.workers.push(Process::start(
+                &program,
+                "worker",
+                &format!("worker-{number}"),
+                &options,
+                &folder,
+            )?);
         }
         wait_for_workers(&client, &mut parts, self.workers)?;
         cleanup.disarm();
@@ -144,10 +151,19 @@ impl Local {
 
 fn check_name(name: &str) -> Result<(), ClusterError> {
     let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if fine && !name.is_empty() && name.len() <= 64 { Ok(()) } else { Err(ClusterError::BadName { name: name.to_owned() }) }
+    if fine && !name.is_empty() && name.len() <= 64 {
+        Ok(())
+    } else {
+        Err(ClusterError::BadName { name: name.to_owned() })
+    }
 }
 
-fn start_scheduler(program: &Path, name: &str, directory: &Path, folder: &Path) -> Result<(Process, ClusterFile), ClusterError> {
+fn start_scheduler(
+    program: &Path,
+    name: &str,
+    directory: &Path,
+    folder: &Path,
+) -> Result<(Process, ClusterFile), ClusterError> {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let options = scheduler::Options {
         name: name.to_owned(),
@@ -175,7 +191,10 @@ fn start_scheduler(program: &Path, name: &str, directory: &Path, folder: &Path) 
             return Err(ClusterError::SchedulerEnded { status: status.to_string(), log, tail });
         }
         if Instant::now() >= until {
-            return Err(ClusterError::SchedulerSlow { seconds: START_PATIENCE.as_secs(), log: process.log.clone() });
+            return Err(ClusterError::SchedulerSlow {
+                seconds: START_PATIENCE.as_secs(),
+                log: process.log.clone(),
+            });
         }
         std::thread::sleep(POLL);
     }

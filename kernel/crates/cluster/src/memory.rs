@@ -72,9 +72,13 @@ mod tests {
 
     #[test]
     fn amounts_are_read_as_people_write_them() {
-        for (text, bytes) in
-            [("4GB", 4_000_000_000), ("1.5 GiB", 1_610_612_736), ("500mb", 500_000_000), ("1000", 1000), ("2Ti", 2 << 40)]
-        {
+        for (text, bytes) in [
+            ("4GB", 4_000_000_000),
+            ("1.5 GiB", 1_610_612_736),
+            ("500mb", 500_000_000),
+            ("1000", 1000),
+            ("2Ti", 2 << 40),
+        ] {
             assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "GB", "4 horses", "-1GB", "0"] {

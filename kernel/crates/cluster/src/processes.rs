@@ -45,7 +45,8 @@ pub(crate) fn program() -> Result<PathBuf, ClusterError> {
     });
     let runtime = env::var_os("NUNA_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.into_iter().flat_map(|folder| [folder.clone(), folder.join("bin")]);
-    let path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    let path =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     for folder in beside.chain(runtime).chain(path) {
         let candidate = folder.join("nuna");
         if candidate.is_file() {
@@ -59,7 +60,13 @@ pub(crate) fn program() -> Result<PathBuf, ClusterError> {
 
 impl Process {
     /// Starts `program ROLE --options FILE`; its output goes to a log beside the options.
-    pub(crate) fn start(program: &Path, role: &str, name: &str, options: &Json, folder: &Path) -> Result<Self, ClusterError> {
+    pub(crate) fn start(
+        program: &Path,
+        role: &str,
+        name: &str,
+        options: &Json,
+        folder: &Path,
+    ) -> Result<Self, ClusterError> {
         let file = folder.join(format!("{name}.json"));
         let log = folder.join(format!("{name}.log"));
         nuna_wire::credentials::write_private(&file, options.to_string().as_bytes())?;

@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use nuna_plan::{BlockGrid, BlockMap, Engine, EngineError, Finished, Keep, MemoryBound, Source, default_engine};
+use nuna_plan::{
+    BlockGrid, BlockMap, Engine, EngineError, Finished, Keep, MemoryBound, Source, default_engine,
+};
 use support::*;
 
 #[test]
@@ -69,7 +71,10 @@ fn a_failure_names_task_worker_and_cell() {
     assert!(worker.starts_with(started.cluster.name()), "{worker}");
     assert!(message.contains("s3://nowhere"), "{message}");
     let error = run(&client, farm("panic 5", 100)).unwrap_err().to_string();
-    assert!(error.contains("panic[5]") && error.contains("one too many") && error.contains("In [7]"), "{error}");
+    assert!(
+        error.contains("panic[5]") && error.contains("one too many") && error.contains("In [7]"),
+        "{error}"
+    );
     assert_eq!(run(&client, farm("square", 10)).unwrap().len(), 10, "the cluster goes on");
 }
 
@@ -90,7 +95,13 @@ fn held_values_serve_later_plans_of_the_client_until_released() {
     let held = client.new_held_id();
     let first = plan(vec![stage("square", BlockGrid::line(50), Keep::Hold(held))]);
     assert!(run(&client, first).unwrap().is_empty());
-    let read = || plan(vec![reads(stage("sum", BlockGrid::line(50), Keep::Deliver), Source::Held(held), BlockMap::Same)]);
+    let read = || {
+        plan(vec![reads(
+            stage("sum", BlockGrid::line(50), Keep::Deliver),
+            Source::Held(held),
+            BlockMap::Same,
+        )])
+    };
     for _ in 0..2 {
         let results = run(&client, read()).unwrap();
         assert!(results.iter().all(|(&(_, block), &value)| value == block * block));
@@ -107,7 +118,10 @@ fn a_block_that_no_worker_has_the_memory_for_is_refused_at_once() {
     let mut plan = farm("square", 4);
     plan.stages[0].bound.scratch = 40_000_000;
     let error = run(&started.cluster.client(), plan).unwrap_err();
-    assert!(matches!(&error, EngineError::Memory { stage, limit: 10_000_000, .. } if stage == "square"), "{error}");
+    assert!(
+        matches!(&error, EngineError::Memory { stage, limit: 10_000_000, .. } if stage == "square"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -22,9 +22,10 @@ fn a_killed_worker_changes_nothing_but_the_time() {
     let expected = run(&client, plan.clone()).unwrap();
     let mut running = client.submit(plan).unwrap();
     // Once a part is done, some of it is lost with the worker.
-    wait_until("part of the plan is done", || {
-        matches!(running.next(Duration::from_millis(20)), Ok(Finished::Waiting { done, .. }) if done > 100)
-    });
+    wait_until(
+        "part of the plan is done",
+        || matches!(running.next(Duration::from_millis(20)), Ok(Finished::Waiting { done, .. }) if done > 100),
+    );
     kill(client.info().workers[1].pid);
     assert_eq!(collect(running).unwrap(), expected);
 }
@@ -40,7 +41,11 @@ fn held_values_lost_with_their_worker_are_computed_again() {
     let dead = client.info().workers[0].pid;
     kill(dead);
     wait_until("the scheduler knows", || client.info().workers.iter().all(|worker| worker.pid != dead));
-    let read = plan(vec![reads(stage("sum", BlockGrid::line(40), Keep::Deliver), Source::Held(held), BlockMap::Same)]);
+    let read = plan(vec![reads(
+        stage("sum", BlockGrid::line(40), Keep::Deliver),
+        Source::Held(held),
+        BlockMap::Same,
+    )]);
     let results = run(&client, read).unwrap();
     assert!(results.len() == 40 && results.iter().all(|(&(_, block), &value)| value == block * block));
 }
@@ -98,7 +103,8 @@ fn shutdown_leaves_no_process_and_no_file() {
 fn start_a_cluster_and_wait_to_be_killed() {
     let Ok(report) = std::env::var("NUNA_TEST_REPORT") else { return };
     let started = start(2, 1);
-    let mut pids: Vec<String> = started.cluster.info().workers.iter().map(|worker| worker.pid.to_string()).collect();
+    let mut pids: Vec<String> =
+        started.cluster.info().workers.iter().map(|worker| worker.pid.to_string()).collect();
     pids.push(started.cluster.file().pid.to_string());
     std::fs::write(format!("{report}.new"), pids.join(" ")).unwrap();
     std::fs::rename(format!("{report}.new"), report).unwrap();

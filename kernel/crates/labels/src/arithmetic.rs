@@ -123,7 +123,14 @@ impl DataArray {
                 let array = spread(&left, &dims)?.binary(op, spread(&right, &dims)?)?;
                 let name = if self.name == other.name { self.name.clone() } else { None };
                 let attrs = merge_attrs(&self.attrs, &other.attrs);
-                Ok(DataArray { array, dims, coords: left.coords.merge(&right.coords), attrs, name, loaded: None })
+                Ok(DataArray {
+                    array,
+                    dims,
+                    coords: left.coords.merge(&right.coords),
+                    attrs,
+                    name,
+                    loaded: None,
+                })
             }
         }
     }

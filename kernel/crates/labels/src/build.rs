@@ -23,7 +23,8 @@ pub fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
     let mut parts = Vec::with_capacity(arrays.len());
     for other in arrays {
         other.axis(dim)?;
-        let aligned = if other.dims == first.dims { other.clone() } else { other.transpose(first.dims.as_slice())? };
+        let aligned =
+            if other.dims == first.dims { other.clone() } else { other.transpose(first.dims.as_slice())? };
         for (at, name) in first.dims.iter().enumerate().filter(|(at, _)| *at != axis) {
             let differ = || LabelError::Sizes {
                 operation: "concat".to_owned(),

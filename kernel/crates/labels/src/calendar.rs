@@ -101,7 +101,8 @@ impl Calendar {
             }
             Self::Day360 => (year - 1970) * 360 + (month - 1) * 30 + day - 1,
             Self::NoLeap | Self::AllLeap => {
-                let (length, months) = if self == Self::NoLeap { (365, COMMON_MONTHS) } else { (366, LEAP_MONTHS) };
+                let (length, months) =
+                    if self == Self::NoLeap { (365, COMMON_MONTHS) } else { (366, LEAP_MONTHS) };
                 let before: i64 = months.iter().take(usize::try_from(month - 1).unwrap_or(0)).sum();
                 (year - 1970) * length + before + day - 1
             }
@@ -120,7 +121,8 @@ impl Calendar {
                 (1970 + year, rest / 30 + 1, rest % 30 + 1)
             }
             Self::NoLeap | Self::AllLeap => {
-                let (length, months) = if self == Self::NoLeap { (365, COMMON_MONTHS) } else { (366, LEAP_MONTHS) };
+                let (length, months) =
+                    if self == Self::NoLeap { (365, COMMON_MONTHS) } else { (366, LEAP_MONTHS) };
                 let (year, mut rest) = (days.div_euclid(length), days.rem_euclid(length));
                 let mut month = 0;
                 while rest >= months[month] {
@@ -218,7 +220,9 @@ mod tests {
         for calendar in ALL {
             assert_eq!(calendar.days(1970, 1, 1), 0, "{calendar}");
             let mut previous = None;
-            for days in (-800_000..200_000).step_by(1).filter(|d| d % 97 == 0 || (-141_800..-141_000).contains(d)) {
+            for days in
+                (-800_000..200_000).step_by(1).filter(|d| d % 97 == 0 || (-141_800..-141_000).contains(d))
+            {
                 let (year, month, day) = calendar.date(days);
                 assert_eq!(calendar.days(year, month, day), days, "{calendar} {year}-{month}-{day}");
                 assert!(Some((year, month, day)) > previous, "{calendar}");

@@ -33,7 +33,10 @@ pub struct Coord {
 enum Data {
     Loaded(Values),
     /// Read when first looked at.
-    Stored { source: ZarrSource, values: OnceLock<Result<Values, StorageError>> },
+    Stored {
+        source: ZarrSource,
+        values: OnceLock<Result<Values, StorageError>>,
+    },
 }
 
 impl Values {
@@ -81,7 +84,10 @@ impl Values {
             (Values::Numbers(a), Values::Numbers(b)) => {
                 a.len() == b.len()
                     && (a.dtype() == b.dtype() && a.bytes() == b.bytes()
-                        || a.to_vec::<f64>().iter().zip(b.to_vec::<f64>()).all(|(a, b)| *a == b || (a.is_nan() && b.is_nan())))
+                        || a.to_vec::<f64>()
+                            .iter()
+                            .zip(b.to_vec::<f64>())
+                            .all(|(a, b)| *a == b || (a.is_nan() && b.is_nan())))
             }
             (Values::Times(a), Values::Times(b)) => {
                 a.micros == b.micros
@@ -95,13 +101,20 @@ impl Values {
     /// Keys that are equal exactly where labels are, for look-ups.
     pub(crate) fn keys(&self) -> Vec<Key> {
         match self {
-            Values::Numbers(chunk) if chunk.dtype().is_float() => {
-                chunk.to_vec::<f64>().into_iter().map(|x| Key::Bits(if x == 0.0 { 0 } else { x.to_bits() })).collect()
-            }
-            #[expect(clippy::cast_precision_loss, reason = "labels beyond 2^53 compare as doubles, as in pandas with float labels")]
-            Values::Numbers(chunk) => {
-                chunk.to_vec::<i64>().into_iter().map(|x| Key::Bits(if x == 0 { 0 } else { (x as f64).to_bits() })).collect()
-            }
+            Values::Numbers(chunk) if chunk.dtype().is_float() => chunk
+                .to_vec::<f64>()
+                .into_iter()
+                .map(|x| Key::Bits(if x == 0.0 { 0 } else { x.to_bits() }))
+                .collect(),
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "labels beyond 2^53 compare as doubles, as in pandas with float labels"
+            )]
+            Values::Numbers(chunk) => chunk
+                .to_vec::<i64>()
+                .into_iter()
+                .map(|x| Key::Bits(if x == 0 { 0 } else { (x as f64).to_bits() }))
+                .collect(),
             Values::Times(times) => times.micros.iter().map(|&t| Key::Time(t)).collect(),
             Values::Text(text) => text.iter().map(|t| Key::Text(t.clone())).collect(),
         }
@@ -218,7 +231,10 @@ impl Coord {
     /// The labels that remain when `positions` are taken along `dim`.
     pub(crate) fn isel(&self, dim: &str, positions: &Positions) -> Result<Coord> {
         let Some(axis) = self.dims.iter().position(|d| d == dim) else {
-            return Err(crate::LabelError::Invalid(format!("no dimension `{dim}` in a coordinate along ({})", self.dims.join(", "))));
+            return Err(crate::LabelError::Invalid(format!(
+                "no dimension `{dim}` in a coordinate along ({})",
+                self.dims.join(", ")
+            )));
         };
         let along = positions.list();
         let count = |shape: &[u64]| usize::try_from(shape.iter().product::<u64>()).unwrap_or(usize::MAX);
@@ -244,7 +260,8 @@ impl Coord {
 
     /// Dimensions in the order in which they stand in `dims`.
     pub(crate) fn transpose(self: &Arc<Self>, dims: &[String]) -> Result<Arc<Coord>> {
-        let order: Vec<usize> = dims.iter().filter_map(|dim| self.dims.iter().position(|d| d == dim)).collect();
+        let order: Vec<usize> =
+            dims.iter().filter_map(|dim| self.dims.iter().position(|d| d == dim)).collect();
         if order.iter().copied().eq(0..self.dims.len()) {
             return Ok(self.clone());
         }
@@ -274,7 +291,9 @@ pub(crate) fn decode_times(values: Values, attrs: &mut Attributes) -> Values {
     let text = |key: &str| attrs.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let Values::Numbers(chunk) = &values else { return values };
     let Some(units) = text("units") else { return values };
-    let Some(times) = TimeUnits::parse(&units, text("calendar").as_deref()).and_then(|units| units.decode(chunk)) else {
+    let Some(times) =
+        TimeUnits::parse(&units, text("calendar").as_deref()).and_then(|units| units.decode(chunk))
+    else {
         return values;
     };
     attrs.shift_remove("units");
@@ -328,19 +347,31 @@ impl Coords {
 
     pub(crate) fn isel(&self, dim: &str, positions: &Positions) -> Result<Coords> {
         self.try_map(|_, coord| {
-            if coord.dims.iter().any(|d| d == dim) { Ok(Arc::new(coord.isel(dim, positions)?)) } else { Ok(coord.clone()) }
+            if coord.dims.iter().any(|d| d == dim) {
+                Ok(Arc::new(coord.isel(dim, positions)?))
+            } else {
+                Ok(coord.clone())
+            }
         })
     }
 
-    pub(crate) fn try_map(&self, mut change: impl FnMut(&str, &Arc<Coord>) -> Result<Arc<Coord>>) -> Result<Coords> {
-        self.0.iter().map(|(name, coord)| Ok((name.clone(), change(name, coord)?))).collect::<Result<_>>().map(Coords)
+    pub(crate) fn try_map(
+        &self,
+        mut change: impl FnMut(&str, &Arc<Coord>) -> Result<Arc<Coord>>,
+    ) -> Result<Coords> {
+        self.0
+            .iter()
+            .map(|(name, coord)| Ok((name.clone(), change(name, coord)?)))
+            .collect::<Result<_>>()
+            .map(Coords)
     }
 
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<Coords> {
         let mut out = Vec::new();
         for (name, coord) in &self.0 {
             let coord = if coord.dims.iter().any(|d| d == from) {
-                let dims = coord.dims.iter().map(|d| if d == from { to.to_owned() } else { d.clone() }).collect();
+                let dims =
+                    coord.dims.iter().map(|d| if d == from { to.to_owned() } else { d.clone() }).collect();
                 Arc::new(coord.with_dims(dims)?)
             } else {
                 coord.clone()
@@ -354,7 +385,8 @@ impl Coords {
     pub(crate) fn merge(&self, other: &Coords) -> Coords {
         let mut merged = Coords::default();
         for (name, coord) in &self.0 {
-            let keep = other.get(name).is_none_or(|theirs| coord.dims == [name.clone()] || coord.same(theirs));
+            let keep =
+                other.get(name).is_none_or(|theirs| coord.dims == [name.clone()] || coord.same(theirs));
             if keep {
                 merged.0.push((name.clone(), coord.clone()));
             }
@@ -409,4 +441,3 @@ pub(crate) fn numbers_only(name: &str, values: &Values) -> Result<Chunk> {
         ))),
     }
 }
-

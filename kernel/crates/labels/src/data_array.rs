@@ -45,10 +45,19 @@ impl DataArray {
                 array.shape()
             )));
         }
-        if let Some(dim) = dims.iter().enumerate().find(|(i, dim)| dims[..*i].contains(dim)).map(|(_, dim)| dim.clone()) {
+        if let Some(dim) =
+            dims.iter().enumerate().find(|(i, dim)| dims[..*i].contains(dim)).map(|(_, dim)| dim.clone())
+        {
             return Err(LabelError::DimTwice { dim, dims });
         }
-        Ok(Self { array, dims, coords: Coords::default(), attrs: Attributes::new(), name: None, loaded: None })
+        Ok(Self {
+            array,
+            dims,
+            coords: Coords::default(),
+            attrs: Attributes::new(),
+            name: None,
+            loaded: None,
+        })
     }
 
     /// An array whose elements are in memory.
@@ -181,7 +190,10 @@ impl DataArray {
         let (axis, values) = (self.axis(dim)?, values.into());
         let size = self.shape()[axis];
         if values.len() as u64 != size {
-            return Err(LabelError::Invalid(format!("{} labels for dimension `{dim}` of length {size}", values.len())));
+            return Err(LabelError::Invalid(format!(
+                "{} labels for dimension `{dim}` of length {size}",
+                values.len()
+            )));
         }
         let mut with = self.clone();
         with.coords.insert(dim, Arc::new(Coord::line(dim, values, Attributes::new())));
@@ -239,7 +251,9 @@ impl DataArray {
                 // Past the first element there is nothing before 0, which Python writes as None.
                 self.array.slice_axis(axis, Some(start), if stop < 0 { None } else { Some(stop) }, *step)?
             }
-            Positions::List(list) => self.array.take(axis, &list.iter().map(|at| at.cast_signed()).collect::<Vec<_>>())?,
+            Positions::List(list) => {
+                self.array.take(axis, &list.iter().map(|at| at.cast_signed()).collect::<Vec<_>>())?
+            }
         };
         let mut dims = self.dims.clone();
         let coords = self.coords.isel(&dims[axis], positions)?;
@@ -299,7 +313,9 @@ impl DataArray {
             lengths[axis] = match u64::try_from(length) {
                 Ok(0) => {
                     let dim = dim.as_ref();
-                    return Err(LabelError::Invalid(format!("chunks of length 0 along `{dim}`; give at least 1, or -1 for one chunk")));
+                    return Err(LabelError::Invalid(format!(
+                        "chunks of length 0 along `{dim}`; give at least 1, or -1 for one chunk"
+                    )));
                 }
                 Ok(length) => length,
                 Err(_) => self.shape()[axis].max(1),
@@ -399,7 +415,11 @@ impl DataArray {
     pub fn item(&self) -> Result<f64> {
         match self.values_f64()?.as_slice() {
             [one] => Ok(*one),
-            several => Err(LabelError::Invalid(format!("{} has {} elements, not one", self.describe(), several.len()))),
+            several => Err(LabelError::Invalid(format!(
+                "{} has {} elements, not one",
+                self.describe(),
+                several.len()
+            ))),
         }
     }
 
@@ -412,7 +432,9 @@ impl DataArray {
             return Err(LabelError::DType { name: self.describe(), found: self.dtype(), asked: T::DTYPE });
         }
         let chunk = self.to_chunk()?;
-        let shape: Vec<usize> = chunk.shape().iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-        ArrayD::from_shape_vec(shape, chunk.to_vec::<T>()).map_err(|error| LabelError::Invalid(error.to_string()))
+        let shape: Vec<usize> =
+            chunk.shape().iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
+        ArrayD::from_shape_vec(shape, chunk.to_vec::<T>())
+            .map_err(|error| LabelError::Invalid(error.to_string()))
     }
 }

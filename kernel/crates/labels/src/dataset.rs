@@ -161,7 +161,11 @@ impl Dataset {
     pub fn assign_coord(&self, dim: &str, values: impl Into<Values>) -> Result<Dataset> {
         let values = values.into();
         let with = self.map(|variable| {
-            if variable.dims.iter().any(|d| d == dim) { variable.assign_coord(dim, values.clone()) } else { Ok(variable.clone()) }
+            if variable.dims.iter().any(|d| d == dim) {
+                variable.assign_coord(dim, values.clone())
+            } else {
+                Ok(variable.clone())
+            }
         })?;
         let mut coords = self.coords.clone();
         coords.insert(dim, Arc::new(Coord::line(dim, values, Attributes::new())));
@@ -199,7 +203,12 @@ impl Dataset {
     }
 
     /// Applies a change to variables that have a dimension, and keeps the others; `coords` are the coordinates after.
-    fn along(&self, dim: &str, coords: Coords, mut change: impl FnMut(&DataArray) -> Result<DataArray>) -> Result<Dataset> {
+    fn along(
+        &self,
+        dim: &str,
+        coords: Coords,
+        mut change: impl FnMut(&DataArray) -> Result<DataArray>,
+    ) -> Result<Dataset> {
         let changed = self.map(|variable| {
             if variable.dims.iter().any(|d| d == dim) { change(variable) } else { Ok(variable.clone()) }
         })?;
@@ -241,7 +250,12 @@ impl Dataset {
         self.sel_matching(dim, &labels.into(), crate::select::Matching::Nearest)
     }
 
-    fn sel_matching(&self, dim: &str, selection: &Selection, matching: crate::select::Matching) -> Result<Dataset> {
+    fn sel_matching(
+        &self,
+        dim: &str,
+        selection: &Selection,
+        matching: crate::select::Matching,
+    ) -> Result<Dataset> {
         self.size(dim)?;
         let index = self.coord(dim)?;
         let positions = selection.resolve(dim, index.values()?, matching)?;
@@ -250,7 +264,11 @@ impl Dataset {
     }
 
     /// Reduces every variable over those of the dimensions that it has.
-    fn reduced(&self, dims: &Dims, reduce: impl Fn(&DataArray, Dims) -> Result<DataArray>) -> Result<Dataset> {
+    fn reduced(
+        &self,
+        dims: &Dims,
+        reduce: impl Fn(&DataArray, Dims) -> Result<DataArray>,
+    ) -> Result<Dataset> {
         if let Dims::Named(names) = dims {
             for name in names {
                 self.size(name)?;
@@ -280,7 +298,9 @@ impl Dataset {
         }
         let mut chunks = nuna_array::compute(&arrays, &nuna_array::engine())?.into_iter();
         self.map(|variable| {
-            let chunk = chunks.next().ok_or_else(|| LabelError::Invalid("the engine gave fewer results than asked".to_owned()))?;
+            let chunk = chunks
+                .next()
+                .ok_or_else(|| LabelError::Invalid("the engine gave fewer results than asked".to_owned()))?;
             Ok(DataArray { array: Array::from_chunk(chunk.clone()), loaded: Some(chunk), ..variable.clone() })
         })
     }
@@ -298,12 +318,15 @@ impl Dataset {
     /// # Errors
     /// As [`DataArray::rechunk`].
     pub fn rechunk<T: AsRef<str>>(&self, chunks: impl IntoIterator<Item = (T, i64)>) -> Result<Dataset> {
-        let chunks: BTreeMap<String, i64> = chunks.into_iter().map(|(dim, n)| (dim.as_ref().to_owned(), n)).collect();
+        let chunks: BTreeMap<String, i64> =
+            chunks.into_iter().map(|(dim, n)| (dim.as_ref().to_owned(), n)).collect();
         for dim in chunks.keys() {
             self.size(dim)?;
         }
         self.map(|variable| {
-            variable.rechunk(chunks.iter().filter(|(dim, _)| variable.dims.contains(dim)).map(|(dim, n)| (dim, *n)))
+            variable.rechunk(
+                chunks.iter().filter(|(dim, _)| variable.dims.contains(dim)).map(|(dim, n)| (dim, *n)),
+            )
         })
     }
 

@@ -16,10 +16,21 @@ pub enum LabelError {
     Skipped { name: String, reason: String },
     #[error("{owner} has no coordinate `{name}`; it has {}", list(have))]
     NoCoord { owner: String, name: String, have: Vec<String> },
-    #[error("`{operation}`: dimension `{dim}` has length {left_size} in {left} but {right_size} in {right}; select the same range of both")]
+    #[error(
+        "`{operation}`: dimension `{dim}` has length {left_size} in {left} but {right_size} in {right}; select the same range of both"
+    )]
     Sizes { operation: String, dim: String, left: String, left_size: u64, right: String, right_size: u64 },
-    #[error("`{operation}`: the coordinates along `{dim}` of {left} ({left_range}) and {right} ({right_range}) have nothing in common")]
-    NothingInCommon { operation: String, dim: String, left: String, left_range: String, right: String, right_range: String },
+    #[error(
+        "`{operation}`: the coordinates along `{dim}` of {left} ({left_range}) and {right} ({right_range}) have nothing in common"
+    )]
+    NothingInCommon {
+        operation: String,
+        dim: String,
+        left: String,
+        left_range: String,
+        right: String,
+        right_range: String,
+    },
     #[error("no label {label} along `{dim}`; {hint}")]
     NoLabel { dim: String, label: String, hint: String },
     #[error("{label} is not a label along `{dim}`, which holds {holds}; {hint}")]
@@ -28,7 +39,9 @@ pub enum LabelError {
     Position { dim: String, index: i64, size: u64 },
     #[error("`{key}` does not say how to group: {reason}")]
     GroupKey { key: String, reason: String },
-    #[error("variables `{first}` and `{second}` disagree about the length of dimension `{dim}`: {first_size} and {second_size}")]
+    #[error(
+        "variables `{first}` and `{second}` disagree about the length of dimension `{dim}`: {first_size} and {second_size}"
+    )]
     DimConflict { dim: String, first: String, first_size: u64, second: String, second_size: u64 },
     #[error("{name} holds {found}, not {asked}; convert it with `astype` first")]
     DType { name: String, found: DType, asked: DType },
@@ -54,7 +67,9 @@ fn list(names: &[String]) -> String {
 fn hint(name: &str, have: &[String]) -> String {
     let lower = name.to_lowercase();
     have.iter()
-        .find(|other| other.to_lowercase() == lower || (name.len() > 2 && other.to_lowercase().contains(&lower)))
+        .find(|other| {
+            other.to_lowercase() == lower || (name.len() > 2 && other.to_lowercase().contains(&lower))
+        })
         .map(|other| format!("; did you mean `{other}`?"))
         .unwrap_or_default()
 }
@@ -67,6 +82,9 @@ mod tests {
     fn a_near_miss_is_named() {
         let have = vec!["Theta".to_owned(), "salt".to_owned()];
         let error = LabelError::NoVariable { owner: "the dataset".into(), name: "theta".into(), have };
-        assert_eq!(error.to_string(), "the dataset has no variable `theta`; it has `Theta`, `salt`; did you mean `Theta`?");
+        assert_eq!(
+            error.to_string(),
+            "the dataset has no variable `theta`; it has `Theta`, `salt`; did you mean `Theta`?"
+        );
     }
 }

@@ -29,7 +29,11 @@ pub(crate) fn float(x: f64, digits: usize) -> String {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let places = i32::try_from(digits).unwrap_or(4);
     if exponent < -4 || exponent >= places.max(5) {
-        let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
+        let mantissa = if mantissa.contains('.') {
+            mantissa.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            mantissa
+        };
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
@@ -98,8 +102,16 @@ mod tests {
 
     #[test]
     fn floats_look_as_in_python() {
-        let cases = [(1.0, "1.0"), (-60.0, "-60.0"), (0.123_456, "0.1235"), (1234.5, "1234.0"), (12345.0, "12345.0"),
-                     (123_456.0, "1.235e+05"), (1e-5, "1e-05"), (0.0001, "0.0001")];
+        let cases = [
+            (1.0, "1.0"),
+            (-60.0, "-60.0"),
+            (0.123_456, "0.1235"),
+            (1234.5, "1234.0"),
+            (12345.0, "12345.0"),
+            (123_456.0, "1.235e+05"),
+            (1e-5, "1e-05"),
+            (0.0001, "0.0001"),
+        ];
         for (x, expected) in cases {
             let found = float(x, 4);
             // 1234.5 may round to even or away; both name the same four digits.
@@ -117,6 +129,9 @@ mod tests {
 
     #[test]
     fn byte_counts_round_as_in_xarray() {
-        assert_eq!((bytes(288), bytes(15_552), bytes(2_500_000_000)), ("288B".into(), "16kB".into(), "2GB".into()));
+        assert_eq!(
+            (bytes(288), bytes(15_552), bytes(2_500_000_000)),
+            ("288B".into(), "16kB".into(), "2GB".into())
+        );
     }
 }

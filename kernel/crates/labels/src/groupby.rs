@@ -43,10 +43,17 @@ impl DataArray {
             None => (key, None),
         };
         let coord = self.coords.get(name).ok_or_else(|| {
-            bad(format!("{} has no coordinate `{name}`; it has {}", self.describe(), self.coords.names().join(", ")))
+            bad(format!(
+                "{} has no coordinate `{name}`; it has {}",
+                self.describe(),
+                self.coords.names().join(", ")
+            ))
         })?;
         let [dim] = coord.dims.as_slice() else {
-            return Err(bad(format!("coordinate `{name}` has dimensions ({}), not one", coord.dims.join(", "))));
+            return Err(bad(format!(
+                "coordinate `{name}` has dimensions ({}), not one",
+                coord.dims.join(", ")
+            )));
         };
         let values = coord.values()?;
         let (codes, labels) = match (part, values) {
@@ -55,12 +62,13 @@ impl DataArray {
                     bad(format!("`{part}` is not one of year, month, season, day, dayofyear, hour"))
                 })?;
                 let parts: Option<Vec<i64>> = times.part(part).into_iter().collect();
-                let parts = parts.ok_or_else(|| bad(format!("`{name}` holds missing times; select the others first")))?;
+                let parts = parts
+                    .ok_or_else(|| bad(format!("`{name}` holds missing times; select the others first")))?;
                 let (codes, groups) = number(&parts);
                 let labels = match part {
-                    TimePart::Season => {
-                        Values::Text(groups.iter().map(|&g| SEASONS[usize::try_from(g).unwrap_or(0)].to_owned()).collect())
-                    }
+                    TimePart::Season => Values::Text(
+                        groups.iter().map(|&g| SEASONS[usize::try_from(g).unwrap_or(0)].to_owned()).collect(),
+                    ),
                     _ => groups.into(),
                 };
                 (codes, labels)
@@ -95,7 +103,14 @@ impl DataArray {
         };
         let group = part.unwrap_or(name).to_owned();
         self.axis(dim)?;
-        Ok(GroupBy { array: self.clone(), dim: dim.clone(), group, codes: codes.into(), labels, skipna: true })
+        Ok(GroupBy {
+            array: self.clone(),
+            dim: dim.clone(),
+            group,
+            codes: codes.into(),
+            labels,
+            skipna: true,
+        })
     }
 }
 
@@ -286,7 +301,9 @@ impl Partials {
             }
             GroupOp::Var | GroupOp::Std => {
                 // Chan's formula for the union of two samples.
-                for (((((mean, n), m2), &mean2), &n2), &m22) in a.iter_mut().zip(n).zip(m2).zip(a2).zip(n2).zip(m22) {
+                for (((((mean, n), m2), &mean2), &n2), &m22) in
+                    a.iter_mut().zip(n).zip(m2).zip(a2).zip(n2).zip(m22)
+                {
                     if n2 == 0.0 {
                         continue;
                     }
@@ -335,7 +352,10 @@ fn reduce_block(env: &Environment, block: &Block<'_>) -> Result<Chunk, String> {
     let groups = distinct(codes.iter().copied());
     let (outer, length, inner) = extents(chunk.shape(), env.axis);
     if codes.len() != length {
-        return Err(format!("a block of {length} elements along the grouped axis where {} were planned", codes.len()));
+        return Err(format!(
+            "a block of {length} elements along the grouped axis where {} were planned",
+            codes.len()
+        ));
     }
     let mut partials = Partials::new(env.op, outer, groups.len(), inner);
     let places: Vec<usize> = codes.iter().map(|code| groups.binary_search(code).unwrap_or(0)).collect();
@@ -416,7 +436,11 @@ impl GroupBy {
             })
             .collect();
         if first.is_empty() {
-            return Err(LabelError::Invalid(format!("dimension `{}` of {} is empty, there are no groups", self.dim, self.array.describe())));
+            return Err(LabelError::Invalid(format!(
+                "dimension `{}` of {} is empty, there are no groups",
+                self.dim,
+                self.array.describe()
+            )));
         }
         let mut sets: Vec<Vec<u32>> = first.iter().map(|block| distinct(block[0].iter().copied())).collect();
         let parts = op.parts();
@@ -439,9 +463,10 @@ impl GroupBy {
         };
         let environment = env(first, &lengths);
         lengths[axis] = sets.iter().map(|set| (set.len() * parts) as u64).collect();
-        let mut array = source.map_blocks_with(options(grid(&lengths)?, DType::F64), &environment, |env, block| {
-            reduce_block(env, &block)
-        })?;
+        let mut array =
+            source.map_blocks_with(options(grid(&lengths)?, DType::F64), &environment, |env, block| {
+                reduce_block(env, &block)
+            })?;
         loop {
             let last = sets.len() <= FAN;
             let families: Vec<Vec<Vec<u32>>> = sets.chunks(FAN).map(<[Vec<u32>]>::to_vec).collect();
@@ -460,17 +485,21 @@ impl GroupBy {
                 break;
             }
             lengths[axis] = sets.iter().map(|set| (set.len() * parts) as u64).collect();
-            array = array.map_blocks_with(options(grid(&lengths)?, DType::F64), &environment, |env, block| {
-                let (partials, _, mut shape) = merge_children(env, &block)?;
-                shape[env.axis] *= env.op.parts() as u64;
-                Ok(Chunk::from_slice(&shape, &partials.data))
-            })?;
+            array =
+                array.map_blocks_with(options(grid(&lengths)?, DType::F64), &environment, |env, block| {
+                    let (partials, _, mut shape) = merge_children(env, &block)?;
+                    shape[env.axis] *= env.op.parts() as u64;
+                    Ok(Chunk::from_slice(&shape, &partials.data))
+                })?;
         }
         let mut dims = self.array.dims.clone();
         dims[axis] = self.group.clone();
         let others: Vec<String> = self.array.dims.iter().filter(|dim| **dim != self.dim).cloned().collect();
         let mut coords = self.array.coords.within(&others);
-        coords.insert(&self.group, Arc::new(Coord::line(&self.group, self.labels.clone(), nuna_storage::Attributes::new())));
+        coords.insert(
+            &self.group,
+            Arc::new(Coord::line(&self.group, self.labels.clone(), nuna_storage::Attributes::new())),
+        );
         Ok(DataArray { array, dims, coords, loaded: None, ..self.array.clone() })
     }
 

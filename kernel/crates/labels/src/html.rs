@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use nuna_storage::Attributes;
 
-use crate::{DataArray, Dataset, coord::{Coord, Coords}, format, text};
+use crate::{
+    DataArray, Dataset,
+    coord::{Coord, Coords},
+    format, text,
+};
 
 const STYLE: &str = include_str!("html.css");
 
@@ -82,13 +86,17 @@ fn row(name: &str, is_index: bool, dims: &[String], dtype: &str, preview: &str, 
 
 fn coord_row(name: &str, coord: &Coord) -> String {
     let is_index = coord.dims() == [name.to_owned()];
-    let full = coord.loaded().map(|values| format!("<pre>{}</pre>", escape(&format::labels(values, 400)))).unwrap_or_default();
+    let full = coord
+        .loaded()
+        .map(|values| format!("<pre>{}</pre>", escape(&format::labels(values, 400))))
+        .unwrap_or_default();
     let detail = attribute_list(coord.attrs()) + &full;
     row(name, is_index, coord.dims(), &coord.dtype_name(), &text::preview(coord, 60), &detail)
 }
 
 fn coords_section(coords: &Coords, dims: &[String]) -> String {
-    let rows: Vec<String> = text::ordered(coords, dims).into_iter().map(|(name, coord)| coord_row(name, coord)).collect();
+    let rows: Vec<String> =
+        text::ordered(coords, dims).into_iter().map(|(name, coord)| coord_row(name, coord)).collect();
     section("Coordinates", &rows)
 }
 
@@ -97,7 +105,8 @@ fn chunk_table(array: &DataArray) -> String {
     let chunks = array.array.chunks();
     let chunk_shape = chunks.chunk_shape();
     let size = array.dtype().size() as u64;
-    let shape = |shape: &[u64]| format!("({})", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+    let shape =
+        |shape: &[u64]| format!("({})", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
     let chunk_bytes = chunk_shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
     format!(
         "<table class=\"nuna-chunks\"><thead><tr><td></td><th>Array</th><th>Chunk</th></tr></thead><tbody>\
@@ -134,7 +143,11 @@ fn attrs_section(attrs: &Attributes) -> String {
 impl DataArray {
     /// As HTML for a notebook, in its light or dark theme.
     pub fn html(&self) -> String {
-        let name = self.name.as_ref().map(|name| format!("<span class=\"nuna-title\">{}</span>", escape(name))).unwrap_or_default();
+        let name = self
+            .name
+            .as_ref()
+            .map(|name| format!("<span class=\"nuna-title\">{}</span>", escape(name)))
+            .unwrap_or_default();
         let title = format!("{name} <span class=\"nuna-size\">{}</span>", format::bytes(self.nbytes()));
         let body = dims(&self.dims, self.shape(), &self.coords)
             + &format!("<div class=\"nuna-data\">{}</div>", data(self))
@@ -164,7 +177,9 @@ impl Dataset {
                 row(name, false, variable.dims(), variable.dtype().name(), &preview, &detail)
             })
             .collect();
-        let mut body = dims(&names, &shape, &self.coords) + &coords_section(&self.coords, &names) + &section("Data variables", &rows);
+        let mut body = dims(&names, &shape, &self.coords)
+            + &coords_section(&self.coords, &names)
+            + &section("Data variables", &rows);
         if !self.skipped.is_empty() {
             let notes: Vec<String> = self
                 .skipped

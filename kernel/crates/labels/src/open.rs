@@ -21,7 +21,8 @@ const LABELS_READ_MAX: u64 = 10_000_000;
 pub fn open_zarr(path: impl AsRef<Path>) -> Result<Dataset> {
     nuna_storage::register();
     let group = nuna_storage::open(path)?;
-    let mut dataset = Dataset { attrs: group.attrs, skipped: group.skipped, path: Some(group.path), ..Dataset::new() };
+    let mut dataset =
+        Dataset { attrs: group.attrs, skipped: group.skipped, path: Some(group.path), ..Dataset::new() };
     let mut listed: Vec<String> = names(&mut dataset.attrs);
     let mut variables = group.variables;
     for variable in &mut variables {

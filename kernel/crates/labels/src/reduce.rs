@@ -25,8 +25,13 @@ impl DataArray {
     pub fn reduce(&self, operation: Operation, nan: NanPolicy, dims: impl IntoDims) -> Result<DataArray> {
         let axes = self.axes(dims)?;
         let array = self.array.reduce(operation, nan, &axes, Axes::Drop)?;
-        let dims: Vec<String> =
-            self.dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect();
+        let dims: Vec<String> = self
+            .dims
+            .iter()
+            .enumerate()
+            .filter(|(axis, _)| !axes.contains(axis))
+            .map(|(_, dim)| dim.clone())
+            .collect();
         let coords = self.coords.within(&dims);
         Ok(DataArray { array, dims, coords, loaded: None, ..self.clone() })
     }

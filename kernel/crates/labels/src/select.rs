@@ -17,7 +17,11 @@ use crate::{
 pub(crate) enum Positions {
     /// One; the dimension goes away.
     At(u64),
-    Slice { start: u64, step: i64, count: u64 },
+    Slice {
+        start: u64,
+        step: i64,
+        count: u64,
+    },
     List(Vec<u64>),
 }
 
@@ -123,8 +127,12 @@ impl Pick {
         };
         match self {
             Pick::At(index) => one(*index).map(Positions::At),
-            Pick::List(list) => list.iter().map(|&index| one(index)).collect::<Result<_>>().map(Positions::List),
-            Pick::Slice { step: 0, .. } => Err(LabelError::Invalid(format!("a slice along `{dim}` needs a step other than 0"))),
+            Pick::List(list) => {
+                list.iter().map(|&index| one(index)).collect::<Result<_>>().map(Positions::List)
+            }
+            Pick::Slice { step: 0, .. } => {
+                Err(LabelError::Invalid(format!("a slice along `{dim}` needs a step other than 0")))
+            }
             Pick::Slice { start, stop, step } => {
                 // Python's slice.indices.
                 let (low, high) = if *step < 0 { (-1, n - 1) } else { (0, n) };
@@ -257,7 +265,12 @@ impl Selection {
 }
 
 fn wrong(dim: &str, values: &Values, label: &Label, hint: &str) -> LabelError {
-    LabelError::WrongLabel { dim: dim.to_owned(), label: label.to_string(), holds: values.dtype_name(), hint: hint.to_owned() }
+    LabelError::WrongLabel {
+        dim: dim.to_owned(),
+        label: label.to_string(),
+        holds: values.dtype_name(),
+        hint: hint.to_owned(),
+    }
 }
 
 fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<Positions> {
@@ -282,25 +295,43 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
         }
         (Values::Times(times), Label::Text(text)) => {
             let range = parse_instant(text, times.calendar).ok_or_else(|| {
-                wrong(dim, values, label, "dates are written like 2001, 2001-06, 2001-06-15 or 2001-06-15T12:00")
+                wrong(
+                    dim,
+                    values,
+                    label,
+                    "dates are written like 2001, 2001-06, 2001-06-15 or 2001-06-15T12:00",
+                )
             })?;
             if matching == Matching::Nearest {
                 #[expect(clippy::cast_precision_loss, reason = "only compared")]
-                let distances = times.micros.iter().map(|&t| if t == NOT_A_TIME { f64::NAN } else { t.abs_diff(range.start) as f64 });
-                let at = nearest(distances).ok_or_else(|| missing("the dimension has no labels".to_owned()))?;
+                let distances = times
+                    .micros
+                    .iter()
+                    .map(|&t| if t == NOT_A_TIME { f64::NAN } else { t.abs_diff(range.start) as f64 });
+                let at =
+                    nearest(distances).ok_or_else(|| missing("the dimension has no labels".to_owned()))?;
                 return Ok(Positions::At(at as u64));
             }
             // A date as fine as the labels themselves names one of them; a coarser one all that lie in it.
             if range.end - range.start <= times.resolution() {
-                let exact: Vec<u64> = (0..).zip(times.micros.iter()).filter(|(_, t)| **t == range.start).map(|(i, _)| i).collect();
+                let exact: Vec<u64> = (0..)
+                    .zip(times.micros.iter())
+                    .filter(|(_, t)| **t == range.start)
+                    .map(|(i, _)| i)
+                    .collect();
                 match exact.as_slice() {
                     [at] => return Ok(Positions::At(*at)),
                     [] => {}
                     _ => return Ok(Positions::from_list(exact)),
                 }
             }
-            let inside: Vec<u64> = (0..).zip(times.micros.iter()).filter(|(_, t)| range.contains(t)).map(|(i, _)| i).collect();
-            if inside.is_empty() { Err(missing(format!("the labels go {}", span(values)))) } else { Ok(Positions::from_list(inside)) }
+            let inside: Vec<u64> =
+                (0..).zip(times.micros.iter()).filter(|(_, t)| range.contains(t)).map(|(i, _)| i).collect();
+            if inside.is_empty() {
+                Err(missing(format!("the labels go {}", span(values))))
+            } else {
+                Ok(Positions::from_list(inside))
+            }
         }
         (Values::Text(texts), Label::Text(text)) => {
             let all: Vec<u64> = (0..).zip(texts.iter()).filter(|(_, t)| *t == text).map(|(i, _)| i).collect();
@@ -311,7 +342,9 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
             }
         }
         (Values::Numbers(_), Label::Text(_)) => Err(wrong(dim, values, label, "select with a number")),
-        (Values::Times(_), Label::Number(_)) => Err(wrong(dim, values, label, "select with a date such as \"2001-06\"")),
+        (Values::Times(_), Label::Number(_)) => {
+            Err(wrong(dim, values, label, "select with a date such as \"2001-06\""))
+        }
         (Values::Text(_), Label::Number(_)) => Err(wrong(dim, values, label, "select with text")),
     }
 }
@@ -320,7 +353,13 @@ fn nearest(distances: impl Iterator<Item = f64>) -> Option<usize> {
     distances.enumerate().filter(|(_, d)| !d.is_nan()).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at)
 }
 
-fn between(dim: &str, values: &Values, start: Option<&Label>, end: Option<&Label>, with_end: bool) -> Result<Positions> {
+fn between(
+    dim: &str,
+    values: &Values,
+    start: Option<&Label>,
+    end: Option<&Label>,
+    with_end: bool,
+) -> Result<Positions> {
     let inside: Vec<u64> = match values {
         Values::Numbers(chunk) => {
             let bound = |label: Option<&Label>, open: f64| match label {
@@ -336,9 +375,11 @@ fn between(dim: &str, values: &Values, start: Option<&Label>, end: Option<&Label
         Values::Times(times) => {
             let bound = |label: Option<&Label>| match label {
                 None => Ok(None),
-                Some(label @ Label::Text(text)) => parse_instant(text, times.calendar)
-                    .map(Some)
-                    .ok_or_else(|| wrong(dim, values, label, "dates are written like 2001, 2001-06 or 2001-06-15")),
+                Some(label @ Label::Text(text)) => {
+                    parse_instant(text, times.calendar).map(Some).ok_or_else(|| {
+                        wrong(dim, values, label, "dates are written like 2001, 2001-06 or 2001-06-15")
+                    })
+                }
                 Some(label) => Err(wrong(dim, values, label, "select with dates")),
             };
             let (start, end) = (bound(start)?, bound(end)?);
@@ -351,7 +392,9 @@ fn between(dim: &str, values: &Values, start: Option<&Label>, end: Option<&Label
                 None => Ok(open),
                 Some(label) => match one(dim, values, label, Matching::Exact)? {
                     Positions::At(at) => Ok(at),
-                    Positions::Slice { .. } | Positions::List(_) => Err(LabelError::Invalid(format!("label {label} stands several times along `{dim}`"))),
+                    Positions::Slice { .. } | Positions::List(_) => {
+                        Err(LabelError::Invalid(format!("label {label} stands several times along `{dim}`")))
+                    }
                 },
             };
             let (low, high) = (at(start, 0)?, at(end, texts.len() as u64)?);
@@ -401,7 +444,12 @@ impl Times {
             .iter()
             .map(|date| {
                 let range = parse_instant(date.as_ref(), calendar);
-                range.map(|r| r.start).ok_or_else(|| LabelError::Invalid(format!("`{}` is not a date of the {calendar} calendar", date.as_ref())))
+                range.map(|r| r.start).ok_or_else(|| {
+                    LabelError::Invalid(format!(
+                        "`{}` is not a date of the {calendar} calendar",
+                        date.as_ref()
+                    ))
+                })
             })
             .collect();
         Ok(Times { calendar, micros: micros?.into() })
@@ -414,7 +462,8 @@ mod tests {
     use crate::Calendar;
 
     fn months() -> Values {
-        let dates: Vec<String> = (2000..2003).flat_map(|y| (1..=12).map(move |m| format!("{y}-{m:02}-01"))).collect();
+        let dates: Vec<String> =
+            (2000..2003).flat_map(|y| (1..=12).map(move |m| format!("{y}-{m:02}-01"))).collect();
         Values::Times(Times::from_dates(&dates, Calendar::Standard).unwrap())
     }
 
@@ -449,7 +498,8 @@ mod tests {
     fn labels_of_the_wrong_kind_are_refused_with_advice() {
         let error = Selection::from(5).resolve("time", &months(), Matching::Exact).unwrap_err().to_string();
         assert!(error.contains("select with a date such as"), "{error}");
-        let error = Selection::from("1999").resolve("time", &months(), Matching::Exact).unwrap_err().to_string();
+        let error =
+            Selection::from("1999").resolve("time", &months(), Matching::Exact).unwrap_err().to_string();
         assert!(error.contains("from 2000-01-01 to 2002-12-01"), "{error}");
     }
 

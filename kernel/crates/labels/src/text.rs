@@ -5,7 +5,11 @@ use std::fmt::{self, Write as _};
 use nuna_chunk::Chunk;
 use nuna_storage::Attributes;
 
-use crate::{DataArray, Dataset, coord::{Coord, Coords}, format};
+use crate::{
+    DataArray, Dataset,
+    coord::{Coord, Coords},
+    format,
+};
 
 const WIDTH: usize = 80;
 /// Attributes shown before the rest is only counted.
@@ -34,7 +38,16 @@ pub(crate) fn preview(coord: &Coord, width: usize) -> String {
     coord.loaded().map_or_else(|| "...".to_owned(), |values| format::labels(values, width))
 }
 
-fn row(out: &mut String, mark: char, name: &str, pad: usize, dims: &[String], dtype: &str, bytes: u64, rest: impl Fn(usize) -> String) {
+fn row(
+    out: &mut String,
+    mark: char,
+    name: &str,
+    pad: usize,
+    dims: &[String],
+    dtype: &str,
+    bytes: u64,
+    rest: impl Fn(usize) -> String,
+) {
     let dims = if dims.is_empty() { String::new() } else { format!("({}) ", dims.join(", ")) };
     let start = format!("  {mark} {name:pad$} {dims}{dtype} {} ", format::bytes(bytes));
     let rest = rest(WIDTH.saturating_sub(start.chars().count()));
@@ -48,7 +61,9 @@ fn coordinates(out: &mut String, coords: &Coords, dims: &[String], pad: usize) {
     out.push_str("Coordinates:\n");
     for (name, coord) in ordered(coords, dims) {
         let mark = if coord.dims() == [name.to_owned()] { '*' } else { ' ' };
-        row(out, mark, name, pad, coord.dims(), &coord.dtype_name(), coord.byte_count(), |width| preview(coord, width));
+        row(out, mark, name, pad, coord.dims(), &coord.dtype_name(), coord.byte_count(), |width| {
+            preview(coord, width)
+        });
     }
 }
 
@@ -60,7 +75,11 @@ fn attributes(out: &mut String, attrs: &Attributes) {
     let pad = attrs.keys().map(|key| key.chars().count()).max().unwrap_or(0).min(20) + 1;
     for (key, value) in attrs.iter().take(ATTRS_SHOWN) {
         let line = format!("    {:pad$}  {}", format!("{key}:"), format::attribute(value));
-        let cut: String = if line.chars().count() > WIDTH { line.chars().take(WIDTH - 3).chain("...".chars()).collect() } else { line };
+        let cut: String = if line.chars().count() > WIDTH {
+            line.chars().take(WIDTH - 3).chain("...".chars()).collect()
+        } else {
+            line
+        };
         let _ = writeln!(out, "{cut}");
     }
     if attrs.len() > ATTRS_SHOWN {
@@ -141,10 +160,19 @@ impl fmt::Display for Dataset {
             out.push_str("    *empty*\n");
         }
         for (name, variable) in self.variables() {
-            row(&mut out, ' ', name, pad, &variable.dims, variable.dtype().name(), variable.nbytes(), |width| match &variable.loaded {
-                Some(chunk) => format::labels(&crate::Values::Numbers(chunk.clone()), width),
-                None => lazy(variable),
-            });
+            row(
+                &mut out,
+                ' ',
+                name,
+                pad,
+                &variable.dims,
+                variable.dtype().name(),
+                variable.nbytes(),
+                |width| match &variable.loaded {
+                    Some(chunk) => format::labels(&crate::Values::Numbers(chunk.clone()), width),
+                    None => lazy(variable),
+                },
+            );
         }
         if !self.skipped.is_empty() {
             out.push_str("Not opened:\n");

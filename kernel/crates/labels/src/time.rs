@@ -43,7 +43,11 @@ impl TimeUnits {
         Some(Self { unit, origin: parse_instant(since, calendar)?.start, calendar })
     }
 
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "saturates; bounds checked")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "saturates; bounds checked"
+    )]
     pub(crate) fn decode(&self, chunk: &Chunk) -> Option<Times> {
         let micros: Option<Vec<i64>> = if chunk.dtype().is_float() {
             chunk
@@ -96,7 +100,9 @@ pub(crate) fn parse_instant(text: &str, calendar: Calendar) -> Option<Range<i64>
     let at = |year, month, day| calendar.days(year, month, day).checked_mul(DAY);
     match (fields.len(), time.is_empty()) {
         (1, true) => Some(at(year, 1, 1)?..at(year + 1, 1, 1)?),
-        (2, true) if (1..=12).contains(&fields[1]) => Some(at(year, fields[1], 1)?..at(year, fields[1] + 1, 1)?),
+        (2, true) if (1..=12).contains(&fields[1]) => {
+            Some(at(year, fields[1], 1)?..at(year, fields[1] + 1, 1)?)
+        }
         (3, _) => {
             let (month, day) = (fields[1], fields[2]);
             if !(1..=12).contains(&month) || !(1..=calendar.days_in_month(year, month)).contains(&day) {
@@ -124,7 +130,10 @@ fn parse_time(time: &str, day: i64) -> Option<Range<i64>> {
     let hour: i64 = fields.next()?.parse().ok()?;
     let minute: Option<i64> = fields.next().map(str::parse).transpose().ok()?;
     let second: Option<f64> = fields.next().map(str::parse).transpose().ok()?;
-    if !(0..=24).contains(&hour) || !(0..60).contains(&minute.unwrap_or(0)) || !(0.0..61.0).contains(&second.unwrap_or(0.0)) {
+    if !(0..=24).contains(&hour)
+        || !(0..60).contains(&minute.unwrap_or(0))
+        || !(0.0..61.0).contains(&second.unwrap_or(0.0))
+    {
         return None;
     }
     let micros = (second.unwrap_or(0.0) * 1e6).round() as i64;
@@ -247,11 +256,13 @@ impl Times {
 
     /// As integers with CF units, in the largest unit that loses nothing, counted from the first instant.
     pub(crate) fn encode(&self) -> (Chunk, String, &'static str) {
-        let origin = self.micros.iter().copied().find(|&m| m != NOT_A_TIME).unwrap_or(0).div_euclid(DAY) * DAY;
-        let (unit, name) = [(DAY, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"), (1_000_000, "seconds")]
-            .into_iter()
-            .find(|(unit, _)| self.micros.iter().all(|m| *m == NOT_A_TIME || (m - origin) % unit == 0))
-            .unwrap_or((1, "microseconds"));
+        let origin =
+            self.micros.iter().copied().find(|&m| m != NOT_A_TIME).unwrap_or(0).div_euclid(DAY) * DAY;
+        let (unit, name) =
+            [(DAY, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"), (1_000_000, "seconds")]
+                .into_iter()
+                .find(|(unit, _)| self.micros.iter().all(|m| *m == NOT_A_TIME || (m - origin) % unit == 0))
+                .unwrap_or((1, "microseconds"));
         let values: Vec<i64> = self
             .micros
             .iter()
@@ -261,7 +272,8 @@ impl Times {
         let units = format!("{name} since {:04}-{:02}-{:02}", t.year, t.month, t.day);
         // The dtype that NumPy gives to counts.
         debug_assert_eq!(DType::I64.size(), 8);
-        let calendar = if self.calendar == Calendar::Standard { "proleptic_gregorian" } else { self.calendar.name() };
+        let calendar =
+            if self.calendar == Calendar::Standard { "proleptic_gregorian" } else { self.calendar.name() };
         let calendar = if t.year > 1582 { calendar } else { self.calendar.name() };
         (Chunk::from_slice(&[values.len() as u64], &values), units, calendar)
     }
@@ -272,7 +284,8 @@ mod tests {
     use super::*;
 
     fn times(text: &[&str]) -> Times {
-        let micros: Vec<i64> = text.iter().map(|t| parse_instant(t, Calendar::Standard).unwrap().start).collect();
+        let micros: Vec<i64> =
+            text.iter().map(|t| parse_instant(t, Calendar::Standard).unwrap().start).collect();
         Times { calendar: Calendar::Standard, micros: micros.into() }
     }
 

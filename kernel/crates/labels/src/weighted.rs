@@ -1,6 +1,9 @@
 //! Owns weighted sums and means.
 
-use crate::{DataArray, LabelError, Result, dims::{Dims, IntoDims}};
+use crate::{
+    DataArray, LabelError, Result,
+    dims::{Dims, IntoDims},
+};
 
 /// An array with weights; from [`DataArray::weighted`].
 #[derive(Clone, Debug)]
@@ -29,7 +32,8 @@ impl DataArray {
 impl Weighted {
     /// Dimensions in the call that the weights lack still count: every element there has the same weight.
     fn products(&self, dims: &Dims) -> Result<(DataArray, DataArray)> {
-        let sum = (self.array.fillna(0.0)?.binary(nuna_array::Binary::Mul, &self.weights)?).sum(dims.clone())?;
+        let sum =
+            (self.array.fillna(0.0)?.binary(nuna_array::Binary::Mul, &self.weights)?).sum(dims.clone())?;
         let present = self.array.notnull()?;
         let weights = present.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
         Ok((sum, weights))

@@ -54,7 +54,9 @@ impl Dataset {
             match values {
                 Values::Numbers(chunk) => store.write(&name, &chunk)?,
                 Values::Text(text) => store.write_text(&name, text.to_vec())?,
-                Values::Times(_) => return Err(LabelError::Invalid(format!("times of `{name}` were not encoded"))),
+                Values::Times(_) => {
+                    return Err(LabelError::Invalid(format!("times of `{name}` were not encoded")));
+                }
             }
         }
         let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
@@ -77,7 +79,8 @@ impl Dataset {
             .coords
             .iter()
             .filter(|(key, coord)| {
-                coord.dims() != [(*key).to_owned()] && coord.dims().iter().all(|d| variable.dims().contains(d))
+                coord.dims() != [(*key).to_owned()]
+                    && coord.dims().iter().all(|d| variable.dims().contains(d))
             })
             .map(|(key, _)| key)
             .collect();
@@ -103,7 +106,8 @@ fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Values)> {
             let (chunk, units, calendar) = times.encode();
             attrs.insert("units".to_owned(), units.into());
             attrs.insert("calendar".to_owned(), calendar.into());
-            let chunk = chunk.reshape(coord.shape()).map_err(|error| LabelError::Invalid(error.to_string()))?;
+            let chunk =
+                chunk.reshape(coord.shape()).map_err(|error| LabelError::Invalid(error.to_string()))?;
             if times.micros.contains(&crate::time::NOT_A_TIME) {
                 attrs.insert("_FillValue".to_owned(), crate::time::NOT_A_TIME.into());
             }
@@ -117,7 +121,10 @@ fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Values)> {
     };
     let shape = coord.shape().to_vec();
     let chunk_shape = shape.iter().map(|&n| n.max(1)).collect();
-    Ok((NewVariable { name: name.to_owned(), dims: coord.dims().to_vec(), dtype, shape, chunk_shape, attrs }, values))
+    Ok((
+        NewVariable { name: name.to_owned(), dims: coord.dims().to_vec(), dtype, shape, chunk_shape, attrs },
+        values,
+    ))
 }
 
 impl DataArray {

@@ -12,7 +12,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { assert!(fs::copy(entry.path(), target).is_ok()) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            assert!(fs::copy(entry.path(), target).is_ok())
+        }
     }
 }
 
@@ -47,7 +51,12 @@ fn paths_that_hold_no_store_say_so() {
 
 #[test]
 fn damaged_metadata_names_its_file() {
-    for (name, file) in [("v3_zstd.zarr", "zarr.json"), ("v2_zstd.zarr", ".zmetadata"), ("v2_zlib.zarr", "theta/.zarray"), ("v2_zlib.zarr", ".zgroup")] {
+    for (name, file) in [
+        ("v3_zstd.zarr", "zarr.json"),
+        ("v2_zstd.zarr", ".zmetadata"),
+        ("v2_zlib.zarr", "theta/.zarray"),
+        ("v2_zlib.zarr", ".zgroup"),
+    ] {
         for text in ["", "{\"zarr_format\": 2, ", "[1, 2]", "\u{1}garbage", "null"] {
             let (_folder, path) = store(name);
             fs::write(path.join(file), text).unwrap();
@@ -77,7 +86,10 @@ fn nonsense_in_one_variable_leaves_the_others_usable() {
         fs::write(&file, original.replace(from, to)).unwrap();
         let ds = open_zarr(&path).unwrap_or_else(|error| panic!("{to}: {error}"));
         let error = ds.var("theta").unwrap_err();
-        assert!(matches!(&error, LabelError::Skipped { .. }) && error.to_string().contains(word), "{to}: {error}");
+        assert!(
+            matches!(&error, LabelError::Skipped { .. }) && error.to_string().contains(word),
+            "{to}: {error}"
+        );
         assert!(ds.var("count").unwrap().values_f64().is_ok());
         assert!(ds.to_string().contains("Not opened:\n    theta: "));
     }
@@ -104,7 +116,11 @@ fn damaged_chunks_are_named() {
             fs::write(&file, &bad).unwrap();
             let ds = open_zarr(&path).unwrap();
             let error = ds.var("theta").unwrap().mean("time").unwrap().compute().unwrap_err().to_string();
-            assert!(error.contains(chunk) && error.contains("`theta`"), "{name}, {} bytes: {error}", bad.len());
+            assert!(
+                error.contains(chunk) && error.contains("`theta`"),
+                "{name}, {} bytes: {error}",
+                bad.len()
+            );
         }
         // A chunk that was never written is fill values.
         fs::remove_file(&file).unwrap();

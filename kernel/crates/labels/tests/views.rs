@@ -38,11 +38,17 @@ fn html_views_escape_everything() {
         assert!(html.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;more&quot;"));
         for tag in ["div", "details", "summary", "dl", "dt", "dd", "pre", "table", "span"] {
             let count = |what: String| html.matches(&what).count();
-            assert_eq!(count(format!("<{tag}>")) + count(format!("<{tag} ")), count(format!("</{tag}>")), "{tag}");
+            assert_eq!(
+                count(format!("<{tag}>")) + count(format!("<{tag} ")),
+                count(format!("</{tag}>")),
+                "{tag}"
+            );
         }
     }
     // The style sheet is long and says nothing about structure.
-    let body = |html: &str| html.split("</style>").nth(1).unwrap().replace("<div", "\n<div").replace("<details", "\n<details");
+    let body = |html: &str| {
+        html.split("</style>").nth(1).unwrap().replace("<div", "\n<div").replace("<details", "\n<details")
+    };
     insta::assert_snapshot!("array_html", body(&array));
     insta::assert_snapshot!("dataset_html", body(&dataset));
 }
@@ -58,7 +64,10 @@ fn plots_have_axes_units_and_gaps() {
     // Elements 0 to 4 are one line, the missing sixth ends it.
     assert_eq!((path.matches('M').count(), path.matches('L').count()), (1, 4), "{path}");
     insta::assert_snapshot!("line_svg", line.svg().replace("><", ">\n<"));
-    let error = dataset()["theta"].isel("time", 0).unwrap().where_(&array().isel("time", 0).unwrap().greater(99).unwrap());
+    let error = dataset()["theta"]
+        .isel("time", 0)
+        .unwrap()
+        .where_(&array().isel("time", 0).unwrap().greater(99).unwrap());
     let error = error.unwrap().plot().unwrap_err().to_string();
     assert!(error.contains("all of them are missing"), "{error}");
 }
@@ -67,15 +76,25 @@ fn plots_have_axes_units_and_gaps() {
 fn mistakes_name_what_there_is() {
     let ds = dataset();
     let text = |error: nuna_labels::LabelError| error.to_string();
-    assert_eq!(text(ds.var("thet").unwrap_err()), "the dataset has no variable `thet`; it has `theta`, `twice`; did you mean `theta`?");
-    assert_eq!(text(ds["theta"].mean("tme").unwrap_err()), "`theta` has no dimension `tme`; its dimensions are (time, lat)");
+    assert_eq!(
+        text(ds.var("thet").unwrap_err()),
+        "the dataset has no variable `thet`; it has `theta`, `twice`; did you mean `theta`?"
+    );
+    assert_eq!(
+        text(ds["theta"].mean("tme").unwrap_err()),
+        "`theta` has no dimension `tme`; its dimensions are (time, lat)"
+    );
     let short = ds["theta"].isel("lat", 0..3).unwrap();
     assert_eq!((&ds["theta"] + &short).shape(), [4, 3], "labels in common remain");
     let far = short.assign_coord("lat", vec![1.0, 2.0, 3.0]).unwrap();
     let error = text(ds["theta"].binary(nuna_array::Binary::Add, &far).unwrap_err());
-    assert!(error.contains("along `lat` of `theta` (from -50.0 to 50.0) and `theta` (from 1.0 to 3.0)"), "{error}");
+    assert!(
+        error.contains("along `lat` of `theta` (from -50.0 to 50.0) and `theta` (from 1.0 to 3.0)"),
+        "{error}"
+    );
     let error = text(ds["theta"].groupby("lat.month").unwrap_err());
     assert!(error.contains("`lat` holds float64, not times"), "{error}");
-    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| &dataset()["theta"] - &far)).unwrap_err();
+    let panic =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| &dataset()["theta"] - &far)).unwrap_err();
     assert!(panic.downcast_ref::<String>().unwrap().contains("have nothing in common"));
 }

@@ -34,8 +34,19 @@ fn assert_same(what: &str, found: &DataArray, expected: &Value, tolerance: f64) 
         let coord = found.coord(name).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_labels(&format!("{what}.{name}"), coord, values);
     }
-    assert_eq!(found.coords().names().len(), expected["coords"].as_object().unwrap().len(), "{what}: {:?}", found.coords().names());
-    let attrs: Value = found.attrs().iter().filter(|(_, v)| v.is_string()).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into();
+    assert_eq!(
+        found.coords().names().len(),
+        expected["coords"].as_object().unwrap().len(),
+        "{what}: {:?}",
+        found.coords().names()
+    );
+    let attrs: Value = found
+        .attrs()
+        .iter()
+        .filter(|(_, v)| v.is_string())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     assert_eq!(attrs, expected["attrs"], "{what}");
 }
 
@@ -61,7 +72,8 @@ fn datasets_open_as_in_xarray() {
             }
             let mut variable = variable.clone();
             let native = variable["dtype"].as_str().unwrap().trim_start_matches('>').to_owned();
-            variable["dtype"] = if native == "float64" || native.len() > 3 { native.into() } else { json!("float64") };
+            variable["dtype"] =
+                if native == "float64" || native.len() > 3 { native.into() } else { json!("float64") };
             assert_same(&format!("{store}/{name}"), &ds.var(name).unwrap(), &variable, 1e-12);
         }
     }
@@ -144,10 +156,16 @@ fn what_is_written_opens_in_xarray() -> Result<()> {
         ds.to_zarr_with(&path, &options)?;
         assert!(ds.to_zarr_with(&path, &options).unwrap_err().to_string().contains("exists already"));
         ds.to_zarr_with(&path, &StoreOptions { overwrite: true, ..options })?;
-        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
-        let report: Value = serde_json::from_str(&common::run("read_back.py", &[&path, &STORES.path("v3_zstd.zarr")])).unwrap();
-        assert_eq!(report, json!({"format": if format == ZarrFormat::V2 { 2 } else { 3 }, "consolidated": true, "differences": []}));
+        let report: Value =
+            serde_json::from_str(&common::run("read_back.py", &[&path, &STORES.path("v3_zstd.zarr")]))
+                .unwrap();
+        assert_eq!(
+            report,
+            json!({"format": if format == ZarrFormat::V2 { 2 } else { 3 }, "consolidated": true, "differences": []})
+        );
         // And we read our own.
         let again = open_zarr(&path)?;
         let theta = &STORES.expected["v3_zstd.zarr"]["data_vars"]["theta"];

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{stage::{HeldId, Plan, PlanError}, value::Value};
+use crate::{
+    stage::{HeldId, Plan, PlanError},
+    value::Value,
+};
 
 /// Accepts plans. Implemented by a cluster's client, and by the threads of this process.
 pub trait Engine: Send + Sync {
@@ -61,11 +64,15 @@ pub enum EngineError {
     /// `task` is `name[block]`; `cell` says which cell built it, when a notebook did.
     #[error("task {task} failed on worker {worker}{}: {message}", cell.map(|n| format!(" (built by In [{n}])")).unwrap_or_default())]
     Task { task: String, worker: String, cell: Option<u32>, message: String },
-    #[error("stage `{stage}` needs {needed} bytes for one block, but a worker has {limit}; use smaller chunks (for example rechunk to {suggestion}) or workers with more memory")]
+    #[error(
+        "stage `{stage}` needs {needed} bytes for one block, but a worker has {limit}; use smaller chunks (for example rechunk to {suggestion}) or workers with more memory"
+    )]
     Memory { stage: String, needed: u64, limit: u64, suggestion: String },
     #[error("the computation was cancelled")]
     Cancelled,
-    #[error("lost the connection to {engine}: {message}; results that were persisted can be picked up again once it answers")]
+    #[error(
+        "lost the connection to {engine}: {message}; results that were persisted can be picked up again once it answers"
+    )]
     Lost { engine: String, message: String },
     #[error("{0}")]
     Refused(String),

@@ -20,5 +20,7 @@ pub use executor::{Executor, Prepared, TaskError};
 pub use grid::BlockGrid;
 pub use map::{AxisMap, BlockMap, Splits};
 pub use range_set::RangeSet;
-pub use stage::{HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, PlanError, Source, Stage, Work, WorkKind};
+pub use stage::{
+    HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, PlanError, Source, Stage, Work, WorkKind,
+};
 pub use value::Value;

@@ -84,7 +84,9 @@ impl AxisMap {
     pub fn output_axis(&self) -> Option<u8> {
         match self {
             AxisMap::All | AxisMap::Fixed { .. } => None,
-            AxisMap::Along { axis, .. } | AxisMap::Group { axis, .. } | AxisMap::Overlap { axis, .. } => Some(*axis),
+            AxisMap::Along { axis, .. } | AxisMap::Group { axis, .. } | AxisMap::Overlap { axis, .. } => {
+                Some(*axis)
+            }
         }
     }
 
@@ -244,7 +246,8 @@ mod tests {
     #[test]
     fn a_scalar_may_read_one_block_of_several() {
         let input = BlockGrid::new([5]);
-        let map = BlockMap::Axes { input_grid: input.clone(), axes: vec![AxisMap::Fixed { start: 2, end: 3 }] };
+        let map =
+            BlockMap::Axes { input_grid: input.clone(), axes: vec![AxisMap::Fixed { start: 2, end: 3 }] };
         assert_inverse(&map, &input, &BlockGrid::new([]));
         assert!(map.leaves_out(1) && !map.leaves_out(2));
     }

@@ -118,9 +118,13 @@ pub enum PlanError {
     Empty { plan: String },
     #[error("stage {stage} (`{name}`) reads stage {source_stage}, which does not come before it")]
     NotTopological { stage: usize, name: String, source_stage: u32 },
-    #[error("stage {stage} (`{name}`) has {blocks} blocks, more than the {limit} that a plan may have; use larger chunks")]
+    #[error(
+        "stage {stage} (`{name}`) has {blocks} blocks, more than the {limit} that a plan may have; use larger chunks"
+    )]
     TooManyBlocks { stage: usize, name: String, blocks: u64, limit: u64 },
-    #[error("stage {stage} (`{name}`): input {input} maps a grid of {found:?} blocks, but its source has {expected:?}")]
+    #[error(
+        "stage {stage} (`{name}`): input {input} maps a grid of {found:?} blocks, but its source has {expected:?}"
+    )]
     GridMismatch { stage: usize, name: String, input: usize, found: Vec<u64>, expected: Vec<u64> },
     #[error("stage {stage} (`{name}`): input {input} names axis {axis} of a grid with {axes} axes")]
     NoSuchAxis { stage: usize, name: String, input: usize, axis: u8, axes: usize },
@@ -142,11 +146,18 @@ impl Plan {
             let name = || stage.name.clone();
             let blocks = stage.grid.count();
             if blocks > Self::BLOCKS_MAX {
-                return Err(PlanError::TooManyBlocks { stage: number, name: name(), blocks, limit: Self::BLOCKS_MAX });
+                return Err(PlanError::TooManyBlocks {
+                    stage: number,
+                    name: name(),
+                    blocks,
+                    limit: Self::BLOCKS_MAX,
+                });
             }
             for (index, input) in stage.inputs.iter().enumerate() {
                 let source_grid = match input.source {
-                    Source::Stage(source) if (source as usize) < number => Some(&self.stages[source as usize].grid),
+                    Source::Stage(source) if (source as usize) < number => {
+                        Some(&self.stages[source as usize].grid)
+                    }
                     Source::Stage(source_stage) => {
                         return Err(PlanError::NotTopological { stage: number, name: name(), source_stage });
                     }
@@ -167,7 +178,13 @@ impl Plan {
                         for axis in axes.iter().filter_map(crate::map::AxisMap::output_axis) {
                             let axes = stage.grid.shape().len();
                             if axis as usize >= axes {
-                                return Err(PlanError::NoSuchAxis { stage: number, name: name(), input: index, axis, axes });
+                                return Err(PlanError::NoSuchAxis {
+                                    stage: number,
+                                    name: name(),
+                                    input: index,
+                                    axis,
+                                    axes,
+                                });
                             }
                         }
                         input_grid

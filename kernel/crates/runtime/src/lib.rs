@@ -31,6 +31,8 @@ const INBOX_MESSAGES: usize = 1024;
 /// If the file cannot be read, or holds other keys or values than the options have.
 fn read_options<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     use anyhow::Context;
-    let text = std::fs::read(path).with_context(|| format!("cannot read the options file {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("the options file {} is not usable", path.display()))
+    let text =
+        std::fs::read(path).with_context(|| format!("cannot read the options file {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("the options file {} is not usable", path.display()))
 }

@@ -62,8 +62,9 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     let epoch = Instant::now();
     let credentials = Credentials::read(&options.certificates, Party::Scheduler)?;
     let acceptor = Acceptor::new(&credentials, &nuna_ship::build_id().to_string())?;
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
     let token = hex::encode(rand::random::<[u8; 32]>());
     let mut settings = nuna_dashboard::Settings::new(&options.name, options.dashboard, &token);
     settings.origin.clone_from(&options.origin);

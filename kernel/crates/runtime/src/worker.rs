@@ -76,8 +76,11 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
         data_address: listener.local_addr()?,
         pid: std::process::id(),
     };
-    let (connection, answer) = connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello)).await?;
-    let RoleAnswer::Worker { id, elapsed_us } = answer else { bail!("the scheduler mistook this worker for something else") };
+    let (connection, answer) =
+        connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello)).await?;
+    let RoleAnswer::Worker { id, elapsed_us } = answer else {
+        bail!("the scheduler mistook this worker for something else")
+    };
     let epoch = Instant::now().checked_sub(Duration::from_micros(elapsed_us)).unwrap_or_else(Instant::now);
     tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
     let store = Arc::new(store::Store::new(options.spill_directory));

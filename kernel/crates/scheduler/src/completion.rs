@@ -57,7 +57,8 @@ impl Scheduler {
         if let Some(to) = self.clients.get_mut(&client)
             && !values.is_empty()
         {
-            to.outstanding_bytes += values.iter().map(|(_, value): &(u64, Value)| value.byte_count()).sum::<u64>();
+            to.outstanding_bytes +=
+                values.iter().map(|(_, value): &(u64, Value)| value.byte_count()).sum::<u64>();
             self.effects.push(Effect::Deliver { client, submission, stage: index, values });
         }
         self.after_progress(now, computation);
@@ -126,7 +127,8 @@ impl Scheduler {
             computation.offered += 1;
             let (client, submission) = (computation.client, computation.submission);
             let address = self.worker_mut(worker).hello.data_address;
-            let message = ToClient::Available { submission, stage: index, key, block, bytes, worker, address };
+            let message =
+                ToClient::Available { submission, stage: index, key, block, bytes, worker, address };
             self.to_client(client, message);
         }
         self.inputs_read(key, block);
@@ -169,7 +171,8 @@ impl Scheduler {
                 if source_stage.state(read) != BlockState::Stored || source_stage.count(read) == UNCOUNTED {
                     continue;
                 }
-                let left = source_stage.count(read).checked_sub(1).expect("readers of a stored block are counted");
+                let left =
+                    source_stage.count(read).checked_sub(1).expect("readers of a stored block are counted");
                 source_stage.set_count(read, left);
                 if left == 0 && !source_stage.offered.contains(&read) {
                     self.free(source, read);
@@ -236,7 +239,10 @@ impl Scheduler {
 
     pub(crate) fn failed(&mut self, worker: WorkerId, key: StageKey, block: u64, error: TaskError) {
         let Some(stage) = self.stages.get_mut(&key) else { return };
-        if block >= stage.block_count() || stage.state(block) != BlockState::Leased || stage.holder(block) != worker {
+        if block >= stage.block_count()
+            || stage.state(block) != BlockState::Leased
+            || stage.holder(block) != worker
+        {
             return;
         }
         let attempt = stage.attempts.entry(block).or_default();
@@ -246,12 +252,18 @@ impl Scheduler {
         let cell = stage.stage.origin.as_ref().map(|origin| origin.cell).filter(|&cell| cell > 0);
         let task = stage.task(block);
         self.unqueue(worker, key, 1);
-        self.effects.push(Effect::Note(Note::Failure { stage: key, block, worker, message: error.message.clone() }));
+        self.effects.push(Effect::Note(Note::Failure {
+            stage: key,
+            block,
+            worker,
+            message: error.message.clone(),
+        }));
         if again {
             self.requeue(key, block);
             return;
         }
-        let message = if attempts > 1 { format!("{} (attempt {attempts})", error.message) } else { error.message };
+        let message =
+            if attempts > 1 { format!("{} (attempt {attempts})", error.message) } else { error.message };
         let worker = self.worker_mut(worker).hello.name.clone();
         self.fail_with_readers(computation, EngineError::Task { task, worker, cell, message });
     }
@@ -276,7 +288,12 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn submitted_stage(&self, client: ClientId, submission: u32, index: u32) -> Option<(u32, StageKey)> {
+    pub(crate) fn submitted_stage(
+        &self,
+        client: ClientId,
+        submission: u32,
+        index: u32,
+    ) -> Option<(u32, StageKey)> {
         let id = *self.clients.get(&client)?.submissions.get(&submission)?;
         Some((id, *self.computation(id).stages.get(index as usize)?))
     }

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use nuna_wire::{StageKey, WorkerId};
 
-use crate::{
-    scheduler::Scheduler,
-    stage::BlockState,
-};
+use crate::{scheduler::Scheduler, stage::BlockState};
 
 impl Scheduler {
     /// Panics if two collections disagree about a block or a worker.
@@ -29,11 +26,18 @@ impl Scheduler {
             let (mut stage_done, mut stored) = (0, 0);
             for block in 0..stage.block_count() {
                 let state = stage.state(block);
-                assert_eq!(ready.contains(&block), state == BlockState::Ready, "{key:?} block {block} is {state:?}");
+                assert_eq!(
+                    ready.contains(&block),
+                    state == BlockState::Ready,
+                    "{key:?} block {block} is {state:?}"
+                );
                 stage_done += u64::from(state.is_done());
                 let holder = stage.holder(block);
                 if matches!(state, BlockState::Leased | BlockState::Stored) {
-                    assert!(self.workers.contains_key(&holder), "{key:?} block {block} is {state:?} with {holder}, which is gone");
+                    assert!(
+                        self.workers.contains_key(&holder),
+                        "{key:?} block {block} is {state:?} with {holder}, which is gone"
+                    );
                 }
                 match state {
                     BlockState::Leased => *queued.entry((holder, key)).or_default() += 1,
@@ -48,7 +52,10 @@ impl Scheduler {
                     }
                     BlockState::Waiting => self.assert_waits(key, block),
                     BlockState::Finished => {
-                        assert!(stage.is_delivered(block), "{key:?} block {block} was freed before it was delivered");
+                        assert!(
+                            stage.is_delivered(block),
+                            "{key:?} block {block} was freed before it was delivered"
+                        );
                         let readers = self.readers_left(key, block);
                         assert!(readers == 0, "{key:?} block {block} was freed with {readers} readers left");
                     }
@@ -62,7 +69,11 @@ impl Scheduler {
         }
         for (id, computation) in &self.computations {
             assert_eq!(computation.done, done.get(id).copied().unwrap_or(0), "computation {id}: blocks done");
-            assert_eq!(computation.offered, offered.get(id).copied().unwrap_or(0), "computation {id}: blocks offered");
+            assert_eq!(
+                computation.offered,
+                offered.get(id).copied().unwrap_or(0),
+                "computation {id}: blocks offered"
+            );
             assert!(
                 !computation.running || computation.done < computation.total || computation.offered > 0,
                 "computation {id} is done, but runs"
@@ -86,13 +97,20 @@ impl Scheduler {
             let source_stage = self.stage(source);
             for read in stage.stage.inputs[input].map.read_indices(&stage.stage.grid, block) {
                 let state = source_stage.state(read);
-                assert_ne!(state, BlockState::Finished, "{key:?} block {block} waits for {source:?} block {read}, which is freed");
+                assert_ne!(
+                    state,
+                    BlockState::Finished,
+                    "{key:?} block {block} waits for {source:?} block {read}, which is freed"
+                );
                 missing += u32::from(state != BlockState::Stored);
             }
         }
         assert!(missing > 0, "{key:?} block {block} waits for nothing");
         let count = stage.count(block);
         let untouched = count == 0 && missing == stage.read_total(block);
-        assert!(count == missing || untouched, "{key:?} block {block} counts {count} missing inputs of {missing}");
+        assert!(
+            count == missing || untouched,
+            "{key:?} block {block} counts {count} missing inputs of {missing}"
+        );
     }
 }

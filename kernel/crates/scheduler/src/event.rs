@@ -44,34 +44,98 @@ pub enum Event {
     /// Its connection ended; what it had running is cancelled, what it held is freed.
     ClientLeft(ClientId),
     ClientHeard(ClientId),
-    Submit { client: ClientId, submission: u32, plan: Box<Plan> },
-    Cancel { client: ClientId, submission: u32 },
+    Submit {
+        client: ClientId,
+        submission: u32,
+        plan: Box<Plan>,
+    },
+    Cancel {
+        client: ClientId,
+        submission: u32,
+    },
     Release(HeldId),
-    Received { client: ClientId, submission: u32, stage: u32, blocks: Vec<u64> },
-    Missing { client: ClientId, submission: u32, stage: u32, block: u64, worker: WorkerId },
-    Consumed { client: ClientId, bytes: u64 },
-    WorkerJoined { worker: WorkerId, hello: WorkerHello },
+    Received {
+        client: ClientId,
+        submission: u32,
+        stage: u32,
+        blocks: Vec<u64>,
+    },
+    Missing {
+        client: ClientId,
+        submission: u32,
+        stage: u32,
+        block: u64,
+        worker: WorkerId,
+    },
+    Consumed {
+        client: ClientId,
+        bytes: u64,
+    },
+    WorkerJoined {
+        worker: WorkerId,
+        hello: WorkerHello,
+    },
     /// Its connection ended, whoever ended it.
     WorkerLeft(WorkerId),
     WorkerHeard(WorkerId),
-    Sample { worker: WorkerId, sample: Sample },
+    Sample {
+        worker: WorkerId,
+        sample: Sample,
+    },
     /// Blocks of one stage, each with its value if that was small enough to travel along.
-    Completed { worker: WorkerId, stage: StageKey, blocks: Vec<(Completed, Option<Value>)> },
-    Failed { worker: WorkerId, stage: StageKey, block: u64, error: TaskError },
-    InputMissing { worker: WorkerId, stage: StageKey, block: u64, input: StageKey, input_block: u64, holder: WorkerId },
-    Reclaimed { worker: WorkerId, stage: StageKey, runs: Vec<(u64, u64)> },
+    Completed {
+        worker: WorkerId,
+        stage: StageKey,
+        blocks: Vec<(Completed, Option<Value>)>,
+    },
+    Failed {
+        worker: WorkerId,
+        stage: StageKey,
+        block: u64,
+        error: TaskError,
+    },
+    InputMissing {
+        worker: WorkerId,
+        stage: StageKey,
+        block: u64,
+        input: StageKey,
+        input_block: u64,
+        holder: WorkerId,
+    },
+    Reclaimed {
+        worker: WorkerId,
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
+    },
     /// The deadline has come.
     Tick,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    ToWorker { worker: WorkerId, message: ToWorker },
-    ToClient { client: ClientId, message: ToClient },
+    ToWorker {
+        worker: WorkerId,
+        message: ToWorker,
+    },
+    ToClient {
+        client: ClientId,
+        message: ToClient,
+    },
     /// Values that travelled with their completion, on to the client.
-    Deliver { client: ClientId, submission: u32, stage: u32, values: Vec<(u64, Value)> },
-    DisconnectWorker { worker: WorkerId, reason: String },
-    DisconnectClient { client: ClientId, reason: String },
+    Deliver {
+        client: ClientId,
+        submission: u32,
+        stage: u32,
+        values: Vec<(u64, Value)>,
+    },
+    DisconnectWorker {
+        worker: WorkerId,
+        reason: String,
+    },
+    DisconnectClient {
+        client: ClientId,
+        reason: String,
+    },
     /// For whoever watches.
     Note(Note),
 }

@@ -25,8 +25,12 @@ impl Scheduler {
     }
 
     pub(crate) fn client_joined(&mut self, now: Instant, client: ClientId) {
-        let state =
-            Client { last_heard: now, outstanding_bytes: 0, submissions: BTreeMap::new(), held: BTreeSet::new() };
+        let state = Client {
+            last_heard: now,
+            outstanding_bytes: 0,
+            submissions: BTreeMap::new(),
+            held: BTreeSet::new(),
+        };
         let before = self.clients.insert(client, state);
         assert!(before.is_none(), "{client:?} joined twice");
     }
@@ -66,7 +70,9 @@ impl Scheduler {
         };
         self.computations.insert(id, computation);
         self.clients.get_mut(&client).expect("checked with the plan").submissions.insert(submission, id);
-        for (((index, stage), inputs), key) in plan.stages.into_iter().enumerate().zip(inputs).zip(keys.iter().copied()) {
+        for (((index, stage), inputs), key) in
+            plan.stages.into_iter().enumerate().zip(inputs).zip(keys.iter().copied())
+        {
             let inputs: Vec<StageKey> = inputs
                 .into_iter()
                 .map(|input| match input {
@@ -102,7 +108,12 @@ impl Scheduler {
 
     /// What a plan's inputs are (earlier stages, or held ones), if it may run here.
     #[expect(clippy::type_complexity, reason = "unpacked at once by its one caller")]
-    fn check(&self, client: ClientId, submission: u32, plan: &Plan) -> Result<Vec<Vec<Result<u32, StageKey>>>, EngineError> {
+    fn check(
+        &self,
+        client: ClientId,
+        submission: u32,
+        plan: &Plan,
+    ) -> Result<Vec<Vec<Result<u32, StageKey>>>, EngineError> {
         plan.validate()?;
         let state = self.clients.get(&client).ok_or(EngineError::Cancelled)?;
         if state.submissions.contains_key(&submission) {
@@ -114,7 +125,10 @@ impl Scheduler {
             if let Keep::Hold(held) = stage.keep
                 && (self.held.contains_key(&held) || !holds.insert(held))
             {
-                return Err(EngineError::Refused(format!("stage `{}` is to be kept as {held:?}, which is taken", stage.name)));
+                return Err(EngineError::Refused(format!(
+                    "stage `{}` is to be kept as {held:?}, which is taken",
+                    stage.name
+                )));
             }
             self.check_bound(&stage.name, stage.bound.total(), stage.grid.count())?;
             let mut sources = Vec::with_capacity(stage.inputs.len());
@@ -167,7 +181,9 @@ impl Scheduler {
     pub(crate) fn check_bounds(&mut self) {
         let mut failures = Vec::new();
         for stage in self.stages.values().filter(|stage| stage.done < stage.block_count()) {
-            if let Err(error) = self.check_bound(&stage.stage.name, stage.stage.bound.total(), stage.block_count()) {
+            if let Err(error) =
+                self.check_bound(&stage.stage.name, stage.stage.bound.total(), stage.block_count())
+            {
                 failures.push((stage.computation, error));
             }
         }
@@ -223,7 +239,8 @@ impl Scheduler {
     }
 
     pub(crate) fn cancel(&mut self, client: ClientId, submission: u32) {
-        let computation = self.clients.get_mut(&client).and_then(|client| client.submissions.remove(&submission));
+        let computation =
+            self.clients.get_mut(&client).and_then(|client| client.submissions.remove(&submission));
         if let Some(computation) = computation {
             self.end(computation, Outcome::Cancelled);
         }
@@ -266,7 +283,10 @@ impl Scheduler {
     fn readers_of(&self, id: u32) -> BTreeSet<u32> {
         let stages = self.computation(id).stages.iter().filter_map(|key| self.stages.get(key));
         let consumers = stages.flat_map(|stage| stage.consumers.iter());
-        consumers.map(|(consumer, _)| self.stage(*consumer).computation).filter(|&reader| reader != id).collect()
+        consumers
+            .map(|(consumer, _)| self.stage(*consumer).computation)
+            .filter(|&reader| reader != id)
+            .collect()
     }
 
     /// Stops a computation and forgets what nobody can need of it.
@@ -285,7 +305,8 @@ impl Scheduler {
                     self.free_unread(key);
                 }
             }
-            let error = EngineError::Refused("it reads a persisted result whose computation did not finish".into());
+            let error =
+                EngineError::Refused("it reads a persisted result whose computation did not finish".into());
             for reader in self.readers_of(id) {
                 self.fail_with_readers(reader, error.clone());
             }
@@ -356,7 +377,12 @@ impl Scheduler {
         }
         // Values that only this computation was still to read.
         for &source in &sources {
-            for key in self.computations.get(&source).map(|computation| computation.stages.clone()).unwrap_or_default() {
+            for key in self
+                .computations
+                .get(&source)
+                .map(|computation| computation.stages.clone())
+                .unwrap_or_default()
+            {
                 if self.stage(key).held.is_none() && self.stage(key).stored_count > 0 {
                     self.free_unread(key);
                 }

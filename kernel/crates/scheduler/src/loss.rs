@@ -180,7 +180,10 @@ impl Scheduler {
         holder: WorkerId,
     ) {
         let Some(stage) = self.stages.get(&key) else { return };
-        if block >= stage.block_count() || stage.state(block) != BlockState::Leased || stage.holder(block) != worker {
+        if block >= stage.block_count()
+            || stage.state(block) != BlockState::Leased
+            || stage.holder(block) != worker
+        {
             return;
         }
         self.unqueue(worker, key, 1);
@@ -192,7 +195,14 @@ impl Scheduler {
         self.give_up_unreachable(input, input_block, worker, holder);
     }
 
-    pub(crate) fn missing(&mut self, client: ClientId, submission: u32, index: u32, block: u64, holder: WorkerId) {
+    pub(crate) fn missing(
+        &mut self,
+        client: ClientId,
+        submission: u32,
+        index: u32,
+        block: u64,
+        holder: WorkerId,
+    ) {
         let Some((_, key)) = self.submitted_stage(client, submission, index) else { return };
         if block < self.stage(key).block_count() {
             let lost = self.value_missing(key, block, holder);

@@ -133,7 +133,8 @@ impl Scheduler {
         let threads = u64::from(worker.hello.threads.max(1));
         let room = self.budget_us(worker) - self.queue_us(worker);
         let by_time = (room / self.block_us(key)).ceil().clamp(0.0, LEASE_BLOCKS_MAX) as u64;
-        let all_threads: u64 = self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
+        let all_threads: u64 =
+            self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
         let share = stage.ready.len().saturating_mul(threads).div_ceil(all_threads);
         // Blocks around which workers were lost go out one by one, so that the next loss finds the culprit.
         let by_caution = if stage.losses.is_empty() { u64::MAX } else { threads };
@@ -216,14 +217,20 @@ impl Scheduler {
             let source_stage = self.stage(source);
             let from = located.len();
             for read in reads {
-                assert_eq!(source_stage.state(read), BlockState::Stored, "{source:?} block {read} is read when ready");
+                assert_eq!(
+                    source_stage.state(read),
+                    BlockState::Stored,
+                    "{source:?} block {read} is read when ready"
+                );
                 let worker = source_stage.holder(read);
                 if worker == id {
                     continue;
                 }
                 match located[from..].last_mut() {
                     Some(last) if last.worker == worker && last.blocks.end == read => last.blocks.end += 1,
-                    Some(_) | None => located.push(Located { blocks: source_stage.run(read..read + 1), worker }),
+                    Some(_) | None => {
+                        located.push(Located { blocks: source_stage.run(read..read + 1), worker })
+                    }
                 }
             }
             if located.len() > from {

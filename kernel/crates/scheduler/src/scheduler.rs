@@ -128,7 +128,9 @@ impl Scheduler {
             Event::Submit { client, submission, plan } => self.submit(now, client, submission, *plan),
             Event::Cancel { client, submission } => self.cancel(client, submission),
             Event::Release(held) => self.release(held),
-            Event::Received { client, submission, stage, blocks } => self.received(client, submission, stage, &blocks),
+            Event::Received { client, submission, stage, blocks } => {
+                self.received(client, submission, stage, &blocks)
+            }
             Event::Missing { client, submission, stage, block, worker } => {
                 self.missing(client, submission, stage, block, worker);
             }
@@ -169,7 +171,11 @@ impl Scheduler {
         Totals {
             workers: self.workers.len(),
             clients: self.clients.len(),
-            computations_running: self.computations.values().filter(|computation| computation.running).count(),
+            computations_running: self
+                .computations
+                .values()
+                .filter(|computation| computation.running)
+                .count(),
             stages: self.stages.len(),
             blocks_leased: self.workers.values().flat_map(|worker| worker.queued.values()).sum(),
             blocks_ready: self.stages.values().map(|stage| stage.ready.len()).sum(),
@@ -217,8 +223,10 @@ impl Scheduler {
         self.last_tick = Some(now);
         let silent = |heard: Instant| now.saturating_duration_since(heard) > self.settings.silence_max;
         let seconds = self.settings.silence_max.as_secs_f64();
-        let workers: Vec<_> = self.workers.iter().filter(|(_, w)| silent(w.last_heard)).map(|(&id, _)| id).collect();
-        let clients: Vec<_> = self.clients.iter().filter(|(_, c)| silent(c.last_heard)).map(|(&id, _)| id).collect();
+        let workers: Vec<_> =
+            self.workers.iter().filter(|(_, w)| silent(w.last_heard)).map(|(&id, _)| id).collect();
+        let clients: Vec<_> =
+            self.clients.iter().filter(|(_, c)| silent(c.last_heard)).map(|(&id, _)| id).collect();
         for worker in workers {
             let reason = format!("it has not been heard of for {seconds} s");
             self.effects.push(Effect::DisconnectWorker { worker, reason });
@@ -229,7 +237,8 @@ impl Scheduler {
             self.effects.push(Effect::DisconnectClient { client, reason });
             self.client_left(client);
         }
-        let stranded = self.workers.is_empty() && self.computations.values().any(|computation| computation.running);
+        let stranded =
+            self.workers.is_empty() && self.computations.values().any(|computation| computation.running);
         if !stranded {
             self.stranded_since = None;
             return;
@@ -240,7 +249,8 @@ impl Scheduler {
                 "no worker has been there for {} s; look at the workers' logs for why they ended, then start them again",
                 self.settings.no_worker_patience.as_secs_f64()
             ));
-            let running: Vec<u32> = self.computations.iter().filter(|(_, c)| c.running).map(|(&id, _)| id).collect();
+            let running: Vec<u32> =
+                self.computations.iter().filter(|(_, c)| c.running).map(|(&id, _)| id).collect();
             running.into_iter().for_each(|computation| self.fail(computation, error.clone()));
         }
     }

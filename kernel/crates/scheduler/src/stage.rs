@@ -73,7 +73,14 @@ pub(crate) struct StageState {
 }
 
 impl StageState {
-    pub(crate) fn new(key: StageKey, computation: u32, index: u32, priority: u32, stage: Stage, inputs: Vec<StageKey>) -> Self {
+    pub(crate) fn new(
+        key: StageKey,
+        computation: u32,
+        index: u32,
+        priority: u32,
+        stage: Stage,
+        inputs: Vec<StageKey>,
+    ) -> Self {
         let count = stage.grid.count() as usize;
         let held = match stage.keep {
             Keep::Hold(id) => Some(id),

@@ -26,7 +26,11 @@ fn a_farm_is_shared_and_delivered_once() {
     assert_eq!(delivered_blocks(&cluster, farm), (0..100).collect::<Vec<_>>());
     let per_worker: BTreeSet<WorkerId> = cluster.ran.iter().map(|&(worker, _, _)| worker).collect();
     assert_eq!(per_worker.len(), 3);
-    assert_eq!(cluster.scheduler.totals(), Totals { workers: 3, clients: 1, ..Totals::default() }, "nothing is left");
+    assert_eq!(
+        cluster.scheduler.totals(),
+        Totals { workers: 3, clients: 1, ..Totals::default() },
+        "nothing is left"
+    );
 }
 
 #[test]
@@ -191,7 +195,10 @@ fn retries_are_counted_per_block() {
     assert!(cluster.failure(second).unwrap().contains("attempt 3"));
     let third = cluster.submit(once);
     cluster.fail(0, false);
-    assert!(cluster.failure(third).unwrap().contains("farm[0] failed on worker w0"), "no second attempt for a bad program");
+    assert!(
+        cluster.failure(third).unwrap().contains("farm[0] failed on worker w0"),
+        "no second attempt for a bad program"
+    );
 }
 
 #[test]
@@ -201,7 +208,12 @@ fn cancelled_work_is_dropped_everywhere() {
     cluster.work(0, 5);
     cluster.work(1, 5);
     cluster.handle(Event::Cancel { client: CLIENT, submission: long });
-    assert!(cluster.workers.values().all(|w| w.leased.is_empty() && w.stored.is_empty() && w.definitions.is_empty()));
+    assert!(
+        cluster
+            .workers
+            .values()
+            .all(|w| w.leased.is_empty() && w.stored.is_empty() && w.definitions.is_empty())
+    );
     assert_eq!(cluster.scheduler.totals().stages, 0);
     let next = cluster.submit(farm(3));
     cluster.run();
@@ -240,7 +252,9 @@ fn held_values_stay_until_released_and_are_rebuilt_when_lost() {
     cluster.lose(0);
     cluster.run();
     assert_eq!(cluster.workers[&WorkerId(1)].stored.len(), 10, "rebuilt, a freed again");
-    let read = || plan(vec![reads(stage("c", BlockGrid::line(10), Keep::Deliver), Source::Held(held), BlockMap::Same)]);
+    let read = || {
+        plan(vec![reads(stage("c", BlockGrid::line(10), Keep::Deliver), Source::Held(held), BlockMap::Same)])
+    };
     let second = cluster.submit(read());
     // Released while it is read: it stays for that reader.
     cluster.handle(Event::Release(held));
@@ -260,7 +274,9 @@ fn a_client_that_leaves_takes_its_work_with_it() {
     cluster.submit(farm(50));
     cluster.handle(Event::ClientLeft(CLIENT));
     assert_eq!(cluster.scheduler.totals(), Totals { workers: 1, ..Totals::default() });
-    assert!(cluster.workers[&WorkerId(0)].stored.is_empty() && cluster.workers[&WorkerId(0)].leased.is_empty());
+    assert!(
+        cluster.workers[&WorkerId(0)].stored.is_empty() && cluster.workers[&WorkerId(0)].leased.is_empty()
+    );
 }
 
 #[test]
@@ -280,11 +296,19 @@ fn large_values_wait_at_their_worker_until_the_client_has_them() {
     assert_eq!(offered.len(), 4);
     assert!(!cluster.finished(submission));
     let (lost, at) = offered[0];
-    cluster.handle(Event::Received { client: CLIENT, submission, stage: 0, blocks: offered[1..].iter().map(|o| o.0).collect() });
+    cluster.handle(Event::Received {
+        client: CLIENT,
+        submission,
+        stage: 0,
+        blocks: offered[1..].iter().map(|o| o.0).collect(),
+    });
     assert!(!cluster.finished(submission));
     cluster.lose(at.0);
     cluster.run();
-    assert!(cluster.ran.iter().filter(|&&(_, _, block)| block == lost).count() == 2, "the one not fetched ran again");
+    assert!(
+        cluster.ran.iter().filter(|&&(_, _, block)| block == lost).count() == 2,
+        "the one not fetched ran again"
+    );
     cluster.handle(Event::Received { client: CLIENT, submission, stage: 0, blocks: vec![lost] });
     assert!(cluster.finished(submission));
     assert!(cluster.workers.values().all(|worker| worker.stored.is_empty()));
@@ -350,7 +374,8 @@ fn plans_with_wrong_maps_or_nothing_to_do_are_answered() {
     let nothing = cluster.submit(farm(0));
     assert!(cluster.finished(nothing));
     // Blocks that read nothing at all, since the shift puts their inputs outside.
-    let map = BlockMap::Axes { input_grid: BlockGrid::line(4), axes: vec![AxisMap::Along { axis: 0, offset: 2 }] };
+    let map =
+        BlockMap::Axes { input_grid: BlockGrid::line(4), axes: vec![AxisMap::Along { axis: 0, offset: 2 }] };
     let shifted = plan(vec![
         stage("a", BlockGrid::line(4), Keep::No),
         reads(stage("b", BlockGrid::line(4), Keep::Deliver), Source::Stage(0), map),

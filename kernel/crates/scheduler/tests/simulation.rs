@@ -87,7 +87,12 @@ fn expected(plan: &Plan) -> BTreeMap<(u32, u64), u64> {
                 .iter()
                 .map(|input| {
                     let Source::Stage(source) = input.source else { panic!("these plans hold nothing") };
-                    input.map.read_indices(&stage.grid, block).into_iter().map(|read| values[&(source, read)]).collect()
+                    input
+                        .map
+                        .read_indices(&stage.grid, block)
+                        .into_iter()
+                        .map(|read| values[&(source, read)])
+                        .collect()
                 })
                 .collect();
             values.insert((number as u32, block), compute(block, &inputs));
@@ -100,7 +105,11 @@ fn expected(plan: &Plan) -> BTreeMap<(u32, u64), u64> {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let settings = Settings { losses_max: 1_000, no_worker_patience: Duration::from_secs(3600), ..Settings::default() };
+        let settings = Settings {
+            losses_max: 1_000,
+            no_worker_patience: Duration::from_secs(3600),
+            ..Settings::default()
+        };
         let memory_bytes = if rng.random_bool(0.4) { 2_000 } else { 1 << 20 };
         let inline = rng.random();
         let mut simulation = Self {
@@ -146,12 +155,17 @@ impl Simulation {
                 Effect::ToWorker { worker, message } => {
                     self.send(SCHEDULER, u32::from(worker.0), What::ToWorker(worker, message));
                 }
-                Effect::ToClient { client: _, message } => self.send(SCHEDULER, THE_CLIENT, What::ToClient(message)),
+                Effect::ToClient { client: _, message } => {
+                    self.send(SCHEDULER, THE_CLIENT, What::ToClient(message))
+                }
                 Effect::Deliver { submission, stage, values, .. } => {
                     for (block, value) in values {
                         let number = u64::from_le_bytes(value.body[..].try_into().unwrap());
                         let before = self.results.insert((submission, stage, block), number);
-                        assert_eq!(before, None, "submission {submission} stage {stage} block {block} came twice");
+                        assert_eq!(
+                            before, None,
+                            "submission {submission} stage {stage} block {block} came twice"
+                        );
                     }
                 }
                 Effect::DisconnectWorker { worker, .. } => drop(self.nodes.remove(&worker)),
@@ -255,7 +269,8 @@ impl Simulation {
         }
         let bytes = definition.stage.bound.output;
         let duration_us = self.rng.random_range(0..2_000);
-        let completed = Completed { block: block.1, bytes, start_us: 0, duration_us, thread: 0, inline: None };
+        let completed =
+            Completed { block: block.1, bytes, start_us: 0, duration_us, thread: 0, inline: None };
         let message = FromWorker::Completed(vec![(block.0, vec![completed])]);
         self.send(u32::from(id.0), SCHEDULER, What::ToScheduler(id, message, vec![inline.then_some(value)]));
         self.worker_hears(id, nuna_worker::Event::Finished { block, bytes, duration_us, kept });
@@ -266,17 +281,32 @@ impl Simulation {
             FromWorker::Completed(stages) => {
                 for (stage, blocks) in stages {
                     let value = |number: &Option<u64>| {
-                        number.map(|n| Value { header: Bytes::new(), body: Bytes::copy_from_slice(&n.to_le_bytes()) })
+                        number.map(|n| Value {
+                            header: Bytes::new(),
+                            body: Bytes::copy_from_slice(&n.to_le_bytes()),
+                        })
                     };
                     let blocks = blocks.into_iter().zip(values.iter().map(value)).collect();
                     self.scheduler_hears(Event::Completed { worker, stage, blocks });
                 }
             }
             FromWorker::InputMissing { stage, block, input, input_block, worker: holder } => {
-                self.scheduler_hears(Event::InputMissing { worker, stage, block, input, input_block, holder });
+                self.scheduler_hears(Event::InputMissing {
+                    worker,
+                    stage,
+                    block,
+                    input,
+                    input_block,
+                    holder,
+                });
             }
-            FromWorker::Reclaimed { stage, runs } => self.scheduler_hears(Event::Reclaimed { worker, stage, runs }),
-            FromWorker::Failed { .. } | FromWorker::Spans(_) | FromWorker::Sample(_) | FromWorker::Leaving { .. } => {
+            FromWorker::Reclaimed { stage, runs } => {
+                self.scheduler_hears(Event::Reclaimed { worker, stage, runs })
+            }
+            FromWorker::Failed { .. }
+            | FromWorker::Spans(_)
+            | FromWorker::Sample(_)
+            | FromWorker::Leaving { .. } => {
                 panic!("not of these workers")
             }
         }
@@ -305,8 +335,13 @@ impl Simulation {
                 self.at(delay, What::ClientFetched { submission, stage, key, block, worker });
             }
             ToClient::Finished { submission } => drop(self.ended.insert(submission, Ok(()))),
-            ToClient::Failed { submission, error } => drop(self.ended.insert(submission, Err(error.to_string()))),
-            ToClient::Delivered { .. } | ToClient::Progress { .. } | ToClient::Cluster(_) | ToClient::Heartbeat => {}
+            ToClient::Failed { submission, error } => {
+                drop(self.ended.insert(submission, Err(error.to_string())))
+            }
+            ToClient::Delivered { .. }
+            | ToClient::Progress { .. }
+            | ToClient::Cluster(_)
+            | ToClient::Heartbeat => {}
         }
     }
 
@@ -398,7 +433,11 @@ fn random_plan(rng: &mut StdRng) -> Plan {
                     Source::Stage(0),
                     BlockMap::Same,
                 ),
-                reads(stage("d", BlockGrid::line(n.div_ceil(3)), Keep::Deliver), Source::Stage(2), group(n, 3)),
+                reads(
+                    stage("d", BlockGrid::line(n.div_ceil(3)), Keep::Deliver),
+                    Source::Stage(2),
+                    group(n, 3),
+                ),
             ])
         }
         _ => support::farm(rng.random_range(1..400)),
@@ -413,7 +452,8 @@ fn run(seed: u64) {
     let mut simulation = Simulation::new(seed);
     let workers = simulation.rng.random_range(1..6);
     (0..workers).for_each(|_| simulation.join());
-    let plans: Vec<Plan> = (0..simulation.rng.random_range(1..4)).map(|_| random_plan(&mut simulation.rng)).collect();
+    let plans: Vec<Plan> =
+        (0..simulation.rng.random_range(1..4)).map(|_| random_plan(&mut simulation.rng)).collect();
     for (number, plan) in plans.iter().enumerate() {
         let event = Event::Submit { client: CLIENT, submission: number as u32, plan: Box::new(plan.clone()) };
         let delay = simulation.rng.random_range(0..20_000);
@@ -455,12 +495,17 @@ fn whatever_happens_results_are_right_and_nothing_is_left() {
             let seed: u64 = seed.parse().expect("NUNA_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..std::env::var("NUNA_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("NUNA_SEEDS is a number")),
+        Err(_) => {
+            0..std::env::var("NUNA_SEEDS")
+                .map_or(SEEDS, |seeds| seeds.parse().expect("NUNA_SEEDS is a number"))
+        }
     };
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         if let Err(panic) = result {
-            eprintln!("seed {seed}: replay with NUNA_SEED={seed} cargo test -p nuna-scheduler --test simulation");
+            eprintln!(
+                "seed {seed}: replay with NUNA_SEED={seed} cargo test -p nuna-scheduler --test simulation"
+            );
             std::panic::resume_unwind(panic);
         }
     }

@@ -125,12 +125,10 @@ impl Decode {
             (Stored::Plain(DType::F32), DType::F32) => {
                 self.map::<4, 4>(&bytes, |x| self.decode_f32(f32::from_le_bytes(x)).to_le_bytes())
             }
-            (Stored::F16, DType::F32) => self.map::<2, 4>(&bytes, |x| {
-                self.decode_f32(half::f16::from_le_bytes(x).to_f32()).to_le_bytes()
-            }),
-            (Stored::F16, _) => {
-                self.map::<2, 8>(&bytes, |x| self.decode_f64(half::f16::from_le_bytes(x).to_f64()).to_le_bytes())
-            }
+            (Stored::F16, DType::F32) => self
+                .map::<2, 4>(&bytes, |x| self.decode_f32(half::f16::from_le_bytes(x).to_f32()).to_le_bytes()),
+            (Stored::F16, _) => self
+                .map::<2, 8>(&bytes, |x| self.decode_f64(half::f16::from_le_bytes(x).to_f64()).to_le_bytes()),
             (Stored::Plain(stored), output) => match stored {
                 DType::Bool | DType::U8 => self.numbers::<1>(output, &bytes, |x| i128::from(x[0])),
                 DType::I8 => self.numbers::<1>(output, &bytes, |x| i128::from(i8::from_le_bytes(x))),
@@ -140,17 +138,23 @@ impl Decode {
                 DType::U32 => self.numbers::<4>(output, &bytes, |x| i128::from(u32::from_le_bytes(x))),
                 DType::I64 => self.numbers::<8>(output, &bytes, |x| i128::from(i64::from_le_bytes(x))),
                 DType::U64 => self.numbers::<8>(output, &bytes, |x| i128::from(u64::from_le_bytes(x))),
-                DType::F32 => {
-                    self.map::<4, 8>(&bytes, |x| self.decode_f64(f64::from(f32::from_le_bytes(x))).to_le_bytes())
+                DType::F32 => self
+                    .map::<4, 8>(&bytes, |x| self.decode_f64(f64::from(f32::from_le_bytes(x))).to_le_bytes()),
+                DType::F64 => {
+                    self.map::<8, 8>(&bytes, |x| self.decode_f64(f64::from_le_bytes(x)).to_le_bytes())
                 }
-                DType::F64 => self.map::<8, 8>(&bytes, |x| self.decode_f64(f64::from_le_bytes(x)).to_le_bytes()),
             },
         }
     }
 
     /// Integers to a float, or to a count of time. Every width fits `i128`, which the optimiser folds away.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as xarray's casts")]
-    fn numbers<const N: usize>(&self, output: DType, bytes: &[u8], value: impl Fn([u8; N]) -> i128 + Copy) -> Bytes {
+    fn numbers<const N: usize>(
+        &self,
+        output: DType,
+        bytes: &[u8],
+        value: impl Fn([u8; N]) -> i128 + Copy,
+    ) -> Bytes {
         match output {
             DType::F32 => self.map::<N, 4>(bytes, |x| self.decode_f32(value(x) as f32).to_le_bytes()),
             DType::I64 => self.map::<N, 8>(bytes, |x| {
@@ -161,7 +165,11 @@ impl Decode {
         }
     }
 
-    fn map<const FROM: usize, const TO: usize>(&self, bytes: &[u8], one: impl Fn([u8; FROM]) -> [u8; TO]) -> Bytes {
+    fn map<const FROM: usize, const TO: usize>(
+        &self,
+        bytes: &[u8],
+        one: impl Fn([u8; FROM]) -> [u8; TO],
+    ) -> Bytes {
         let (elements, _) = bytes.as_chunks::<FROM>();
         let mut out = vec![0; elements.len() * TO];
         let (slots, _) = out.as_chunks_mut::<TO>();
@@ -171,7 +179,10 @@ impl Decode {
         Bytes::from(out)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "compared in the precision of the result, as xarray does")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "compared in the precision of the result, as xarray does"
+    )]
     fn decode_f32(&self, x: f32) -> f32 {
         if self.missing.iter().any(|&m| m as f32 == x) { f32::NAN } else { x }
     }
@@ -190,7 +201,6 @@ impl Decode {
         x
     }
 }
-
 
 fn unsigned(dtype: DType) -> DType {
     match dtype {
@@ -264,7 +274,9 @@ mod tests {
 
     #[test]
     fn missing_integers_choose_the_float_that_xarray_chooses() {
-        for (stored, expected) in [(DType::I16, DType::F32), (DType::U8, DType::F32), (DType::I32, DType::F64)] {
+        for (stored, expected) in
+            [(DType::I16, DType::F32), (DType::U8, DType::F32), (DType::I32, DType::F64)]
+        {
             let decode =
                 Decode::from_attributes(Stored::Plain(stored), &mut attrs(json!({"missing_value": 3})), None);
             assert_eq!(decode.output, expected);
@@ -285,7 +297,8 @@ mod tests {
         let out = decode.apply(vec![200, 255]);
         assert_eq!(out[..4], 200f32.to_le_bytes());
         assert!(f32::from_le_bytes(out[4..].try_into().unwrap()).is_nan());
-        let decode = Decode::from_attributes(Stored::Plain(DType::I8), &mut attrs(json!({"dtype": "bool"})), None);
+        let decode =
+            Decode::from_attributes(Stored::Plain(DType::I8), &mut attrs(json!({"dtype": "bool"})), None);
         assert_eq!((decode.output, &decode.apply(vec![0, 2])[..]), (DType::Bool, &[0, 1][..]));
     }
 }

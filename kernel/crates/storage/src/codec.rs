@@ -11,7 +11,8 @@ use nuna_chunk::Region;
 use serde_json::Value;
 use zarrs::{
     array::{
-        ArrayToBytesCodecTraits as _, Array, ArrayBytes, ArrayError, ArrayMetadata, ArrayShardedExt as _, ArraySubset, CodecOptions,
+        Array, ArrayBytes, ArrayError, ArrayMetadata, ArrayShardedExt as _, ArraySubset,
+        ArrayToBytesCodecTraits as _, CodecOptions,
     },
     filesystem::FilesystemStore,
     storage::StorageError as ZarrsStorageError,
@@ -48,13 +49,24 @@ pub(crate) fn options() -> CodecOptions {
 }
 
 /// An array from its metadata document, without touching the store.
-pub(crate) fn open(root: &Path, path: &str, format: ZarrFormat, metadata: &str) -> Result<StoredArray, String> {
+pub(crate) fn open(
+    root: &Path,
+    path: &str,
+    format: ZarrFormat,
+    metadata: &str,
+) -> Result<StoredArray, String> {
     guarded(|| {
         let failure = |message: String| Failure { message, is_io: false };
         let value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
         let metadata = match format {
-            ZarrFormat::V2 => ArrayMetadata::V2(serde_json::from_value(value).map_err(|e| failure(format!("its metadata is damaged: {e}")))?),
-            ZarrFormat::V3 => ArrayMetadata::V3(serde_json::from_value(value).map_err(|e| failure(format!("its metadata is damaged: {e}")))?),
+            ZarrFormat::V2 => ArrayMetadata::V2(
+                serde_json::from_value(value)
+                    .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
+            ),
+            ZarrFormat::V3 => ArrayMetadata::V3(
+                serde_json::from_value(value)
+                    .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
+            ),
         };
         let store = FilesystemStore::new(root).map_err(|e| failure(e.to_string()))?;
         let path = if path.is_empty() { "/".to_owned() } else { format!("/{path}") };
@@ -121,7 +133,9 @@ pub(crate) fn read_box(array: &StoredArray, region: &Region) -> Result<Vec<u8>, 
 
 /// Decodes a box of text.
 pub(crate) fn read_text(array: &StoredArray, region: &Region) -> Result<Vec<String>, Failure> {
-    guarded(|| array.retrieve_array_subset_opt::<Vec<String>>(&subset(region), &options()).map_err(|e| failure(&e)))
+    guarded(|| {
+        array.retrieve_array_subset_opt::<Vec<String>>(&subset(region), &options()).map_err(|e| failure(&e))
+    })
 }
 
 /// Encodes one whole chunk.

@@ -15,7 +15,9 @@ pub enum StorageError {
     Metadata { file: PathBuf, message: String },
     #[error("variable `{variable}` of {store} cannot be read: {message}")]
     Unsupported { variable: String, store: PathBuf, message: String },
-    #[error("chunk {file} of variable `{variable}` cannot be decoded: {message}; the file is truncated or damaged, write it again or remove it to read fill values in its place")]
+    #[error(
+        "chunk {file} of variable `{variable}` cannot be decoded: {message}; the file is truncated or damaged, write it again or remove it to read fill values in its place"
+    )]
     Chunk { variable: String, file: PathBuf, message: String },
     #[error("{file} of variable `{variable}` cannot be read: {message}")]
     Read { variable: String, file: PathBuf, message: String },

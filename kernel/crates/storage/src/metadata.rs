@@ -74,7 +74,9 @@ pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
         let here = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound if path.is_relative() => format!("looked in {here}"),
-            std::io::ErrorKind::NotFound => "check the spelling, and that the file system is mounted here".to_owned(),
+            std::io::ErrorKind::NotFound => {
+                "check the spelling, and that the file system is mounted here".to_owned()
+            }
             _ => error.to_string(),
         };
         StorageError::NotFound { path: path.to_owned(), hint }
@@ -229,7 +231,8 @@ fn open_v2_files(root: &Path) -> Result<Group, StorageError> {
 }
 
 fn single_array(root: &Path, format: ZarrFormat, document: Document) -> Group {
-    let name = root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name =
+        root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let mut group = Group::empty(root, format, Attributes::new());
     group.add(name, String::new(), document);
     group
@@ -244,7 +247,10 @@ fn take_object(node: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
 
 fn v3_document(file: &Path, mut node: Map<String, Value>) -> Result<Document, StorageError> {
     if node.get("zarr_format").and_then(Value::as_u64) != Some(3) {
-        let message = format!("`zarr_format` is {}, expected 3", node.get("zarr_format").map_or_else(|| "missing".to_owned(), short));
+        let message = format!(
+            "`zarr_format` is {}, expected 3",
+            node.get("zarr_format").map_or_else(|| "missing".to_owned(), short)
+        );
         return Err(StorageError::Metadata { file: file.to_owned(), message });
     }
     let attrs = take_object(&mut node, "attributes");
@@ -306,9 +312,11 @@ impl Group {
         let unnamed = |axis: usize| if single { format!("dim_{axis}") } else { format!("{name}_dim_{axis}") };
         let dims = match dims {
             None => (0..shape.len()).map(unnamed).collect(),
-            Some(names) if names.len() == shape.len() => {
-                names.into_iter().enumerate().map(|(axis, name)| name.unwrap_or_else(|| unnamed(axis))).collect::<Vec<_>>()
-            }
+            Some(names) if names.len() == shape.len() => names
+                .into_iter()
+                .enumerate()
+                .map(|(axis, name)| name.unwrap_or_else(|| unnamed(axis)))
+                .collect::<Vec<_>>(),
             Some(names) => {
                 return Err(format!("it has {} dimension names but {} axes", names.len(), shape.len()));
             }
@@ -319,7 +327,16 @@ impl Group {
         };
         let decode = Decode::from_attributes(stored, &mut attrs, fill.as_ref().filter(|_| !text));
         let metadata = Value::Object(array).to_string();
-        let source = ZarrSource::new(name.to_owned(), self.path.clone(), path, format, &metadata, shape, decode, text)?;
+        let source = ZarrSource::new(
+            name.to_owned(),
+            self.path.clone(),
+            path,
+            format,
+            &metadata,
+            shape,
+            decode,
+            text,
+        )?;
         Ok(Variable { name: name.to_owned(), dims, attrs, source })
     }
 
@@ -335,12 +352,18 @@ fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored
     match format {
         ZarrFormat::V2 => {
             let dtype = array.get("dtype").ok_or("its metadata has no `dtype`")?;
-            let Some(name) = dtype.as_str() else { return Err("structured data types are not supported".to_owned()) };
+            let Some(name) = dtype.as_str() else {
+                return Err("structured data types are not supported".to_owned());
+            };
             if name == "|O" {
                 let is_text = array.get("filters").and_then(Value::as_array).is_some_and(|filters| {
                     filters.first().and_then(|f| f.get("id")).and_then(Value::as_str) == Some("vlen-utf8")
                 });
-                return if is_text { Ok((Stored::Plain(DType::U8), true)) } else { Err("it holds Python objects".to_owned()) };
+                return if is_text {
+                    Ok((Stored::Plain(DType::U8), true))
+                } else {
+                    Err("it holds Python objects".to_owned())
+                };
             }
             let plain = name.trim_start_matches(['<', '>', '|', '=']);
             if plain == "f2" {
@@ -350,18 +373,30 @@ fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored
         }
         ZarrFormat::V3 => {
             let dtype = array.get("data_type").ok_or("its metadata has no `data_type`")?;
-            let name = dtype.as_str().or_else(|| dtype.get("name").and_then(Value::as_str)).unwrap_or("of unknown form");
+            let name = dtype
+                .as_str()
+                .or_else(|| dtype.get("name").and_then(Value::as_str))
+                .unwrap_or("of unknown form");
             match name {
                 "string" => Ok((Stored::Plain(DType::U8), true)),
                 "float16" => Ok((Stored::F16, false)),
-                name => name.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name)),
+                name => {
+                    name.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name))
+                }
             }
         }
     }
 }
 
 /// Checks that metadata makes an array that can be decoded.
-pub(crate) fn chunking(root: &Path, path: &str, format: ZarrFormat, metadata: &str, shape: &[u64], element_bytes: u64) -> Result<Vec<u64>, String> {
+pub(crate) fn chunking(
+    root: &Path,
+    path: &str,
+    format: ZarrFormat,
+    metadata: &str,
+    shape: &[u64],
+    element_bytes: u64,
+) -> Result<Vec<u64>, String> {
     let array = codec::open(root, path, format, metadata)?;
     Ok(codec::read_chunk_shape(&array, shape, element_bytes))
 }

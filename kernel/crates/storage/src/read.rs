@@ -53,7 +53,8 @@ impl ZarrSource {
         decode: Decode,
         is_text: bool,
     ) -> Result<Self, String> {
-        let chunk_shape = metadata::chunking(&root, &path, format, metadata, &shape, decode.stored.size() as u64)?;
+        let chunk_shape =
+            metadata::chunking(&root, &path, format, metadata, &shape, decode.stored.size() as u64)?;
         let address = Address { name, root, path, format, metadata: metadata.to_owned(), decode, is_text };
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
@@ -136,8 +137,9 @@ impl ChunkSource for ZarrSource {
 
 /// Opens what [`ZarrSource::spec`] described.
 pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskError> {
-    let address: Address = postcard::from_bytes(payload)
-        .map_err(|error| TaskError::fatal(format!("the address of a stored array cannot be decoded: {error}")))?;
+    let address: Address = postcard::from_bytes(payload).map_err(|error| {
+        TaskError::fatal(format!("the address of a stored array cannot be decoded: {error}"))
+    })?;
     Ok(Box::new(ZarrReader::open(address).map_err(StorageError::into_task)?))
 }
 
@@ -150,9 +152,13 @@ pub struct ZarrReader {
 
 impl ZarrReader {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let array = codec::open(&address.root, &address.path, address.format, &address.metadata).map_err(|message| {
-            StorageError::Unsupported { variable: address.name.clone(), store: address.root.clone(), message }
-        })?;
+        let array = codec::open(&address.root, &address.path, address.format, &address.metadata).map_err(
+            |message| StorageError::Unsupported {
+                variable: address.name.clone(),
+                store: address.root.clone(),
+                message,
+            },
+        )?;
         let stored_chunk_shape = codec::stored_chunk_shape(&array);
         Ok(Self { array, stored_chunk_shape, address })
     }
@@ -164,11 +170,7 @@ impl ZarrReader {
     pub fn read(&self, region: &Region) -> Result<Chunk, StorageError> {
         let shape: Vec<u64> = region.ranges().iter().map(|r| r.end - r.start).collect();
         let decode = &self.address.decode;
-        let bytes = if shape.contains(&0) {
-            Vec::new()
-        } else {
-            self.read_stored(region)?
-        };
+        let bytes = if shape.contains(&0) { Vec::new() } else { self.read_stored(region)? };
         Chunk::new(decode.output, &shape, decode.apply(bytes)).map_err(|error| StorageError::Chunk {
             variable: self.address.name.clone(),
             file: self.address.root.join(&self.address.path),
@@ -194,8 +196,12 @@ impl ZarrReader {
 
     /// Finds the chunk that a failed read of several foundered on.
     fn blame(&self, region: &Region, failure: codec::Failure) -> StorageError {
-        let chunks: Vec<_> =
-            region.ranges().iter().zip(&self.stored_chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect();
+        let chunks: Vec<_> = region
+            .ranges()
+            .iter()
+            .zip(&self.stored_chunk_shape)
+            .map(|(r, &n)| r.start / n..r.end.div_ceil(n))
+            .collect();
         let grid = nuna_plan::BlockGrid::new(chunks.iter().map(|r| r.end - r.start));
         let indices_of = |number: u64| -> Vec<u64> {
             grid.coords(number).iter().zip(&chunks).map(|(c, r)| c + r.start).collect()
@@ -204,8 +210,16 @@ impl ZarrReader {
         if grid.count() > 1 {
             for number in 0..grid.count() {
                 let indices = indices_of(number);
-                let whole = Region::new(indices.iter().zip(&self.stored_chunk_shape).map(|(&i, &n)| i * n..(i + 1) * n));
-                let part = Region::new(whole.ranges().iter().zip(region.ranges()).map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)));
+                let whole = Region::new(
+                    indices.iter().zip(&self.stored_chunk_shape).map(|(&i, &n)| i * n..(i + 1) * n),
+                );
+                let part = Region::new(
+                    whole
+                        .ranges()
+                        .iter()
+                        .zip(region.ranges())
+                        .map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)),
+                );
                 let outcome = if self.address.is_text {
                     codec::read_text(&self.array, &part).map(drop)
                 } else {

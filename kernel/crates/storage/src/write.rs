@@ -82,11 +82,11 @@ impl NewStore {
         variables: Vec<NewVariable>,
         options: StoreOptions,
     ) -> Result<Self, StorageError> {
-        let target = std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
+        let target =
+            std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
         check_target(&target, options.overwrite)?;
-        let folder = target.parent().filter(|_| target.file_name().is_some()).ok_or_else(|| StorageError::Write {
-            path: target.clone(),
-            message: "it has no name of its own".to_owned(),
+        let folder = target.parent().filter(|_| target.file_name().is_some()).ok_or_else(|| {
+            StorageError::Write { path: target.clone(), message: "it has no name of its own".to_owned() }
         })?;
         fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -122,7 +122,8 @@ impl NewStore {
     }
 
     fn write_metadata(&self, attrs: &Attributes) -> Result<(), StorageError> {
-        let parsed = |document: &str| serde_json::from_str::<Value>(document).expect("written by this module");
+        let parsed =
+            |document: &str| serde_json::from_str::<Value>(document).expect("written by this module");
         match self.options.format {
             ZarrFormat::V3 => {
                 let mut nodes = serde_json::Map::new();
@@ -130,7 +131,9 @@ impl NewStore {
                     let mut node = parsed(document);
                     node["attributes"] = Value::Object(variable.attrs.clone());
                     node["dimension_names"] = json!(variable.dims);
-                    if variable.dtype.is_some_and(DType::is_float) && !variable.attrs.contains_key("_FillValue") {
+                    if variable.dtype.is_some_and(DType::is_float)
+                        && !variable.attrs.contains_key("_FillValue")
+                    {
                         // xarray's spelling of NaN: in v3 only the attribute means "missing".
                         node["attributes"]["_FillValue"] = json!("AAAAAAAA+H8=");
                     }
@@ -195,10 +198,8 @@ impl NewStore {
     /// As [`NewStore::write`].
     pub fn write_text(&self, name: &str, text: Vec<String>) -> Result<(), StorageError> {
         let writer = ZarrWriter::open(self.sink(name).address)?;
-        codec::write_text(&writer.array, text).map_err(|failure| StorageError::Variable {
-            variable: name.to_owned(),
-            message: failure.message,
-        })
+        codec::write_text(&writer.array, text)
+            .map_err(|failure| StorageError::Variable { variable: name.to_owned(), message: failure.message })
     }
 
     /// Moves the whole store to its name.
@@ -281,10 +282,14 @@ fn v2_array(variable: &NewVariable, zstd_level: i32) -> Value {
             (format!("{order}{code}{}", dtype.size()), Value::Null)
         }
     };
-    let compressor =
-        if zstd_level == 0 { Value::Null } else { json!({"id": "zstd", "level": zstd_level, "checksum": false}) };
+    let compressor = if zstd_level == 0 {
+        Value::Null
+    } else {
+        json!({"id": "zstd", "level": zstd_level, "checksum": false})
+    };
     // In v2 the fill value means "missing" to xarray, so integers have none.
-    let fill = if variable.dtype.is_some_and(DType::is_float) { fill_value(variable.dtype) } else { Value::Null };
+    let fill =
+        if variable.dtype.is_some_and(DType::is_float) { fill_value(variable.dtype) } else { Value::Null };
     json!({
         "zarr_format": 2, "shape": variable.shape, "chunks": variable.chunk_shape, "dtype": dtype,
         "compressor": compressor, "fill_value": fill, "order": "C", "filters": filters, "dimension_separator": ".",
@@ -331,8 +336,9 @@ impl ChunkSink for ZarrSink {
 
 /// Opens what [`ZarrSink::spec`] described.
 pub(crate) fn open_writer(payload: &[u8]) -> Result<Box<dyn ChunkWriter>, TaskError> {
-    let address: Address = postcard::from_bytes(payload)
-        .map_err(|error| TaskError::fatal(format!("the address of an array to write cannot be decoded: {error}")))?;
+    let address: Address = postcard::from_bytes(payload).map_err(|error| {
+        TaskError::fatal(format!("the address of an array to write cannot be decoded: {error}"))
+    })?;
     Ok(Box::new(ZarrWriter::open(address).map_err(StorageError::into_task)?))
 }
 
@@ -365,7 +371,8 @@ impl ZarrWriter {
         let shape = self.array.shape().to_vec();
         for (axis, range) in region.ranges().iter().enumerate() {
             let n = self.chunk_shape[axis];
-            let whole = range.start.is_multiple_of(n) && (range.end.is_multiple_of(n) || range.end == shape[axis]);
+            let whole =
+                range.start.is_multiple_of(n) && (range.end.is_multiple_of(n) || range.end == shape[axis]);
             if !whole || range.end > shape[axis] {
                 return Err(self.refused(format!(
                     "the box {region} does not cover whole chunks of shape {:?} of an array of shape {shape:?}",
@@ -376,14 +383,25 @@ impl ZarrWriter {
         if region.ranges().iter().any(std::ops::Range::is_empty) {
             return Ok(());
         }
-        let first: Vec<u64> = region.ranges().iter().zip(&self.chunk_shape).map(|(r, n)| r.start / n).collect();
-        let grid = BlockGrid::new(region.ranges().iter().zip(&self.chunk_shape).map(|(r, &n)| (r.end - r.start).div_ceil(n)));
+        let first: Vec<u64> =
+            region.ranges().iter().zip(&self.chunk_shape).map(|(r, n)| r.start / n).collect();
+        let grid = BlockGrid::new(
+            region.ranges().iter().zip(&self.chunk_shape).map(|(r, &n)| (r.end - r.start).div_ceil(n)),
+        );
         for number in 0..grid.count() {
             let indices: Vec<u64> = grid.coords(number).iter().zip(&first).map(|(c, f)| c + f).collect();
-            let part = Region::new(indices.iter().zip(&self.chunk_shape).zip(region.ranges()).map(|((&i, &n), r)| {
-                i * n - r.start..((i + 1) * n).min(r.end) - r.start
-            }));
-            let part = if grid.count() == 1 { chunk.clone() } else { chunk.slice(&part).map_err(|e| self.refused(e.to_string()))? };
+            let part = Region::new(
+                indices
+                    .iter()
+                    .zip(&self.chunk_shape)
+                    .zip(region.ranges())
+                    .map(|((&i, &n), r)| i * n - r.start..((i + 1) * n).min(r.end) - r.start),
+            );
+            let part = if grid.count() == 1 {
+                chunk.clone()
+            } else {
+                chunk.slice(&part).map_err(|e| self.refused(e.to_string()))?
+            };
             self.write_chunk(&indices, &part)?;
         }
         Ok(())
@@ -394,7 +412,8 @@ impl ZarrWriter {
         if bytes.chunks_exact(self.fill.len().max(1)).all(|element| element == self.fill) {
             return Ok(());
         }
-        let encoded = codec::encode(&self.array, indices, bytes).map_err(|failure| self.refused(failure.message))?;
+        let encoded =
+            codec::encode(&self.array, indices, bytes).map_err(|failure| self.refused(failure.message))?;
         let file = self.address.root.join(codec::chunk_key(&self.array, indices));
         let folder = file.parent().expect("a chunk's key has the array's folder in front");
         fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;

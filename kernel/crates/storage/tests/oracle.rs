@@ -36,7 +36,8 @@ fn assert_values(what: &str, found: &[f64], expected: &Value) {
             other => other.as_f64().unwrap_or(f64::NAN),
         };
         // xarray computed in the same precision; only the order of rounding may differ.
-        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= 1e-12 * expected.abs();
+        let same =
+            (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= 1e-12 * expected.abs();
         assert!(same, "{what}[{index}]: {found}, expected {expected}");
     }
 }
@@ -54,8 +55,10 @@ fn stores_are_read_as_xarray_reads_them() {
         for variable in &group.variables {
             let what = format!("{store}/{}", variable.name);
             let kinds = [&expected["data_vars"], &expected["coords"]];
-            let expected = kinds.iter().find_map(|kind| kind.get(&variable.name)).unwrap_or_else(|| panic!("{what}"));
-            let dims: Vec<_> = expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+            let expected =
+                kinds.iter().find_map(|kind| kind.get(&variable.name)).unwrap_or_else(|| panic!("{what}"));
+            let dims: Vec<_> =
+                expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
             assert_eq!(variable.dims, dims, "{what}");
             if variable.name == "time" {
                 continue;

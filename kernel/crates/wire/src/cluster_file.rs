@@ -2,8 +2,7 @@
 //! readable by its owner only.
 
 use std::{
-    env, fs,
-    io,
+    env, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -32,7 +31,11 @@ pub struct ClusterFile {
 
 impl std::fmt::Debug for ClusterFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClusterFile").field("name", &self.name).field("scheduler", &self.scheduler).field("token", &"***").finish_non_exhaustive()
+        f.debug_struct("ClusterFile")
+            .field("name", &self.name)
+            .field("scheduler", &self.scheduler)
+            .field("token", &"***")
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,8 +55,9 @@ pub fn clusters_directory() -> PathBuf {
 /// Whether a process with this id exists.
 pub fn process_exists(pid: u32) -> bool {
     // A zombie has ended, whatever its parent is waiting for.
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !matches!(stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes().first()), Some(Some(b'Z' | b'X'))))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !matches!(stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes().first()), Some(Some(b'Z' | b'X')))
+    })
 }
 
 impl ClusterFile {
@@ -70,7 +74,8 @@ impl ClusterFile {
     /// # Errors
     /// If the file is missing or does not describe a cluster.
     pub fn read(path: &Path) -> io::Result<Self> {
-        serde_json::from_slice(&fs::read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        serde_json::from_slice(&fs::read(path)?)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Every cluster that runs, by name. Files whose scheduler is gone are removed on the way.

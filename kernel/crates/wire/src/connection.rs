@@ -83,14 +83,24 @@ impl Connector {
     ///
     /// # Errors
     /// If the other side cannot be reached, is not who it should be, runs another build, or refuses the role.
-    pub async fn connect(&self, address: SocketAddr, party: Party, role: Role) -> Result<(Connection, RoleAnswer), ConnectError> {
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        party: Party,
+        role: Role,
+    ) -> Result<(Connection, RoleAnswer), ConnectError> {
         match timeout(AUTHENTICATION_DEADLINE, self.authenticate(address, party, role)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::Silent { address: address.to_string() }),
         }
     }
 
-    async fn authenticate(&self, to: SocketAddr, party: Party, role: Role) -> Result<(Connection, RoleAnswer), ConnectError> {
+    async fn authenticate(
+        &self,
+        to: SocketAddr,
+        party: Party,
+        role: Role,
+    ) -> Result<(Connection, RoleAnswer), ConnectError> {
         let address = to.to_string();
         let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
         let frame = |source| match source {
@@ -104,8 +114,12 @@ impl Connector {
         let stream = (self.tls.connect(name, stream).await)
             .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
         let mut connection = Connection::new(stream.into());
-        connection.send(&Greeting { protocol: PROTOCOL, build: self.build.to_string() }).await.map_err(frame)?;
-        let closed = || ConnectError::Refused { address: address.clone(), reason: "it closed the connection".into() };
+        connection
+            .send(&Greeting { protocol: PROTOCOL, build: self.build.to_string() })
+            .await
+            .map_err(frame)?;
+        let closed =
+            || ConnectError::Refused { address: address.clone(), reason: "it closed the connection".into() };
         match connection.reader.read().await.map_err(frame)?.ok_or_else(closed)?.0 {
             GreetingAnswer::Welcome => {}
             GreetingAnswer::Refused { reason } => return Err(ConnectError::Refused { address, reason }),
@@ -138,7 +152,11 @@ impl Acceptor {
     /// # Errors
     /// If the credentials are damaged.
     pub fn new(credentials: &Credentials, build: &str) -> Result<Self, ConnectError> {
-        Ok(Self { tls: credentials.server_config()?.into(), build: build.into(), deadline: AUTHENTICATION_DEADLINE })
+        Ok(Self {
+            tls: credentials.server_config()?.into(),
+            build: build.into(),
+            deadline: AUTHENTICATION_DEADLINE,
+        })
     }
 
     /// Another deadline than [`AUTHENTICATION_DEADLINE`].
@@ -162,11 +180,14 @@ impl Acceptor {
     async fn authenticate(&self, stream: TcpStream, from: SocketAddr) -> Result<Incoming, ConnectError> {
         let address = from.to_string();
         let frame = |source| ConnectError::Frame { address: address.clone(), source };
-        stream.set_nodelay(true).map_err(|source| ConnectError::Unreachable { address: address.clone(), source })?;
+        stream
+            .set_nodelay(true)
+            .map_err(|source| ConnectError::Unreachable { address: address.clone(), source })?;
         let stream = (self.tls.accept(stream).await)
             .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
         let mut connection = Connection::new(stream.into());
-        let closed = || ConnectError::Frame { address: address.clone(), source: FrameError::Truncated { missing: 1 } };
+        let closed =
+            || ConnectError::Frame { address: address.clone(), source: FrameError::Truncated { missing: 1 } };
         let (theirs, _) = connection.reader.read::<Greeting>().await.map_err(frame)?.ok_or_else(closed)?;
         let mine = Greeting { protocol: PROTOCOL, build: self.build.to_string() };
         if let Some(reason) = mismatch(&theirs, &mine) {

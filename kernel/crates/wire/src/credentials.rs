@@ -10,7 +10,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -80,7 +81,8 @@ impl Authority {
     pub fn issue(&self, party: Party) -> Result<Credentials, CredentialsError> {
         let mut params = CertificateParams::new(vec![party.dns_name().to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, party.dns_name());
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Credentials { authority: self.certificate.clone(), certificate, key: key.serialize_pem() })
@@ -121,7 +123,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CredentialsError> 
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(bytes)?;
         fs::rename(&beside, path)
@@ -130,8 +133,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CredentialsError> 
 }
 
 fn check_private(path: &Path, remedy: u32) -> Result<(), CredentialsError> {
-    let metadata =
-        fs::metadata(path).map_err(|source| CredentialsError::File { verb: "read", path: path.to_owned(), source })?;
+    let metadata = fs::metadata(path).map_err(|source| CredentialsError::File {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     let mode = metadata.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(CredentialsError::Exposed { path: path.to_owned(), mode, remedy });
@@ -167,7 +173,10 @@ impl Credentials {
         let [authority, certificate, key] =
             ["authority.pem".to_owned(), format!("{stem}.pem"), format!("{stem}.key")].map(read);
         let credentials = Self { authority: authority?, certificate: certificate?, key: key? };
-        credentials.parse().map_err(|reason| CredentialsError::Unusable { path: directory.join(format!("{stem}.pem")), reason })?;
+        credentials.parse().map_err(|reason| CredentialsError::Unusable {
+            path: directory.join(format!("{stem}.pem")),
+            reason,
+        })?;
         Ok(credentials)
     }
 
@@ -177,7 +186,8 @@ impl Credentials {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).map_err(|e| text(&e))?;
         roots.add(authority).map_err(|e| text(&e))?;
-        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|e| text(&e))?;
+        let certificate =
+            CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|e| text(&e))?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|e| text(&e))?;
         Ok((roots, vec![certificate], key))
     }
@@ -225,7 +235,9 @@ mod tests {
         let folder = directory.path().join("certificates");
         let credentials = Authority::new("test").unwrap().issue(Party::Client).unwrap();
         credentials.write(&folder, Party::Client).unwrap();
-        for (name, mode) in [("", 0o700), ("client.key", 0o600), ("client.pem", 0o600), ("authority.pem", 0o600)] {
+        for (name, mode) in
+            [("", 0o700), ("client.key", 0o600), ("client.pem", 0o600), ("authority.pem", 0o600)]
+        {
             let found = fs::metadata(folder.join(name)).unwrap().mode() & 0o777;
             assert_eq!(found, mode, "{name}: {found:o}");
         }

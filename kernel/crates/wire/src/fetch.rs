@@ -6,7 +6,7 @@ use nuna_plan::Value;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
-    connection::{Connection, ConnectError, Connector},
+    connection::{ConnectError, Connection, Connector},
     credentials::Party,
     frame::{FrameError, Payload, unpack},
     id::StageKey,
@@ -48,7 +48,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// If the worker cannot be reached or does not answer.
-    pub async fn fetch(&self, address: SocketAddr, items: Vec<(StageKey, u64)>) -> Result<Vec<Option<Value>>, FetchError> {
+    pub async fn fetch(
+        &self,
+        address: SocketAddr,
+        items: Vec<(StageKey, u64)>,
+    ) -> Result<Vec<Option<Value>>, FetchError> {
         let _permit = self.permits.acquire().await.map_err(|_| FetchError::Closed)?;
         let kept = self.lock().get_mut(&address).and_then(Vec::pop);
         let request = Fetch { items };

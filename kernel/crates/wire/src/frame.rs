@@ -61,7 +61,10 @@ impl ValueShape {
 
     /// Bytes the value takes up in a payload: body, header, and the gap before the next body.
     fn padded(self) -> u64 {
-        self.body.saturating_add(u64::from(self.header)).div_ceil(ALIGNMENT as u64).saturating_mul(ALIGNMENT as u64)
+        self.body
+            .saturating_add(u64::from(self.header))
+            .div_ceil(ALIGNMENT as u64)
+            .saturating_mul(ALIGNMENT as u64)
     }
 }
 
@@ -120,7 +123,10 @@ impl Payload {
 ///
 /// # Errors
 /// If the shapes do not add up to the payload.
-pub fn unpack(payload: &Bytes, shapes: impl IntoIterator<Item = ValueShape>) -> Result<Vec<Value>, FrameError> {
+pub fn unpack(
+    payload: &Bytes,
+    shapes: impl IntoIterator<Item = ValueShape>,
+) -> Result<Vec<Value>, FrameError> {
     let shapes = shapes.into_iter();
     let mut values = Vec::with_capacity(shapes.size_hint().0);
     let mut at = 0_u64;
@@ -175,7 +181,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             have += n;
         }
-        let word = |at: usize| u32::from_le_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
         let (magic, header) = (word(0), word(4));
         let payload = u64::from(word(8)) | u64::from(word(12)) << 32;
         if magic != MAGIC {
@@ -183,7 +190,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let Limits { header_bytes_max, payload_bytes_max } = self.limits;
         if header > header_bytes_max {
-            return Err(FrameError::TooLong { part: "header", length: header.into(), limit: header_bytes_max.into() });
+            return Err(FrameError::TooLong {
+                part: "header",
+                length: header.into(),
+                limit: header_bytes_max.into(),
+            });
         }
         if payload > payload_bytes_max {
             return Err(FrameError::TooLong { part: "payload", length: payload, limit: payload_bytes_max });
@@ -298,8 +309,12 @@ mod tests {
 
     #[tokio::test]
     async fn values_come_back_equal_and_aligned() {
-        let values =
-            vec![value(b"h", vec![1; 5]), value(b"", vec![]), value(b"long", vec![7; 100_000]), value(b"x", vec![9; 16])];
+        let values = vec![
+            value(b"h", vec![1; 5]),
+            value(b"", vec![]),
+            value(b"long", vec![7; 100_000]),
+            value(b"x", vec![9; 16]),
+        ];
         let mut payload = Payload::new();
         let shapes: Vec<_> = values.iter().map(|v| payload.push(v)).collect();
         let bytes = encoded("values", payload).await;
@@ -332,7 +347,10 @@ mod tests {
         let bytes = encoded("long", payload).await;
         let limits = Limits { header_bytes_max: 100, payload_bytes_max: 10 };
         let result = FrameReader::new(bytes.as_slice(), limits).read::<String>().await;
-        assert!(matches!(result, Err(FrameError::TooLong { part: "payload", length: 48, limit: 10 })), "{result:?}");
+        assert!(
+            matches!(result, Err(FrameError::TooLong { part: "payload", length: 48, limit: 10 })),
+            "{result:?}"
+        );
         let limits = Limits { header_bytes_max: 2, payload_bytes_max: 1000 };
         let result = FrameReader::new(bytes.as_slice(), limits).read::<String>().await;
         assert!(matches!(result, Err(FrameError::TooLong { part: "header", .. })), "{result:?}");
@@ -340,14 +358,19 @@ mod tests {
 
     #[tokio::test]
     async fn other_protocols_are_named_as_such() {
-        let result = FrameReader::new(b"GET / HTTP/1.1\r\n\r\n".as_slice(), Limits::CLUSTER).read::<String>().await;
+        let result =
+            FrameReader::new(b"GET / HTTP/1.1\r\n\r\n".as_slice(), Limits::CLUSTER).read::<String>().await;
         assert!(matches!(result, Err(FrameError::NotAFrame { .. })), "{result:?}");
     }
 
     #[test]
     fn shapes_that_lie_are_refused() {
         let payload = Bytes::from(vec![0; 32]);
-        let lies = [ValueShape { header: 0, body: u64::MAX }, ValueShape { header: 40, body: 0 }, ValueShape { header: 0, body: 1 }];
+        let lies = [
+            ValueShape { header: 0, body: u64::MAX },
+            ValueShape { header: 40, body: 0 },
+            ValueShape { header: 0, body: 1 },
+        ];
         for lie in lies {
             assert!(unpack(&payload, [lie]).is_err(), "{lie:?}");
         }

@@ -16,7 +16,7 @@ pub mod message;
 pub mod outbox;
 
 pub use cluster_file::ClusterFile;
-pub use connection::{Acceptor, Connection, ConnectError, Connector, Incoming};
+pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
 pub use fetch::{FetchError, Fetcher};
 pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};

@@ -30,7 +30,9 @@ pub enum GreetingAnswer {
 /// The second frame: who has connected, and to do what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
-    Client { name: String },
+    Client {
+        name: String,
+    },
     Worker(WorkerHello),
     /// Wants values of a worker.
     Reader,
@@ -49,11 +51,19 @@ pub struct WorkerHello {
 /// The answer to a [`Role`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoleAnswer {
-    Client { id: u32, cluster: ClusterInfo },
+    Client {
+        id: u32,
+        cluster: ClusterInfo,
+    },
     /// `elapsed_us`: age of the cluster, the zero of all task times.
-    Worker { id: WorkerId, elapsed_us: u64 },
+    Worker {
+        id: WorkerId,
+        elapsed_us: u64,
+    },
     Reader,
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// What a client may know of its cluster.
@@ -79,15 +89,31 @@ pub struct WorkerInfo {
 pub enum FromClient {
     /// The payload is the library.
     Library(LibraryId),
-    Submit { submission: u32, plan: Box<Plan> },
-    Cancel { submission: u32 },
+    Submit {
+        submission: u32,
+        plan: Box<Plan>,
+    },
+    Cancel {
+        submission: u32,
+    },
     Release(HeldId),
     /// Blocks named in [`ToClient::Available`] have been fetched.
-    Received { submission: u32, stage: u32, blocks: Vec<u64> },
+    Received {
+        submission: u32,
+        stage: u32,
+        blocks: Vec<u64>,
+    },
     /// A block named in [`ToClient::Available`] could not be fetched there.
-    Missing { submission: u32, stage: u32, block: u64, worker: WorkerId },
+    Missing {
+        submission: u32,
+        stage: u32,
+        block: u64,
+        worker: WorkerId,
+    },
     /// So many bytes of delivered values have been taken by the program.
-    Consumed { bytes: u64 },
+    Consumed {
+        bytes: u64,
+    },
     Heartbeat,
     /// Ends the cluster.
     ShutDown,
@@ -96,12 +122,34 @@ pub enum FromClient {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToClient {
     /// The payload holds the values.
-    Delivered { submission: u32, stage: u32, blocks: Vec<u64>, shapes: Vec<ValueShape> },
+    Delivered {
+        submission: u32,
+        stage: u32,
+        blocks: Vec<u64>,
+        shapes: Vec<ValueShape>,
+    },
     /// Values too large to pass through the scheduler wait at a worker.
-    Available { submission: u32, stage: u32, key: StageKey, block: u64, bytes: u64, worker: WorkerId, address: SocketAddr },
-    Progress { submission: u32, done: u64, total: u64 },
-    Finished { submission: u32 },
-    Failed { submission: u32, error: EngineError },
+    Available {
+        submission: u32,
+        stage: u32,
+        key: StageKey,
+        block: u64,
+        bytes: u64,
+        worker: WorkerId,
+        address: SocketAddr,
+    },
+    Progress {
+        submission: u32,
+        done: u64,
+        total: u64,
+    },
+    Finished {
+        submission: u32,
+    },
+    Failed {
+        submission: u32,
+        error: EngineError,
+    },
     Cluster(ClusterInfo),
     Heartbeat,
 }
@@ -142,13 +190,19 @@ pub enum ToWorker {
     Peers(Vec<(WorkerId, SocketAddr)>),
     Define(Box<StageDefinition>),
     /// Run these blocks; `inputs` says where those of their inputs are that other workers hold.
-    Lease { blocks: Blocks, inputs: Vec<Located> },
+    Lease {
+        blocks: Blocks,
+        inputs: Vec<Located>,
+    },
     /// Values that nobody reads any more.
     Forget(Vec<Blocks>),
     /// Stages that are over: forget what is left of them, and do not start what has not begun.
     Drop(Vec<StageKey>),
     /// Give back up to `count` blocks that have not begun, latest first.
-    Reclaim { stage: StageKey, count: u64 },
+    Reclaim {
+        stage: StageKey,
+        count: u64,
+    },
     Heartbeat,
     ShutDown,
 }
@@ -196,15 +250,30 @@ pub struct Sample {
 pub enum FromWorker {
     /// The payload holds the inline values, in order.
     Completed(Vec<(StageKey, Vec<Completed>)>),
-    Failed { stage: StageKey, block: u64, error: TaskError },
+    Failed {
+        stage: StageKey,
+        block: u64,
+        error: TaskError,
+    },
     /// An input that was said to be at `worker` could not be fetched there.
-    InputMissing { stage: StageKey, block: u64, input: StageKey, input_block: u64, worker: WorkerId },
+    InputMissing {
+        stage: StageKey,
+        block: u64,
+        input: StageKey,
+        input_block: u64,
+        worker: WorkerId,
+    },
     /// In answer to [`ToWorker::Reclaim`], possibly nothing.
-    Reclaimed { stage: StageKey, runs: Vec<(u64, u64)> },
+    Reclaimed {
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
+    },
     Spans(Vec<Span>),
     Sample(Sample),
     /// Will end by itself; what it holds is lost.
-    Leaving { reason: String },
+    Leaving {
+        reason: String,
+    },
 }
 
 /// Asks a worker for values, all that it has of these.

@@ -92,7 +92,10 @@ impl<M: Serialize> Outgoing<M> {
     ///
     /// # Errors
     /// If the connection fails.
-    pub async fn write_to<W: AsyncWrite + Unpin>(mut self, writer: &mut FrameWriter<W>) -> Result<(), FrameError> {
+    pub async fn write_to<W: AsyncWrite + Unpin>(
+        mut self,
+        writer: &mut FrameWriter<W>,
+    ) -> Result<(), FrameError> {
         while let Some((message, payload)) = self.receiver.recv().await {
             self.write(writer, message, payload).await?;
             while let Ok((message, payload)) = self.receiver.try_recv() {

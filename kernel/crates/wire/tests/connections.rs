@@ -13,7 +13,10 @@ use tokio::{
 };
 
 /// Accepts for ever; who came in, or why not, goes to the channel.
-async fn listen(authority: &Authority, build: &str) -> (SocketAddr, mpsc::UnboundedReceiver<Result<Incoming, ConnectError>>) {
+async fn listen(
+    authority: &Authority,
+    build: &str,
+) -> (SocketAddr, mpsc::UnboundedReceiver<Result<Incoming, ConnectError>>) {
     let acceptor = Acceptor::new(&authority.issue(Party::Scheduler).unwrap(), build).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

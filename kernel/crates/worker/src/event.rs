@@ -19,29 +19,61 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub enum Event {
     Define(Box<StageDefinition>),
-    Lease { blocks: Blocks, inputs: Vec<Located> },
+    Lease {
+        blocks: Blocks,
+        inputs: Vec<Located>,
+    },
     Forget(Vec<Blocks>),
     Drop(Vec<StageKey>),
-    Reclaim { stage: StageKey, count: u64 },
+    Reclaim {
+        stage: StageKey,
+        count: u64,
+    },
     /// A value of a peer has arrived.
-    Fetched { block: Block, bytes: u64 },
+    Fetched {
+        block: Block,
+        bytes: u64,
+    },
     /// The peer does not have it, or cannot be reached.
-    FetchFailed { block: Block, holder: WorkerId },
+    FetchFailed {
+        block: Block,
+        holder: WorkerId,
+    },
     /// A block has run. `kept` if its value is in the store.
-    Finished { block: Block, bytes: u64, duration_us: u32, kept: bool },
+    Finished {
+        block: Block,
+        bytes: u64,
+        duration_us: u32,
+        kept: bool,
+    },
     /// A block has failed, or was given back because an input was gone when it began.
-    Stopped { block: Block },
+    Stopped {
+        block: Block,
+    },
     /// A value is on disk, no longer in memory; or could not be written.
-    Spilled { block: Block, done: bool },
+    Spilled {
+        block: Block,
+        done: bool,
+    },
     /// A value is back in memory; or could not be read, and is lost.
-    Loaded { block: Block, done: bool },
+    Loaded {
+        block: Block,
+        done: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Run these blocks one after another, on one thread.
-    Run { stage: StageKey, start: u64, end: u64 },
-    Fetch { holder: WorkerId, blocks: Vec<Block> },
+    Run {
+        stage: StageKey,
+        start: u64,
+        end: u64,
+    },
+    Fetch {
+        holder: WorkerId,
+        blocks: Vec<Block>,
+    },
     Spill(Vec<Block>),
     Load(Vec<Block>),
     /// Values to be removed from the store, wherever they are.

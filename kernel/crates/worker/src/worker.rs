@@ -121,8 +121,13 @@ impl Worker {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Define(definition) => {
-                let stage =
-                    Stage { definition: *definition, queue: RangeSet::new(), under_way: 0, mean_us: None, dropped: false };
+                let stage = Stage {
+                    definition: *definition,
+                    queue: RangeSet::new(),
+                    under_way: 0,
+                    mean_us: None,
+                    dropped: false,
+                };
                 self.stages.insert(stage.definition.key, stage);
             }
             Event::Lease { blocks, inputs } => self.lease(blocks, &inputs),
@@ -185,7 +190,8 @@ impl Worker {
         stage.queue = RangeSet::new();
         stage.dropped = true;
         self.unqueue_if_empty(key);
-        let waiting: Vec<Block> = self.gathering.range((key, 0)..=(key, u64::MAX)).map(|(&block, _)| block).collect();
+        let waiting: Vec<Block> =
+            self.gathering.range((key, 0)..=(key, u64::MAX)).map(|(&block, _)| block).collect();
         for block in waiting {
             self.gathering.remove(&block);
             for waiters in self.awaited.values_mut() {
@@ -238,7 +244,8 @@ impl Worker {
                 Some(_) | None => 1,
             };
             // No group so large that it takes a noticeable part of the memory.
-            let group = group.min((self.settings.memory_bytes / 64).checked_div(need).unwrap_or(u64::MAX)).max(1);
+            let group =
+                group.min((self.settings.memory_bytes / 64).checked_div(need).unwrap_or(u64::MAX)).max(1);
             if !self.make_room(need.saturating_mul(group)) {
                 return;
             }

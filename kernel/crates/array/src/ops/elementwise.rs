@@ -80,7 +80,8 @@ fn result_grid(shape: &[u64], inputs: &[&Node]) -> ChunkGrid {
         let from_end = shape.len() - axis;
         let found = by_size.iter().find_map(|node| {
             let own = node.shape.len().checked_sub(from_end)?;
-            (node.shape[own] == shape[axis] && !matches!(node.op, Op::Full(_))).then(|| node.grid.axes()[own].clone())
+            (node.shape[own] == shape[axis] && !matches!(node.op, Op::Full(_)))
+                .then(|| node.grid.axes()[own].clone())
         });
         found.unwrap_or_else(|| {
             by_size
@@ -135,7 +136,8 @@ impl Array {
 
     fn promote_scalar(&self, op: Binary, value: Scalar) -> Result<DType, ArrayError> {
         let promoted = value.promote(self.dtype());
-        let compares = matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
+        let compares =
+            matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
         match value.check_fits(promoted) {
             Ok(()) => Ok(promoted),
             // A comparison with a value out of range has an answer, which float64 gives.
@@ -221,9 +223,27 @@ impl Array {
             // The condition against what the two branches give.
             let probe = Expr::new(Op::Full(Scalar::Int(0)), dtype, ChunkGrid::whole(&inner));
             broadcast_shapes("where", &condition.node, &probe).map_err(|error| match error {
-                ArrayError::Broadcast { operation, left_name, left, right, axis, left_length, right_length, .. } => {
+                ArrayError::Broadcast {
+                    operation,
+                    left_name,
+                    left,
+                    right,
+                    axis,
+                    left_length,
+                    right_length,
+                    ..
+                } => {
                     let right_name = self.expression();
-                    ArrayError::Broadcast { operation, left_name, left, right_name, right, axis, left_length, right_length }
+                    ArrayError::Broadcast {
+                        operation,
+                        left_name,
+                        left,
+                        right_name,
+                        right,
+                        axis,
+                        left_length,
+                        right_length,
+                    }
                 }
                 other => other,
             })?

@@ -27,7 +27,13 @@ impl Array {
     /// # Errors
     /// [`ArrayError::AxisOutOfRange`], [`ArrayError::AxisRepeated`], and [`ArrayError::EmptyAxis`] for a minimum or
     /// maximum over nothing.
-    pub fn reduce(&self, operation: Operation, nan: NanPolicy, axes: &[usize], after: Axes) -> Result<Array, ArrayError> {
+    pub fn reduce(
+        &self,
+        operation: Operation,
+        nan: NanPolicy,
+        axes: &[usize],
+        after: Axes,
+    ) -> Result<Array, ArrayError> {
         let reduction = Reduction { operation, nan, dtype: self.dtype() };
         let mut reduced = vec![false; self.ndim()];
         for &axis in axes {
@@ -36,7 +42,11 @@ impl Array {
                 return Err(ArrayError::AxisRepeated { axis, axes: axes.to_vec() });
             }
             if reduction.needs_elements() && self.shape()[axis] == 0 {
-                return Err(ArrayError::EmptyAxis { operation: reduction.to_string(), axis, name: self.expression() });
+                return Err(ArrayError::EmptyAxis {
+                    operation: reduction.to_string(),
+                    axis,
+                    name: self.expression(),
+                });
             }
         }
         if matches!(operation, Operation::ArgMin | Operation::ArgMax) && axes.len() != 1 {

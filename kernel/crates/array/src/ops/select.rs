@@ -59,7 +59,11 @@ impl Array {
     /// If there are more indices than axes, one is out of range, or a step is 0.
     pub fn index(&self, indices: &[Index]) -> Result<Array, ArrayError> {
         if indices.len() > self.ndim() {
-            return Err(ArrayError::IndexCount { found: indices.len(), name: self.expression(), ndim: self.ndim() });
+            return Err(ArrayError::IndexCount {
+                found: indices.len(),
+                name: self.expression(),
+                ndim: self.ndim(),
+            });
         }
         let mut strides = Vec::with_capacity(self.ndim());
         let mut single = Vec::new();
@@ -68,13 +72,21 @@ impl Array {
                 Index::All => Stride { start: 0, step: 1, count: length },
                 Index::At(index) => {
                     let at = if index < 0 { index.checked_add_unsigned(length) } else { Some(index) };
-                    let Some(start) = at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at < length) else {
-                        return Err(ArrayError::IndexOutOfRange { index, axis, name: self.expression(), length });
+                    let Some(start) = at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at < length)
+                    else {
+                        return Err(ArrayError::IndexOutOfRange {
+                            index,
+                            axis,
+                            name: self.expression(),
+                            length,
+                        });
                     };
                     single.push(axis);
                     Stride { start, step: 1, count: 1 }
                 }
-                Index::Slice { step: 0, .. } => return Err(ArrayError::StepZero { axis, name: self.expression() }),
+                Index::Slice { step: 0, .. } => {
+                    return Err(ArrayError::StepZero { axis, name: self.expression() });
+                }
                 Index::Slice { start, stop, step } => resolve(start, stop, step, length),
             });
         }
@@ -96,7 +108,13 @@ impl Array {
     ///
     /// # Errors
     /// If the axis is out of range or the step 0.
-    pub fn slice_axis(&self, axis: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> Result<Array, ArrayError> {
+    pub fn slice_axis(
+        &self,
+        axis: usize,
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+    ) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
         let mut indices = vec![Index::All; axis];
         indices.push(Index::Slice { start, stop, step });
@@ -104,7 +122,8 @@ impl Array {
     }
 
     fn stride(&self, strides: Vec<Stride>) -> Array {
-        let whole = strides.iter().zip(self.shape()).all(|(s, &n)| s.start == 0 && s.step == 1 && s.count == n);
+        let whole =
+            strides.iter().zip(self.shape()).all(|(s, &n)| s.start == 0 && s.step == 1 && s.count == n);
         if whole {
             return self.clone();
         }

@@ -27,7 +27,11 @@ impl Array {
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
         if sorted.iter().copied().ne(0..self.ndim()) {
-            return Err(ArrayError::NotAnOrder { axes: order.to_vec(), name: self.expression(), ndim: self.ndim() });
+            return Err(ArrayError::NotAnOrder {
+                axes: order.to_vec(),
+                name: self.expression(),
+                ndim: self.ndim(),
+            });
         }
         if order.iter().copied().eq(0..self.ndim()) {
             return Ok(self.clone());
@@ -58,7 +62,11 @@ impl Array {
         for &axis in axes {
             self.check_axis(axis)?;
             if self.shape()[axis] != 1 {
-                return Err(ArrayError::NotSingle { axis, name: self.expression(), length: self.shape()[axis] });
+                return Err(ArrayError::NotSingle {
+                    axis,
+                    name: self.expression(),
+                    length: self.shape()[axis],
+                });
             }
         }
         if axes.is_empty() {
@@ -84,11 +92,16 @@ impl Array {
         if shape == self.shape() {
             return Ok(self.clone());
         }
-        let failed = || ArrayError::BroadcastTo { name: self.expression(), shape: self.shape().to_vec(), to: shape.to_vec() };
+        let failed = || ArrayError::BroadcastTo {
+            name: self.expression(),
+            shape: self.shape().to_vec(),
+            to: shape.to_vec(),
+        };
         let extra = shape.len().checked_sub(self.ndim()).ok_or_else(failed)?;
         let mut axes = Vec::with_capacity(shape.len());
         // Repeated elements cost nothing to read, only to hold: cut them so that a block stays small.
-        let mut bytes = self.chunks().chunk_shape().iter().fold(self.dtype().size() as u64, |b, &n| b.saturating_mul(n));
+        let mut bytes =
+            self.chunks().chunk_shape().iter().fold(self.dtype().size() as u64, |b, &n| b.saturating_mul(n));
         for (axis, &length) in shape.iter().enumerate().rev() {
             let own = axis.checked_sub(extra).map(|i| (self.shape()[i], &self.chunks().axes()[i]));
             match own {
@@ -115,7 +128,8 @@ pub fn concat(arrays: &[Array], axis: usize) -> Result<Array, ArrayError> {
     let Some(first) = arrays.first() else { return Err(ArrayError::NothingToJoin) };
     first.check_axis(axis)?;
     let dtype = arrays.iter().fold(first.dtype(), |dtype, a| dtype.promote(a.dtype()));
-    let others = |a: &Array| -> Shape { (0..a.ndim()).filter(|&i| i != axis).map(|i| a.shape()[i]).collect() };
+    let others =
+        |a: &Array| -> Shape { (0..a.ndim()).filter(|&i| i != axis).map(|i| a.shape()[i]).collect() };
     let mut cuts = vec![0u64];
     for array in arrays {
         if array.ndim() != first.ndim() || others(array) != others(first) {

@@ -25,7 +25,9 @@ pub(crate) fn given(cuts: &[AxisRule], axes: &[Splits], dtype: DType) -> u64 {
     cuts.iter().zip(axes).fold(dtype.size() as u64, |bytes, (cut, own)| {
         let most = match cut {
             AxisRule::Along { splits, .. } if splits == own => longest(own),
-            AxisRule::Along { splits, .. } => (0..splits.count()).map(|b| covering(own, splits.range(b))).max().unwrap_or(0),
+            AxisRule::Along { splits, .. } => {
+                (0..splits.count()).map(|b| covering(own, splits.range(b))).max().unwrap_or(0)
+            }
             AxisRule::Fixed { start, end } => covering(own, *start..*end),
         };
         bytes.saturating_mul(most)

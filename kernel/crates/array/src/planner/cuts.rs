@@ -13,7 +13,13 @@ use crate::{
 pub(crate) fn merged(splits: &Splits, size: u64) -> Splits {
     let cuts = bounds(splits);
     let last = cuts.len() - 1;
-    normal(cuts.iter().enumerate().filter(|(i, _)| *i == last || *i as u64 % size == 0).map(|(_, &b)| b).collect())
+    normal(
+        cuts.iter()
+            .enumerate()
+            .filter(|(i, _)| *i == last || *i as u64 % size == 0)
+            .map(|(_, &b)| b)
+            .collect(),
+    )
 }
 
 /// The boxes of `expr`'s inputs that a box of `expr` reads, input by input.
@@ -38,7 +44,9 @@ pub(crate) fn of_inputs(expr: &Expr, cuts: &[AxisRule]) -> Vec<Vec<AxisRule>> {
             }
             vec![below]
         }
-        Op::Stride { axes, .. } => vec![axes.iter().zip(cuts).map(|(stride, cut)| strided(stride, cut)).collect()],
+        Op::Stride { axes, .. } => {
+            vec![axes.iter().zip(cuts).map(|(stride, cut)| strided(stride, cut)).collect()]
+        }
         Op::Take { axis, indices, .. } => {
             let mut below = cuts.to_vec();
             below[*axis] = taken(indices, &cuts[*axis]);
@@ -57,7 +65,12 @@ pub(crate) fn of_inputs(expr: &Expr, cuts: &[AxisRule]) -> Vec<Vec<AxisRule>> {
                 })
                 .collect()
         }
-        Op::Source(_) | Op::Full(_) | Op::Range { .. } | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => Vec::new(),
+        Op::Source(_)
+        | Op::Full(_)
+        | Op::Range { .. }
+        | Op::Reduce { .. }
+        | Op::Opaque { .. }
+        | Op::Held(_) => Vec::new(),
     }
 }
 
@@ -73,7 +86,9 @@ fn strided(stride: &Stride, cut: &AxisRule) -> AxisRule {
         return AxisRule::Fixed { start: stride.start, end: stride.start };
     }
     match cut {
-        AxisRule::Fixed { start, end } if start >= end => AxisRule::Fixed { start: stride.start, end: stride.start },
+        AxisRule::Fixed { start, end } if start >= end => {
+            AxisRule::Fixed { start: stride.start, end: stride.start }
+        }
         AxisRule::Fixed { start, end } => {
             let (a, b) = (at(*start), at(end - 1));
             AxisRule::Fixed { start: a.min(b), end: a.max(b) + 1 }
@@ -101,7 +116,10 @@ fn taken(indices: &[u64], cut: &AxisRule) -> AxisRule {
         AxisRule::Fixed { start, end } => span(&indices[*start as usize..*end as usize]),
         AxisRule::Along { axis, splits } if indices.is_sorted_by(|a, b| a < b) && !indices.is_empty() => {
             let past = indices[indices.len() - 1] + 1;
-            let below = bounds(splits).into_iter().map(|b| indices.get(b as usize).copied().unwrap_or(past)).collect();
+            let below = bounds(splits)
+                .into_iter()
+                .map(|b| indices.get(b as usize).copied().unwrap_or(past))
+                .collect();
             AxisRule::Along { axis: *axis, splits: normal_from(below) }
         }
         AxisRule::Along { .. } => span(indices),
@@ -112,15 +130,20 @@ fn within(cut: &AxisRule, offset: u64, length: u64) -> AxisRule {
     let inside = |b: u64| b.saturating_sub(offset).min(length);
     match cut {
         AxisRule::Fixed { start, end } => AxisRule::Fixed { start: inside(*start), end: inside(*end) },
-        AxisRule::Along { axis, splits } => {
-            AxisRule::Along { axis: *axis, splits: Splits::Listed { bounds: bounds(splits).into_iter().map(inside).collect() } }
-        }
+        AxisRule::Along { axis, splits } => AxisRule::Along {
+            axis: *axis,
+            splits: Splits::Listed { bounds: bounds(splits).into_iter().map(inside).collect() },
+        },
     }
 }
 
 /// Listed cuts, regular if they start at 0 and are.
 fn normal_from(cuts: Vec<u64>) -> Splits {
-    if cuts.first() == Some(&0) && cuts.windows(2).all(|w| w[0] < w[1]) { normal(cuts) } else { Splits::Listed { bounds: cuts } }
+    if cuts.first() == Some(&0) && cuts.windows(2).all(|w| w[0] < w[1]) {
+        normal(cuts)
+    } else {
+        Splits::Listed { bounds: cuts }
+    }
 }
 
 /// The map from a stage's blocks to the blocks of an input cut by `axes`.
@@ -131,7 +154,9 @@ pub(crate) fn block_map(cuts: &[AxisRule], axes: &[Splits], grid: &BlockGrid) ->
         .zip(axes)
         .map(|(cut, own)| match cut {
             AxisRule::Along { axis, splits } if splits == own => AxisMap::Along { axis: *axis, offset: 0 },
-            AxisRule::Along { axis, splits } => AxisMap::Overlap { axis: *axis, output: splits.clone(), input: own.clone() },
+            AxisRule::Along { axis, splits } => {
+                AxisMap::Overlap { axis: *axis, output: splits.clone(), input: own.clone() }
+            }
             AxisRule::Fixed { start, end } => {
                 let blocks = own.overlapping(*start..*end);
                 AxisMap::Fixed { start: blocks.start, end: blocks.end }
@@ -173,7 +198,8 @@ pub(crate) fn read_factor(cuts: &[AxisRule], pieces: &[Splits], grid: &BlockGrid
         }
     }
     // Blocks along an axis that the input does not have read it again and again.
-    let repeats: u64 = grid.shape().iter().zip(&used).filter(|(_, used)| !**used).map(|(&n, _)| n.max(1)).product();
+    let repeats: u64 =
+        grid.shape().iter().zip(&used).filter(|(_, used)| !**used).map(|(&n, _)| n.max(1)).product();
     factor * repeats as f64
 }
 
@@ -181,7 +207,9 @@ pub(crate) fn read_factor(cuts: &[AxisRule], pieces: &[Splits], grid: &BlockGrid
 pub(crate) fn extent(cuts: &[AxisRule]) -> u64 {
     cuts.iter()
         .map(|cut| match cut {
-            AxisRule::Along { splits, .. } => length(splits) - bounds(splits).first().copied().unwrap_or(0).min(length(splits)),
+            AxisRule::Along { splits, .. } => {
+                length(splits) - bounds(splits).first().copied().unwrap_or(0).min(length(splits))
+            }
             AxisRule::Fixed { start, end } => end - start,
         })
         .product()

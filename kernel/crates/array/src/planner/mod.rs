@@ -13,8 +13,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use nuna_chunk::reduce::Reduction;
 use nuna_plan::{
-    AxisMap, BlockGrid, BlockMap, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits, Stage, Work,
-    WorkKind,
+    AxisMap, BlockGrid, BlockMap, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits,
+    Stage, Work, WorkKind,
 };
 
 use crate::{
@@ -53,7 +53,11 @@ pub(crate) struct Planned {
 }
 
 /// Writes the plan for some expressions, which share what they have in common.
-pub(crate) fn plan(label: &str, goals: &[(Node, Goal<'_>)], engine: &Arc<dyn Engine>) -> Result<Planned, ArrayError> {
+pub(crate) fn plan(
+    label: &str,
+    goals: &[(Node, Goal<'_>)],
+    engine: &Arc<dyn Engine>,
+) -> Result<Planned, ArrayError> {
     plan_with(label, goals, engine, Fusion::Whole)
 }
 
@@ -87,7 +91,11 @@ pub(crate) fn plan_with(
 
 fn shortened(label: &str) -> String {
     const LENGTH: usize = 80;
-    if label.chars().count() <= LENGTH { label.to_owned() } else { label.chars().take(LENGTH - 1).chain(['…']).collect() }
+    if label.chars().count() <= LENGTH {
+        label.to_owned()
+    } else {
+        label.chars().take(LENGTH - 1).chain(['…']).collect()
+    }
 }
 
 /// Blocks that some stage leaves behind for others.
@@ -120,11 +128,27 @@ struct Draft {
 }
 
 impl Planner<'_> {
-    fn push(&mut self, draft: Draft, inputs: Vec<Input>, program: &Program, libraries: Vec<LibraryId>, bound: MemoryBound) -> u32 {
+    fn push(
+        &mut self,
+        draft: Draft,
+        inputs: Vec<Input>,
+        program: &Program,
+        libraries: Vec<LibraryId>,
+        bound: MemoryBound,
+    ) -> u32 {
         let payload = postcard::to_stdvec(program).expect("programs are plain data");
         let Draft { name, grid, keep, origin } = draft;
         let work = Work { kind: WorkKind::Array, payload, libraries };
-        self.stages.push(Stage { name: shortened(&name), grid, inputs, work, bound, keep, retries: RETRIES, origin });
+        self.stages.push(Stage {
+            name: shortened(&name),
+            grid,
+            inputs,
+            work,
+            bound,
+            keep,
+            retries: RETRIES,
+            origin,
+        });
         self.stages.len() as u32 - 1
     }
 
@@ -135,8 +159,17 @@ impl Planner<'_> {
                 self.reduce(node, input, *reduction, reduced, *keep_axes, keep)
             }
             Op::Opaque { .. } => self.call(node, keep),
-            Op::Source(_) | Op::Full(_) | Op::Range { .. } | Op::Map { .. } | Op::Stride { .. } | Op::Take { .. }
-            | Op::Transpose { .. } | Op::Reshape { .. } | Op::Broadcast { .. } | Op::Concat { .. } | Op::Rechunk { .. }
+            Op::Source(_)
+            | Op::Full(_)
+            | Op::Range { .. }
+            | Op::Map { .. }
+            | Op::Stride { .. }
+            | Op::Take { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Broadcast { .. }
+            | Op::Concat { .. }
+            | Op::Rechunk { .. }
             | Op::Held(_) => self.emit(node, keep),
         }
     }
@@ -183,11 +216,15 @@ impl Planner<'_> {
         let Op::Opaque { inputs, call, name } = &node.op else { unreachable!("called for map_blocks only") };
         let grid = node.grid.block_grid();
         let mut builder = StageBuilder::new(self, grid.clone());
-        let roots = inputs.iter().map(|input| builder.root(input, own_cuts(&input.grid))).collect::<Result<Vec<_>, _>>()?;
+        let roots = inputs
+            .iter()
+            .map(|input| builder.root(input, own_cuts(&input.grid)))
+            .collect::<Result<Vec<_>, _>>()?;
         let out: u64 = node.grid.chunk_shape().iter().product::<u64>() * node.dtype.size() as u64;
         let bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
         let (stage_inputs, nodes, sources) = builder.finish();
-        let head = Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: node.grid.axes().to_vec() };
+        let head =
+            Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: node.grid.axes().to_vec() };
         let program = Program { sources, nodes, head };
         let draft = Draft { name: format!("map_blocks({name})"), grid, keep, origin: node.origin.clone() };
         Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))
@@ -203,7 +240,9 @@ impl Planner<'_> {
             });
         }
         let axes = node.grid.axes().iter().zip(sink.chunk_shape()).zip(&node.shape);
-        let grid = ChunkGrid::from_axes(axes.map(|((splits, &unit), &length)| aligned(splits, unit.max(1), length)).collect());
+        let grid = ChunkGrid::from_axes(
+            axes.map(|((splits, &unit), &length)| aligned(splits, unit.max(1), length)).collect(),
+        );
         let node = Array::from_node(node.clone()).astype(sink.dtype()).rechunk_to(grid).node;
         let grid = node.grid.block_grid();
         let mut builder = StageBuilder::new(self, grid.clone());
@@ -211,7 +250,12 @@ impl Planner<'_> {
         let bound = builder.bound(&[&root], Some(0));
         let (inputs, nodes, sources) = builder.finish();
         let program = Program { sources, nodes, head: Head::Write { root, sink: sink.spec() } };
-        let draft = Draft { name: format!("write {}", sink.name()), grid, keep: Keep::No, origin: node.origin.clone() };
+        let draft = Draft {
+            name: format!("write {}", sink.name()),
+            grid,
+            keep: Keep::No,
+            origin: node.origin.clone(),
+        };
         Ok(self.push(draft, inputs, &program, Vec::new(), bound))
     }
 
@@ -232,11 +276,22 @@ impl Planner<'_> {
         // The axis of the result's grid that each axis of the input becomes.
         let out_axis: Vec<Option<u8>> = {
             let mut next = 0;
-            reduced.iter().map(|&r| if r && !keep_axes { None } else { next += 1; (!r).then_some(next - 1) }).collect()
+            reduced
+                .iter()
+                .map(|&r| {
+                    if r && !keep_axes {
+                        None
+                    } else {
+                        next += 1;
+                        (!r).then_some(next - 1)
+                    }
+                })
+                .collect()
         };
         let single = axes.iter().zip(reduced).all(|(splits, &r)| !r || splits.count() == 1);
 
-        let stage_grid = if single { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
+        let stage_grid =
+            if single { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
         let rules: Vec<AxisRule> = axes
             .iter()
             .enumerate()
@@ -245,7 +300,8 @@ impl Planner<'_> {
                     let range = splits.range(0);
                     AxisRule::Fixed { start: range.start, end: range.end }
                 } else {
-                    let axis = if single { out_axis[axis].expect("kept axes have a place") } else { axis as u8 };
+                    let axis =
+                        if single { out_axis[axis].expect("kept axes have a place") } else { axis as u8 };
                     AxisRule::Along { axis, splits: splits.clone() }
                 }
             })
@@ -257,7 +313,13 @@ impl Planner<'_> {
         let root = builder.root(input, rules)?;
         let bound = builder.bound_in_pieces(&root, &pieces, reduced, partial_bytes);
         let (inputs, nodes, sources) = builder.finish();
-        let head = Head::Partial { root, pieces, reduction, reduced: reduced.to_vec(), finish: single.then_some(finish) };
+        let head = Head::Partial {
+            root,
+            pieces,
+            reduction,
+            reduced: reduced.to_vec(),
+            finish: single.then_some(finish),
+        };
         let program = Program { sources, nodes, head };
         let origin = node.origin.clone();
         let read = match &input.op {
@@ -282,12 +344,18 @@ impl Planner<'_> {
             let input_grid = BlockGrid::new(counts.iter().copied());
             let last = together <= SPLIT_EVERY;
             // Each open axis shrinks by the same factor, such that a task merges about `SPLIT_EVERY` in all.
-            let size = if last { u64::MAX } else { (SPLIT_EVERY as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64 };
+            let size = if last {
+                u64::MAX
+            } else {
+                (SPLIT_EVERY as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64
+            };
             let maps: Vec<AxisMap> = (0..axes.len())
                 .map(|axis| match (reduced[axis], last) {
                     (true, true) => AxisMap::All,
                     (true, false) => AxisMap::Group { axis: axis as u8, size },
-                    (false, true) => AxisMap::Along { axis: out_axis[axis].expect("kept axes have a place"), offset: 0 },
+                    (false, true) => {
+                        AxisMap::Along { axis: out_axis[axis].expect("kept axes have a place"), offset: 0 }
+                    }
                     (false, false) => AxisMap::Along { axis: axis as u8, offset: 0 },
                 })
                 .collect();
@@ -296,9 +364,10 @@ impl Planner<'_> {
                 .enumerate()
                 .map(|(axis, splits)| match (reduced[axis], last) {
                     (true, _) => AxisRule::Fixed { start: 0, end: 1 },
-                    (false, true) => {
-                        AxisRule::Along { axis: out_axis[axis].expect("kept axes have a place"), splits: splits.clone() }
-                    }
+                    (false, true) => AxisRule::Along {
+                        axis: out_axis[axis].expect("kept axes have a place"),
+                        splits: splits.clone(),
+                    },
                     (false, false) => AxisRule::Along { axis: axis as u8, splits: splits.clone() },
                 })
                 .collect();
@@ -314,9 +383,15 @@ impl Planner<'_> {
                 }
             }
             let grid = if last { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
-            let head = Head::Merge { cells: rules, reduction, reduced: reduced.to_vec(), finish: last.then_some(finish) };
+            let head = Head::Merge {
+                cells: rules,
+                reduction,
+                reduced: reduced.to_vec(),
+                finish: last.then_some(finish),
+            };
             let program = Program { sources: Vec::new(), nodes: Vec::new(), head };
-            let inputs = vec![Input { source: Source::Stage(stage), map: BlockMap::Axes { input_grid, axes: maps } }];
+            let inputs =
+                vec![Input { source: Source::Stage(stage), map: BlockMap::Axes { input_grid, axes: maps } }];
             let draft = Draft {
                 name: if last { label.clone() } else { format!("{label} merge") },
                 grid,
@@ -345,14 +420,18 @@ impl Planner<'_> {
         if grid.count() > PIECES_MAX || grid == blocks.grid() {
             return blocks.clone();
         }
-        let rules: Vec<AxisRule> =
-            axes.iter().enumerate().map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() }).collect();
+        let rules: Vec<AxisRule> = axes
+            .iter()
+            .enumerate()
+            .map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() })
+            .collect();
         let mut builder = StageBuilder::new(self, grid.clone());
         let root = builder.leaf(node, blocks, &rules);
         let bound = builder.bound(&[&root], None);
         let (inputs, nodes, sources) = builder.finish();
         let program = Program { sources, nodes, head: Head::Emit(root) };
-        let draft = Draft { name: format!("split {node}"), grid, keep: Keep::No, origin: node.origin.clone() };
+        let draft =
+            Draft { name: format!("split {node}"), grid, keep: Keep::No, origin: node.origin.clone() };
         let stage = self.push(draft, inputs, &program, Vec::new(), bound);
         Blocks { source: Source::Stage(stage), axes }
     }
@@ -360,7 +439,11 @@ impl Planner<'_> {
 
 /// Every axis of a stage's grid covers the same axis of the node.
 fn own_cuts(grid: &ChunkGrid) -> Vec<AxisRule> {
-    grid.axes().iter().enumerate().map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() }).collect()
+    grid.axes()
+        .iter()
+        .enumerate()
+        .map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() })
+        .collect()
 }
 
 /// Cuts for the first step of a reduction: blocks merged along reduced axes while their partial result would be nearly

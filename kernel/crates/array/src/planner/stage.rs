@@ -10,8 +10,7 @@ use crate::{
     error::ArrayError,
     expr::{Expr, Function, Node, Op},
     planner::{
-        Blocks, Fusion, Planner, READ_FACTOR,
-        bound,
+        Blocks, Fusion, Planner, READ_FACTOR, bound,
         cuts::{block_map, extent, of_inputs, read_factor},
     },
     program::{AxisRule, ProgramNode, Root, Step},
@@ -122,7 +121,9 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             Op::Full(value) => Step::Full(*value),
             Op::Range { start, step } => Step::Range { start: *start, step: *step },
             Op::Map { .. } => return self.map(expr, cuts),
-            Op::Stride { input, axes } => Step::Stride { input: self.below(expr, input, cuts)?, axes: axes.clone() },
+            Op::Stride { input, axes } => {
+                Step::Stride { input: self.below(expr, input, cuts)?, axes: axes.clone() }
+            }
             Op::Take { input, axis, indices } => {
                 let below = self.below(expr, input, cuts)?;
                 Step::Take { input: below, axis: *axis as u32, indices: indices.to_vec() }
@@ -138,7 +139,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             Op::Broadcast { input } => Step::Broadcast { input: self.below(expr, input, cuts)? },
             Op::Concat { inputs, axis } => {
                 let boxes = of_inputs(expr, cuts);
-                let inputs = inputs.iter().zip(&boxes).map(|(i, cuts)| self.node(i, cuts)).collect::<Result<Vec<_>, _>>()?;
+                let inputs = inputs.iter().zip(&boxes).map(|(i, cuts)| self.node(i, cuts)).collect::<Result<
+                    Vec<_>,
+                    _,
+                >>(
+                )?;
                 Step::Concat { inputs, axis: *axis as u32 }
             }
         };
@@ -189,7 +194,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             Op::Source(source) => self.readable(expr, source.as_ref(), cuts),
             // Blocks of another stage move once, whoever cuts them.
             Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => true,
-            _ => expr.inputs().into_iter().zip(of_inputs(expr, cuts)).all(|(input, cuts)| self.readable_below(input, &cuts)),
+            _ => expr
+                .inputs()
+                .into_iter()
+                .zip(of_inputs(expr, cuts))
+                .all(|(input, cuts)| self.readable_below(input, &cuts)),
         }
     }
 
@@ -204,8 +213,12 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             values.insert(leaf.id, builder.input(leaf.dtype));
             let extra = cuts.len() - leaf.shape.len();
             let one = AxisRule::Fixed { start: 0, end: 1 };
-            let below: Vec<AxisRule> =
-                leaf.shape.iter().zip(&cuts[extra..]).map(|(&n, cut)| if n == 1 { one.clone() } else { cut.clone() }).collect();
+            let below: Vec<AxisRule> = leaf
+                .shape
+                .iter()
+                .zip(&cuts[extra..])
+                .map(|(&n, cut)| if n == 1 { one.clone() } else { cut.clone() })
+                .collect();
             inputs.push(self.node(leaf, &below)?);
         }
         let output = fuse(expr, &mut builder, &mut values)?;
@@ -214,12 +227,23 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     pub(crate) fn bound(&self, roots: &[&Root], output: Option<u64>) -> MemoryBound {
-        let output = output.unwrap_or_else(|| roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum());
-        MemoryBound { inputs: self.input_bytes, output, scratch: self.scratch_bytes(&|cuts| bound::longest_box(cuts)) }
+        let output =
+            output.unwrap_or_else(|| roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum());
+        MemoryBound {
+            inputs: self.input_bytes,
+            output,
+            scratch: self.scratch_bytes(&|cuts| bound::longest_box(cuts)),
+        }
     }
 
     /// The bound of a block that is evaluated piece by piece along the reduced axes.
-    pub(crate) fn bound_in_pieces(&self, root: &Root, pieces: &[Splits], reduced: &[bool], partial: u64) -> MemoryBound {
+    pub(crate) fn bound_in_pieces(
+        &self,
+        root: &Root,
+        pieces: &[Splits],
+        reduced: &[bool],
+        partial: u64,
+    ) -> MemoryBound {
         let whole = bound::longest_box(&root.region);
         let piece: SmallVec<[u64; 6]> = whole
             .iter()
@@ -235,7 +259,9 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     fn box_bytes(&self, node: u32, cuts: &[AxisRule]) -> u64 {
-        bound::longest_box(cuts).iter().fold(self.nodes[node as usize].dtype.size() as u64, |b, &n| b.saturating_mul(n))
+        bound::longest_box(cuts)
+            .iter()
+            .fold(self.nodes[node as usize].dtype.size() as u64, |b, &n| b.saturating_mul(n))
     }
 
     /// As if everything a block computes on the way stayed until its end, which is never less than what it takes.
@@ -254,8 +280,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
 /// How often each block is read because the stage has axes that it has not.
 fn repeats(cuts: &[AxisRule], grid: &BlockGrid) -> f64 {
-    let used = |axis: usize| cuts.iter().any(|cut| matches!(cut, AxisRule::Along { axis: a, .. } if *a as usize == axis));
-    let repeats: u64 = grid.shape().iter().enumerate().filter(|(a, _)| !used(*a)).map(|(_, &n)| n.max(1)).product();
+    let used = |axis: usize| {
+        cuts.iter().any(|cut| matches!(cut, AxisRule::Along { axis: a, .. } if *a as usize == axis))
+    };
+    let repeats: u64 =
+        grid.shape().iter().enumerate().filter(|(a, _)| !used(*a)).map(|(_, &n)| n.max(1)).product();
     repeats as f64
 }
 

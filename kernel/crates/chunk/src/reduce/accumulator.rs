@@ -30,16 +30,46 @@ pub struct Accumulator {
 macro_rules! with_lane {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            DType::Bool | DType::U8 => { type $T = u8; $body }
-            DType::I8 => { type $T = i8; $body }
-            DType::I16 => { type $T = i16; $body }
-            DType::I32 => { type $T = i32; $body }
-            DType::I64 => { type $T = i64; $body }
-            DType::U16 => { type $T = u16; $body }
-            DType::U32 => { type $T = u32; $body }
-            DType::U64 => { type $T = u64; $body }
-            DType::F32 => { type $T = f32; $body }
-            DType::F64 => { type $T = f64; $body }
+            DType::Bool | DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }
@@ -143,7 +173,8 @@ impl Accumulator {
         if chunk.dtype() != self.reduction.dtype {
             return Err(ChunkError::DType { asked: self.reduction.dtype, found: chunk.dtype() });
         }
-        let per_cell: u64 = chunk.shape().iter().zip(&self.reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
+        let per_cell: u64 =
+            chunk.shape().iter().zip(&self.reduced).filter(|(_, r)| **r).map(|(n, _)| n).product();
         self.uniform += per_cell as i64;
         if chunk.is_empty() {
             return Ok(());
@@ -192,7 +223,11 @@ impl Accumulator {
             return Err(ChunkError::Header("a partial result without parts".to_owned()));
         };
         if parts.len() != self.parts.len() {
-            return Err(ChunkError::Header(format!("a partial result of {} parts, not {}", parts.len(), self.parts.len())));
+            return Err(ChunkError::Header(format!(
+                "a partial result of {} parts, not {}",
+                parts.len(),
+                self.parts.len()
+            )));
         }
         for (own, other) in self.parts.iter().zip(parts) {
             if own.dtype() != other.dtype() {
@@ -217,7 +252,8 @@ impl Accumulator {
                 for (a, b) in sum.elements_of_mut::<f64>().iter_mut().zip(other_sum.elements_of::<f64>()) {
                     *a += b;
                 }
-                for (a, b) in count.elements_of_mut::<i64>().iter_mut().zip(other_count.elements_of::<i64>()) {
+                for (a, b) in count.elements_of_mut::<i64>().iter_mut().zip(other_count.elements_of::<i64>())
+                {
                     *a += b;
                 }
             }
@@ -232,10 +268,22 @@ impl Accumulator {
                 }
             }),
             ([count, mean, m2], [other_count, other_mean, other_m2]) => {
-                let own = count.elements_of_mut::<i64>().iter_mut().zip(mean.elements_of_mut::<f64>()).zip(m2.elements_of_mut::<f64>());
-                let other = other_count.elements_of::<i64>().iter().zip(other_mean.elements_of::<f64>()).zip(other_m2.elements_of::<f64>());
+                let own = count
+                    .elements_of_mut::<i64>()
+                    .iter_mut()
+                    .zip(mean.elements_of_mut::<f64>())
+                    .zip(m2.elements_of_mut::<f64>());
+                let other = other_count
+                    .elements_of::<i64>()
+                    .iter()
+                    .zip(other_mean.elements_of::<f64>())
+                    .zip(other_m2.elements_of::<f64>());
                 for (((n, mean), m2), ((&on, &om), &om2)) in own.zip(other) {
-                    let merged = Moments { count: *n, mean: *mean, m2: *m2 }.merge(Moments { count: on, mean: om, m2: om2 });
+                    let merged = Moments { count: *n, mean: *mean, m2: *m2 }.merge(Moments {
+                        count: on,
+                        mean: om,
+                        m2: om2,
+                    });
                     (*n, *mean, *m2) = (merged.count, merged.mean, merged.m2);
                 }
             }
@@ -264,7 +312,12 @@ impl Accumulator {
         let mut parts = self.parts.drain(..);
         let mut part = || parts.next().expect("the constructor made them").freeze();
         Ok(match self.reduction.operation {
-            Operation::Sum | Operation::Prod | Operation::Min | Operation::Max | Operation::Count | Operation::Any
+            Operation::Sum
+            | Operation::Prod
+            | Operation::Min
+            | Operation::Max
+            | Operation::Count
+            | Operation::Any
             | Operation::All => part().cast(output),
             Operation::Mean => {
                 let sum = part();
@@ -272,7 +325,9 @@ impl Accumulator {
                 let to = mean.elements_of_mut::<f64>();
                 if self.reduction.skips() {
                     let count = part();
-                    for ((to, &sum), &count) in to.iter_mut().zip(sum.elements_of::<f64>()).zip(count.elements_of::<i64>()) {
+                    for ((to, &sum), &count) in
+                        to.iter_mut().zip(sum.elements_of::<f64>()).zip(count.elements_of::<i64>())
+                    {
                         *to = if count == 0 { f64::NAN } else { sum / count as f64 };
                     }
                 } else {
@@ -297,7 +352,9 @@ impl Accumulator {
             Operation::ArgMin | Operation::ArgMax => {
                 let (_value, index) = (part(), part());
                 if index.elements_of::<i64>().contains(&-1) {
-                    return Err(ChunkError::EmptyAxis { operation: "argmin or argmax where every value is NaN" });
+                    return Err(ChunkError::EmptyAxis {
+                        operation: "argmin or argmax where every value is NaN",
+                    });
                 }
                 index
             }
@@ -345,7 +402,10 @@ mod tests {
         assert_eq!(all(Operation::ArgMax), Chunk::from_slice(&[1], &[0i64]));
         assert_eq!(all(Operation::All), Chunk::from_slice(&[1], &[true]));
         let flags = Chunk::from_slice(&[3], &[true, false, true]);
-        assert_eq!(reduce(&flags, Operation::Sum, NanPolicy::Skip, &[true]), Chunk::from_slice(&[1], &[2i64]));
+        assert_eq!(
+            reduce(&flags, Operation::Sum, NanPolicy::Skip, &[true]),
+            Chunk::from_slice(&[1], &[2i64])
+        );
     }
 
     #[test]
@@ -376,13 +436,22 @@ mod tests {
 
     #[test]
     fn merged_parts_equal_the_whole() {
-        let values: Vec<f32> = (0..6 * 40 * 10).map(|i| if i % 11 == 0 { f32::NAN } else { (i * 7919 % 1000) as f32 }).collect();
+        let values: Vec<f32> =
+            (0..6 * 40 * 10).map(|i| if i % 11 == 0 { f32::NAN } else { (i * 7919 % 1000) as f32 }).collect();
         let chunk = Chunk::from_slice(&[6, 40, 10], &values);
         for operation in [
-            Operation::Sum, Operation::Mean, Operation::Std { ddof: 1 }, Operation::Min, Operation::Max, Operation::Count,
-            Operation::Any, Operation::All,
+            Operation::Sum,
+            Operation::Mean,
+            Operation::Std { ddof: 1 },
+            Operation::Min,
+            Operation::Max,
+            Operation::Count,
+            Operation::Any,
+            Operation::All,
         ] {
-            for reduced in [[true, false, true], [false, true, false], [true, true, true], [false, false, true]] {
+            for reduced in
+                [[true, false, true], [false, true, false], [true, true, true], [false, false, true]]
+            {
                 let reduction = Reduction { operation, nan: NanPolicy::Skip, dtype: DType::F32 };
                 let whole = reduce(&chunk, operation, NanPolicy::Skip, &reduced);
                 // Two halves along the middle axis: merged if it is reduced, side by side if not.

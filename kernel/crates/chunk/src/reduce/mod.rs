@@ -30,9 +30,13 @@ pub enum Operation {
     /// NaN over nothing. Integers give `float64`.
     Mean,
     /// NaN where there are no more than `ddof` values.
-    Var { ddof: u32 },
+    Var {
+        ddof: u32,
+    },
     /// The square root of the variance.
-    Std { ddof: u32 },
+    Std {
+        ddof: u32,
+    },
     /// An error over an empty axis; NaN if all are skipped.
     Min,
     Max,

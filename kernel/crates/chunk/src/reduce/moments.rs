@@ -1,7 +1,11 @@
 //! Owns reductions with several values per cell: mean where NaN is skipped (sum and count), variance (count, mean
 //! and sum of squared deviations), and the place of an extreme.
 
-use crate::{cast::CastFrom, reduce::{fold::Missing, walk::Visitor}, simd::widest};
+use crate::{
+    cast::CastFrom,
+    reduce::{fold::Missing, walk::Visitor},
+    simd::widest,
+};
 
 /// Columns handled at once, with their counters on the stack.
 const STRIP: usize = 512;
@@ -215,7 +219,10 @@ where
                     },
                 );
                 for j in 0..length {
-                    self.merge(to + strip + j, Moments { count: i64::from(seen[j]), mean: mean[j], m2: m2[j] });
+                    self.merge(
+                        to + strip + j,
+                        Moments { count: i64::from(seen[j]), mean: mean[j], m2: m2[j] },
+                    );
                 }
             }
         }

@@ -27,7 +27,12 @@ fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], out: &mut [u8]
 }
 
 #[inline(always)]
-fn map2<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], b: &[u8], out: &mut [u8], f: impl Fn(A, A) -> R) {
+fn map2<A: crate::buffer::Lane, R: crate::buffer::Lane>(
+    a: &[u8],
+    b: &[u8],
+    out: &mut [u8],
+    f: impl Fn(A, A) -> R,
+) {
     widest(
         #[inline(always)]
         || {
@@ -79,7 +84,11 @@ macro_rules! integer {
                 }
                 let quotient = self.wrapping_div(b);
                 let inexact = self.wrapping_rem(b) != 0;
-                if $signed && inexact && ((self < 0) != (b < 0)) { quotient.wrapping_sub(1) } else { quotient }
+                if $signed && inexact && ((self < 0) != (b < 0)) {
+                    quotient.wrapping_sub(1)
+                } else {
+                    quotient
+                }
             }
             #[inline(always)]
             #[allow(unused_comparisons, reason = "one body for signed and unsigned")]
@@ -253,16 +262,46 @@ macro_rules! with_number {
     ($dtype:expr, $T:ident => $body:expr, bool => $bool:expr) => {
         match $dtype {
             DType::Bool => $bool,
-            DType::I8 => { type $T = i8; $body }
-            DType::I16 => { type $T = i16; $body }
-            DType::I32 => { type $T = i32; $body }
-            DType::I64 => { type $T = i64; $body }
-            DType::U8 => { type $T = u8; $body }
-            DType::U16 => { type $T = u16; $body }
-            DType::U32 => { type $T = u32; $body }
-            DType::U64 => { type $T = u64; $body }
-            DType::F32 => { type $T = f32; $body }
-            DType::F64 => { type $T = f64; $body }
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }
@@ -270,8 +309,14 @@ macro_rules! with_number {
 macro_rules! floats_only {
     ($dtype:expr, $T:ident => $body:expr, $else:expr) => {
         match $dtype {
-            DType::F32 => { type $T = f32; $body }
-            DType::F64 => { type $T = f64; $body }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
             _ => return Err($else),
         }
     };
@@ -295,11 +340,15 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
         };
     }
     let kernel: UnaryKernel = match op {
-        Unary::Neg => with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::negative), bool => return Err(undefined())),
+        Unary::Neg => {
+            with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::negative), bool => return Err(undefined()))
+        }
         Unary::Abs => {
             with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::magnitude), bool => |a, out| out.copy_from_slice(a))
         }
-        Unary::Sign => with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::sign), bool => return Err(undefined())),
+        Unary::Sign => {
+            with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::sign), bool => return Err(undefined()))
+        }
         Unary::Square => {
             with_number!(dtype, T => |a, out| map1::<T, T>(a, out, |v| v.mul(v)), bool => |a, out| out.copy_from_slice(a))
         }
@@ -316,9 +365,14 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
             DType::Bool => |a, out| map1::<u8, u8>(a, out, |v| v ^ 1),
             DType::F32 | DType::F64 => return Err(undefined()),
             // Bits have no sign, so one loop over bytes serves every integer.
-            DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::U8 | DType::U16 | DType::U32 | DType::U64 => {
-                |a, out| map1::<u8, u8>(a, out, |v| !v)
-            }
+            DType::I8
+            | DType::I16
+            | DType::I32
+            | DType::I64
+            | DType::U8
+            | DType::U16
+            | DType::U32
+            | DType::U64 => |a, out| map1::<u8, u8>(a, out, |v| !v),
         },
         Unary::Sqrt => float_function!(sqrt),
         Unary::Cbrt => float_function!(cbrt),
@@ -373,14 +427,20 @@ pub(crate) fn binary(op: Binary, dtype: DType) -> Result<BinaryKernel, ChunkErro
         Binary::Add => arithmetic!(add, bool => |a, b, out| map2::<u8, u8>(a, b, out, |a, b| a | b)),
         Binary::Sub => arithmetic!(sub, bool => return Err(undefined())),
         Binary::Mul => arithmetic!(mul, bool => |a, b, out| map2::<u8, u8>(a, b, out, |a, b| a & b)),
-        Binary::Div => floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a / b), undefined()),
+        Binary::Div => {
+            floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a / b), undefined())
+        }
         Binary::FloorDiv => arithmetic!(floor_div, bool => return Err(undefined())),
         Binary::Rem => arithmetic!(modulo, bool => return Err(undefined())),
         Binary::Pow => arithmetic!(power, bool => return Err(undefined())),
         Binary::Minimum => arithmetic!(lesser, bool => |a, b, out| map2::<u8, u8>(a, b, out, |a, b| a & b)),
         Binary::Maximum => arithmetic!(greater, bool => |a, b, out| map2::<u8, u8>(a, b, out, |a, b| a | b)),
-        Binary::Atan2 => floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a.atan2(b)), undefined()),
-        Binary::Hypot => floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a.hypot(b)), undefined()),
+        Binary::Atan2 => {
+            floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a.atan2(b)), undefined())
+        }
+        Binary::Hypot => {
+            floats_only!(dtype, T => |a, b, out| map2::<T, T>(a, b, out, |a, b| a.hypot(b)), undefined())
+        }
         Binary::Eq => comparison!(==),
         Binary::Ne => comparison!(!=),
         Binary::Lt => comparison!(<),
@@ -401,7 +461,9 @@ pub(crate) fn select(dtype: DType) -> SelectKernel {
             #[inline(always)]
             || {
                 let (then, otherwise) = (lanes::<T>(then), lanes::<T>(otherwise));
-                for (((o, &c), &t), &e) in lanes_mut::<T>(out).iter_mut().zip(condition).zip(then).zip(otherwise) {
+                for (((o, &c), &t), &e) in
+                    lanes_mut::<T>(out).iter_mut().zip(condition).zip(then).zip(otherwise)
+                {
                     *o = if c != 0 { t } else { e };
                 }
             },

@@ -142,7 +142,9 @@ impl Binary {
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Minimum | Binary::Maximum => (dtype, dtype),
             Binary::FloorDiv | Binary::Rem | Binary::Pow => (number, number),
             Binary::Div | Binary::Atan2 | Binary::Hypot => (dtype.to_float(), dtype.to_float()),
-            Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => (dtype, DType::Bool),
+            Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
+                (dtype, DType::Bool)
+            }
             Binary::And | Binary::Or | Binary::Xor if dtype.is_float() => return Err(undefined()),
             Binary::And | Binary::Or | Binary::Xor => (dtype, dtype),
         })

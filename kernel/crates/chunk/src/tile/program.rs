@@ -16,12 +16,33 @@ pub struct ValueId(pub u32);
 /// One step over a tile. The dtype is that of its operands, which have been made equal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Instruction {
-    Constant { value: Scalar, dtype: DType },
-    Cast { from: DType, to: DType, a: ValueId },
-    Unary { op: Unary, dtype: DType, a: ValueId },
-    Binary { op: Binary, dtype: DType, a: ValueId, b: ValueId },
+    Constant {
+        value: Scalar,
+        dtype: DType,
+    },
+    Cast {
+        from: DType,
+        to: DType,
+        a: ValueId,
+    },
+    Unary {
+        op: Unary,
+        dtype: DType,
+        a: ValueId,
+    },
+    Binary {
+        op: Binary,
+        dtype: DType,
+        a: ValueId,
+        b: ValueId,
+    },
     /// `b` where `a` is true, else `c`; `dtype` is that of `b` and `c`.
-    Where { dtype: DType, a: ValueId, b: ValueId, c: ValueId },
+    Where {
+        dtype: DType,
+        a: ValueId,
+        b: ValueId,
+        c: ValueId,
+    },
 }
 
 /// A fused elementwise computation. Runs with [`Program::run`].
@@ -109,7 +130,13 @@ impl Builder {
     ///
     /// # Errors
     /// If the operation is not defined for the dtype.
-    pub fn binary(&mut self, op: Binary, promoted: DType, a: ValueId, b: ValueId) -> Result<ValueId, ChunkError> {
+    pub fn binary(
+        &mut self,
+        op: Binary,
+        promoted: DType,
+        a: ValueId,
+        b: ValueId,
+    ) -> Result<ValueId, ChunkError> {
         let (dtype, out) = op.dtypes(promoted)?;
         let (a, b) = (self.cast(a, dtype), self.cast(b, dtype));
         Ok(self.push(Instruction::Binary { op, dtype, a, b }, out))

@@ -126,7 +126,9 @@ impl<'a> Machine<'a> {
                 let o = operand.0 as usize;
                 let is_result = o >= input_count
                     && !matches!(program.instructions[o - input_count], Instruction::Constant { .. });
-                if is_result && last_use[o] == index && !operands[..position].contains(operand)
+                if is_result
+                    && last_use[o] == index
+                    && !operands[..position].contains(operand)
                     && let Place::Scratch(tile) = places[o]
                 {
                     free.push(tile);
@@ -160,12 +162,30 @@ impl<'a> Machine<'a> {
             for (step, value) in &self.steps {
                 let size = self.dtype(*value).size();
                 match self.places[*value] {
-                    Place::Output => Self::step(self.program, self.inputs, &self.places, &self.scratch, step, start, count, out),
+                    Place::Output => Self::step(
+                        self.program,
+                        self.inputs,
+                        &self.places,
+                        &self.scratch,
+                        step,
+                        start,
+                        count,
+                        out,
+                    ),
                     Place::Scratch(tile) => {
                         // Taken out while it is written, since the operands are read from its neighbours.
                         let mut to = std::mem::replace(&mut self.scratch[tile], Buffer::new(0));
                         let slice = &mut to.as_mut_slice()[..count * size];
-                        Self::step(self.program, self.inputs, &self.places, &self.scratch, step, start, count, slice);
+                        Self::step(
+                            self.program,
+                            self.inputs,
+                            &self.places,
+                            &self.scratch,
+                            step,
+                            start,
+                            count,
+                            slice,
+                        );
                         self.scratch[tile] = to;
                     }
                     Place::Input(_) => unreachable!("results are not inputs"),
@@ -242,8 +262,12 @@ fn last_uses(program: &Program) -> Vec<usize> {
 fn step(instruction: &Instruction) -> Result<(Step, SmallVec<[ValueId; 3]>), ChunkError> {
     Ok(match *instruction {
         Instruction::Constant { .. } => unreachable!("constants have no step"),
-        Instruction::Cast { from, to, a } => (Step::Unary(kernels::cast(from, to), a), SmallVec::from_slice(&[a])),
-        Instruction::Unary { op, dtype, a } => (Step::Unary(kernels::unary(op, dtype)?, a), SmallVec::from_slice(&[a])),
+        Instruction::Cast { from, to, a } => {
+            (Step::Unary(kernels::cast(from, to), a), SmallVec::from_slice(&[a]))
+        }
+        Instruction::Unary { op, dtype, a } => {
+            (Step::Unary(kernels::unary(op, dtype)?, a), SmallVec::from_slice(&[a]))
+        }
         Instruction::Binary { op, dtype, a, b } => {
             (Step::Binary(kernels::binary(op, dtype)?, a, b), SmallVec::from_slice(&[a, b]))
         }
@@ -341,7 +365,8 @@ mod tests {
         let scaled = b.binary(Binary::Mul, DType::F32, ratio, half).unwrap();
         let program = b.finish(scaled);
         let shape = [n as u64];
-        let out = program.run(&shape, &[Chunk::from_slice(&shape, &red), Chunk::from_slice(&shape, &nir)]).unwrap();
+        let out =
+            program.run(&shape, &[Chunk::from_slice(&shape, &red), Chunk::from_slice(&shape, &nir)]).unwrap();
         let expected: Vec<f32> = red.iter().zip(&nir).map(|(r, n)| (n - r) / (n + r) * 0.5).collect();
         assert_eq!(out.elements::<f32>().unwrap(), expected);
     }
@@ -397,7 +422,10 @@ mod tests {
         let nan = b.unary(Unary::IsNan, a).unwrap();
         let zero = b.constant(Scalar::Int(0), DType::F64);
         let filled = b.select(DType::F64, nan, zero, a);
-        assert_eq!(b.finish(filled).run(&[4], &[x]).unwrap().to_vec::<f64>(), [1.0, 0.0, -0.0, f64::INFINITY]);
+        assert_eq!(
+            b.finish(filled).run(&[4], &[x]).unwrap().to_vec::<f64>(),
+            [1.0, 0.0, -0.0, f64::INFINITY]
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::{
 
 use nuna_cluster::{Cluster, ClusterError};
 use nuna_plan::{
-    AxisMap, BlockGrid, BlockMap, Engine, EngineError, Finished, Input, Keep, MemoryBound, Origin, Plan, Running, Source,
-    Stage, Work, WorkKind,
+    AxisMap, BlockGrid, BlockMap, Engine, EngineError, Finished, Input, Keep, MemoryBound, Origin, Plan,
+    Running, Source, Stage, Work, WorkKind,
 };
 
 // As in `examples/node.rs`: one shared library, one build id.
@@ -30,7 +30,11 @@ pub fn program() -> PathBuf {
     let exe = std::env::current_exe().expect("a test has a program");
     let profile = exe.parent().and_then(|deps| deps.parent()).expect("tests are in target/PROFILE/deps");
     let program = profile.join("examples/node");
-    assert!(program.is_file(), "{} is missing; cargo builds it with `cargo build --examples -p nuna-cluster`", program.display());
+    assert!(
+        program.is_file(),
+        "{} is missing; cargo builds it with `cargo build --examples -p nuna-cluster`",
+        program.display()
+    );
     program
 }
 
@@ -41,7 +45,13 @@ pub fn start(workers: usize, threads: usize) -> Started {
 pub fn start_with_memory(workers: usize, threads: usize, memory: &str) -> Started {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let directory = folder.path().join("clusters");
-    let cluster = Cluster::local().workers(workers).threads(threads).memory(memory).program(program()).directory(directory).start();
+    let cluster = Cluster::local()
+        .workers(workers)
+        .threads(threads)
+        .memory(memory)
+        .program(program())
+        .directory(directory)
+        .start();
     let cluster = cluster.unwrap_or_else(|error: ClusterError| panic!("{error}"));
     Started { cluster, folder }
 }
@@ -100,7 +110,9 @@ pub fn collect(mut running: Box<dyn Running>) -> Result<Results, EngineError> {
                 let before = results.insert((stage, block), number);
                 assert!(before.is_none(), "stage {stage} block {block} was delivered twice");
             }
-            Finished::Waiting { done, total } => assert!(Instant::now() < until, "stuck at {done} of {total} blocks"),
+            Finished::Waiting { done, total } => {
+                assert!(Instant::now() < until, "stuck at {done} of {total} blocks")
+            }
             Finished::End => return Ok(results),
         }
     }

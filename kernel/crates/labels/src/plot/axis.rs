@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use crate::{calendar::{Calendar, DAY}, html::escape, plot::Frame};
+use crate::{
+    calendar::{Calendar, DAY},
+    html::escape,
+    plot::Frame,
+};
 
 /// How positions along an axis are written.
 #[derive(Clone, Debug)]
@@ -41,8 +45,13 @@ fn numbers(low: f64, high: f64) -> Vec<(f64, String)> {
     }
     let raw = (high - low) / TICKS;
     let power = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= raw).unwrap_or(raw);
-    let decimals = if step >= 1.0 { 0 } else { (-step.log10()).ceil().clamp(0.0, 12.0) as usize + usize::from((step / power - 2.5).abs() < 1e-9) };
+    let step =
+        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= raw).unwrap_or(raw);
+    let decimals = if step >= 1.0 {
+        0
+    } else {
+        (-step.log10()).ceil().clamp(0.0, 12.0) as usize + usize::from((step / power - 2.5).abs() < 1e-9)
+    };
     let scientific = low.abs().max(high.abs()) >= 1e6 || step < 1e-5;
     let first = (low / step).ceil();
     (0..20)
@@ -90,7 +99,19 @@ fn times(calendar: Calendar, low: f64, high: f64) -> Vec<(f64, String)> {
             month += i64::from(step);
         }
     } else {
-        let steps = [60_000_000, 600_000_000, 3_600_000_000, 3 * 3_600_000_000, 6 * 3_600_000_000, DAY / 2, DAY, 2 * DAY, 5 * DAY, 10 * DAY, 20 * DAY];
+        let steps = [
+            60_000_000,
+            600_000_000,
+            3_600_000_000,
+            3 * 3_600_000_000,
+            6 * 3_600_000_000,
+            DAY / 2,
+            DAY,
+            2 * DAY,
+            5 * DAY,
+            10 * DAY,
+            20 * DAY,
+        ];
         let step = steps.into_iter().find(|s| (high - low) / *s as f64 <= TICKS + 1.0).unwrap_or(20 * DAY);
         let mut t = a.div_euclid(step) * step;
         while t <= b && out.len() < 20 {
@@ -110,7 +131,10 @@ fn times(calendar: Calendar, low: f64, high: f64) -> Vec<(f64, String)> {
 }
 
 fn round_step(raw: f64) -> i64 {
-    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000].into_iter().find(|&s| s as f64 >= raw).unwrap_or(20_000)
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
+        .into_iter()
+        .find(|&s| s as f64 >= raw)
+        .unwrap_or(20_000)
 }
 
 /// Places along a frame's side, from 0 to 1, with their text.
@@ -120,7 +144,10 @@ pub(crate) type Places = Vec<(f64, String)>;
 pub(crate) fn draw(svg: &mut String, frame: Frame, x: &Places, x_title: &str, y: &Places, y_title: &str) {
     let Frame { left, top, width, height } = frame;
     let bottom = top + height;
-    let _ = write!(svg, "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#444\"/>");
+    let _ = write!(
+        svg,
+        "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#444\"/>"
+    );
     for (at, text) in x {
         let px = left + at * width;
         let _ = write!(
@@ -167,9 +194,13 @@ mod tests {
     fn times_tick_at_years_months_and_hours() {
         let calendar = Calendar::NoLeap;
         let at = |year: i64, month: i64| (calendar.days(year, month, 1) * DAY) as f64;
-        let text = |low, high| Scale::Time(calendar).ticks(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
+        let text =
+            |low, high| Scale::Time(calendar).ticks(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
         assert_eq!(text(at(2000, 1), at(2024, 1)), ["2000", "2005", "2010", "2015", "2020"]);
-        assert_eq!(text(at(2000, 1), at(2000, 12)), ["2000-01", "2000-03", "2000-05", "2000-07", "2000-09", "2000-11"]);
+        assert_eq!(
+            text(at(2000, 1), at(2000, 12)),
+            ["2000-01", "2000-03", "2000-05", "2000-07", "2000-09", "2000-11"]
+        );
         assert_eq!(text(0.0, DAY as f64)[1], "01-01 06:00");
     }
 }

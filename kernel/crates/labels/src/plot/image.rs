@@ -7,7 +7,12 @@ use flate2::{Compression, Crc, write::ZlibEncoder};
 
 use crate::{
     DataArray, LabelError, Result,
-    plot::{Frame, HEIGHT, Plot, axis, axis::{Places, Scale}, colour::Colours, labelled, nothing, paper, positions},
+    plot::{
+        Frame, HEIGHT, Plot, axis,
+        axis::{Places, Scale},
+        colour::Colours,
+        labelled, nothing, paper, positions,
+    },
 };
 
 /// Cells of the image along each side at most; about two per pixel of the drawing.
@@ -27,7 +32,8 @@ pub(super) fn draw(array: &DataArray) -> Result<Plot> {
         cells.flip_columns();
     }
     let finite = cells.values.iter().copied().filter(|v| v.is_finite());
-    let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) =
+        finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
         return Err(nothing(array));
     }
@@ -69,7 +75,8 @@ impl Cells {
     }
 
     fn flip_rows(&mut self) {
-        let rows: Vec<Vec<f64>> = self.values.chunks(self.columns.max(1)).rev().map(<[f64]>::to_vec).collect();
+        let rows: Vec<Vec<f64>> =
+            self.values.chunks(self.columns.max(1)).rev().map(<[f64]>::to_vec).collect();
         self.values = rows.concat();
     }
 
@@ -123,11 +130,19 @@ fn bar(svg: &mut String, colours: Colours, title: &str) -> Result<()> {
     let pixels: Vec<u8> = (0..STEPS).flat_map(|i| colours.of(value(i))).collect();
     image(svg, frame, 1, STEPS, &pixels)?;
     let Frame { left, top, width, height } = frame;
-    let _ = write!(svg, "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#444\"/>");
+    let _ = write!(
+        svg,
+        "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#444\"/>"
+    );
     for (value, text) in Scale::Number.ticks(colours.low, colours.high) {
         let y = top + height - (value - colours.low) / (colours.high - colours.low) * height;
         let x = left + width;
-        let _ = write!(svg, "<path d=\"M{x:.1} {y:.1}h4\" stroke=\"#444\"/><text x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x + 7.0, y + 4.0);
+        let _ = write!(
+            svg,
+            "<path d=\"M{x:.1} {y:.1}h4\" stroke=\"#444\"/><text x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
+            x + 7.0,
+            y + 4.0
+        );
     }
     let _ = write!(
         svg,
@@ -139,7 +154,8 @@ fn bar(svg: &mut String, colours: Colours, title: &str) -> Result<()> {
 }
 
 fn image(svg: &mut String, frame: Frame, width: usize, height: usize, pixels: &[u8]) -> Result<()> {
-    let png = png(width, height, pixels).map_err(|error| LabelError::Invalid(format!("the image could not be made: {error}")))?;
+    let png = png(width, height, pixels)
+        .map_err(|error| LabelError::Invalid(format!("the image could not be made: {error}")))?;
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     let Frame { left, top, width, height } = frame;
     let _ = write!(

@@ -48,7 +48,14 @@ pub(super) fn draw(array: &DataArray) -> Result<Plot> {
         scale.ticks(low, high).into_iter().map(|(v, text)| ((v - low) / (high - low), text)).collect()
     };
     let y_title = labelled(array.name(), array.attrs());
-    axis::draw(&mut svg, frame, &ticks(&scale, x_low, x_high), &x_title, &ticks(&Scale::Number, y_low, y_high), &y_title);
+    axis::draw(
+        &mut svg,
+        frame,
+        &ticks(&scale, x_low, x_high),
+        &x_title,
+        &ticks(&Scale::Number, y_low, y_high),
+        &y_title,
+    );
     let _ = write!(
         svg,
         "<path d=\"{path}\" fill=\"none\" stroke=\"#1f6fb4\" stroke-width=\"1.6\" stroke-linejoin=\"round\" stroke-linecap=\"round\"/></svg>"

@@ -73,7 +73,8 @@ impl DataArray {
         {
             flat = flat.isel(&flat.dims[axis].clone(), 0)?;
         }
-        let sizes: Vec<String> = flat.dims.iter().zip(flat.shape()).map(|(d, n)| format!("{d}: {n}")).collect();
+        let sizes: Vec<String> =
+            flat.dims.iter().zip(flat.shape()).map(|(d, n)| format!("{d}: {n}")).collect();
         if flat.nbytes() > BYTES_MAX {
             return Err(LabelError::Invalid(format!(
                 "a plot of {} ({}) would fetch {}; select a part of it or average first",
@@ -117,7 +118,8 @@ pub(crate) fn positions(array: &DataArray, dim: &str) -> Result<(Vec<f64>, Scale
     Ok(match coord.values()? {
         Values::Numbers(chunk) => (chunk.to_vec::<f64>(), Scale::Number, title),
         Values::Times(times) => {
-            let positions = times.micros.iter().map(|&t| if t == crate::time::NOT_A_TIME { f64::NAN } else { t as f64 });
+            let positions =
+                times.micros.iter().map(|&t| if t == crate::time::NOT_A_TIME { f64::NAN } else { t as f64 });
             (positions.collect(), Scale::Time(times.calendar), title)
         }
         Values::Text(text) => (counted(), Scale::Text(text.clone()), title),
@@ -127,8 +129,10 @@ pub(crate) fn positions(array: &DataArray, dim: &str) -> Result<(Vec<f64>, Scale
 /// What has been selected away, such as `lat = 30.0`; for the title.
 fn title(array: &DataArray) -> String {
     let scalars = array.coords.iter().filter(|(_, coord)| coord.dims().is_empty());
-    let parts: Vec<String> =
-        scalars.filter_map(|(name, coord)| Some(format!("{name} = {}", coord.loaded()?.show(0)))).take(4).collect();
+    let parts: Vec<String> = scalars
+        .filter_map(|(name, coord)| Some(format!("{name} = {}", coord.loaded()?.show(0))))
+        .take(4)
+        .collect();
     parts.join(", ")
 }
 
@@ -142,7 +146,12 @@ fn paper(array: &DataArray, what: &str) -> String {
     );
     let title = title(array);
     if !title.is_empty() {
-        let _ = write!(svg, "<text x=\"{}\" y=\"18\" text-anchor=\"middle\" font-size=\"12\">{}</text>", WIDTH / 2.0, crate::html::escape(&title));
+        let _ = write!(
+            svg,
+            "<text x=\"{}\" y=\"18\" text-anchor=\"middle\" font-size=\"12\">{}</text>",
+            WIDTH / 2.0,
+            crate::html::escape(&title)
+        );
     }
     svg
 }

@@ -55,7 +55,8 @@ pub(crate) fn assert_close(what: &str, found: &[f64], expected: &Value, toleranc
             Value::Bool(b) => f64::from(u8::from(*b)),
             other => other.as_f64().unwrap_or(f64::NAN),
         };
-        let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= tolerance * expected.abs().max(0.1 * largest);
+        let same = (found.is_nan() && expected.is_nan())
+            || (found - expected).abs() <= tolerance * expected.abs().max(0.1 * largest);
         assert!(same, "{what}[{index}]: {found}, expected {expected}");
     }
 }

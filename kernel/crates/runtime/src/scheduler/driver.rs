@@ -58,7 +58,13 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(name: String, dashboard: String, recorder: Recorder, epoch: Instant, inbox: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn new(
+        name: String,
+        dashboard: String,
+        recorder: Recorder,
+        epoch: Instant,
+        inbox: mpsc::Sender<Input>,
+    ) -> Self {
         let settings = Settings { silence_max: SILENCE_MAX, ..Settings::default() };
         Self {
             name,
@@ -203,8 +209,10 @@ impl Driver {
         let number = u32::from(worker.0);
         match message {
             FromWorker::Completed(stages) => {
-                let shapes: Vec<_> =
-                    stages.iter().flat_map(|(_, blocks)| blocks.iter().filter_map(|block| block.inline)).collect();
+                let shapes: Vec<_> = stages
+                    .iter()
+                    .flat_map(|(_, blocks)| blocks.iter().filter_map(|block| block.inline))
+                    .collect();
                 let mut values = match unpack(payload, shapes) {
                     Ok(values) => values.into_iter(),
                     Err(error) => return self.cut_off_worker(worker, &error.to_string()),
@@ -231,7 +239,9 @@ impl Driver {
                 }
                 self.recorder.record(Recorded::Tasks(spans));
             }
-            FromWorker::Failed { stage, block, error } => self.handle(Event::Failed { worker, stage, block, error }),
+            FromWorker::Failed { stage, block, error } => {
+                self.handle(Event::Failed { worker, stage, block, error })
+            }
             FromWorker::InputMissing { stage, block, input, input_block, worker: holder } => {
                 self.handle(Event::InputMissing { worker, stage, block, input, input_block, holder });
             }
@@ -281,7 +291,9 @@ impl Driver {
                 }
                 self.handle(Event::ClientHeard(client));
             }
-            FromClient::Submit { submission, plan } => self.handle(Event::Submit { client, submission, plan }),
+            FromClient::Submit { submission, plan } => {
+                self.handle(Event::Submit { client, submission, plan })
+            }
             FromClient::Cancel { submission } => self.handle(Event::Cancel { client, submission }),
             FromClient::Release(held) => self.handle(Event::Release(held)),
             FromClient::Received { submission, stage, blocks } => {
@@ -338,7 +350,9 @@ impl Driver {
 
     fn record(&self, note: Note) {
         self.recorder.record(match note {
-            Note::ComputationStarted { computation, label } => Recorded::ComputationStarted { computation, label },
+            Note::ComputationStarted { computation, label } => {
+                Recorded::ComputationStarted { computation, label }
+            }
             Note::StageStarted { computation, stage, name, blocks } => {
                 Recorded::StageStarted { computation, stage: stage.0, name, blocks }
             }
@@ -437,7 +451,9 @@ fn refuse(incoming: Incoming, reason: String) {
 /// Ends with the first signal that asks a process to end.
 async fn termination() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

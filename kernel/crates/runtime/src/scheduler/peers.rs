@@ -29,7 +29,8 @@ pub(crate) async fn listen(listener: TcpListener, acceptor: Acceptor, inbox: mps
     let strangers = Arc::new(Semaphore::new(UNAUTHENTICATED_MAX));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let (Ok(stranger), Ok(place)) = (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
+        let (Ok(stranger), Ok(place)) =
+            (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
         else {
             return;
         };
@@ -77,7 +78,8 @@ pub(crate) fn converse<In, Out>(
         let reason = match incoming.welcome(answer).await {
             Err(error) => error.to_string(),
             Ok(Connection { mut reader, mut writer }) => {
-                let (written, read) = (outgoing.write_to(&mut writer), read_all(&mut reader, &inbox, received));
+                let (written, read) =
+                    (outgoing.write_to(&mut writer), read_all(&mut reader, &inbox, received));
                 tokio::select! {
                     written = written => written.err().map_or_else(|| "it was sent away".to_owned(), |error| error.to_string()),
                     reason = read => reason,

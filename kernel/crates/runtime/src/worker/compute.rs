@@ -44,8 +44,9 @@ impl StageRun {
             }
             let stage = &self.definition.stage;
             let prepare = || executors.of(stage.work.kind).prepare(stage);
-            nuna_ship::panics::catch(prepare)
-                .unwrap_or_else(|panic| Err(TaskError::fatal(format!("{panic} (while the stage was prepared)"))))
+            nuna_ship::panics::catch(prepare).unwrap_or_else(|panic| {
+                Err(TaskError::fatal(format!("{panic} (while the stage was prepared)")))
+            })
         });
         prepared.as_deref().map_err(Clone::clone)
     }
@@ -54,7 +55,11 @@ impl StageRun {
 /// How a block ended.
 pub(crate) enum Ended {
     /// `inline` holds the value if it is to travel along; `kept` says whether it is in the store.
-    Value { bytes: u64, kept: bool, inline: Option<Value> },
+    Value {
+        bytes: u64,
+        kept: bool,
+        inline: Option<Value>,
+    },
     Failed(TaskError),
     /// An input was not in the store.
     InputGone(Block),
@@ -96,7 +101,12 @@ impl Pool {
     ///
     /// # Errors
     /// If the system has no threads left.
-    pub(crate) fn start(threads: u16, store: Arc<Store>, executors: Executors, epoch: Instant) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        threads: u16,
+        store: Arc<Store>,
+        executors: Executors,
+        epoch: Instant,
+    ) -> std::io::Result<Arc<Self>> {
         let pool = Arc::new(Self {
             jobs: Mutex::default(),
             work: Condvar::new(),
@@ -220,7 +230,6 @@ impl Pool {
         }
         Ended::Value { bytes, kept, inline: inline.then_some(value) }
     }
-
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,7 +21,8 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<
     let strangers = Arc::new(Semaphore::new(UNAUTHENTICATED_MAX));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let (Ok(stranger), Ok(place)) = (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
+        let (Ok(stranger), Ok(place)) =
+            (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
         else {
             return;
         };
@@ -74,4 +75,3 @@ async fn converse(
     }
     Ok(())
 }
-

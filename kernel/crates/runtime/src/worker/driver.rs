@@ -57,7 +57,13 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(settings: Settings, pool: Arc<Pool>, store: Arc<Store>, fetcher: Fetcher, epoch: Instant) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        pool: Arc<Pool>,
+        store: Arc<Store>,
+        fetcher: Fetcher,
+        epoch: Instant,
+    ) -> Self {
         let (events, arrived) = mpsc::unbounded_channel();
         let (span_sender, span_receiver) = mpsc::unbounded_channel();
         Self {
@@ -170,7 +176,8 @@ impl Driver {
                 None
             }
             ToWorker::Define(definition) => {
-                let broken = definition.stage.work.libraries.iter().find_map(|id| self.broken.get(id).cloned());
+                let broken =
+                    definition.stage.work.libraries.iter().find_map(|id| self.broken.get(id).cloned());
                 self.stages.insert(definition.key, Arc::new(StageRun::new((*definition).clone(), broken)));
                 Some(Event::Define(definition))
             }
@@ -190,7 +197,12 @@ impl Driver {
     }
 
     /// Tells the scheduler what has been done, and the state machine.
-    fn report(&mut self, done: Vec<Done>, events: &mut Vec<Event>, outbox: &Outbox<FromWorker>) -> anyhow::Result<()> {
+    fn report(
+        &mut self,
+        done: Vec<Done>,
+        events: &mut Vec<Event>,
+        outbox: &Outbox<FromWorker>,
+    ) -> anyhow::Result<()> {
         let mut batch = Batch::default();
         for Done { block, thread, start_us, duration_us, ended } in done {
             let (key, number) = block;
@@ -218,7 +230,8 @@ impl Driver {
                     events.push(Event::Stopped { block });
                     batch.send(outbox)?;
                     let worker = self.id;
-                    let message = FromWorker::InputMissing { stage: key, block: number, input, input_block, worker };
+                    let message =
+                        FromWorker::InputMissing { stage: key, block: number, input, input_block, worker };
                     outbox.send(message, Payload::new())?;
                 }
                 Ended::Skipped => events.push(Event::Stopped { block }),
@@ -240,8 +253,15 @@ impl Driver {
                         self.fetch(holder, address, items.to_vec());
                     }
                 }
-                Effect::Spill(blocks) => self.on_disk(blocks, SpanKind::Spill, Store::spill, |block, done| Event::Spilled { block, done }),
-                Effect::Load(blocks) => self.on_disk(blocks, SpanKind::Spill, Store::load, |block, done| Event::Loaded { block, done }),
+                Effect::Spill(blocks) => {
+                    self.on_disk(blocks, SpanKind::Spill, Store::spill, |block, done| Event::Spilled {
+                        block,
+                        done,
+                    })
+                }
+                Effect::Load(blocks) => self.on_disk(blocks, SpanKind::Spill, Store::load, |block, done| {
+                    Event::Loaded { block, done }
+                }),
                 Effect::Discard(blocks) => self.store.remove(&blocks),
                 Effect::Close(stage) => {
                     self.stages.remove(&stage);
@@ -265,7 +285,9 @@ impl Driver {
         tokio::spawn(async move {
             let start = Instant::now();
             let values = match address {
-                Some(address) => fetcher.fetch(address, items.clone()).await.map_err(|error| error.to_string()),
+                Some(address) => {
+                    fetcher.fetch(address, items.clone()).await.map_err(|error| error.to_string())
+                }
                 None => Err("its address is not known".to_owned()),
             };
             let values: Vec<Option<Value>> = values.unwrap_or_else(|error| {
@@ -336,7 +358,12 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, stage: StageKey, inline: Option<Value>, completed: impl FnOnce(Option<nuna_wire::ValueShape>) -> Completed) {
+    fn add(
+        &mut self,
+        stage: StageKey,
+        inline: Option<Value>,
+        completed: impl FnOnce(Option<nuna_wire::ValueShape>) -> Completed,
+    ) {
         let shape = inline.as_ref().map(nuna_wire::ValueShape::of);
         self.bytes += inline.as_ref().map_or(0, Value::byte_count);
         self.blocks += 1;

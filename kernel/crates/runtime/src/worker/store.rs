@@ -54,9 +54,10 @@ impl Store {
         let place = self.places().get(&block).cloned()?;
         match place {
             Place::Memory(value) => Some(value),
-            Place::Disk { offset, header, body } => {
-                self.read(offset, header, body).inspect_err(|error| tracing::error!(%error, ?block, "spilled value lost")).ok()
-            }
+            Place::Disk { offset, header, body } => self
+                .read(offset, header, body)
+                .inspect_err(|error| tracing::error!(%error, ?block, "spilled value lost"))
+                .ok(),
         }
     }
 

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_plan::{AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Plan, Source, Stage, TaskError, Value, Work, WorkKind};
+use nuna_plan::{
+    AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Plan, Source, Stage, TaskError, Value, Work,
+    WorkKind,
+};
 use nuna_scheduler::{Effect, Event, Scheduler, Settings};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
@@ -172,7 +175,9 @@ impl Cluster {
             }
             ToWorker::Forget(runs) => {
                 for run in runs {
-                    worker.stored.retain(|&(stage, block)| stage != run.stage || !(run.start..run.end).contains(&block));
+                    worker.stored.retain(|&(stage, block)| {
+                        stage != run.stage || !(run.start..run.end).contains(&block)
+                    });
                 }
             }
             ToWorker::Drop(stages) => {
@@ -184,7 +189,9 @@ impl Cluster {
                 let mut runs = Vec::new();
                 for _ in 0..count {
                     // The first one runs already.
-                    let Some(at) = worker.leased.iter().skip(1).rposition(|&(of, _)| of == stage) else { break };
+                    let Some(at) = worker.leased.iter().skip(1).rposition(|&(of, _)| of == stage) else {
+                        break;
+                    };
                     let (_, block) = worker.leased.remove(at + 1);
                     runs.push((block, block + 1));
                 }
@@ -216,7 +223,14 @@ impl Cluster {
                 self.workers.get_mut(&id).expect("as above").stored.insert((stage, block));
             }
             self.ran.push((id, stage, block));
-            let completed = Completed { block, bytes: 8, start_us: 0, duration_us: self.duration_us, thread: 0, inline: None };
+            let completed = Completed {
+                block,
+                bytes: 8,
+                start_us: 0,
+                duration_us: self.duration_us,
+                thread: 0,
+                inline: None,
+            };
             let blocks = vec![(completed, inline.then(|| self.value.clone()))];
             self.handle(Event::Completed { worker: id, stage, blocks });
         }
@@ -225,7 +239,8 @@ impl Cluster {
     /// Lets all workers work in turn until nothing is left to do.
     pub fn run(&mut self) {
         loop {
-            let busy: Vec<u16> = self.workers.iter().filter(|(_, w)| !w.leased.is_empty()).map(|(id, _)| id.0).collect();
+            let busy: Vec<u16> =
+                self.workers.iter().filter(|(_, w)| !w.leased.is_empty()).map(|(id, _)| id.0).collect();
             if busy.is_empty() {
                 return;
             }
@@ -250,7 +265,9 @@ impl Cluster {
     }
 
     pub fn finished(&self, submission: u32) -> bool {
-        self.messages.iter().any(|message| matches!(message, ToClient::Finished { submission: of } if *of == submission))
+        self.messages
+            .iter()
+            .any(|message| matches!(message, ToClient::Finished { submission: of } if *of == submission))
     }
 
     pub fn failure(&self, submission: u32) -> Option<String> {
