@@ -189,7 +189,7 @@ impl Array {
     {
         let call =
             Call::over_blocks(move |index, values: &[nuna_plan::Value]| run_block(index, values, &function))?;
-        map_blocks_call(&[self.clone()], options, call)
+        map_blocks_call(std::slice::from_ref(self), options, call)
     }
 
     /// [`map_blocks`](Array::map_blocks) with an environment that is serialised once and lent to every call.
@@ -212,7 +212,7 @@ impl Array {
                 run_block(index, values, &|block: Block<'_>| function(environment, block))
             },
         )?;
-        map_blocks_call(&[self.clone()], options, call)
+        map_blocks_call(std::slice::from_ref(self), options, call)
     }
 
     /// Computes it on the default engine (the cluster started last, else the threads of this process).

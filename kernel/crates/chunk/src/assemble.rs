@@ -90,7 +90,6 @@ impl Walk<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an inner loop's cursor on both sides")]
     fn step(
         &self,
         axis: usize,

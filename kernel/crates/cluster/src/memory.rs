@@ -25,7 +25,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, ClusterError> {
         _ => return Err(bad()),
     };
     let bytes = number * factor;
-    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err(bad()) }
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
 /// An amount of memory: a number of bytes, or text such as `"4GB"`.

@@ -13,6 +13,7 @@ use crate::{
 
 /// The other side of an operation.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one operation, never in a collection")]
 pub enum Other {
     Array(DataArray),
     Scalar(Scalar),

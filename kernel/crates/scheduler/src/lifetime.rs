@@ -107,7 +107,6 @@ impl Scheduler {
     }
 
     /// What a plan's inputs are (earlier stages, or held ones), if it may run here.
-    #[expect(clippy::type_complexity, reason = "unpacked at once by its one caller")]
     fn check(
         &self,
         client: ClientId,

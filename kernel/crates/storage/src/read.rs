@@ -42,7 +42,6 @@ struct Address {
 }
 
 impl ZarrSource {
-    #[expect(clippy::too_many_arguments, reason = "one caller, which has just parsed them all")]
     pub(crate) fn new(
         name: String,
         root: PathBuf,

@@ -180,7 +180,6 @@ impl Credentials {
         Ok(credentials)
     }
 
-    #[expect(clippy::type_complexity, reason = "read once, two lines below")]
     fn parse(&self) -> Result<(RootCertStore, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut roots = RootCertStore::empty();

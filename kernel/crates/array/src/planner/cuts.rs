@@ -16,7 +16,7 @@ pub(crate) fn merged(splits: &Splits, size: u64) -> Splits {
     normal(
         cuts.iter()
             .enumerate()
-            .filter(|(i, _)| *i == last || *i as u64 % size == 0)
+            .filter(|(i, _)| *i == last || (*i as u64).is_multiple_of(size))
             .map(|(_, &b)| b)
             .collect(),
     )

@@ -198,7 +198,6 @@ impl<'a> Machine<'a> {
         self.program.dtype_of(ValueId(value as u32))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "borrows of disjoint fields while one tile is taken out")]
     fn step(
         program: &Program,
         inputs: &[Chunk],
