@@ -31,12 +31,17 @@ c.JupyterHub.authenticator_class = "nuna_hub.NunaAuthenticator"
 c.JupyterHub.spawner_class = "nuna_hub.NunaSpawner"
 c.NunaAuthenticator.service_socket = c.NunaSpawner.service_socket = os.environ["NUNA_SPAWNER_SOCKET"]
 c.Spawner.default_url = "/lab"
+if os.getuid() == 0:
+    # In a container the one account of the demo is often root, which Jupyter refuses unless told.
+    c.Spawner.args = ["--allow-root"]
 # A first JupyterLab on a busy laptop needs more than the 30 s of a server that is merely slow.
 c.Spawner.http_timeout = 90
 c.NunaSpawner.poll_interval = 5
 
 # A user server is a job of its own: it outlives the hub, and a hub that starts again finds it.
 c.JupyterHub.cleanup_servers = False
+# The rest of the hub need not wait for those that were still queued.
+c.JupyterHub.init_spawners_timeout = 1
 # A job that waits in the queue is a pending spawn to JupyterHub; how many may wait is the queue's business.
 c.JupyterHub.concurrent_spawn_limit = 0
 

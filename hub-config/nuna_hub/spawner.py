@@ -153,8 +153,10 @@ class NunaSpawner(Spawner):
         try:
             host, port = await attempt.follow(self.server_id, self.start_timeout + FOLLOW_GRACE_SECONDS)
         except (ServiceError, Refusal) as error:
-            # JupyterHub tries the address it has, fails within its http_timeout, and cleans up.
+            # JupyterHub has no word for "gone" here: it tries the address it has, and cleans up when nobody answers.
+            # There is no need to wait for somebody who will not come.
             self.log.error("%s: no address of server %s: %s", self._log_name, self.server_id, error)
+            self.http_timeout = 1
             return self.server.url
         host = f"[{host}]" if ":" in host else host
         scheme = "https" if self.internal_ssl else "http"

@@ -56,6 +56,7 @@ class FakeService:
         self.streams_open = 0
         self._ids = (f"{number:032x}" for number in itertools.count(0xABC))
         self._runner = None
+        self.node_port = 0
 
     async def open(self) -> None:
         app = web.Application(middlewares=[self._middleware])
@@ -73,6 +74,12 @@ class FakeService:
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.UnixSite(self._runner, self.socket_path).start()
+
+    async def open_to_nodes(self) -> None:
+        """The service's other listener: the hub waits for it, nodes and browsers would use it."""
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.node_port = self._runner.addresses[-1][1]
 
     async def close(self) -> None:
         await self._runner.cleanup()
