@@ -129,7 +129,7 @@ class Attempt:
                         self._tell(event)
                         if event.get("failed") or event.get("state") == "gone":
                             message = event.get("message") or "The server ended before it was ready."
-                            raise Refusal("start_failed", str(message), 500)
+                            raise Refusal("start_failed", str(message), 500, detail=str(event.get("detail") or ""))
                         if event.get("state") == "running":
                             return _address(event)
             except ServiceError as error:

@@ -36,8 +36,9 @@ class FakeServer:
         return self.event["state"]
 
 
-def event(state, progress, message, address=None, failed=False):
-    return {"state": state, "progress": progress, "message": message, "address": address, "failed": failed}
+def event(state, progress, message, address=None, failed=False, detail=None):
+    told = {"state": state, "progress": progress, "message": message, "address": address, "failed": failed}
+    return told if detail is None else {**told, "detail": detail}
 
 
 class FakeService:

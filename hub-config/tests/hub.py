@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import processes
 import requests
@@ -31,6 +32,7 @@ class Hub:
         # JupyterHub's own proxy class starts what is called so on PATH.
         (folder / "bin" / "configurable-http-proxy").symlink_to(processes.program("nuna-proxy"))
         (folder / "home").mkdir(exist_ok=True)
+        self._token = token
         token_file = folder / "service-token"
         token_file.write_text(token + "\n")
         token_file.chmod(0o600)
@@ -68,6 +70,32 @@ class Hub:
 
     def log(self) -> str:
         return (self.folder / "hub.log").read_text(errors="replace")
+
+    def whose(self, token: str) -> str:
+        """Name of the user a token belongs to, as the hub tells its services."""
+        answer = requests.get(f"{self.url}/hub/api/user", headers={"Authorization": f"token {token}"}, timeout=30)
+        answer.raise_for_status()
+        return answer.json()["name"]
+
+    def service_sign_in(self, browser: "Browser") -> str:
+        """The OAuth sign-in of the service `nuna`, as its gateway and a browser do it; returns the token."""
+        callback = "/services/nuna/oauth_callback"
+        query = {"client_id": "service-nuna", "redirect_uri": callback, "response_type": "code", "state": "s1"}
+        answer = browser.get("/hub/api/oauth2/authorize", params=query, allow_redirects=False)
+        assert answer.status_code == 302, "the hub asks the user before it tells the service who they are"
+        target = urlsplit(answer.headers["Location"])
+        code = parse_qs(target.query)["code"]
+        assert target.path == callback
+        data = {
+            "client_id": "service-nuna",
+            "client_secret": self._token,
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": callback,
+        }
+        answer = requests.post(f"{self.url}/hub/api/oauth2/token", data=data, timeout=30)
+        answer.raise_for_status()
+        return answer.json()["access_token"]
 
     def _is_healthy(self) -> bool:
         assert self._process.poll() is None, f"the hub ended:\n{self.log()}"

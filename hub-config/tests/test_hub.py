@@ -86,6 +86,9 @@ def test_from_login_to_user_server_and_back(hub, thread):
     assert "/user/alice/" in lab.url
     token = thread.fake.server.request["environment"]["JUPYTERHUB_API_TOKEN"]
     assert token not in hub.log()
+    # The dashboards' gateway asks the hub whose token this is, and the cookie by OAuth, without a question to alice.
+    assert hub.whose(token) == "alice"
+    assert hub.whose(hub.service_sign_in(browser)) == "alice"
 
     # The hub crashes and comes back: the server is where it was, and the user need not sign in again.
     hub.crash()
@@ -124,11 +127,13 @@ def test_refusals_reach_the_pages_and_nothing_else_breaks(hub, thread):
     # A start that fails after the page has gone on to the progress bar.
     browser.spawn("alice", profile="small")
     reason = "Job 12.pbs: jupyterhub-singleuser is not installed on node1."
-    thread.say("gone", 100, reason, failed=True)
+    thread.say("gone", 100, reason, failed=True, detail="line 1\n<img src=x onerror=alert(1)>")
     until(lambda: browser.server("alice") is None, "the failed start to end", evidence=hub.log)
     page = browser.get("/hub/spawn-pending/alice")
     assert page.status_code == 500 and reason in text_of(page.text)
-    assert browser.api("GET", "/users/alice/server/progress").text.count(reason) == 1
+    assert "line 1\n&lt;img src=x onerror=alert(1)&gt;" in page.text and "<img src=x" not in page.text
+    failed = browser.progress("alice")[-1]
+    assert failed["failed"] and reason in failed["message"] and "<img" not in failed["html_message"]
 
     # Nobody waits any more: the job goes.
     fake.servers.clear()
