@@ -40,15 +40,20 @@ pub(crate) enum CameFrom {
 impl CameFrom {
     /// Requests through the proxy come from loopback too, but not from a process here; it marks them.
     pub(crate) fn of(peer: SocketAddr, headers: &HeaderMap) -> Self {
-        let is_forwarded = ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
-        if !is_forwarded && is_of_this_machine(peer.ip().to_canonical()) { Self::ThisMachine } else { Self::Elsewhere }
+        let is_forwarded =
+            ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+        if !is_forwarded && is_of_this_machine(peer.ip().to_canonical()) {
+            Self::ThisMachine
+        } else {
+            Self::Elsewhere
+        }
     }
 }
 
 /// Host and port of `http://HOST:PORT`.
 pub(crate) fn parse(dashboard: &str) -> Result<(String, u16), AddressError> {
     let wrong = || AddressError::NotAnAddress;
-    if dashboard.len() > 300 {
+    if dashboard.len() > 300 || dashboard.contains('#') {
         return Err(wrong());
     }
     let uri: Uri = dashboard.parse().map_err(|_| wrong())?;
@@ -60,12 +65,18 @@ pub(crate) fn parse(dashboard: &str) -> Result<(String, u16), AddressError> {
     let port = authority.port_u16().ok_or_else(wrong)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_host = host.parse::<IpAddr>().is_ok()
-        || (!host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)));
+        || (!host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)));
     if is_plain && is_host { Ok((host.to_owned(), port)) } else { Err(wrong()) }
 }
 
 /// Says whether a dashboard may be at `address`. `is_here`: whether the address is this machine's.
-pub(crate) fn judge(address: SocketAddr, is_here: bool, from: CameFrom, own_ports: &[u16]) -> Result<(), AddressError> {
+pub(crate) fn judge(
+    address: SocketAddr,
+    is_here: bool,
+    from: CameFrom,
+    own_ports: &[u16],
+) -> Result<(), AddressError> {
     let (ip, port) = (address.ip(), address.port());
     if port < USER_PORTS_FROM || (is_here && own_ports.contains(&port)) {
         return Err(AddressError::Port(port));
@@ -121,9 +132,19 @@ mod tests {
         assert_eq!(parse("http://10.0.0.7:41234/"), Ok(("10.0.0.7".into(), 41234)));
         assert_eq!(parse("http://[fd00::7]:41234"), Ok(("fd00::7".into(), 41234)));
         for bad in [
-            "https://node7:41234", "http://node7", "http://user@node7:41234", "http://node7:41234/api",
-            "http://node7:41234?x", "node7:41234", "http://:41234", "http://no de:1", "http://node7:99999",
-            "http://node7:41234#x", "file:///etc/passwd", "", "http://node_7%0d:4000",
+            "https://node7:41234",
+            "http://node7",
+            "http://user@node7:41234",
+            "http://node7:41234/api",
+            "http://node7:41234?x",
+            "node7:41234",
+            "http://:41234",
+            "http://no de:1",
+            "http://node7:99999",
+            "http://node7:41234#x",
+            "file:///etc/passwd",
+            "",
+            "http://node_7%0d:4000",
         ] {
             assert_eq!(parse(bad), Err(AddressError::NotAnAddress), "{bad}");
         }
@@ -136,13 +157,29 @@ mod tests {
         let judge = |text: &str, is_here, from| judge(at(text), is_here, from, &own);
         assert_eq!(judge("10.0.0.7:41234", false, CameFrom::Elsewhere), Ok(()));
         assert_eq!(judge("127.0.0.1:41234", true, CameFrom::ThisMachine), Ok(()));
-        assert!(matches!(judge("127.0.0.1:41234", true, CameFrom::Elsewhere), Err(AddressError::HubsMachine(_))));
+        assert!(matches!(
+            judge("127.0.0.1:41234", true, CameFrom::Elsewhere),
+            Err(AddressError::HubsMachine(_))
+        ));
         assert!(matches!(judge("[::1]:41234", true, CameFrom::Elsewhere), Err(AddressError::HubsMachine(_))));
         assert_eq!(judge("127.0.0.1:8081", true, CameFrom::ThisMachine), Err(AddressError::Port(8081)));
-        assert_eq!(judge("10.0.0.7:8081", false, CameFrom::Elsewhere), Ok(()), "another machine's port is its own");
+        assert_eq!(
+            judge("10.0.0.7:8081", false, CameFrom::Elsewhere),
+            Ok(()),
+            "another machine's port is its own"
+        );
         assert_eq!(judge("10.0.0.7:22", false, CameFrom::Elsewhere), Err(AddressError::Port(22)));
-        for ip in ["169.254.169.254:8000", "0.0.0.0:8000", "224.0.0.1:8000", "[fe80::1]:8000", "255.255.255.255:8000"] {
-            assert!(matches!(judge(ip, false, CameFrom::ThisMachine), Err(AddressError::NotAHost(_))), "{ip}");
+        for ip in [
+            "169.254.169.254:8000",
+            "0.0.0.0:8000",
+            "224.0.0.1:8000",
+            "[fe80::1]:8000",
+            "255.255.255.255:8000",
+        ] {
+            assert!(
+                matches!(judge(ip, false, CameFrom::ThisMachine), Err(AddressError::NotAHost(_))),
+                "{ip}"
+            );
         }
     }
 

@@ -51,12 +51,17 @@ pub(crate) struct Listed {
 }
 
 /// Adds a cluster of the token's user, or renews it, once its dashboard is proven to be where it says.
-pub(crate) async fn register(State(gateway): State<Shared>, request: Request) -> Result<Json<Registered>, ApiError> {
+pub(crate) async fn register(
+    State(gateway): State<Shared>,
+    request: Request,
+) -> Result<Json<Registered>, ApiError> {
     let (user, _) = gateway.token_holder(request.headers()).await?;
     let _share = gateway.proofs.take(&user)?;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let Some(peer) = peer else {
-        tracing::error!("the listener does not say who connects; serve with into_make_service_with_connect_info");
+        tracing::error!(
+            "the listener does not say who connects; serve with into_make_service_with_connect_info"
+        );
         return Err(ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "no_peer",
@@ -67,15 +72,23 @@ pub(crate) async fn register(State(gateway): State<Shared>, request: Request) ->
     let registration = read(request).await?;
     let bad = |message: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_registration", message);
     check(&registration).map_err(|message| bad(message.to_owned()))?;
+    let note = |error: &dyn std::error::Error| {
+        let mut registry = gateway.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if registry.refuse(&user, &registration.name) {
+            let (cluster, dashboard) = (&registration.name, &registration.dashboard);
+            tracing::warn!(user, cluster, dashboard, %peer, %error, "not registered; said once per cluster");
+        }
+    };
     let refused = |error: address::AddressError| {
-        tracing::warn!(user, cluster = registration.name, dashboard = registration.dashboard, %peer, %error, "not registered");
+        note(&error);
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_address", error.to_string())
     };
     let (host, port) = address::parse(&registration.dashboard).map_err(refused)?;
-    let addresses = address::resolve(&host, port, from, &gateway.settings.own_ports).await.map_err(refused)?;
+    let addresses =
+        address::resolve(&host, port, from, &gateway.settings.own_ports).await.map_err(refused)?;
     let token = Secret::new(registration.token.clone());
     let dashboard = prove(&addresses, &token).await.map_err(|error| {
-        tracing::warn!(user, cluster = registration.name, %peer, %error, "not registered");
+        note(&error);
         // The same words for a closed port and a wrong answer: this is no way to look around in the network.
         ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -99,8 +112,12 @@ pub(crate) async fn register(State(gateway): State<Shared>, request: Request) ->
     let put = gateway.registry.lock().unwrap_or_else(PoisonError::into_inner).put(Instant::now(), cluster);
     let is_new = put.map_err(|full| {
         let message = match full {
-            Full::User => format!("{CLUSTERS_PER_USER_MAX} clusters of yours are registered already; stop one"),
-            Full::Service => format!("{CLUSTERS_MAX} clusters are registered already; tell the administrator"),
+            Full::User => {
+                format!("{CLUSTERS_PER_USER_MAX} clusters of yours are registered already; stop one")
+            }
+            Full::Service => {
+                format!("{CLUSTERS_MAX} clusters are registered already; tell the administrator")
+            }
         };
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message)
     })?;
@@ -124,7 +141,10 @@ pub(crate) async fn remove(
 }
 
 /// The caller's clusters, oldest first.
-pub(crate) async fn list(State(gateway): State<Shared>, headers: HeaderMap) -> Result<Json<Vec<Listed>>, ApiError> {
+pub(crate) async fn list(
+    State(gateway): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Listed>>, ApiError> {
     let caller = gateway.caller(&headers, Kind::Api).await?;
     let clusters =
         gateway.registry.lock().unwrap_or_else(PoisonError::into_inner).list(Instant::now(), &caller.user);
@@ -142,7 +162,13 @@ async fn read(request: Request) -> Result<Registration, ApiError> {
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_body", message);
     let body = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, &()))
         .await
-        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", format!("the body did not come within {BODY_LIMIT:?}")))?
+        .map_err(|_| {
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_body",
+                format!("the body did not come within {BODY_LIMIT:?}"),
+            )
+        })?
         .map_err(|rejection| ApiError::new(rejection.status(), "bad_body", rejection.body_text()))?;
     // serde's words could quote the token, so only the place is told.
     serde_json::from_slice(&body).map_err(|error| {
@@ -157,9 +183,13 @@ async fn read(request: Request) -> Result<Registration, ApiError> {
 fn check(registration: &Registration) -> Result<(), &'static str> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if !is_name(&registration.name) {
-        return Err("name must be 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit");
+        return Err(
+            "name must be 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
+        );
     }
-    if !TOKEN_BYTES.contains(&registration.token.len()) || !registration.token.bytes().all(|b| b.is_ascii_graphic()) {
+    if !TOKEN_BYTES.contains(&registration.token.len())
+        || !registration.token.bytes().all(|b| b.is_ascii_graphic())
+    {
         return Err("token must be 32 to 256 printable characters");
     }
     if registration.started.len() > 64 || registration.started.parse::<jiff::Timestamp>().is_err() {

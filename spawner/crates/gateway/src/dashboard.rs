@@ -80,7 +80,8 @@ impl Proven {
         let not_proven = |reason: String| DashboardError::NotProven { address, reason };
         let nonce = rand::random::<[u8; 32]>();
         let request = self.request(&format!("/api/identity?nonce={}", hex::encode(nonce)), "");
-        let response = self.sender.send_request(request).await.map_err(|error| not_proven(error.to_string()))?;
+        let response =
+            self.sender.send_request(request).await.map_err(|error| not_proven(error.to_string()))?;
         if response.status() != StatusCode::OK {
             return Err(not_proven(format!("it answered {}", response.status())));
         }
@@ -102,7 +103,11 @@ impl Proven {
     }
 
     /// Asks for the stream. The browser's key goes along, since the answer to it goes back.
-    pub(crate) async fn upgrade(self, path: &str, key: HeaderValue) -> Result<Response<Incoming>, DashboardError> {
+    pub(crate) async fn upgrade(
+        self,
+        path: &str,
+        key: HeaderValue,
+    ) -> Result<Response<Incoming>, DashboardError> {
         let mut request = self.request(path, &format!("Bearer {}", self.token.expose()));
         let headers = request.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

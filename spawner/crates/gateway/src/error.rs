@@ -28,7 +28,11 @@ impl ApiError {
     pub(crate) fn no_such_cluster(name: &str) -> Self {
         // The same words for a cluster of someone else: its existence is theirs too.
         let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Self::new(StatusCode::NOT_FOUND, "no_such_cluster", format!("no cluster of yours named {name} is running"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_such_cluster",
+            format!("no cluster of yours named {name} is running"),
+        )
     }
 
     pub(crate) fn hub_unreachable() -> Self {
@@ -60,7 +64,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let request = hex::encode(rand::random::<[u8; 6]>());
-        tracing::info!(status = self.status.as_u16(), code = self.code, %request, message = %self.message, "refused");
+        // Browsers and clusters ask again every few seconds, so a refusal by itself is no news.
+        if self.status.is_server_error() {
+            tracing::warn!(status = self.status.as_u16(), code = self.code, %request, message = %self.message, "failed");
+        } else {
+            tracing::debug!(status = self.status.as_u16(), code = self.code, %request, message = %self.message, "refused");
+        }
         if self.is_page {
             let text = page::trouble(&self.message, &request);
             return (self.status, [(header::CONTENT_TYPE, page::HTML)], text).into_response();

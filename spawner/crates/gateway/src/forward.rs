@@ -57,7 +57,9 @@ pub(crate) async fn index(
     };
     match result {
         Ok(response) => response,
-        Err(error) if error.status() == StatusCode::UNAUTHORIZED && !headers.contains_key(header::AUTHORIZATION) => {
+        Err(error)
+            if error.status() == StatusCode::UNAUTHORIZED && !headers.contains_key(header::AUTHORIZATION) =>
+        {
             let prefix = &gateway.settings.public_prefix;
             let next = format!("{prefix}clusters/{}/{}/", encode(&user), encode(&name));
             signin::redirect(&format!("{prefix}login?next={}", encode(&next)))
@@ -82,7 +84,11 @@ pub(crate) async fn file(
         Some(query) if path.starts_with("api/") => {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"=&_.-%+".contains(&byte);
             if query.len() > QUERY_BYTES_MAX || !query.bytes().all(is_plain) {
-                return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_query", "the query is too long or has odd characters"));
+                return Err(ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    "bad_query",
+                    "the query is too long or has odd characters",
+                ));
             }
             format!("?{query}")
         }
@@ -92,13 +98,25 @@ pub(crate) async fn file(
     fetch(share, &cluster, &format!("/{path}{query}"), kind).await
 }
 
-async fn fetch(share: Share, cluster: &Cluster, path: &str, kind: &'static str) -> Result<Response, ApiError> {
-    let connected = Proven::connect(cluster.dashboard, &cluster.token).await.map_err(|error| silent(cluster, &error))?;
+async fn fetch(
+    share: Share,
+    cluster: &Cluster,
+    path: &str,
+    kind: &'static str,
+) -> Result<Response, ApiError> {
+    let connected =
+        Proven::connect(cluster.dashboard, &cluster.token).await.map_err(|error| silent(cluster, &error))?;
     let answer = connected.get(path).await.map_err(|error| silent(cluster, &error))?;
     let status = answer.status();
     // Redirects, refusals of our token and server errors are the dashboard's trouble, not the browser's.
     if !(status.is_success() || matches!(status.as_u16(), 400 | 404 | 422)) {
-        tracing::warn!(user = cluster.user, cluster = cluster.name, path, status = status.as_u16(), "a dashboard's odd answer");
+        tracing::warn!(
+            user = cluster.user,
+            cluster = cluster.name,
+            path,
+            status = status.as_u16(),
+            "a dashboard's odd answer"
+        );
         return Err(odd(cluster));
     }
     // Its text is for whoever reads it, never a page.
@@ -120,7 +138,9 @@ fn bounded(body: Incoming, share: Share) -> impl Stream<Item = Result<Bytes, std
             let Ok(data) = frame.map_err(std::io::Error::other)?.into_data() else { continue };
             let sent = sent + data.len() as u64;
             if sent > BODY_BYTES_MAX {
-                return Err(std::io::Error::other(format!("the dashboard sent more than {BODY_BYTES_MAX} bytes")));
+                return Err(std::io::Error::other(format!(
+                    "the dashboard sent more than {BODY_BYTES_MAX} bytes"
+                )));
             }
             return Ok(Some((data, (body, sent, share))));
         }
@@ -136,16 +156,26 @@ pub(crate) async fn stream(
     let caller = gateway.caller(request.headers(), Kind::WebSocket).await?;
     let cluster = gateway.cluster(&caller, &user, &name)?;
     let not_a_websocket = || {
-        ApiError::new(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "this is a stream: connect with a WebSocket")
+        ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "not_a_websocket",
+            "this is a stream: connect with a WebSocket",
+        )
     };
     let key = websocket_key(request.headers()).ok_or_else(not_a_websocket)?;
     let browser = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(not_a_websocket)?;
     let share = gateway.streams.take(&caller.user)?;
-    let connected = Proven::connect(cluster.dashboard, &cluster.token).await.map_err(|error| silent(&cluster, &error))?;
+    let connected =
+        Proven::connect(cluster.dashboard, &cluster.token).await.map_err(|error| silent(&cluster, &error))?;
     let mut answer = connected.upgrade("/ws", key).await.map_err(|error| silent(&cluster, &error))?;
     let accept = answer.headers().get(header::SEC_WEBSOCKET_ACCEPT).cloned();
     let (StatusCode::SWITCHING_PROTOCOLS, Some(accept)) = (answer.status(), accept) else {
-        tracing::warn!(user = cluster.user, cluster = cluster.name, status = answer.status().as_u16(), "no stream");
+        tracing::warn!(
+            user = cluster.user,
+            cluster = cluster.name,
+            status = answer.status().as_u16(),
+            "no stream"
+        );
         return Err(odd(&cluster));
     };
     let dashboard = hyper::upgrade::on(&mut answer);

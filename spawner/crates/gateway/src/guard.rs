@@ -52,7 +52,10 @@ impl Gateway {
     }
 
     /// The caller by token only: what changes something is never done on the strength of a cookie.
-    pub(crate) async fn token_holder(&self, headers: &HeaderMap) -> Result<(String, crate::Secret), ApiError> {
+    pub(crate) async fn token_holder(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(String, crate::Secret), ApiError> {
         let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
             ApiError::new(
                 StatusCode::UNAUTHORIZED,

@@ -56,11 +56,13 @@ impl User {
     /// A token of the user's own server, or of the user: not one given to some other service, which has got
     /// no say over clusters.
     pub(crate) fn may_act(&self, service: &str) -> bool {
-        let own = [format!("access:servers!user={}", self.name), format!("access:servers!server={}/", self.name)];
+        let own =
+            [format!("access:servers!user={}", self.name), format!("access:servers!server={}/", self.name)];
         self.may_use(service)
-            || self.scopes.iter().any(|scope| {
-                scope == "access:servers" || *scope == own[0] || scope.starts_with(&own[1])
-            })
+            || self
+                .scopes
+                .iter()
+                .any(|scope| scope == "access:servers" || *scope == own[0] || scope.starts_with(&own[1]))
     }
 }
 
@@ -159,7 +161,8 @@ impl Hub {
             ("redirect_uri", &self.redirect_uri),
             ("code_verifier", verifier),
         ];
-        let (status, body) = self.ask(&self.token_url, self.client.post(&self.token_url).form(&fields)).await?;
+        let (status, body) =
+            self.ask(&self.token_url, self.client.post(&self.token_url).form(&fields)).await?;
         if status != 200 {
             return Err(answer(&self.token_url, status, &body));
         }
@@ -177,7 +180,8 @@ impl Hub {
             .await
             .map_err(|_| unreachable(format!("{QUESTIONS_MAX} questions wait for its answer already")))?
             .expect("the semaphore is never closed");
-        let mut response = request.send().await.map_err(|error| unreachable(error.without_url().to_string()))?;
+        let mut response =
+            request.send().await.map_err(|error| unreachable(error.without_url().to_string()))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) =
@@ -229,13 +233,18 @@ mod tests {
             (&["access:servers!server=alicia/", "access:servers!server=alic"], false, false),
             (&["access:services!service=nuna2"], false, false),
         ] {
-            assert_eq!((user(scopes).may_use("nuna"), user(scopes).may_act("nuna")), (may_use, may_act), "{scopes:?}");
+            assert_eq!(
+                (user(scopes).may_use("nuna"), user(scopes).may_act("nuna")),
+                (may_use, may_act),
+                "{scopes:?}"
+            );
         }
     }
 
     #[test]
     fn a_service_is_no_person() {
-        let service: User = serde_json::from_str(r#"{"kind": "service", "name": "x", "admin": true}"#).unwrap();
+        let service: User =
+            serde_json::from_str(r#"{"kind": "service", "name": "x", "admin": true}"#).unwrap();
         assert!(!service.is_person());
         assert!(user(&[]).is_person());
     }

@@ -37,7 +37,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -54,7 +57,11 @@ mod tests {
             ("file://hub.example.org:8000", false),
         ] {
             for kind in [Kind::Page, Kind::Api, Kind::WebSocket] {
-                assert_eq!(is_ours(&headers(&[host, ("origin", origin)]), kind, None), expected, "{origin} {kind:?}");
+                assert_eq!(
+                    is_ours(&headers(&[host, ("origin", origin)]), kind, None),
+                    expected,
+                    "{origin} {kind:?}"
+                );
             }
         }
     }

@@ -29,7 +29,12 @@ pub(crate) async fn home(State(gateway): State<Shared>, headers: HeaderMap) -> R
         .iter()
         .map(|cluster| {
             let url = cluster_path(&gateway.settings.public_prefix, cluster);
-            format!("<li><a href=\"{}\">{}</a>, since {}</li>\n", escape(&url), escape(&cluster.name), escape(&cluster.started))
+            format!(
+                "<li><a href=\"{}\">{}</a>, since {}</li>\n",
+                escape(&url),
+                escape(&cluster.name),
+                escape(&cluster.started)
+            )
         })
         .collect();
     let list = if items.is_empty() {
@@ -42,7 +47,14 @@ pub(crate) async fn home(State(gateway): State<Shared>, headers: HeaderMap) -> R
 }
 
 pub(crate) fn trouble(message: &str, request: &str) -> String {
-    page("Nuna", &format!("<h1>That did not work</h1>\n<p>{}</p>\n<p>Request {}.</p>\n", escape(message), escape(request)))
+    page(
+        "Nuna",
+        &format!(
+            "<h1>That did not work</h1>\n<p>{}</p>\n<p>Request {}.</p>\n",
+            escape(message),
+            escape(request)
+        ),
+    )
 }
 
 fn page(title: &str, body: &str) -> String {

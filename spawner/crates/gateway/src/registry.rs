@@ -1,6 +1,6 @@
 //! Which clusters run, by owner and name. Plain data; the time comes in as an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub(crate) enum Full {
 pub(crate) struct Registry {
     /// Owner first, so that a user's clusters are neighbours.
     entries: BTreeMap<(String, String), Entry>,
+    /// Clusters whose refusal is in the log already: they try again every 15 s, for as long as they run.
+    refused: BTreeSet<(String, String)>,
 }
 
 struct Entry {
@@ -55,6 +57,7 @@ impl Registry {
         if is_new && self.entries.len() >= CLUSTERS_MAX {
             return Err(Full::Service);
         }
+        self.refused.remove(&key);
         self.entries.insert(key, Entry { cluster: Arc::new(cluster), renewed: now });
         Ok(is_new)
     }
@@ -76,6 +79,14 @@ impl Registry {
         clusters
     }
 
+    /// Notes that a cluster was refused; true the first time.
+    pub(crate) fn refuse(&mut self, user: &str, name: &str) -> bool {
+        if self.refused.len() >= CLUSTERS_MAX {
+            self.refused.clear();
+        }
+        self.refused.insert((user.to_owned(), name.to_owned()))
+    }
+
     fn of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Entry> {
         self.entries
             .range((user.to_owned(), String::new())..)
@@ -87,7 +98,11 @@ impl Registry {
         self.entries.retain(|_, entry| {
             let is_alive = entry.is_alive(now);
             if !is_alive {
-                tracing::info!(user = entry.cluster.user, cluster = entry.cluster.name, "no longer renewed: forgotten");
+                tracing::info!(
+                    user = entry.cluster.user,
+                    cluster = entry.cluster.name,
+                    "no longer renewed: forgotten"
+                );
             }
             is_alive
         });
@@ -140,6 +155,16 @@ mod tests {
         assert_eq!(names, ["x", "y"]);
         assert!(!registry.remove("alice", "z") && registry.remove("alice", "x"));
         assert!(registry.get(now, "alicia", "x").is_some());
+    }
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let mut registry = Registry::default();
+        assert!(
+            registry.refuse("alice", "a") && !registry.refuse("alice", "a") && registry.refuse("bob", "a")
+        );
+        registry.put(Instant::now(), cluster("alice", "a")).unwrap();
+        assert!(registry.refuse("alice", "a"), "it worked in between");
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl Sessions {
     }
 
     fn end_oldest(&mut self, user: Option<&str>) {
-        let candidates = self.by_key.iter().filter(|(_, session)| user.is_none_or(|user| session.user == user));
+        let candidates =
+            self.by_key.iter().filter(|(_, session)| user.is_none_or(|user| session.user == user));
         if let Some(key) = candidates.min_by_key(|(_, session)| session.started).map(|(key, _)| *key) {
             self.by_key.remove(&key);
         }
@@ -91,7 +92,11 @@ impl Session {
 
 /// The sessions that the cookies of this name would be; usually one.
 pub(crate) fn keys(headers: &HeaderMap, name: &str) -> Vec<SessionKey> {
-    cookies(headers).filter(|(found, _)| *found == name).take(4).map(|(_, value)| SessionKey::of(value)).collect()
+    cookies(headers)
+        .filter(|(found, _)| *found == name)
+        .take(4)
+        .map(|(_, value)| SessionKey::of(value))
+        .collect()
 }
 
 pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {

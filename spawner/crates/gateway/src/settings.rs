@@ -64,13 +64,18 @@ impl Settings {
     }
 
     pub(crate) fn check(&self) -> Result<(), GatewayError> {
-        let wrong = |setting, value: &str, rule| GatewayError::Setting { setting, value: value.to_owned(), rule };
+        let wrong =
+            |setting, value: &str, rule| GatewayError::Setting { setting, value: value.to_owned(), rule };
         if self.api_token.expose().is_empty() {
             return Err(wrong("api_token", "***", "must not be empty: it is the service's token at the hub"));
         }
         let id_is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if self.client_id.is_empty() || !self.client_id.bytes().all(id_is_plain) {
-            return Err(wrong("client_id", &self.client_id, "must be `service-NAME`, as the hub names the service"));
+            return Err(wrong(
+                "client_id",
+                &self.client_id,
+                "must be `service-NAME`, as the hub names the service",
+            ));
         }
         for (setting, path) in
             [("public_prefix", &self.public_prefix), ("hub_public_path", &self.hub_public_path)]
@@ -78,13 +83,21 @@ impl Settings {
             let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~@".contains(&byte);
             let in_slashes = path.starts_with('/') && path.ends_with('/') && !path.contains("//");
             if !in_slashes || !path.bytes().all(is_plain) || path.contains("..") {
-                return Err(wrong(setting, path, "must be a path with a slash at both ends, such as /services/nuna/"));
+                return Err(wrong(
+                    setting,
+                    path,
+                    "must be a path with a slash at both ends, such as /services/nuna/",
+                ));
             }
         }
         if let Some(origin) = &self.public_origin {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@'])) {
-                return Err(wrong("public_origin", origin, "must be scheme and host, such as https://hub.example.org"));
+                return Err(wrong(
+                    "public_origin",
+                    origin,
+                    "must be scheme and host, such as https://hub.example.org",
+                ));
             }
         }
         Ok(())

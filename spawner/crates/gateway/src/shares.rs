@@ -32,7 +32,10 @@ impl Shares {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many",
-                format!("{count} {} of yours are going on already; close one, or try again in a moment", self.what),
+                format!(
+                    "{count} {} of yours are going on already; close one, or try again in a moment",
+                    self.what
+                ),
             ));
         }
         taken.insert(user.to_owned(), count + 1);

@@ -89,12 +89,8 @@ pub(crate) async fn login(
 
 fn begin(gateway: &Gateway, headers: &HeaderMap, next: String) -> Response {
     let random = |_| URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-    let begun = Begun {
-        state: random(()),
-        verifier: random(()),
-        next,
-        until: unix_now() + STATE_LIFETIME.as_secs(),
-    };
+    let begun =
+        Begun { state: random(()), verifier: random(()), next, until: unix_now() + STATE_LIFETIME.as_secs() };
     let settings = &gateway.settings;
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(begun.verifier.as_bytes()));
     let location = format!(
@@ -134,7 +130,11 @@ async fn finish(gateway: &Gateway, headers: &HeaderMap, query: CallbackQuery) ->
     let settings = &gateway.settings;
     if let Some(error) = query.error {
         let words: String = query.error_description.unwrap_or(error).chars().take(300).collect();
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "hub_refused", format!("the hub did not sign you in: {words}")));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "hub_refused",
+            format!("the hub did not sign you in: {words}"),
+        ));
     }
     let (Some(code), Some(state)) = (query.code, query.state) else {
         return Err(ApiError::new(
@@ -182,11 +182,16 @@ async fn finish(gateway: &Gateway, headers: &HeaderMap, query: CallbackQuery) ->
         ));
     };
     tracing::info!(user = user.name, "signed in");
-    let value =
-        gateway.sessions.lock().unwrap_or_else(PoisonError::into_inner).start(Instant::now(), &user.name, token);
-    let mut set = vec![(header::SET_COOKIE, cookie(gateway, headers, &gateway.session_cookie(), &value, None))];
+    let value = gateway.sessions.lock().unwrap_or_else(PoisonError::into_inner).start(
+        Instant::now(),
+        &user.name,
+        token,
+    );
+    let mut set =
+        vec![(header::SET_COOKIE, cookie(gateway, headers, &gateway.session_cookie(), &value, None))];
     let states = format!("{}-signin-", settings.client_id);
-    let stale = session::cookies(headers).filter(|(name, _)| name.starts_with(&states)).take(STALE_COOKIES_MAX);
+    let stale =
+        session::cookies(headers).filter(|(name, _)| name.starts_with(&states)).take(STALE_COOKIES_MAX);
     for (name, _) in stale {
         set.push((header::SET_COOKIE, cookie(gateway, headers, name, "", Some(Duration::ZERO))));
     }
@@ -199,7 +204,13 @@ fn state_cookie(settings: &crate::Settings, state: &str) -> String {
     format!("{}-signin-{}", settings.client_id, &digest[..16])
 }
 
-fn cookie(gateway: &Gateway, headers: &HeaderMap, name: &str, value: &str, lasts: Option<Duration>) -> HeaderValue {
+fn cookie(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    name: &str,
+    value: &str,
+    lasts: Option<Duration>,
+) -> HeaderValue {
     let settings = &gateway.settings;
     let is_tls = match &settings.public_origin {
         Some(origin) => origin.starts_with("https://"),
@@ -221,7 +232,9 @@ fn cookie(gateway: &Gateway, headers: &HeaderMap, name: &str, value: &str, lasts
 pub(crate) fn redirect(location: &str) -> Response {
     match HeaderValue::try_from(location) {
         Ok(location) => (StatusCode::FOUND, [(header::LOCATION, location)]).into_response(),
-        Err(_) => ApiError::new(StatusCode::BAD_REQUEST, "bad_path", "that is no path of ours").into_response(),
+        Err(_) => {
+            ApiError::new(StatusCode::BAD_REQUEST, "bad_path", "that is no path of ours").into_response()
+        }
     }
 }
 
@@ -246,14 +259,17 @@ mod tests {
     #[test]
     fn only_what_we_sealed_opens_and_only_in_time() {
         let seal = Seal::new();
-        let begun = Begun { state: "s".into(), verifier: "v".into(), next: "/services/nuna/".into(), until: 100 };
+        let begun =
+            Begun { state: "s".into(), verifier: "v".into(), next: "/services/nuna/".into(), until: 100 };
         let sealed = seal.close(&begun);
         assert_eq!(seal.open(&sealed, 99), Some(begun));
         assert_eq!(seal.open(&sealed, 100), None);
         assert_eq!(Seal::new().open(&sealed, 99), None);
         let (payload, signature) = sealed.split_once('.').unwrap();
         let forged = URL_SAFE_NO_PAD.encode(r#"{"state":"s","verifier":"v","next":"//evil","until":999}"#);
-        for wrong in [format!("{forged}.{signature}"), format!("{payload}."), payload.to_owned(), String::new()] {
+        for wrong in
+            [format!("{forged}.{signature}"), format!("{payload}."), payload.to_owned(), String::new()]
+        {
             assert_eq!(seal.open(&wrong, 99), None, "{wrong}");
         }
     }
@@ -263,8 +279,14 @@ mod tests {
         let ours = |next| is_own_path(next, "/services/nuna/");
         assert!(ours("/services/nuna/") && ours("/services/nuna/clusters/alice/local-1/?x=1"));
         for elsewhere in [
-            "https://evil.example/", "//evil.example/", "/services/nuna/../../hub/logout", "/hub/",
-            "/services/nuna/%2e%2e/x", "/services/nuna/\r\nSet-Cookie: a=b", "/services/nuna/\\evil", "",
+            "https://evil.example/",
+            "//evil.example/",
+            "/services/nuna/../../hub/logout",
+            "/hub/",
+            "/services/nuna/%2e%2e/x",
+            "/services/nuna/\r\nSet-Cookie: a=b",
+            "/services/nuna/\\evil",
+            "",
             "/services/nunavut/",
         ] {
             assert!(!ours(elsewhere), "{elsewhere}");

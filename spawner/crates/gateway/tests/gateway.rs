@@ -51,7 +51,10 @@ async fn an_owner_signs_in_finds_the_cluster_and_sees_its_dashboard() {
     assert_eq!(clusters, expected);
 
     let home = world.get("/services/nuna/", &cookie).await;
-    assert!(home.status == 200 && home.body.contains("href=\"/services/nuna/clusters/alice/local-1/\""), "{home:?}");
+    assert!(
+        home.status == 200 && home.body.contains("href=\"/services/nuna/clusters/alice/local-1/\""),
+        "{home:?}"
+    );
     let url = "/services/nuna/clusters/alice/local-1/";
     for (path, kind, part) in [
         ("", "text/html; charset=utf-8", "page.js"),
@@ -66,10 +69,15 @@ async fn an_owner_signs_in_finds_the_cluster_and_sees_its_dashboard() {
         assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{path}: {answer:?}");
         assert!(answer.body.contains(part), "{path}: {}", answer.body);
         let policy = answer.header("content-security-policy").unwrap();
-        assert!(policy.contains("frame-ancestors 'self'") && policy.contains("default-src 'none'"), "{policy}");
+        assert!(
+            policy.contains("frame-ancestors 'self'") && policy.contains("default-src 'none'"),
+            "{policy}"
+        );
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
-    for path in ["api/identity?nonce=0011223344556677", "api/../metrics", "api%2fidentity", "favicon.ico", "%2e%2e/x"] {
+    for path in
+        ["api/identity?nonce=0011223344556677", "api/../metrics", "api%2fidentity", "favicon.ico", "%2e%2e/x"]
+    {
         let answer = world.get(&format!("{url}{path}"), &cookie).await;
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
     }
@@ -128,7 +136,8 @@ async fn a_sign_in_that_this_browser_did_not_begin_is_refused() {
     let header = format!("Cookie: {state_cookie}\r\n");
     assert_eq!(world.get(&callback, &header).await.status, 302);
     assert_eq!(world.get(&callback, &header).await.status, 403);
-    let refused = world.get("/services/nuna/oauth_callback?error=denied&error_description=<b>no</b>", "").await;
+    let refused =
+        world.get("/services/nuna/oauth_callback?error=denied&error_description=%3Cb%3Eno%3C/b%3E", "").await;
     assert_eq!(refused.status, 403);
     assert!(refused.body.contains("&lt;b&gt;no") && !refused.body.contains("<b>no"), "{}", refused.body);
 }
@@ -151,12 +160,18 @@ async fn others_see_nothing_of_a_cluster() {
     let path = "/services/nuna/api/clusters/local-1";
     let removed = world.send("DELETE", path, &format!("Authorization: token {bobs}\r\n"), "").await;
     assert_eq!(removed.status, 204);
-    assert_eq!(world.get("/services/nuna/clusters/alice/local-1/api/cluster", &alices_cookie).await.status, 200);
+    assert_eq!(
+        world.get("/services/nuna/clusters/alice/local-1/api/cluster", &alices_cookie).await.status,
+        200
+    );
     // A cookie changes nothing, whoever's it is: only the token does.
     assert_eq!(world.send("DELETE", path, &alices_cookie, "").await.status, 401);
     let removed = world.send("DELETE", path, &format!("Authorization: token {alices}\r\n"), "").await;
     assert_eq!(removed.status, 204);
-    assert_eq!(world.get("/services/nuna/clusters/alice/local-1/api/cluster", &alices_cookie).await.status, 404);
+    assert_eq!(
+        world.get("/services/nuna/clusters/alice/local-1/api/cluster", &alices_cookie).await.status,
+        404
+    );
 }
 
 #[tokio::test]
@@ -166,7 +181,9 @@ async fn a_page_of_another_site_gets_nothing_with_the_cookie() {
     let (token, cookie) = alice(&world, &dashboard.url()).await;
     let paths = ["/services/nuna/api/clusters", "/services/nuna/clusters/alice/local-1/api/cluster"];
     for path in paths {
-        for foreign in ["Origin: https://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        for foreign in
+            ["Origin: https://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"]
+        {
             let answer = world.get(path, &format!("{cookie}{foreign}")).await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "foreign_origin"), "{path} {foreign}");
         }
@@ -176,12 +193,17 @@ async fn a_page_of_another_site_gets_nothing_with_the_cookie() {
         assert_eq!(world.get(path, &header).await.status, 200);
     }
     let stream = "/services/nuna/clusters/alice/local-1/ws";
-    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade =
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for foreign in ["Origin: https://evil.example\r\n", ""] {
         let answer = world.get(stream, &format!("{upgrade}{cookie}{foreign}")).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "foreign_origin"), "{foreign}");
     }
-    assert_eq!(world.get(stream, &format!("{cookie}{}", origin(&world))).await.status, 426, "no upgrade, no stream");
+    assert_eq!(
+        world.get(stream, &format!("{cookie}{}", origin(&world))).await.status,
+        426,
+        "no upgrade, no stream"
+    );
 }
 
 #[tokio::test]
@@ -241,13 +263,17 @@ async fn nothing_of_the_browser_reaches_a_dashboard_and_no_header_comes_back() {
     for name in ["set-cookie", "access-control-allow-origin", "location", "x-odd"] {
         assert_eq!(answer.header(name), None, "{answer:?}");
     }
-    assert!(answer.headers("content-security-policy").all(|policy| policy.contains("frame-ancestors 'self'")));
+    assert!(
+        answer.headers("content-security-policy").all(|policy| policy.contains("frame-ancestors 'self'"))
+    );
     let seen = seen.lock().unwrap().pop().unwrap();
     let mut names: Vec<_> = seen.keys().map(|name| name.as_str().to_owned()).collect();
     names.sort();
     assert_eq!(names, ["authorization", "host"]);
     assert_eq!(seen["authorization"], format!("Bearer {CLUSTER_TOKEN}"));
-    for (path, what) in [("api/cluster", "its refusal is not the browser's"), ("api/failures", "no redirect goes out")] {
+    for (path, what) in
+        [("api/cluster", "its refusal is not the browser's"), ("api/failures", "no redirect goes out")]
+    {
         let answer = world.get(&format!("{page}{path}"), &cookie).await;
         assert_eq!((answer.status, answer.code().as_str()), (502, "dashboard_answer"), "{what}");
     }
@@ -269,7 +295,9 @@ async fn only_a_dashboard_that_proves_itself_is_registered() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
-    let other = serve(axum::Router::new().route("/api/identity", axum::routing::get(|| async { "00".repeat(32) }))).await;
+    let other =
+        serve(axum::Router::new().route("/api/identity", axum::routing::get(|| async { "00".repeat(32) })))
+            .await;
     for liar in [free, format!("http://{other}")] {
         let answer = world.register(&token, &liar, "").await;
         assert_eq!((answer.status, answer.code().as_str()), (422, "not_proven"), "{liar}");
@@ -346,7 +374,8 @@ async fn what_is_no_registration_is_refused_with_the_reason() {
     let (_recorder, dashboard) = dashboard().await;
     let hub_token = world.hub.add_server_token("alice");
     let headers = format!("Authorization: token {hub_token}\r\n");
-    let register = async |body: String| world.send("POST", "/services/nuna/api/clusters", &headers, &body).await;
+    let register =
+        async |body: String| world.send("POST", "/services/nuna/api/clusters", &headers, &body).await;
     let good = serde_json::json!({
         "name": "local-1", "dashboard": dashboard.url(), "token": CLUSTER_TOKEN,
         "started": "2026-01-31T12:00:00Z", "origin": "",
@@ -381,7 +410,8 @@ async fn a_sign_out_at_the_hub_ends_the_session_and_a_silent_hub_does_not() {
     world.hub.0.lock().unwrap().down = true;
     // The hub's last word is kept for half a minute; without it, whom it knew a moment ago is let in.
     assert_eq!(world.get("/services/nuna/api/clusters", &cookie).await.status, 200);
-    let stranger = world.get("/services/nuna/api/clusters", "Authorization: token never-seen-before\r\n").await;
+    let stranger =
+        world.get("/services/nuna/api/clusters", "Authorization: token never-seen-before\r\n").await;
     assert_eq!((stranger.status, stranger.code().as_str()), (503, "hub_unreachable"));
     let wrong = "Cookie: service-nuna-session=0123456789abcdef\r\n";
     assert_eq!(world.get("/services/nuna/api/clusters", wrong).await.status, 401);
@@ -394,9 +424,27 @@ async fn behind_tls_cookies_are_for_tls() {
     assert!(!plain.header("set-cookie").unwrap().contains("Secure"));
     let tls = world.get("/services/nuna/login", "X-Forwarded-Proto: https\r\n").await;
     assert!(tls.header("set-cookie").unwrap().ends_with("; Secure"));
-    let configured = world_with(|settings| settings.public_origin = Some("https://hub.example.org".into())).await;
+    let configured =
+        world_with(|settings| settings.public_origin = Some("https://hub.example.org".into())).await;
     let begun = configured.get("/services/nuna/login", "").await;
     assert!(begun.header("set-cookie").unwrap().ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn headers_and_bodies_have_limits() {
+    let world = world().await;
+    let token = world.hub.add_server_token("alice");
+    let many = "X-Filler: 1\r\n".repeat(200);
+    assert_eq!(world.get("/services/nuna/api/clusters", &many).await.status, 431);
+    let long = format!("Authorization: token {}\r\n", "x".repeat(20_000));
+    let answer = world.get("/services/nuna/api/clusters", &long).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "unknown_token"), "the hub is not even asked");
+    // A body that never comes.
+    let headers = format!("Authorization: token {token}\r\nContent-Length: 100\r\n");
+    let answer = world.get("/services/nuna/api/clusters", &headers).await;
+    assert_eq!(answer.status, 200, "a question has no use for a body");
+    let answer = world.send("POST", "/services/nuna/api/clusters", &headers, "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (408, "slow_body"));
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ async fn no_answer_and_no_log_line_has_a_secret() {
         .init();
     let world = world().await;
     let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (_recorder, dashboard) = Dashboard::start(Settings::new("local-1", bind, CLUSTER_TOKEN)).await.unwrap();
+    let (_recorder, dashboard) =
+        Dashboard::start(Settings::new("local-1", bind, CLUSTER_TOKEN)).await.unwrap();
     let server_token = world.hub.add_server_token("alice");
     let wrong_token = "a-wrong-cluster-token-0123456789abcdef";
     let mut answers = vec![
@@ -52,9 +53,15 @@ async fn no_answer_and_no_log_line_has_a_secret() {
     answers.push(world.send("POST", "/services/nuna/api/clusters", &headers, &broken).await);
     let cookie = world.sign_in("alice").await;
     let session = cookie.trim().split_once("session=").unwrap().1.to_owned();
-    for path in ["", "api/clusters", "clusters/alice/local-1/", "clusters/alice/local-1/api/cluster",
-        "clusters/alice/local-1/metrics", "clusters/alice/nothing/", "clusters/bob/local-1/api/cluster"]
-    {
+    for path in [
+        "",
+        "api/clusters",
+        "clusters/alice/local-1/",
+        "clusters/alice/local-1/api/cluster",
+        "clusters/alice/local-1/metrics",
+        "clusters/alice/nothing/",
+        "clusters/bob/local-1/api/cluster",
+    ] {
         answers.push(world.get(&format!("{PREFIX}{path}"), &cookie).await);
     }
     answers.push(world.get(&format!("{PREFIX}oauth_callback?code=code-0&state=stolen"), "").await);
@@ -65,15 +72,27 @@ async fn no_answer_and_no_log_line_has_a_secret() {
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     assert!(statuses.contains(&200) && statuses.contains(&422) && statuses.contains(&404), "{statuses:?}");
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("registered") && log.contains("signed in") && log.contains("not registered"), "{log}");
+    assert!(
+        log.contains("registered") && log.contains("signed in") && log.contains("not registered"),
+        "{log}"
+    );
     let oauth = "oauth-token-1-of-alice";
     assert!(world.hub.0.lock().unwrap().tokens.contains_key(oauth));
-    for secret in
-        [CLUSTER_TOKEN, SERVICE_TOKEN, wrong_token, oauth, &server_token, &session, "unknown-hub-token-0123456789"]
-    {
+    for secret in [
+        CLUSTER_TOKEN,
+        SERVICE_TOKEN,
+        wrong_token,
+        oauth,
+        &server_token,
+        &session,
+        "unknown-hub-token-0123456789",
+    ] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
         for answer in &answers {
-            assert!(!answer.head.contains(secret) && !answer.body.contains(secret), "{secret} is in {answer:?}");
+            assert!(
+                !answer.head.contains(secret) && !answer.body.contains(secret),
+                "{secret} is in {answer:?}"
+            );
         }
     }
 }

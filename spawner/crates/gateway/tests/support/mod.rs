@@ -109,9 +109,13 @@ async fn authorize(State(hub): State<FakeHub>, Query(query): Query<Authorize>) -
 
 async fn token(State(hub): State<FakeHub>, Form(form): Form<HashMap<String, String>>) -> Response {
     let mut state = hub.0.lock().unwrap();
-    let refuse = || (StatusCode::BAD_REQUEST, Json(serde_json::json!({"error": "invalid_grant"}))).into_response();
+    let refuse =
+        || (StatusCode::BAD_REQUEST, Json(serde_json::json!({"error": "invalid_grant"}))).into_response();
     let is_client = form["client_id"] == "service-nuna" && form["client_secret"] == SERVICE_TOKEN;
-    if !is_client || form["grant_type"] != "authorization_code" || form["redirect_uri"] != "/services/nuna/oauth_callback" {
+    if !is_client
+        || form["grant_type"] != "authorization_code"
+        || form["redirect_uri"] != "/services/nuna/oauth_callback"
+    {
         return refuse();
     }
     // A code is good once.
@@ -124,7 +128,8 @@ async fn token(State(hub): State<FakeHub>, Form(form): Form<HashMap<String, Stri
     let scopes = ["access:services!service=nuna", &format!("read:users:name!user={user}")];
     let model = serde_json::json!({"kind": "user", "name": user, "scopes": scopes});
     state.tokens.insert(token.clone(), model);
-    Json(serde_json::json!({"access_token": token, "token_type": "Bearer", "expires_in": 1209600})).into_response()
+    Json(serde_json::json!({"access_token": token, "token_type": "Bearer", "expires_in": 1209600}))
+        .into_response()
 }
 
 pub async fn serve(router: Router) -> SocketAddr {
@@ -169,7 +174,7 @@ impl Answer {
         self.headers(name).next()
     }
 
-    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn headers<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.head.lines().filter_map(move |line| {
             let (found, value) = line.split_once(": ")?;
             found.eq_ignore_ascii_case(name).then_some(value)
@@ -219,12 +224,20 @@ impl World {
         self.register_as(token, "local-1", dashboard, CLUSTER_TOKEN, extra).await
     }
 
-    pub async fn register_as(&self, hub_token: &str, name: &str, dashboard: &str, token: &str, extra: &str) -> Answer {
+    pub async fn register_as(
+        &self,
+        hub_token: &str,
+        name: &str,
+        dashboard: &str,
+        token: &str,
+        extra: &str,
+    ) -> Answer {
         let body = serde_json::json!({
             "name": name, "dashboard": dashboard, "token": token,
             "started": "2026-01-31T12:00:00Z", "origin": "kernel-7",
         });
-        let headers = format!("Authorization: token {hub_token}\r\nContent-Type: application/json\r\n{extra}");
+        let headers =
+            format!("Authorization: token {hub_token}\r\nContent-Type: application/json\r\n{extra}");
         self.send("POST", "/services/nuna/api/clusters", &headers, &body.to_string()).await
     }
 }
@@ -232,11 +245,15 @@ impl World {
 pub async fn send(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let text =
-        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}{length}\r\n{body}");
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}{length}\r\n{body}"
+    );
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time").unwrap();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("an answer in time")
+        .unwrap();
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
@@ -274,7 +291,10 @@ pub async fn odd_dashboard(token: &'static str) -> (SocketAddr, Arc<Mutex<Vec<He
             }),
         )
         .route("/api/cluster", get(|| async { StatusCode::UNAUTHORIZED }))
-        .route("/api/failures", get(|| async { (StatusCode::FOUND, [("location", "https://evil.example/")]) }))
+        .route(
+            "/api/failures",
+            get(|| async { (StatusCode::FOUND, [("location", "https://evil.example/")]) }),
+        )
         .route(
             "/api/tasks",
             get(|| async {
