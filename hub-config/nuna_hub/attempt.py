@@ -1,7 +1,8 @@
-"""One start of one user server: asked for, followed until it runs, given up cleanly if nobody waits any more.
+"""One start of one user server: asked for, then followed until it runs.
 
 Owns what must not be lost between two awaits: a job that exists while its id is still on the way. Leaves traits,
-state and pages to `spawner`.
+state, pages, and the decision to stop to `spawner`: a cancelled start may be a user who gave up, and JupyterHub then
+calls `stop`; or a hub that is being restarted, and then the job keeps its place in the queue.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ FOLLOW_GRACE_SECONDS = 60.0
 
 
 class Attempt:
-    """Drives one start. `start()` once; `progress()` from any number of readers; `abandon()` at any time."""
+    """Drives one start. `start()` once; `progress()` from any number of readers; `give_up()` before a stop."""
 
     def __init__(self, client: ServiceClient, log, submit_seconds: float, stop_seconds: float):
         self._client = client
@@ -29,33 +30,27 @@ class Attempt:
         self._submit_seconds = submit_seconds
         self._stop_seconds = stop_seconds
         self._creation: asyncio.Task[dict] | None = None
-        self._removal: asyncio.Task[None] | None = None
+        self._given_up = False
         self._events: deque[dict] = deque(maxlen=EVENTS_KEPT)
         self._told = 0
         self._changed = asyncio.Event()
         self._over = False
 
     @property
-    def is_unsettled(self) -> bool:
-        """Whether a job may exist that no one can ask about yet, or one is being removed."""
-        creating = self._creation is not None and not self._creation.done()
-        removing = self._removal is not None and not self._removal.done()
-        return creating or removing
+    def is_submitting(self) -> bool:
+        """Whether a job may exist whose id is still on its way."""
+        return self._creation is not None and not self._creation.done()
 
     async def start(self, request: dict, keep: Callable[[str], None]) -> tuple[str, int]:
-        """Returns host and port. `keep` gets the id as soon as it is known, unless the attempt was abandoned."""
-        # A task of its own: cancelling `start` must not cut off a submission whose job id is on its way.
-        self._creation = asyncio.create_task(self._create(request))
+        """Returns host and port. `keep` gets the id as soon as it is known, also after a cancellation."""
+        # A task of its own: cancelling `start` must not cut off a submission.
+        self._creation = asyncio.create_task(self._create(request, keep))
         try:
             created = await asyncio.shield(self._creation)
-            keep(created["id"])
             limit = float(created.get("wait_seconds_max") or 0) + FOLLOW_GRACE_SECONDS
             return await self.follow(created["id"], limit)
         except ServiceError as error:
             raise Refusal.from_service(error) from error
-        except asyncio.CancelledError:
-            self._begin_removal()
-            raise
         finally:
             self._over = True
             self._wake()
@@ -72,11 +67,11 @@ class Attempt:
             )
             raise Refusal("start_silent", message, 504) from error
 
-    async def abandon(self) -> None:
-        """Waits until the job of a cancelled start is gone, whether or not its id was known."""
-        if self._removal is not None or (self._creation is not None and not self._creation.done()):
-            self._begin_removal()
-            await asyncio.shield(self._removal)
+    async def give_up(self) -> None:
+        """Waits until a submission under way has its id, or has failed."""
+        self._given_up = True
+        if self.is_submitting:
+            await asyncio.wait([self._creation])
 
     async def progress(self) -> AsyncIterator[dict]:
         """What was and will be said about this start, until it is over."""
@@ -92,18 +87,19 @@ class Attempt:
             if read >= self._told:
                 await changed.wait()
 
-    async def _create(self, request: dict) -> dict:
+    async def _create(self, request: dict, keep: Callable[[str], None]) -> dict:
         """Submits the job. A server of the same name that still runs is not the one the hub wants: it has
         another token. JupyterHub starts nothing it believes to run, so that one is a leftover and goes first."""
         pause = 0.5
-        for last in [False] * (CREATE_TRIES - 1) + [True]:
+        for tries_left in reversed(range(CREATE_TRIES)):
             try:
                 created = await self._client.create(request, self._submit_seconds)
                 if not isinstance(created.get("id"), str) or not created["id"]:
                     raise ServiceError("service_broken", "The spawner service started a server without an id.")
+                keep(created["id"])
                 return created
             except ServiceError as error:
-                if last:
+                if not tries_left or self._given_up:
                     raise
                 leftover = _leftover(error)
                 if leftover:
@@ -152,24 +148,6 @@ class Attempt:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def _begin_removal(self) -> None:
-        if self._removal is None and self._creation is not None:
-            self._removal = asyncio.create_task(self._remove_created())
-
-    async def _remove_created(self) -> None:
-        try:
-            created = await asyncio.shield(self._creation)
-        except ServiceError as error:
-            # No id, so nothing to remove. Should the service have submitted all the same, the next start is
-            # told so (`already_running`) and removes the leftover.
-            self._log.warning("A start was cancelled and then failed: %s", error)
-            return
-        self._log.info("Start of server %s was cancelled, removing its job", created["id"])
-        try:
-            await remove(self._client, created["id"], self._stop_seconds, self._log)
-        except ServiceError as error:
-            self._log.error("Cancelled server %s is not gone: %s", created["id"], error)
 
 
 async def remove(client: ServiceClient, server_id: str, limit_seconds: float, log) -> None:

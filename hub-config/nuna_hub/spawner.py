@@ -113,9 +113,8 @@ class NunaSpawner(Spawner):
 
     async def stop(self, now=False):
         """Returns once the job is gone."""
-        attempt = self._attempt
-        if attempt is not None:
-            await attempt.abandon()
+        if self._attempt is not None:
+            await self._attempt.give_up()
         if self.server_id:
             await remove(self.client, self.server_id, self.stop_timeout, self.log)
             self.server_id = ""
@@ -123,7 +122,7 @@ class NunaSpawner(Spawner):
     async def poll(self):
         """None while the server may be running. Only a definite "gone" ends a server: a batch system or a service
         that gives no answer says nothing about the user's work."""
-        if self._attempt is not None and self._attempt.is_unsettled:
+        if self._attempt is not None and self._attempt.is_submitting:
             return None
         if not self.server_id:
             return 0

@@ -142,13 +142,15 @@ def test_refusals_reach_the_pages_and_nothing_else_breaks(hub, thread):
     browser.stop("alice")
     assert fake.server.state == "gone"
 
-    # A queued job survives a crash of the hub, and so does the wish to have it.
+    # A queued job survives a crash of the hub, and an orderly restart.
     fake.servers.clear()
     browser.spawn("alice", profile="small")
-    until(lambda: fake.servers and fake.streams_open, "the job", evidence=hub.log)
-    hub.crash()
-    hub.start()
-    until(lambda: fake.streams_open, "the new hub to wait for the job", evidence=hub.log)
+    for end_hub in (hub.crash, hub.stop):
+        until(lambda: fake.servers and fake.streams_open, "the hub to wait for the job", evidence=hub.log)
+        end_hub()
+        until(lambda: not fake.streams_open, "the hub to hang up")
+        hub.start()
+    until(lambda: fake.streams_open, "the hub to wait for the job", evidence=hub.log)
     assert fake.server.state == "queued"
     thread.say("gone", 100, "The job was deleted.")
     browser.wait_stopped("alice")

@@ -193,14 +193,18 @@ async def test_start_cancelled_while_submitting_deletes_the_job(service, new_spa
     await asyncio.wait_for(stop, 20)
     assert service.server.state == "gone"
     assert await spawner.poll() == 0
-    assert spawner.orm_spawner.state in (None, {})
 
 
-async def test_cancelled_start_deletes_the_job_though_nobody_calls_stop(service, new_spawner):
+async def test_start_cancelled_before_a_failed_submission_leaves_nothing(service, new_spawner):
+    await service.close()
     spawner = new_spawner()
-    task = await started(service, spawner)
+    task = asyncio.create_task(spawner.start())
+    await until(lambda: spawner._attempt is not None and spawner._attempt.is_submitting)
     task.cancel()
-    await until(lambda: service.server.state == "gone")
+    await asyncio.wait_for(spawner.stop(), 20)
+    assert await spawner.poll() == 0
+    await service.open()
+    assert service.servers == {}
 
 
 async def test_poll_ends_a_server_only_for_a_definite_gone(service, new_spawner):
