@@ -105,7 +105,7 @@ class Attempt:
                 if leftover:
                     self._log.warning("Removing server %s, left over from before", leftover)
                     await remove(self._client, leftover, self._stop_seconds, self._log)
-                elif error.code in ("service_unreachable", "service_broken"):
+                elif error.code in ("service_unreachable", "service_broken", "ending"):
                     # Nothing was sent, or the service was restarted under the request: if it had submitted by
                     # then, the next try is told so and removes the leftover.
                     self._log.warning("Asking again for a server: %s", error)

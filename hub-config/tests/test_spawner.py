@@ -135,6 +135,13 @@ async def test_service_that_starts_late_gets_the_job_once(service, new_spawner):
     assert service.asked.count("POST /servers") == 1
 
 
+async def test_service_that_is_ending_is_asked_again(service, new_spawner):
+    service.refuse["POST", "servers"] = [(503, "ending", "The service is being restarted.")]
+    task = await started(service, new_spawner())
+    service.server.say("running", 100, "Ready.", address=ADDRESS)
+    assert await asyncio.wait_for(task, 20) == ("127.0.0.1", 41234)
+
+
 async def test_start_fails_clearly_without_a_service(new_spawner, monkeypatch):
     monkeypatch.setattr(attempt, "CREATE_TRIES", 1)
     refusal = await refusal_of(new_spawner().start())
