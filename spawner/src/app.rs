@@ -1,0 +1,155 @@
+//! All that a request may use, and how it is put together from the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nuna_pbs::{BatchSystem, Commands, RunAs};
+use tokio::sync::{Semaphore, watch};
+
+use crate::auth::{Directory, Identity, LdapDirectory};
+use crate::clock::Clock;
+use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord};
+use crate::journal::Journal;
+use crate::lifecycle::polling::PollPlan;
+use crate::lifecycle::{Driver, Fleet, Keeper, Limits};
+use crate::metrics::Metrics;
+use crate::profiles::Profiles;
+use crate::templates::{self, Templates};
+
+/// Beyond the commands' own limit; a command that needs it has hung.
+const COMMAND_GRACE: Duration = Duration::from_secs(5);
+
+pub struct App {
+    pub config: Config,
+    pub templates: Templates,
+    pub profiles: Profiles,
+    pub directory: Arc<dyn Directory>,
+    pub keeper: Keeper,
+    pub journal: Arc<Journal>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Clock,
+    pub limits: Limits,
+    /// Longest wait for one PBS command.
+    pub command_max: Duration,
+    pub sign_ins: Semaphore,
+    /// True once the service has been told to end.
+    pub ending: watch::Receiver<bool>,
+}
+
+/// What is checked before anything listens, and nothing else.
+pub struct Parts {
+    pub templates: Templates,
+    pub profiles: Profiles,
+    pub directory: LdapDirectory,
+}
+
+impl Parts {
+    pub fn new(config: &Config) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let templates = Templates::new(&config.templates).map_err(|found| faults.extend(found)).ok();
+        let directory = LdapDirectory::new(&config.directory).map_err(|found| faults.extend(found)).ok();
+        let profiles = Profiles::new(config.profiles.clone());
+        if let Err(fault) = config.hub.api_token() {
+            faults.push(fault);
+        }
+        if let Some(templates) = &templates {
+            faults.extend(templates::check_all(
+                templates,
+                &profiles,
+                &config.profiles,
+                &config.launcher,
+                &config.nodes.url,
+            ));
+        }
+        match (templates, directory, faults.is_empty()) {
+            (Some(templates), Some(directory), true) => Ok(Self { templates, profiles, directory }),
+            (_, _, _) => Err(faults),
+        }
+    }
+}
+
+pub fn commands(settings: &BatchSettings) -> Commands {
+    Commands {
+        qsub: settings.qsub.clone(),
+        qstat: settings.qstat.clone(),
+        qdel: settings.qdel.clone(),
+        environment: settings.environment.clone(),
+        run_as: match &settings.run_as {
+            RunAsSettings::Word(RunAsWord::Myself) => RunAs::Myself,
+            RunAsSettings::Word(RunAsWord::Label) => RunAs::Label,
+            RunAsSettings::Helper(argv) => RunAs::Helper { argv: argv.clone() },
+        },
+        timeout: settings.timeout(),
+    }
+}
+
+/// Everything but the listeners. The task ends some time after `ending` turns true.
+pub fn start(
+    config: Config,
+    parts: Parts,
+    batch: Arc<dyn BatchSystem>,
+    ending: watch::Receiver<bool>,
+) -> anyhow::Result<(Arc<App>, tokio::task::JoinHandle<()>)> {
+    let journal = Journal::open(&config.state.folder).context("state.folder: cannot open the journal")?;
+    let journal = Arc::new(journal);
+    let records = journal.servers().context("state.folder: cannot read the journal")?;
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::default());
+    let limits = config.limits.lifecycle(config.batch.timeout());
+    let living = records.iter().filter(|(_, state)| !state.is_gone()).count();
+    tracing::info!(living, remembered = records.len() - living, tag = journal.tag_prefix(), "the journal is read");
+    let plan = PollPlan::new(config.batch.interval());
+    let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), plan, limits, records);
+    let command_max = config.batch.timeout() + COMMAND_GRACE;
+    let driver =
+        Driver { fleet, batch, journal: journal.clone(), metrics: metrics.clone(), clock, command_max };
+    let (keeper, task) = driver.start(ending.clone());
+    let app = App {
+        sign_ins: Semaphore::new(config.limits.sign_ins_max),
+        templates: parts.templates,
+        profiles: parts.profiles,
+        directory: Arc::new(parts.directory),
+        keeper,
+        journal,
+        metrics,
+        clock,
+        limits,
+        command_max,
+        ending,
+        config,
+    };
+    Ok((Arc::new(app), task))
+}
+
+impl App {
+    /// The groups somebody had when they last signed in. Nobody who never did has any.
+    pub async fn groups(&self, user: &str) -> anyhow::Result<Vec<String>> {
+        let (journal, user) = (self.journal.clone(), user.to_owned());
+        let found = tokio::task::spawn_blocking(move || journal.user(&user)).await??;
+        Ok(found.map(|identity| identity.groups).unwrap_or_default())
+    }
+
+    pub async fn remember(&self, identity: &Identity) -> anyhow::Result<()> {
+        let (journal, identity) = (self.journal.clone(), identity.clone());
+        tokio::task::spawn_blocking(move || journal.remember_user(&identity)).await??;
+        Ok(())
+    }
+}
+
+/// The dashboards' routes, for the listener that nodes and browsers reach.
+pub fn gateway(config: &Config) -> anyhow::Result<axum::Router> {
+    let token = match config.hub.api_token() {
+        Ok(token) => token,
+        Err(fault) => bail!("{fault}"),
+    };
+    let token = nuna_gateway::Secret::new(token.reveal());
+    let mut settings = nuna_gateway::Settings::new(&config.hub.api_url, token, &config.hub.client_id);
+    settings.public_prefix.clone_from(&config.hub.public_prefix);
+    settings.hub_public_path.clone_from(&config.hub.public_path);
+    settings.public_origin.clone_from(&config.hub.public_origin);
+    settings.own_ports.clone_from(&config.hub.own_ports);
+    settings.own_ports.push(config.nodes.listen.port());
+    settings.own_ports.extend(config.hub.api_url.parse::<http::Uri>().ok().and_then(|url| url.port_u16()));
+    nuna_gateway::router(settings).context("the gateway for dashboards")
+}

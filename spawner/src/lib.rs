@@ -1,0 +1,23 @@
+//! The service behind JupyterHub: who may sign in, which profiles they have, and their servers as PBS jobs.
+//!
+//! `router` has every route on one page, `lifecycle` what happens to a user server, `auth` the directory,
+//! `journal` what survives a restart. PBS commands are `nuna-pbs`'s, dashboards `nuna-gateway`'s, the inside of a
+//! job `nuna-singleuser`'s; JupyterHub's classes are in `hub-config/`.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod auth;
+pub mod check;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod handlers;
+pub mod journal;
+pub mod lifecycle;
+pub mod listen;
+pub mod metrics;
+pub mod profiles;
+pub mod router;
+pub mod secret;
+pub mod serve;
+pub mod templates;

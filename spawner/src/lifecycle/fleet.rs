@@ -1,0 +1,466 @@
+//! All user servers, the codes that lead to them, and what PBS said last: pure, like each of them.
+//!
+//! `handle(now, event)` gives effects and perhaps an answer; `driver` carries both out, saving before anything else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use nuna_pbs::{JobId, Presence, Snapshot, UserName};
+
+use super::polling::{PollPlan, Urgency};
+use super::server::{self, UserServer};
+use super::state::{Address, LaunchReport, Limits, ServerId, Spec, State};
+use super::view::{PbsHealth, View};
+use crate::clock::Millis;
+use crate::secret::{Digest, Sealed};
+
+/// A job of ours that belongs to nobody is deleted again if it is still there after this long.
+const ORPHAN_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// Ports below are the system's.
+const PORT_MIN: u16 = 1024;
+
+#[derive(Debug)]
+pub enum Event {
+    Request(Box<Spec>),
+    /// What PBS or the hub said about one user server.
+    Server(ServerId, server::Event),
+    Exchange { code: Digest, job: String, ticket: Digest },
+    Ready { ticket: Digest, host: String, port: u16, peer: IpAddr, resolved: Vec<IpAddr> },
+    LaunchFailed { ticket: Digest, report: LaunchReport },
+    Listed(Box<Snapshot>),
+    ListFailed { words: String },
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Before any later effect.
+    Save(ServerId),
+    Forget(ServerId),
+    Submit(ServerId),
+    Delete { id: Option<ServerId>, user: UserName, job: JobId },
+    /// Ask PBS for all jobs.
+    List,
+    /// Its view may have changed.
+    Publish(ServerId),
+    Log(Note),
+}
+
+/// What the log should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    Impossible(String),
+    Orphan { user: UserName, job: JobId, name: String },
+    PbsSilent { words: String },
+    PbsAnswersAgain,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    Accepted,
+    AlreadyRunning(ServerId),
+    TooMany { limit: usize },
+    /// Two ids begin alike; ask again with another.
+    TagTaken,
+    Granted { id: ServerId, user: UserName, environment: Sealed },
+    Done(ServerId),
+    /// The code or ticket is unknown, used, or its time is over; or its job is another one.
+    Refused(&'static str),
+    /// `qsub` has not said the job's id yet: ask again in a moment.
+    NotYet,
+}
+
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub effects: Vec<Effect>,
+    pub answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+pub struct Fleet {
+    servers: BTreeMap<ServerId, UserServer>,
+    codes: BTreeMap<Digest, ServerId>,
+    tickets: BTreeMap<Digest, ServerId>,
+    limits: Limits,
+    /// Every job of this service has a name that begins so, and no job of another service has.
+    tag_prefix: String,
+    plan: PollPlan,
+    pbs: PbsHealth,
+    orphans: BTreeMap<JobId, Millis>,
+}
+
+impl Fleet {
+    pub fn restored(
+        now: Millis,
+        tag_prefix: String,
+        plan: PollPlan,
+        limits: Limits,
+        records: Vec<(Spec, State)>,
+    ) -> Self {
+        let mut fleet = Self {
+            servers: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            limits,
+            tag_prefix,
+            plan,
+            pbs: PbsHealth::Unknown,
+            orphans: BTreeMap::new(),
+        };
+        for (spec, state) in records {
+            fleet.insert(UserServer::restored(now, spec, state, &limits));
+        }
+        fleet
+    }
+
+    fn insert(&mut self, server: UserServer) {
+        let id = server.spec.id.clone();
+        if server.spec.environment.is_some() {
+            self.codes.insert(server.spec.code.clone(), id.clone());
+        }
+        if let Some(ticket) = &server.spec.ticket {
+            self.tickets.insert(ticket.clone(), id.clone());
+        }
+        self.servers.insert(id, server);
+    }
+
+    pub fn server(&self, id: &ServerId) -> Option<&UserServer> {
+        self.servers.get(id)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &ServerId> {
+        self.servers.keys()
+    }
+
+    pub fn view(&self, id: &ServerId) -> Option<View> {
+        self.servers.get(id).map(|server| server.view(&self.pbs))
+    }
+
+    pub fn pbs(&self) -> &PbsHealth {
+        &self.pbs
+    }
+
+    pub fn count_by_state(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for server in self.servers.values() {
+            *counts.entry(server.state.word()).or_default() += 1;
+        }
+        counts
+    }
+
+    fn pbs_answers(&self) -> bool {
+        self.pbs == PbsHealth::Answers
+    }
+
+    fn urgency(&self) -> Urgency {
+        let urgency = |server: &UserServer| match server.state {
+            State::Gone { .. } => Urgency::Idle,
+            State::Running { .. } => Urgency::Calm,
+            // Nothing to see until `qsub` has said the id.
+            State::Submitting { .. } => Urgency::Calm,
+            State::Lost { .. } | State::Queued { .. } | State::Starting { .. } | State::Stopping { .. } => {
+                Urgency::Brisk
+            }
+        };
+        let servers = self.servers.values().map(urgency).max().unwrap_or(Urgency::Idle);
+        if self.orphans.is_empty() { servers } else { servers.max(Urgency::Calm) }
+    }
+
+    /// When to call `handle` with `Event::Tick` if nothing else arrives first.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let pbs_answers = self.pbs_answers();
+        let servers =
+            self.servers.values().filter_map(|server| server.next_deadline(&self.limits, pbs_answers)).min();
+        [servers, self.plan.due(self.urgency())].into_iter().flatten().min()
+    }
+
+    /// Applies one event. Effects are returned in the order they must be carried out.
+    pub fn handle(&mut self, now: Millis, event: Event) -> Outcome {
+        let mut outcome = Outcome::default();
+        match event {
+            Event::Request(spec) => outcome = self.request(now, *spec),
+            Event::Server(id, event) => self.tell(now, &id, event, &mut outcome.effects),
+            Event::Exchange { code, job, ticket } => outcome = self.exchange(now, &code, &job, ticket),
+            Event::Ready { ticket, host, port, peer, resolved } => {
+                outcome = self.ready(now, &ticket, &host, port, peer, &resolved);
+            }
+            Event::LaunchFailed { ticket, report } => outcome = self.launch_failed(now, &ticket, report),
+            Event::Listed(snapshot) => self.listed(now, &snapshot, &mut outcome.effects),
+            Event::ListFailed { words } => self.list_failed(now, words, &mut outcome.effects),
+            Event::Tick => self.tick(now, &mut outcome.effects),
+        }
+        if self.plan.due(self.urgency()).is_some_and(|due| due <= now) {
+            self.plan.begin(now);
+            outcome.effects.push(Effect::List);
+        }
+        outcome
+    }
+
+    fn tell(&mut self, now: Millis, id: &ServerId, event: server::Event, effects: &mut Vec<Effect>) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        for effect in server.handle(now, &self.limits, event) {
+            match effect {
+                server::Effect::Save => effects.push(Effect::Save(id.clone())),
+                server::Effect::Delete(job) => {
+                    let user = server.spec.user.clone();
+                    effects.push(Effect::Delete { id: Some(id.clone()), user, job });
+                }
+                server::Effect::PollSoon => self.plan.soon(),
+                server::Effect::Impossible(story) => effects.push(Effect::Log(Note::Impossible(story))),
+            }
+        }
+        if server.spec.environment.is_none() {
+            self.codes.remove(&server.spec.code);
+        }
+        if server.state.is_gone() {
+            self.tickets.retain(|_, other| other != id);
+        }
+        effects.push(Effect::Publish(id.clone()));
+    }
+
+    fn request(&mut self, now: Millis, spec: Spec) -> Outcome {
+        let answer = |answer| Outcome { effects: Vec::new(), answer: Some(answer) };
+        let mut living = self.servers.values().filter(|server| !server.state.is_gone());
+        let is_same = |server: &&UserServer| {
+            server.spec.user == spec.user && server.spec.server_name == spec.server_name
+        };
+        if let Some(other) = living.clone().find(is_same) {
+            return answer(Answer::AlreadyRunning(other.spec.id.clone()));
+        }
+        if living.clone().count() >= self.limits.servers_max {
+            return answer(Answer::TooMany { limit: self.limits.servers_max });
+        }
+        if living.any(|server| server.spec.tag == spec.tag) || self.servers.contains_key(&spec.id) {
+            return answer(Answer::TagTaken);
+        }
+        let id = spec.id.clone();
+        self.insert(UserServer::requested(now, spec));
+        let effects = vec![Effect::Save(id.clone()), Effect::Publish(id.clone()), Effect::Submit(id)];
+        Outcome { effects, answer: Some(Answer::Accepted) }
+    }
+
+    fn exchange(&mut self, now: Millis, code: &Digest, job: &str, ticket: Digest) -> Outcome {
+        let answer = |answer| Outcome { effects: Vec::new(), answer: Some(answer) };
+        let Some(server) = self.codes.get(code).and_then(|id| self.servers.get(id)) else {
+            return answer(Answer::Refused("the code is unknown or was used before"));
+        };
+        if matches!(server.state, State::Submitting { .. }) {
+            return answer(Answer::NotYet);
+        }
+        let (Some(environment), true) = (server.spec.environment.clone(), server.awaits_launcher()) else {
+            return answer(Answer::Refused("the user server is being stopped"));
+        };
+        let is_its_job = job
+            .parse::<JobId>()
+            .is_ok_and(|claimed| server.state.job().is_some_and(|known| known.is_same_job(&claimed)));
+        if !is_its_job {
+            return answer(Answer::Refused("the code belongs to another job"));
+        }
+        let (id, user) = (server.spec.id.clone(), server.spec.user.clone());
+        self.tickets.insert(ticket.clone(), id.clone());
+        let mut effects = Vec::new();
+        self.tell(now, &id, server::Event::Exchanged { ticket }, &mut effects);
+        Outcome { effects, answer: Some(Answer::Granted { id, user, environment }) }
+    }
+
+    fn ready(
+        &mut self,
+        now: Millis,
+        ticket: &Digest,
+        host: &str,
+        port: u16,
+        peer: IpAddr,
+        resolved: &[IpAddr],
+    ) -> Outcome {
+        let refused = |why| Outcome { effects: Vec::new(), answer: Some(Answer::Refused(why)) };
+        let Some(server) = self.tickets.get(ticket).and_then(|id| self.servers.get(id)) else {
+            return refused("the ticket is unknown or its server is gone");
+        };
+        match &server.state {
+            State::Starting { .. } => {}
+            // The launcher asks again because it did not get the answer.
+            State::Running { address, .. } if address.port == port => {
+                let id = server.spec.id.clone();
+                return Outcome { effects: Vec::new(), answer: Some(Answer::Done(id)) };
+            }
+            State::Running { .. }
+            | State::Submitting { .. }
+            | State::Lost { .. }
+            | State::Queued { .. }
+            | State::Stopping { .. }
+            | State::Gone { .. } => return refused("the user server is not starting"),
+        }
+        let exec_host = server.news.exec_host.as_deref();
+        let Some(host) = proven_host(host, peer, resolved, exec_host) else {
+            return refused("the host is neither where the request came from nor where PBS runs the job");
+        };
+        if port < PORT_MIN {
+            return refused("ports below 1024 are not a user server's");
+        }
+        let id = server.spec.id.clone();
+        let mut effects = Vec::new();
+        self.tell(now, &id, server::Event::Ready { address: Address { host, port } }, &mut effects);
+        Outcome { effects, answer: Some(Answer::Done(id)) }
+    }
+
+    fn launch_failed(&mut self, now: Millis, ticket: &Digest, report: LaunchReport) -> Outcome {
+        let Some(server) = self.tickets.get(ticket).and_then(|id| self.servers.get(id)) else {
+            let why = "the ticket is unknown or its server is gone";
+            return Outcome { effects: Vec::new(), answer: Some(Answer::Refused(why)) };
+        };
+        let id = server.spec.id.clone();
+        let mut effects = Vec::new();
+        if matches!(server.state, State::Starting { .. }) {
+            self.tell(now, &id, server::Event::LaunchFailed { report }, &mut effects);
+        }
+        Outcome { effects, answer: Some(Answer::Done(id)) }
+    }
+
+    fn listed(&mut self, now: Millis, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
+        let asked = self.plan.end(now, true);
+        self.change_health(PbsHealth::Answers, effects);
+        let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
+        for id in ids {
+            let Some(server) = self.servers.get(&id) else { continue };
+            let owner = server.spec.user.as_str();
+            let presence = match (&server.state, server.state.job()) {
+                (State::Gone { .. } | State::Submitting { .. }, _) => continue,
+                (State::Lost { .. }, _) => {
+                    let found = snapshot
+                        .jobs
+                        .values()
+                        .find(|job| job.name == server.spec.tag && is_owner(&job.owner, owner));
+                    match found {
+                        Some(job) => Presence::Listed(job),
+                        None if snapshot.complete => Presence::Absent,
+                        None => Presence::Unknown,
+                    }
+                }
+                (_, Some(job)) => snapshot.presence(job),
+                (_, None) => Presence::Unknown,
+            };
+            let event = match presence {
+                // Numbers start anew when a PBS server is set up again.
+                Presence::Listed(job) if !is_owner(&job.owner, owner) => server::Event::NotSeen { asked },
+                Presence::Listed(job) => server::Event::Seen {
+                    job: Box::new(job.clone()),
+                    position: snapshot.position(&job.id),
+                },
+                Presence::Absent => server::Event::NotSeen { asked },
+                Presence::Unknown => continue,
+            };
+            self.tell(now, &id, event, effects);
+        }
+        self.remove_orphans(now, snapshot, effects);
+        self.tick(now, effects);
+    }
+
+    /// Jobs with our tag that no user server owns: left by a crash between `qsub` and its answer.
+    fn remove_orphans(&mut self, now: Millis, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
+        let tags: BTreeSet<&str> = self
+            .servers
+            .values()
+            .filter(|server| !server.state.is_gone())
+            .map(|server| server.spec.tag.as_str())
+            .collect();
+        let mut found = BTreeMap::new();
+        for job in snapshot.jobs.values() {
+            let is_orphan =
+                job.name.starts_with(&self.tag_prefix) && !job.state.is_over() && !tags.contains(job.name.as_str());
+            let Ok(user) = job.owner.parse::<UserName>() else { continue };
+            if !is_orphan {
+                continue;
+            }
+            let next = self.orphans.get(&job.id).copied().unwrap_or_default();
+            if next > now {
+                found.insert(job.id.clone(), next);
+                continue;
+            }
+            found.insert(job.id.clone(), now.after(ORPHAN_AGAIN));
+            let note = Note::Orphan { user: user.clone(), job: job.id.clone(), name: job.name.clone() };
+            effects.push(Effect::Log(note));
+            effects.push(Effect::Delete { id: None, user, job: job.id.clone() });
+        }
+        self.orphans = found;
+    }
+
+    fn list_failed(&mut self, now: Millis, words: String, effects: &mut Vec<Effect>) {
+        self.plan.end(now, false);
+        self.change_health(PbsHealth::Silent { words }, effects);
+    }
+
+    fn change_health(&mut self, health: PbsHealth, effects: &mut Vec<Effect>) {
+        match (&self.pbs, &health) {
+            (PbsHealth::Silent { .. }, PbsHealth::Answers) => effects.push(Effect::Log(Note::PbsAnswersAgain)),
+            (PbsHealth::Answers | PbsHealth::Unknown, PbsHealth::Silent { words }) => {
+                effects.push(Effect::Log(Note::PbsSilent { words: words.clone() }));
+            }
+            (PbsHealth::Silent { .. }, PbsHealth::Silent { .. } | PbsHealth::Unknown)
+            | (PbsHealth::Answers | PbsHealth::Unknown, PbsHealth::Answers | PbsHealth::Unknown) => {}
+        }
+        if self.pbs != health {
+            self.pbs = health;
+            effects.extend(self.servers.keys().cloned().map(Effect::Publish));
+        }
+    }
+
+    fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let pbs_answers = self.pbs_answers();
+        let due: Vec<ServerId> = self
+            .servers
+            .values()
+            .filter(|server| server.next_deadline(&self.limits, pbs_answers).is_some_and(|due| due <= now))
+            .map(|server| server.spec.id.clone())
+            .collect();
+        for id in due {
+            if self.servers.get(&id).is_some_and(|server| server.state.is_gone()) {
+                self.servers.remove(&id);
+                effects.push(Effect::Forget(id));
+            } else {
+                self.tell(now, &id, server::Event::Tick { pbs_answers }, effects);
+            }
+        }
+    }
+
+    /// Panics if the indexes disagree with the servers.
+    pub fn assert_consistent(&self) {
+        for (code, id) in &self.codes {
+            let server = self.servers.get(id).expect("a code leads to a server");
+            assert!(server.spec.code == *code && server.spec.environment.is_some(), "{id}: code of another, or used");
+        }
+        for (ticket, id) in &self.tickets {
+            let server = self.servers.get(id).expect("a ticket leads to a server");
+            assert!(server.spec.ticket.as_ref() == Some(ticket), "{id}: ticket of another");
+        }
+        for server in self.servers.values().filter(|server| server.state.is_gone()) {
+            assert!(server.spec.environment.is_none() && server.spec.ticket.is_none(), "{} is gone", server.spec.id);
+        }
+    }
+}
+
+/// PBS may leave the owner out; a job that says another owner is another job.
+fn is_owner(owner: &str, user: &str) -> bool {
+    owner.is_empty() || owner == user
+}
+
+/// The host to send a user's traffic to, if the launcher's claim holds: a user must not be able to point the
+/// hub's proxy at anything but the node the job runs on. A name that leads to the peer becomes the peer's
+/// address, since a name can lead elsewhere a moment later.
+fn proven_host(host: &str, peer: IpAddr, resolved: &[IpAddr], exec_host: Option<&str>) -> Option<String> {
+    let peer = peer.to_canonical();
+    let is_local = |address: &IpAddr| address.is_loopback() || address.is_unspecified();
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return (address.to_canonical() == peer).then(|| peer.to_string());
+    }
+    if resolved.iter().any(|address| address.to_canonical() == peer) {
+        return Some(peer.to_string());
+    }
+    let is_exec_host = exec_host.is_some_and(|exec_host| exec_host.eq_ignore_ascii_case(host));
+    // PBS names its nodes; a node that is this machine, reached from elsewhere, would be the hub's own ports.
+    let address = resolved.iter().find(|address| !is_local(&address.to_canonical()) || is_local(&peer))?;
+    is_exec_host.then(|| address.to_canonical().to_string())
+}
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+mod tests;

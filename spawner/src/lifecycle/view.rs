@@ -1,0 +1,276 @@
+//! What people are told about a user server: one sentence, how far it is, and how it ended.
+
+use std::time::Duration;
+
+use nuna_pbs::{Job, JobId};
+use serde::Serialize;
+
+use super::server::{News, UserServer};
+use super::state::{Address, Ending, Failure, Reason, ServerId, State};
+
+/// PBS's exit status of a job that ran out of walltime.
+const EXIT_WALLTIME: i32 = -29;
+/// 256 and the number of the signal.
+const EXIT_SIGNAL: i32 = 256;
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// Three values: PBS's silence says nothing about a user server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Poll {
+    Alive,
+    Gone,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    pub id: ServerId,
+    pub state: &'static str,
+    pub job: Option<JobId>,
+    pub address: Option<Address>,
+    pub exit: Option<i32>,
+    pub message: String,
+    pub poll: Poll,
+    pub progress: u8,
+    pub failed: bool,
+    /// Stable word for what went wrong.
+    pub failure: Option<Failure>,
+    /// More lines about a failure, such as the end of what the user server printed.
+    pub detail: Option<String>,
+    #[serde(skip)]
+    pub user: String,
+}
+
+impl View {
+    pub fn is_gone(&self) -> bool {
+        self.state == "gone"
+    }
+
+    /// Nothing follows for the one who waits for the start.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, "running" | "gone")
+    }
+}
+
+/// Whether PBS answered last time; `silent_for` how long it has not.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PbsHealth {
+    /// Not asked yet.
+    Unknown,
+    Answers,
+    Silent { words: String },
+}
+
+impl UserServer {
+    pub fn view(&self, pbs: &PbsHealth) -> View {
+        let (failure, detail, exit) = match &self.state {
+            State::Gone { ending, .. } => (ending.failure, ending.detail.clone(), ending.exit),
+            State::Stopping { reason, .. } | State::Lost { reason, .. } => {
+                let (failure, _, detail) = told(reason);
+                (failure, detail, None)
+            }
+            State::Submitting { .. } | State::Queued { .. } | State::Starting { .. } | State::Running { .. } => {
+                (None, None, None)
+            }
+        };
+        let address = match &self.state {
+            State::Running { address, .. } => Some(address.clone()),
+            State::Submitting { .. }
+            | State::Lost { .. }
+            | State::Queued { .. }
+            | State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Gone { .. } => None,
+        };
+        View {
+            id: self.spec.id.clone(),
+            state: self.state.word(),
+            job: self.state.job().cloned(),
+            address,
+            exit,
+            message: self.message(pbs),
+            poll: self.poll(pbs),
+            progress: self.progress(),
+            failed: failure.is_some(),
+            failure,
+            detail,
+            user: self.spec.user.to_string(),
+        }
+    }
+
+    fn poll(&self, pbs: &PbsHealth) -> Poll {
+        match (&self.state, pbs) {
+            (State::Gone { .. }, _) => Poll::Gone,
+            (State::Submitting { .. }, _) => Poll::Alive,
+            (_, PbsHealth::Answers) => Poll::Alive,
+            (_, PbsHealth::Unknown | PbsHealth::Silent { .. }) => Poll::Unknown,
+        }
+    }
+
+    fn progress(&self) -> u8 {
+        match &self.state {
+            State::Submitting { .. } => 5,
+            State::Queued { .. } => 20,
+            State::Starting { .. } if self.spec.environment.is_some() => 60,
+            State::Starting { .. } => 80,
+            State::Running { .. } | State::Lost { .. } | State::Stopping { .. } | State::Gone { .. } => 100,
+        }
+    }
+
+    fn message(&self, pbs: &PbsHealth) -> String {
+        let silent = |rest: &str| match pbs {
+            PbsHealth::Silent { words } => Some(format!("PBS does not answer at the moment ({words}); {rest}.")),
+            PbsHealth::Unknown | PbsHealth::Answers => None,
+        };
+        match &self.state {
+            State::Submitting { stop: None } => format!("Submitting a job to queue {}.", self.spec.queue),
+            State::Submitting { stop: Some(_) } => "Stopping; PBS is still accepting the job.".to_owned(),
+            State::Queued { job, .. } => silent(&format!("job {job} keeps its place in queue {}", self.spec.queue))
+                .unwrap_or_else(|| queued(job, &self.spec.queue, &self.news)),
+            State::Starting { job, .. } => {
+                let host = self.news.exec_host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+                let what = if self.spec.environment.is_some() { "started" } else { "runs" };
+                if self.news.is_suspended {
+                    format!("Job {job} is suspended by PBS{host}.")
+                } else {
+                    format!("Job {job} {what}{host}; the notebook server is starting.")
+                }
+            }
+            State::Running { job, .. } if self.news.is_suspended => format!("Job {job} is suspended by PBS."),
+            State::Running { job, .. } => silent(&format!("job {job} was running when it last did"))
+                .unwrap_or_else(|| format!("The notebook server runs in job {job}.")),
+            State::Lost { reason, .. } => told(reason).1,
+            State::Stopping { job, reason, .. } => {
+                let mut message = match reason {
+                    Reason::Requested => format!("Stopping job {job}."),
+                    Reason::QueueWait { .. }
+                    | Reason::StartLimit { .. }
+                    | Reason::LaunchFailed(_)
+                    | Reason::NoAnswer { .. }
+                    | Reason::Restarted => told(reason).1,
+                };
+                if let Some(words) = &self.news.delete_words {
+                    message.push_str(&format!(" PBS did not delete job {job} yet: {words}"));
+                }
+                message
+            }
+            State::Gone { ending, .. } => ending.message.clone(),
+        }
+    }
+}
+
+fn queued(job: &JobId, queue: &str, news: &News) -> String {
+    let mut message = if news.is_held {
+        format!("Job {job} is held in queue {queue}")
+    } else {
+        format!("Job {job} waits in queue {queue}")
+    };
+    if let Some(position) = news.position.filter(|position| position.ahead > 0) {
+        message.push_str(&format!(", {} of {} waiting jobs before it", position.ahead, position.waiting));
+    }
+    if let Some(start) = news.estimated_start.and_then(moment) {
+        message.push_str(&format!(", expected to start at {start}"));
+    }
+    message.push('.');
+    if let Some(comment) = news.comment.as_deref().map(without_prefix).filter(|comment| !comment.is_empty()) {
+        message.push_str(&format!(" PBS: {comment}"));
+    }
+    message
+}
+
+/// PBS's comment on a waiting job, without the words that say only that it waits.
+fn without_prefix(comment: &str) -> &str {
+    comment.strip_prefix("Not Running: ").unwrap_or(comment).trim()
+}
+
+fn moment(seconds: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_second(seconds).ok()?;
+    Some(at.strftime("%H:%M UTC on %-d %B").to_string())
+}
+
+pub(crate) fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+/// A reason as failure, sentence and further lines.
+fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
+    match reason {
+        Reason::Requested => (None, "The server was stopped.".to_owned(), None),
+        Reason::QueueWait { limit, words } => {
+            let pbs = words.as_deref().map(|words| format!(" PBS: {}", without_prefix(words))).unwrap_or_default();
+            let message = format!(
+                "The job waited {} in the queue, which is the limit; it was removed. Try a smaller profile, or later.{pbs}",
+                in_words(*limit)
+            );
+            (Some(Failure::QueueWait), message, None)
+        }
+        Reason::StartLimit { limit } => {
+            let message = format!(
+                "The job runs, but its notebook server did not answer within {}; it was stopped. \
+                 The job's output file in your home folder may say why.",
+                in_words(*limit)
+            );
+            (Some(Failure::StartLimit), message, None)
+        }
+        Reason::LaunchFailed(report) => {
+            let detail = Some(report.tail.trim().to_owned()).filter(|tail| !tail.is_empty());
+            (Some(Failure::LaunchFailed), format!("The notebook server did not start: {}", report.message), detail)
+        }
+        Reason::NoAnswer { words } => (
+            Some(Failure::PbsUnreachable),
+            format!("PBS did not say whether it took the job ({words}). If it did, the job is removed; try again."),
+            None,
+        ),
+        Reason::Restarted => (
+            Some(Failure::Restarted),
+            "The service was restarted while the job was being submitted; try again.".to_owned(),
+            None,
+        ),
+    }
+}
+
+/// How a user server ended whose job is over, or is no longer listed (`seen` is `None`).
+pub(crate) fn ending(state: &State, seen: Option<&Job>) -> Ending {
+    let exit = seen.and_then(|job| job.exit_status);
+    let how = how_the_job_ended(seen, exit);
+    let (failure, message, detail) = match state {
+        State::Stopping { reason, .. } | State::Lost { reason, .. } => told(reason),
+        State::Running { .. } if exit == Some(0) => (None, "The server ended by itself.".to_owned(), None),
+        State::Running { job, .. } => (Some(Failure::JobEnded), format!("Job {job} ended: {how}."), None),
+        State::Queued { job, .. } | State::Starting { job, .. } => (
+            Some(Failure::JobEnded),
+            format!("Job {job} ended before its notebook server answered: {how}."),
+            None,
+        ),
+        State::Submitting { .. } | State::Gone { .. } => (None, how, None),
+    };
+    Ending { exit, failure, message, detail }
+}
+
+fn how_the_job_ended(seen: Option<&Job>, exit: Option<i32>) -> String {
+    let Some(job) = seen else { return "PBS does not know it any more".to_owned() };
+    let reason = match exit {
+        Some(EXIT_WALLTIME) => "it reached its walltime".to_owned(),
+        Some(exit) if exit == EXIT_SIGNAL + SIGTERM => {
+            "it was deleted, or ended by signal 15 at its walltime".to_owned()
+        }
+        Some(exit) if exit == EXIT_SIGNAL + SIGKILL => {
+            "it was killed by signal 9, perhaps because it used too much memory".to_owned()
+        }
+        Some(exit) if exit > EXIT_SIGNAL => format!("it was ended by signal {}", exit - EXIT_SIGNAL),
+        Some(exit) if exit < 0 => format!("PBS could not run it (status {exit})"),
+        Some(exit) => format!("exit status {exit}"),
+        None => "PBS gives no exit status".to_owned(),
+    };
+    match job.comment.as_deref().filter(|comment| !comment.is_empty()) {
+        Some(comment) => format!("{reason}. PBS: {}", comment.trim_end_matches('.')),
+        None => reason,
+    }
+}

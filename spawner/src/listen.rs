@@ -1,0 +1,218 @@
+//! The two listeners: the unix socket for the hub, where the other side's account counts, and TCP for launchers and
+//! browsers, where nobody is trusted. Both bound everything: connections, headers, and the time to end.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tower::Service;
+use tracing::{debug, warn};
+
+use crate::config::SocketSettings;
+
+/// A client that has not sent its headers after this long is dropped; also the idle time of a connection.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The hub alone connects.
+const HUB_CONNECTIONS_MAX: usize = 4096;
+/// After an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Removes the socket's file when dropped.
+#[derive(Debug)]
+pub struct HubListener {
+    listener: UnixListener,
+    path: std::path::PathBuf,
+    inode: u64,
+    uids: Vec<u32>,
+}
+
+impl Drop for HubListener {
+    fn drop(&mut self) {
+        // Not the socket of a successor that replaced ours.
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether others could replace the socket in its folder.
+pub fn check_socket_folder(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().context("socket.path has no folder")?;
+    let metadata = std::fs::metadata(folder)
+        .with_context(|| format!("socket.path: {} cannot be read; create it for the service's account", folder.display()))?;
+    ensure!(metadata.is_dir(), "socket.path: {} is not a folder", folder.display());
+    ensure!(
+        metadata.mode() & 0o002 == 0 || metadata.mode() & 0o1000 != 0,
+        "socket.path: everybody can write to {} (mode {:o}) and could put a socket of their own there; chmod o-w",
+        folder.display(),
+        metadata.mode() & 0o7777
+    );
+    Ok(())
+}
+
+impl HubListener {
+    pub fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
+        let path = &settings.path;
+        check_socket_folder(path)?;
+        if let Ok(metadata) = std::fs::symlink_metadata(path) {
+            ensure!(metadata.file_type().is_socket(), "socket.path: {} exists and is not a socket", path.display());
+            match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => bail!("socket.path: another program already listens on {}", path.display()),
+                // Left by one that was killed.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+                }
+                Err(error) => bail!("socket.path: {} is there and cannot be asked: {error}", path.display()),
+            }
+        }
+        let listener =
+            UnixListener::bind(path).with_context(|| format!("socket.path: cannot listen on {}", path.display()))?;
+        // The hub's account reaches it through the service's group; the peer's uid decides in any case.
+        let mode = if settings.allow_users.is_empty() { 0o600 } else { 0o660 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+        let inode = std::fs::symlink_metadata(path).map(|metadata| metadata.ino()).unwrap_or_default();
+        Ok(Self { listener, path: path.clone(), inode, uids: settings.uids() })
+    }
+
+    pub async fn serve(self, router: Router, ending: watch::Receiver<bool>, drain: Duration) {
+        let limit = Connections::new(HUB_CONNECTIONS_MAX, ending);
+        loop {
+            let Some(permit) = limit.place().await else { break };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = limit.ended() => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!("the hub's socket accepts nothing: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match stream.peer_cred() {
+                Ok(peer) if self.uids.contains(&peer.uid()) => {}
+                Ok(peer) => {
+                    warn!(target: "audit", uid = peer.uid(), "an account that may not was refused on the hub's socket; \
+                           socket.allow_users names those that may");
+                    continue;
+                }
+                Err(error) => {
+                    warn!("the hub's socket does not say who connects: {error}");
+                    continue;
+                }
+            }
+            limit.spawn(permit, stream, router.clone(), None);
+        }
+        limit.drain(drain).await;
+    }
+}
+
+/// On TCP.
+pub async fn serve_nodes(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    ending: watch::Receiver<bool>,
+    drain: Duration,
+) {
+    let limit = Connections::new(connections_max, ending);
+    loop {
+        let Some(permit) = limit.place().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = limit.ended() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                limit.spawn(permit, stream, router.clone(), Some(peer));
+            }
+            Err(error) => {
+                warn!("the nodes' listener accepts nothing: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    limit.drain(drain).await;
+}
+
+/// Connections of one listener, counted and ended together.
+struct Connections {
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    ending: watch::Receiver<bool>,
+}
+
+impl Connections {
+    fn new(max: usize, ending: watch::Receiver<bool>) -> Self {
+        Self { places: Arc::new(Semaphore::new(max)), graceful: GracefulShutdown::new(), ending }
+    }
+
+    async fn ended(&self) {
+        let mut ending = self.ending.clone();
+        // A sender that is gone means the same.
+        let _ = ending.wait_for(|ending| *ending).await;
+    }
+
+    /// None when the service ends.
+    async fn place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = self.places.clone().acquire_owned() => permit.ok(),
+            () = self.ended() => None,
+        }
+    }
+
+    fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        permit: tokio::sync::OwnedSemaphorePermit,
+        stream: S,
+        router: Router,
+        peer: Option<SocketAddr>,
+    ) {
+        tokio::spawn(connection(permit, stream, router, peer, self.graceful.watcher()));
+    }
+
+    async fn drain(self, limit: Duration) {
+        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+            warn!("requests that were not done within {} s are cut off", limit.as_secs_f64());
+        }
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    permit: tokio::sync::OwnedSemaphorePermit,
+    stream: S,
+    router: Router,
+    peer: Option<SocketAddr>,
+    watcher: Watcher,
+) {
+    let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        router.clone().call(request)
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = watcher.watch(connection).await {
+        debug!("a connection ended: {error}");
+    }
+    drop(permit);
+}
