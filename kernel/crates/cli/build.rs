@@ -2,7 +2,11 @@
 
 use std::process::Command;
 
+#[path = "../../../xtask/rpath.rs"]
+mod rpath;
+
 fn main() {
+    rpath::main();
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let output = Command::new(&rustc).arg("-vV").output().unwrap_or_else(|error| panic!("{rustc} -vV: {error}"));
     let text = String::from_utf8_lossy(&output.stdout);
