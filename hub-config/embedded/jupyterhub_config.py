@@ -30,7 +30,8 @@ c.ConfigurableHTTPProxy.pid_file = str(state / "jupyterhub-proxy.pid")
 c.JupyterHub.authenticator_class = "nuna_hub.NunaAuthenticator"
 c.JupyterHub.spawner_class = "nuna_hub.NunaSpawner"
 c.NunaAuthenticator.service_socket = c.NunaSpawner.service_socket = os.environ["NUNA_SPAWNER_SOCKET"]
-c.Spawner.default_url = "/lab"
+# The demo's homes hold the tutorial, which is what a newcomer looks for.
+c.Spawner.default_url = "/lab/tree/first-cluster.ipynb"
 if os.getuid() == 0:
     # In a container the one account of the demo is often root, which Jupyter refuses unless told.
     c.Spawner.args = ["--allow-root"]

@@ -37,7 +37,8 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
         let downloads = scope.spawn(|| -> Result<()> {
             python_environment(repository, extent)?;
             hub_package(repository)?;
-            labextension(repository)
+            labextension(repository)?;
+            lab_settings(repository)
         });
         let built = programs(repository);
         let downloaded = downloads.join().expect("a set-up step does not panic");
@@ -208,6 +209,16 @@ fn labextension(repository: &Repository) -> Result<()> {
     built.write(&tools::fingerprint(&sources, &[".ts", ".tsx", ".css", ".json", ".py", ".toml", ".svg"])?)
 }
 
+/// What a site decides for everybody: JupyterLab asks no newcomer about news, and asks no server for updates.
+fn lab_settings(repository: &Repository) -> Result<()> {
+    let folder = repository.venv().join("share/jupyter/lab/settings");
+    let source = repository.path("hub-config/embedded/overrides.json");
+    fs::create_dir_all(&folder)?;
+    fs::copy(&source, folder.join("overrides.json"))
+        .map(|_| ())
+        .with_context(|| format!("copying {} to {}", source.display(), folder.display()))
+}
+
 /// The folder that goes in front of `PATH`: `qsub`, `configurable-http-proxy` and the like.
 pub(crate) fn commands_folder(repository: &Repository) -> PathBuf {
     repository.path("build/bin")
@@ -247,9 +258,13 @@ fn kernel(repository: &Repository) -> Result<()> {
     tools::run("install the kernel", &mut nuna)
 }
 
-/// The browser and the LDAP client, which no language's registry holds.
+/// The browser, the LDAP client and the LDAP server that stands for a site's own, which no language's registry holds.
 fn system_packages() -> Result<()> {
-    let wanted = [("chromium", "/usr/bin/chromium"), ("ldap-utils", "/usr/bin/ldapsearch")];
+    let wanted = [
+        ("chromium", "/usr/bin/chromium"),
+        ("ldap-utils", "/usr/bin/ldapsearch"),
+        ("slapd", "/usr/sbin/slapd"),
+    ];
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|(_, path)| !std::path::Path::new(path).exists())
