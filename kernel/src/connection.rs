@@ -29,11 +29,15 @@ impl Connection {
     /// # Errors
     /// If the file cannot be read, is not a connection file, or asks for what this kernel does not speak.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading connection file {}", path.display()))?;
-        let connection: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a connection file", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading connection file {}", path.display()))?;
+        let connection: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a connection file", path.display()))?;
         if connection.signature_scheme != "hmac-sha256" {
-            bail!("signature scheme {:?} is unknown; this kernel signs with hmac-sha256", connection.signature_scheme);
+            bail!(
+                "signature scheme {:?} is unknown; this kernel signs with hmac-sha256",
+                connection.signature_scheme
+            );
         }
         if !["tcp", "ipc"].contains(&connection.transport.as_str()) {
             bail!("transport {:?} is unknown; this kernel speaks tcp and ipc", connection.transport);

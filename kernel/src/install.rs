@@ -50,7 +50,9 @@ fn find_program(name: &Path) -> Option<PathBuf> {
     if name.is_absolute() {
         return Some(name.to_owned());
     }
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Cells link `libnuna.so`, so they must be compiled by exactly the compiler that built it.

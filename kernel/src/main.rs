@@ -3,11 +3,17 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
-use nuna_kernel::{channels, connection::Connection, evaluator::{direct::Direct, runtime::Runtime}};
+use nuna_kernel::{
+    channels,
+    connection::Connection,
+    evaluator::{direct::Direct, runtime::Runtime},
+};
 
 fn main() -> Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("NUNA_LOG").unwrap_or_else(|_| "warn".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("NUNA_LOG").unwrap_or_else(|_| "warn".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "-f");

@@ -26,7 +26,9 @@ pub struct Message {
 pub enum MessageError {
     #[error("no `<IDS|MSG>` frame among {frames} frames")]
     NoDelimiter { frames: usize },
-    #[error("{found} frames after the delimiter, where signature, header, parent, metadata and content are five")]
+    #[error(
+        "{found} frames after the delimiter, where signature, header, parent, metadata and content are five"
+    )]
     Truncated { found: usize },
     #[error("the message has {found} bytes, more than the {limit} allowed")]
     TooLarge { found: usize, limit: usize },
@@ -65,7 +67,8 @@ impl Signer {
             .map(|value| value.to_string().into_bytes())
             .collect();
         let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        let signature = self.mac(&slices).map(|mac| hex::encode(mac.finalize().into_bytes())).unwrap_or_default();
+        let signature =
+            self.mac(&slices).map(|mac| hex::encode(mac.finalize().into_bytes())).unwrap_or_default();
         let mut frames = message.identities.clone();
         frames.push(Bytes::from_static(DELIMITER));
         frames.push(signature.into_bytes().into());

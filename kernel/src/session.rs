@@ -69,7 +69,13 @@ impl Session {
         }
         let rows: Vec<Value> = chosen
             .iter()
-            .map(|e| if wants_output { json!([0, e.number, [e.input, e.output]]) } else { json!([0, e.number, e.input]) })
+            .map(|e| {
+                if wants_output {
+                    json!([0, e.number, [e.input, e.output]])
+                } else {
+                    json!([0, e.number, e.input])
+                }
+            })
             .collect();
         json!({"status": "ok", "history": rows})
     }
@@ -124,14 +130,16 @@ mod tests {
 
     #[test]
     fn range_excludes_its_end_and_counts_from_the_back() {
-        let reply = session().history(&json!({"hist_access_type": "range", "start": 1, "stop": -1, "output": true}));
+        let reply =
+            session().history(&json!({"hist_access_type": "range", "start": 1, "stop": -1, "output": true}));
         assert_eq!(reply["history"].as_array().unwrap().len(), 3);
         assert_eq!(reply["history"][0], json!([0, 1, ["let a = 1;", "out 1"]]));
     }
 
     #[test]
     fn search_takes_globs_and_drops_repeats() {
-        let reply = session().history(&json!({"hist_access_type": "search", "pattern": "a*", "unique": true}));
+        let reply =
+            session().history(&json!({"hist_access_type": "search", "pattern": "a*", "unique": true}));
         assert_eq!(reply["history"], json!([[0, 4, "a + 1"]]));
     }
 }

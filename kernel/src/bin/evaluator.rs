@@ -1,9 +1,11 @@
 //! The process that runs cells: loads what the kernel compiled, calls it, and reports. It links `libnuna.so`, keeps
-//! the variables, and ends with its kernel.
+//! the variables, and ends with its kernel. If that was killed, the folder of compiled cells, the only argument, is
+//! this one's to remove.
 
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
+    path::{Path, PathBuf},
     sync::{Mutex, mpsc},
 };
 
@@ -14,20 +16,35 @@ static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
 type Entry = fn() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>>;
 
 fn main() -> anyhow::Result<()> {
+    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        anyhow::bail!("usage: nuna-evaluator FOLDER; nuna-kernel starts it with a socket as standard input");
+    };
+    // Should the socket's end be missed, the system says that the kernel is gone.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
     // The kernel's channel came as standard input; cells must not read it.
     let channel = UnixStream::from(nix::unistd::dup(std::io::stdin())?);
     let null = std::fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     let _ = nix::fcntl::fcntl(&channel, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC));
 
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT])?;
-    std::thread::spawn(move || signals.forever().for_each(|_| nuna::session::interrupt()));
+    let mut signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])?;
+    let own = folder.clone();
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                signal_hook::consts::SIGTERM => leave(&own),
+                _ => nuna::session::interrupt(),
+            }
+        }
+    });
     nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
         let location = info.location().map(|l| (l.file().to_owned(), l.line(), l.column()));
         if std::thread::current().name() == Some("main") {
-            *PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Panic { message, location });
+            *PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Some(Panic { message, location });
         } else {
             let place = location.map(|(file, line, _)| format!(" at {file}:{line}")).unwrap_or_default();
             let _ = writeln!(std::io::stderr(), "thread panicked{place}: {message}");
@@ -45,7 +62,7 @@ fn main() -> anyhow::Result<()> {
             }
         }
         // The kernel is gone, and what it started goes with it.
-        std::process::exit(0);
+        leave(&folder);
     });
     let mut answers = channel;
     for order in received {
@@ -72,20 +89,36 @@ fn run(library: &str, symbol: &str, cell: u32) -> Answer {
     nuna::session::set_cell(cell);
     let entry = match load(library, symbol) {
         Ok(entry) => entry,
-        Err(error) => return Answer { error: Some(format!("cannot load the compiled cell {library}: {error}")), ..Answer::default() },
+        Err(error) => {
+            return Answer {
+                error: Some(format!("cannot load the compiled cell {library}: {error}")),
+                ..Answer::default()
+            };
+        }
     };
     // The glue catches the cell's own panics; taking a variable that is gone panics outside of it.
     let result = std::panic::catch_unwind(entry).unwrap_or_else(Err);
     let shown = nuna::cell::take_shown();
+    let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let ran = Answer { ran: true, ..Answer::default() };
     match result {
-        Ok(Ok(())) => Answer { shown, ..Answer::default() },
-        Ok(Err(error)) => Answer { error: Some(explain(error.as_ref())), ..Answer::default() },
+        Ok(Ok(())) => Answer { shown, ..ran },
+        Ok(Err(error)) => Answer { error: Some(explain(error.as_ref())), ..ran },
+        Err(payload) if payload.is::<nuna::cell::Interrupted>() => Answer { interrupted: true, ..ran },
         Err(_) => {
-            let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             let unknown = Panic { message: "a panic without a message".to_owned(), location: None };
-            Answer { panic: Some(panic.unwrap_or(unknown)), ..Answer::default() }
+            Answer { panic: Some(panic.unwrap_or(unknown)), ..ran }
         }
     }
+}
+
+/// Ends this process after its kernel.
+fn leave(folder: &Path) -> ! {
+    // Whoever started it chose the name; nothing else is removed. What cannot be removed, the next kernel removes.
+    if folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nuna-cells-")) {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    std::process::exit(0)
 }
 
 /// An error with its causes, where they add something.

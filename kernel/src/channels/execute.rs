@@ -7,7 +7,10 @@ use tokio::sync::mpsc;
 
 use super::Kernel;
 use crate::{
-    evaluator::{direct::{Direct, Evaluation, Failure}, process::Printed},
+    evaluator::{
+        direct::{Direct, Evaluation, Failure},
+        process::Printed,
+    },
     message::{self, Message},
 };
 
@@ -40,11 +43,17 @@ fn count(kernel: &Kernel) -> u32 {
 }
 
 /// Runs one cell; says whether it failed.
-async fn cell(kernel: &Kernel, direct: &mut Direct, request: &Message, replies: &mpsc::Sender<Message>) -> bool {
+async fn cell(
+    kernel: &Kernel,
+    direct: &mut Direct,
+    request: &Message,
+    replies: &mpsc::Sender<Message>,
+) -> bool {
     let parent = &request.header;
     let code = request.content["code"].as_str().unwrap_or_default();
     let silent = request.content["silent"].as_bool().unwrap_or(false);
-    let remember = !silent && request.content["store_history"].as_bool().unwrap_or(true) && !code.trim().is_empty();
+    let remember =
+        !silent && request.content["store_history"].as_bool().unwrap_or(true) && !code.trim().is_empty();
     kernel.status(parent, "busy").await;
     let number = {
         let mut session = kernel.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -60,7 +69,8 @@ async fn cell(kernel: &Kernel, direct: &mut Direct, request: &Message, replies: 
     let mut shown_text = None;
     let content = match &evaluation.error {
         Some(failure) => {
-            let content = json!({"ename": failure.name, "evalue": failure.value, "traceback": failure.traceback});
+            let content =
+                json!({"ename": failure.name, "evalue": failure.value, "traceback": failure.traceback});
             if !silent {
                 kernel.publish("error", parent, content.clone()).await;
             }
@@ -91,14 +101,25 @@ async fn cell(kernel: &Kernel, direct: &mut Direct, request: &Message, replies: 
     evaluation.error.is_some()
 }
 
-async fn evaluate(kernel: &Kernel, direct: &mut Direct, parent: &Value, code: &str, number: u32) -> Evaluation {
+async fn evaluate(
+    kernel: &Kernel,
+    direct: &mut Direct,
+    parent: &Value,
+    code: &str,
+    number: u32,
+) -> Evaluation {
     // Prints go through a bounded channel to the socket's task while the cell runs.
     let (sender, mut printed) = mpsc::channel::<Printed>(64);
     let iopub = kernel.iopub.clone();
     let (id, header) = (kernel.id.clone(), parent.clone());
+    let places = Arc::clone(&direct.places);
     let printer = tokio::spawn(async move {
         let mut displays = Displays::default();
         while let Some(text) = printed.recv().await {
+            let text = match text {
+                Printed::Stderr(text) => Printed::Stderr(places.translate(&text).into_owned()),
+                stdout => stdout,
+            };
             for (kind, content) in displays.read(text) {
                 let _ = iopub.send(message::child(&id, kind, &header, content)).await;
             }
@@ -118,8 +139,7 @@ async fn evaluate(kernel: &Kernel, direct: &mut Direct, parent: &Value, code: &s
         && kernel.interrupts.load(Ordering::SeqCst) > 0
         && failure.name == "Error"
     {
-        failure.name = "Interrupted".to_owned();
-        failure.traceback = vec![format!("\u{1b}[1;31mInterrupted\u{1b}[0m: {}; every variable is kept", failure.value)];
+        *failure = Failure::interrupted(&failure.value);
     }
     evaluation
 }
@@ -131,13 +151,16 @@ async fn expressions(direct: &mut Direct, wanted: &Value, number: u32) -> Value 
         let result = direct.evaluate(code.as_str().unwrap_or_default(), number, &mpsc::channel(1).0).await;
         let answer = match result {
             Ok(Evaluation { error: None, shown }) => {
-                let data: Map<String, Value> = shown.unwrap_or_default().into_iter().map(|(k, v)| (k, json!(v))).collect();
+                let data: Map<String, Value> =
+                    shown.unwrap_or_default().into_iter().map(|(k, v)| (k, json!(v))).collect();
                 json!({"status": "ok", "data": data, "metadata": {}})
             }
             Ok(Evaluation { error: Some(failure), .. }) => {
                 json!({"status": "error", "ename": failure.name, "evalue": failure.value, "traceback": failure.traceback})
             }
-            Err(error) => json!({"status": "error", "ename": "KernelError", "evalue": format!("{error:#}"), "traceback": []}),
+            Err(error) => {
+                json!({"status": "error", "ename": "KernelError", "evalue": format!("{error:#}"), "traceback": []})
+            }
         };
         answers.insert(name.clone(), answer);
     }
@@ -173,7 +196,10 @@ impl Displays {
             };
             let block = self.held[begin + BEGIN.len()..end].to_owned();
             let before = self.held[..begin].to_owned();
-            let after = self.held[end + END.len()..].strip_prefix('\n').unwrap_or(&self.held[end + END.len()..]).to_owned();
+            let after = self.held[end + END.len()..]
+                .strip_prefix('\n')
+                .unwrap_or(&self.held[end + END.len()..])
+                .to_owned();
             Self::stream(before, &mut out);
             let (kind, data) = block.split_once('\n').unwrap_or((&block, ""));
             let data = data.strip_suffix('\n').unwrap_or(data);

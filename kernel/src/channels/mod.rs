@@ -6,7 +6,7 @@ mod shell;
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicI32, AtomicU32, Ordering},
+    atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result};
@@ -14,11 +14,16 @@ use bytes::Bytes;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use zeromq::{PubSocket, RepSocket, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
+use zeromq::{
+    PubSocket, RepSocket, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage,
+};
 
 use crate::{
     connection::Connection,
-    evaluator::{direct::Direct, process},
+    evaluator::{
+        direct::{Direct, Running},
+        process,
+    },
     message::{self, Message, Signer},
     session::Session,
 };
@@ -33,11 +38,12 @@ pub(crate) struct Kernel {
     /// Variables and items with their types, as of the last cell.
     pub(crate) names: Mutex<Vec<(String, String)>>,
     iopub: mpsc::Sender<Message>,
-    evaluator: Arc<AtomicI32>,
-    cancel: Arc<tokio::sync::Notify>,
+    evaluator: Arc<Running>,
     /// How often the running cell was interrupted.
     pub(crate) interrupts: AtomicU32,
+    /// Number of the request that runs, from 1; 0 while none does.
     running: AtomicU32,
+    started: AtomicU32,
 }
 
 impl Kernel {
@@ -52,7 +58,8 @@ impl Kernel {
 
     pub(crate) fn cell_started(&self) {
         self.interrupts.store(0, Ordering::SeqCst);
-        self.running.store(1, Ordering::SeqCst);
+        self.evaluator.stop.store(false, Ordering::SeqCst);
+        self.running.store(self.started.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
     }
 
     pub(crate) fn cell_ended(&self) {
@@ -60,20 +67,47 @@ impl Kernel {
     }
 
     /// The first time asks the cell to stop and keeps every variable; the second ends its process.
-    fn interrupt(&self) {
-        if self.running.load(Ordering::SeqCst) == 0 {
+    fn interrupt(self: &Arc<Self>, parent: &Value) {
+        let running = self.running.load(Ordering::SeqCst);
+        if running == 0 {
             return;
         }
-        let pid = self.evaluator.load(Ordering::SeqCst);
-        if pid <= 0 {
-            // Nothing runs yet: the compiler does.
-            self.cancel.notify_waiters();
+        let pid = self.evaluator.pid.load(Ordering::SeqCst);
+        if self.interrupts.fetch_add(1, Ordering::SeqCst) > 0 {
+            if pid > 0 {
+                process::signal(pid, Signal::SIGKILL);
+            }
             return;
         }
-        let signal = if self.interrupts.fetch_add(1, Ordering::SeqCst) == 0 { Signal::SIGINT } else { Signal::SIGKILL };
-        process::signal(pid, signal);
+        // Nothing may run yet: the compiler does.
+        self.evaluator.stop.store(true, Ordering::SeqCst);
+        self.evaluator.cancel.notify_waiters();
+        tokio::spawn(Arc::clone(self).insist(running, parent.clone()));
+    }
+
+    /// Asks the running cell to stop until it does; one that just begins may have missed the first time.
+    async fn insist(self: Arc<Self>, running: u32, parent: Value) {
+        for turn in 0.. {
+            if self.running.load(Ordering::SeqCst) != running {
+                return;
+            }
+            let pid = self.evaluator.pid.load(Ordering::SeqCst);
+            if pid > 0 {
+                process::signal(pid, Signal::SIGINT);
+            }
+            if turn == STUBBORN_TURNS {
+                let text = "the cell has not stopped yet; it may be in code that does not look for interrupts. \
+                            Interrupt again to end its process, which loses all variables\n";
+                self.publish("stream", &parent, json!({"name": "stderr", "text": text})).await;
+            }
+            tokio::time::sleep(INSIST).await;
+        }
     }
 }
+
+/// How often a cell is asked to stop, and when the person is told that it does not.
+const INSIST: std::time::Duration = std::time::Duration::from_millis(250);
+const STUBBORN_TURNS: u32 = 12;
 
 /// Serves until a shutdown request. Returns once the reply is out.
 ///
@@ -119,10 +153,10 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
         session: Mutex::default(),
         names: Mutex::default(),
         iopub: publish,
-        evaluator: Arc::clone(&direct.pid),
-        cancel: Arc::clone(&direct.cancel),
+        evaluator: Arc::clone(&direct.running),
         interrupts: AtomicU32::new(0),
         running: AtomicU32::new(0),
+        started: AtomicU32::new(0),
     });
     kernel.status(&json!({}), "starting").await;
     let folder = direct.folder();
@@ -134,7 +168,14 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
     let (cells, queue) = mpsc::channel(QUEUE_MAX);
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(execute::run(Arc::clone(&kernel), direct, queue, shell_replies.clone()));
-    tokio::spawn(shell::answer(Arc::clone(&kernel), shell_receive, signer.clone(), shell_replies, cells.clone(), stop.clone()));
+    tokio::spawn(shell::answer(
+        Arc::clone(&kernel),
+        shell_receive,
+        signer.clone(),
+        shell_replies,
+        cells.clone(),
+        stop.clone(),
+    ));
     tokio::spawn(shell::answer(Arc::clone(&kernel), control_receive, signer, control_replies, cells, stop));
     // Nothing asks for input, but the port belongs to the protocol.
     tokio::spawn(async move {
@@ -149,7 +190,7 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
     tokio::spawn(async move {
         if let Ok(mut signals) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()) {
             while signals.recv().await.is_some() {
-                interrupted.interrupt();
+                interrupted.interrupt(&json!({}));
             }
         }
     });
@@ -161,7 +202,7 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
         }
         _ = terminate.recv() => {}
     }
-    let pid = kernel.evaluator.load(Ordering::SeqCst);
+    let pid = kernel.evaluator.pid.load(Ordering::SeqCst);
     if pid > 0 {
         process::signal(pid, Signal::SIGKILL);
     }

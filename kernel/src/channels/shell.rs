@@ -13,9 +13,9 @@ use crate::{
 };
 
 const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "else", "enum", "false", "fn", "for", "if", "impl", "in", "let",
-    "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait", "true", "type", "unsafe",
-    "use", "where", "while",
+    "as", "async", "await", "break", "const", "continue", "else", "enum", "false", "fn", "for", "if", "impl",
+    "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait",
+    "true", "type", "unsafe", "use", "where", "while",
 ];
 
 /// Reads requests until the socket or the kernel ends. What is not a signed message is logged and dropped.
@@ -63,11 +63,13 @@ pub(super) async fn answer(
     }
 }
 
-fn respond(kernel: &Kernel, request: &Message) -> (Option<&'static str>, Value) {
+fn respond(kernel: &Arc<Kernel>, request: &Message) -> (Option<&'static str>, Value) {
     let content = &request.content;
     match request.kind() {
         "kernel_info_request" => (Some("kernel_info_reply"), kernel_info()),
-        "is_complete_request" => (Some("is_complete_reply"), is_complete(content["code"].as_str().unwrap_or_default())),
+        "is_complete_request" => {
+            (Some("is_complete_reply"), is_complete(content["code"].as_str().unwrap_or_default()))
+        }
         "history_request" => {
             let session = kernel.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             (Some("history_reply"), session.history(content))
@@ -76,12 +78,13 @@ fn respond(kernel: &Kernel, request: &Message) -> (Option<&'static str>, Value) 
         "complete_request" => (Some("complete_reply"), complete(kernel, content)),
         "inspect_request" => (Some("inspect_reply"), inspect(kernel, content)),
         "interrupt_request" => {
-            kernel.interrupt();
+            kernel.interrupt(&request.header);
             (Some("interrupt_reply"), json!({"status": "ok"}))
         }
-        "shutdown_request" => {
-            (Some("shutdown_reply"), json!({"status": "ok", "restart": content["restart"].as_bool().unwrap_or(false)}))
-        }
+        "shutdown_request" => (
+            Some("shutdown_reply"),
+            json!({"status": "ok", "restart": content["restart"].as_bool().unwrap_or(false)}),
+        ),
         // No comm targets exist, and these want no reply.
         "comm_open" | "comm_msg" | "comm_close" | "input_reply" => (None, json!({})),
         "debug_request" => (
@@ -135,7 +138,9 @@ fn word_end(code: &str, from: usize) -> &str {
 }
 
 fn word_start(before: &str) -> &str {
-    let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    let start = before
+        .rfind(|c: char| !c.is_alphanumeric() && c != '_')
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
     &before[start..]
 }
 

@@ -38,6 +38,8 @@ pub struct Span {
     pub column_end: usize,
     pub is_primary: bool,
     pub label: Option<String>,
+    #[serde(default)]
+    pub suggested_replacement: Option<String>,
     pub expansion: Option<Box<Expansion>>,
 }
 
@@ -77,24 +79,50 @@ pub struct Request<'a> {
     pub cells: &'a [(String, PathBuf)],
 }
 
-/// Compiles; an empty list means that `output` holds the library.
+/// What the compiler said.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// None means that `output` holds the library.
+    pub errors: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Compiles a crate.
 ///
 /// # Errors
 /// If the compiler cannot be started or does not end in time.
-pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result<Vec<Diagnostic>> {
+pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result<Compiled> {
     use anyhow::Context as _;
     let mut command = tokio::process::Command::new(&runtime.rustc);
-    command.arg(request.source).args(["--edition=2024", "--crate-type=dylib", "-Cprefer-dynamic", "--error-format=json"]);
+    command.arg(request.source).args([
+        "--edition=2024",
+        "--crate-type=dylib",
+        "-Cprefer-dynamic",
+        "--error-format=json",
+    ]);
     command.arg("--crate-name").arg(request.name);
     match request.optimise {
         None => {
-            command.args(["--emit=metadata", "-Ztrim-diagnostic-paths=no", "-Zwrite-long-types-to-disk=no"]).arg("-o").arg(request.output);
+            command
+                .args([
+                    "-Awarnings",
+                    "--emit=metadata",
+                    "-Ztrim-diagnostic-paths=no",
+                    "-Zwrite-long-types-to-disk=no",
+                ])
+                .arg("-o")
+                .arg(request.output);
             // The flag above changes how types are printed, nothing else; cells themselves stay stable Rust.
             command.env("RUSTC_BOOTSTRAP", "1");
         }
         Some(level) => {
-            command.arg(format!("-Copt-level={level}")).arg("-Ccodegen-units=1").arg("-o").arg(request.output);
-            let soname = request.output.file_name().and_then(|name| name.to_str()).context("a library has a name")?;
+            command
+                .arg(format!("-Copt-level={level}"))
+                .arg("-Ccodegen-units=1")
+                .arg("-o")
+                .arg(request.output);
+            let soname =
+                request.output.file_name().and_then(|name| name.to_str()).context("a library has a name")?;
             command.arg(format!("-Clink-arg=-Wl,-soname,{soname}"));
             // A new evaluator finds the cells that this one imports from.
             command.arg("-Clink-arg=-Wl,-rpath,$ORIGIN");
@@ -110,15 +138,18 @@ pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result
         command.arg(format!("-Ldependency={}", folder.display()));
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let child = command.spawn().with_context(|| format!("starting {}; is Rust installed?", runtime.rustc.display()))?;
+    let child = command
+        .spawn()
+        .with_context(|| format!("starting {}; is Rust installed?", runtime.rustc.display()))?;
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
         .await
         .with_context(|| format!("the compiler took longer than {} s", PATIENCE.as_secs()))??;
-    let mut diagnostics = Vec::new();
+    let mut compiled = Compiled::default();
     let mut other = String::new();
     for line in String::from_utf8_lossy(&output.stderr).lines() {
         match serde_json::from_str::<Diagnostic>(line) {
-            Ok(diagnostic) if diagnostic.level.starts_with("error") => diagnostics.push(diagnostic),
+            Ok(diagnostic) if diagnostic.level.starts_with("error") => compiled.errors.push(diagnostic),
+            Ok(diagnostic) if diagnostic.level == "warning" => compiled.warnings.push(diagnostic),
             Ok(_) => {}
             Err(_) => {
                 other.push_str(line);
@@ -126,8 +157,10 @@ pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result
             }
         }
     }
-    if !output.status.success() && diagnostics.is_empty() {
+    if output.status.success() {
+        compiled.errors.clear();
+    } else if compiled.errors.is_empty() {
         anyhow::bail!("{} failed ({}): {other}", runtime.rustc.display(), output.status);
     }
-    Ok(if output.status.success() { Vec::new() } else { diagnostics })
+    Ok(compiled)
 }

@@ -1,87 +1,93 @@
-//! Owns the crate written around a cell, and the way back from its lines to the cell's own.
+//! Owns the crate written around a cell, and the way back from its lines to those that people wrote.
 
-use std::{collections::BTreeMap, fmt::Write, ops::Range};
+use std::{collections::BTreeMap, fmt::Write, ops::Range, sync::Arc};
 
-use super::split::Cell;
+use super::{
+    known::{Dropped, Known, OWN, Plan},
+    split::Cell,
+    types,
+};
 
-/// What earlier cells left behind, by name.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// Type of each variable, as the compiler names it.
-    pub variables: BTreeMap<String, String>,
-    /// Crate of each item.
-    pub items: BTreeMap<String, String>,
-    pub uses: Vec<String>,
-    pub macros: BTreeMap<String, String>,
+/// A cell's text, kept as long as something of it may be shown.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `In [number]`.
+    pub number: u32,
+    pub text: String,
+}
+
+/// A place in a cell; line and column count from 1.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub source: Arc<Source>,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Place {
+    /// The whole line, for showing it.
+    pub fn text(&self) -> &str {
+        self.source.text.lines().nth(self.line - 1).unwrap_or_default()
+    }
+}
+
+/// Where the lines of a generated crate come from.
+#[derive(Debug, Default)]
+pub struct Positions {
+    /// Generated line → cell and line; columns are equal but for insertions.
+    lines: BTreeMap<usize, (Arc<Source>, usize)>,
+    /// Generated line → (column, characters put in) in ascending order; columns count from 1.
+    insertions: BTreeMap<usize, Vec<(usize, usize)>>,
+}
+
+impl Positions {
+    /// The cell's line and column for a generated one; `None` inside the glue itself.
+    pub fn place(&self, line: usize, column: usize) -> Option<Place> {
+        let (source, own) = self.lines.get(&line)?;
+        let shift: usize = self
+            .insertions
+            .get(&line)
+            .map(|list| {
+                list.iter().filter(|(at, _)| *at < column).map(|(at, size)| (*size).min(column - at)).sum()
+            })
+            .unwrap_or(0);
+        Some(Place { source: Arc::clone(source), line: *own, column: column.saturating_sub(shift).max(1) })
+    }
+}
+
+/// What stands on a line that the cell did not write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Of [`Known::definitions`].
+    Earlier(usize),
+    /// Of [`Known::uses`].
+    Use(usize),
+    Macro(String),
+    /// Changes an earlier variable over to its type's new definition.
+    Migration(String),
+    /// Stores a variable that the cell binds.
+    Store(String),
+    /// Stores an earlier variable again.
+    Return(String),
+    /// Asks for the type of a variable that the cell binds.
+    Probe(String),
 }
 
 /// A generated crate.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Glue {
     pub text: String,
-    /// Generated line → cell line, both from 1; columns are equal but for insertions.
-    lines: BTreeMap<usize, usize>,
-    /// Generated line → (column, bytes put in) in ascending order; columns count from 1.
-    insertions: BTreeMap<usize, Vec<(usize, usize)>>,
-    /// Generated line → the variable that the glue stores or probes there.
-    pub stores: BTreeMap<usize, String>,
-    pub probes: BTreeMap<usize, String>,
+    pub positions: Arc<Positions>,
+    /// First and last line of each part that is not the cell's own, in order.
+    origins: Vec<(Range<usize>, Origin)>,
     /// Earlier variables that the cell takes.
     pub taken: Vec<String>,
 }
 
 impl Glue {
-    /// The cell's line and column for a generated one; `None` inside the glue itself.
-    pub fn position(&self, line: usize, column: usize) -> Option<(usize, usize)> {
-        let own = *self.lines.get(&line)?;
-        let shift: usize = self
-            .insertions
-            .get(&line)
-            .map(|list| list.iter().filter(|(at, _)| *at < column).map(|(_, size)| size).sum())
-            .unwrap_or(0);
-        Some((own, column.saturating_sub(shift).max(1)))
-    }
-
-    fn line(&self) -> usize {
-        self.text.matches('\n').count() + 1
-    }
-
-    /// Copies a part of the cell so that its lines and columns stay what they were.
-    fn copy(&mut self, source: &str, range: Range<usize>, put: &[(usize, &str)]) {
-        if !self.text.ends_with('\n') {
-            self.text.push('\n');
-        }
-        let before = &source[..range.start];
-        let mut own_line = before.matches('\n').count() + 1;
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = source[line_start..range.start].chars().count();
-        let mut line = self.line();
-        self.text.extend(std::iter::repeat_n(' ', column));
-        self.lines.insert(line, own_line);
-        let mut at_column = column + 1;
-        for (offset, character) in source[range.clone()].char_indices() {
-            for (_, what) in put.iter().filter(|(at, _)| *at == range.start + offset) {
-                self.insertions.entry(line).or_default().push((at_column, what.chars().count()));
-                self.text.push_str(what);
-                at_column += what.chars().count();
-            }
-            self.text.push(character);
-            at_column += 1;
-            if character == '\n' {
-                line += 1;
-                own_line += 1;
-                at_column = 1;
-                self.lines.insert(line, own_line);
-            }
-        }
-    }
-
-    fn add(&mut self, line: &str) {
-        if !self.text.is_empty() && !self.text.ends_with('\n') {
-            self.text.push('\n');
-        }
-        self.text.push_str(line);
-        self.text.push('\n');
+    /// What stands on `line`, if the cell did not write it.
+    pub fn origin(&self, line: usize) -> Option<&Origin> {
+        self.origins.iter().find(|(lines, _)| lines.contains(&line)).map(|(_, origin)| origin)
     }
 }
 
@@ -93,85 +99,198 @@ pub enum Purpose {
     Run,
 }
 
-/// Writes the crate around `cell`. What `moved` lists is not stored: the cell
-/// gave it away. `taken NAME` is an earlier cell's variable, `NAME` one that this cell binds.
-pub fn write(source: &str, cell: &Cell, known: &Known, symbol: &str, moved: &[String], purpose: Purpose) -> Glue {
-    let mut glue = Glue {
-        text: String::new(),
-        lines: BTreeMap::new(),
-        insertions: BTreeMap::new(),
-        stores: BTreeMap::new(),
-        probes: BTreeMap::new(),
-        taken: Vec::new(),
-    };
-    glue.add("#![allow(warnings)]");
-    for (name, text) in &known.macros {
-        if !cell.macros.iter().any(|(own, _)| own == name) {
-            glue.add(text);
-        }
-    }
-    for (_, text) in &cell.macros {
-        glue.add(text);
-    }
-    let own: Vec<&String> = cell.items.iter().filter_map(|item| item.name.as_ref()).collect();
-    for (name, home) in &known.items {
-        if !own.contains(&name) {
-            glue.add(&format!("use {home}::{name};"));
-        }
-    }
-    for line in known.uses.iter().filter(|line| !cell.uses.contains(line)).chain(&cell.uses) {
-        glue.add(line);
-    }
-    for item in &cell.items {
-        glue.copy(source, item.range.clone(), &item.insertions);
-        glue.add("");
-    }
-    glue.add("#[unsafe(no_mangle)]");
-    glue.add(&format!("pub fn {symbol}() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>> {{"));
-    for (name, ty) in &known.variables {
-        if cell.mentioned.contains(name) {
-            glue.add(&format!("let mut {name}: {ty} = nuna::cell::take({name:?});"));
-            glue.taken.push(name.clone());
-        }
-    }
-    glue.add("let __nuna_body = || -> Result<(), nuna::cell::Error> {");
-    if cell.has_await {
-        glue.add("nuna::cell::block_on(async {");
-    }
-    for range in &cell.statements {
-        glue.copy(source, range.clone(), &[]);
-    }
-    if let Some(range) = &cell.last {
-        glue.add("{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(");
-        glue.copy(source, range.clone(), &[]);
-        glue.add("))).show(); }");
-    }
-    for (name, _) in cell.bound.iter().filter(|(name, _)| !moved.contains(name)) {
-        let line = glue.line() + usize::from(!glue.text.ends_with('\n'));
-        match purpose {
-            Purpose::Probe => {
-                glue.probes.insert(line, name.clone());
-                glue.add(&format!("nuna::cell::reveal(&{name});"));
-            }
-            Purpose::Run => {
-                glue.stores.insert(line, name.clone());
-                glue.add(&format!("nuna::cell::put({name:?}, {name});"));
-            }
-        }
-    }
-    glue.add("Ok::<(), nuna::cell::Error>(())");
-    if cell.has_await {
-        glue.add("})");
-    }
-    glue.add("};");
-    glue.add("let __nuna_result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(__nuna_body));");
-    for name in glue.taken.clone().iter().filter(|name| !moved.contains(&format!("taken {name}"))) {
-        let line = glue.line();
-        glue.stores.insert(line, format!("taken {name}"));
-        glue.add(&format!("nuna::cell::put_back({name:?}, {name});"));
-    }
-    let _ = write!(glue.text, "__nuna_result\n}}\n");
+/// What the crate around a cell is written from.
+pub struct Writing<'a> {
+    pub source: &'a Arc<Source>,
+    pub cell: &'a Cell,
+    pub known: &'a Known,
+    pub plan: &'a Plan,
+    pub dropped: &'a Dropped,
+    pub symbol: &'a str,
+    /// What is not stored, because the cell gave it away.
+    pub moved: &'a [Origin],
+    pub purpose: Purpose,
+}
+
+#[derive(Default)]
+struct Writer {
+    glue: Glue,
+    positions: Positions,
+    /// Number of the line that is written to.
+    line: usize,
+}
+
+/// Writes the crate around a cell.
+pub fn write(writing: &Writing<'_>) -> Glue {
+    let mut writer = Writer { line: 1, ..Writer::default() };
+    writer.everything(writing);
+    let Writer { mut glue, positions, .. } = writer;
+    glue.positions = Arc::new(positions);
     glue
+}
+
+impl Writer {
+    fn everything(&mut self, writing: &Writing<'_>) {
+        let Writing { source, cell, known, plan, dropped, .. } = *writing;
+        self.add("#![allow(dead_code, unused_imports, unused_mut, unused_macros, unused_braces, unused_parens, non_snake_case, non_upper_case_globals, \
+             private_interfaces, private_bounds)]");
+        for (name, held) in &known.macros {
+            if !cell.macros.iter().any(|(own, _)| own == name) && !dropped.macros.contains(name) {
+                let from = self.line;
+                self.copy(&held.source, held.range.clone(), &[], &[]);
+                self.mark(from, Origin::Macro(name.clone()));
+            }
+        }
+        for (_, range) in &cell.macros {
+            self.copy(source, range.clone(), &[], &[]);
+        }
+        for (home, name) in &plan.imports {
+            self.add(&format!("#[allow(warnings)] use {home}::{name};"));
+        }
+        for &index in &plan.uses {
+            let from = self.line;
+            self.add(&known.uses[index].line);
+            self.mark(from, Origin::Use(index));
+        }
+        for range in &cell.uses {
+            self.copy(source, range.clone(), &[], &[]);
+        }
+        for (&index, blanks) in &plan.again {
+            let definition = &known.definitions[index];
+            let from = self.line;
+            self.copy(&definition.source, definition.part.range.clone(), &definition.insertions, blanks);
+            self.mark(from, Origin::Earlier(index));
+        }
+        for &index in &plan.fresh {
+            self.copy(source, cell.items[index].range.clone(), &cell.insertions, &[]);
+        }
+        self.body(writing);
+    }
+
+    fn body(&mut self, writing: &Writing<'_>) {
+        let Writing { source, cell, known, plan, moved, purpose, .. } = *writing;
+        self.add("#[unsafe(no_mangle)]");
+        self.add(&format!(
+            "pub fn {}() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>> {{",
+            writing.symbol
+        ));
+        for (name, before, after) in &plan.migrations {
+            let from = self.line;
+            self.add(&format!("nuna::cell::migrate::<{before}, {after}>({name:?});"));
+            self.mark(from, Origin::Migration(name.clone()));
+        }
+        for (name, ty) in &known.variables {
+            if cell.mentioned.contains(name) {
+                let ty = plan
+                    .migrations
+                    .iter()
+                    .find(|(migrated, ..)| migrated == name)
+                    .map_or(ty, |(.., after)| after);
+                self.add(&format!(
+                    "#[allow(unused_variables)] let mut {name}: {ty} = nuna::cell::take({name:?});"
+                ));
+                self.glue.taken.push(name.clone());
+            }
+        }
+        self.add("let __nuna_body = || -> Result<(), nuna::cell::Error> {");
+        if cell.has_await {
+            self.add("nuna::cell::block_on(async {");
+        }
+        for range in &cell.statements {
+            self.copy(source, range.clone(), &cell.insertions, &[]);
+        }
+        if let Some(range) = &cell.last {
+            self.add(
+                "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(",
+            );
+            self.copy(source, range.clone(), &cell.insertions, &[]);
+            self.add("))).show(); }");
+        }
+        for (name, _) in &cell.bound {
+            let (origin, line) = match purpose {
+                Purpose::Probe => (Origin::Probe(name.clone()), format!("nuna::cell::reveal(&{name});")),
+                Purpose::Run => (Origin::Store(name.clone()), format!("nuna::cell::put({name:?}, {name});")),
+            };
+            if !moved.contains(&origin) {
+                let from = self.line;
+                self.add(&line);
+                self.mark(from, origin);
+            }
+        }
+        self.add("#[allow(unreachable_code)] Ok::<(), nuna::cell::Error>(())");
+        if cell.has_await {
+            self.add("})");
+        }
+        self.add("};");
+        self.add("let __nuna_result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(__nuna_body));");
+        for name in self.glue.taken.clone() {
+            let origin = Origin::Return(name.clone());
+            if !moved.contains(&origin) {
+                let from = self.line;
+                self.add(&format!("nuna::cell::put_back({name:?}, {name});"));
+                self.mark(from, origin);
+            }
+        }
+        let _ = write!(self.glue.text, "__nuna_result\n}}\n");
+    }
+
+    fn mark(&mut self, from: usize, origin: Origin) {
+        self.glue.origins.push((from..self.line, origin));
+    }
+
+    /// Writes a whole line.
+    fn add(&mut self, line: &str) {
+        self.glue.text.push_str(line);
+        self.glue.text.push('\n');
+        self.line += 1 + line.matches('\n').count();
+    }
+
+    /// Copies a part of a cell so that its lines and columns stay what they were, and ends the line. What lies in
+    /// `blanks`, counted from the part's beginning, becomes spaces.
+    fn copy(
+        &mut self,
+        source: &Arc<Source>,
+        range: Range<usize>,
+        put: &[(usize, &str)],
+        blanks: &[Range<usize>],
+    ) {
+        let before = &source.text[..range.start];
+        let mut own_line = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = source.text[line_start..range.start].chars().count();
+        self.glue.text.extend(std::iter::repeat_n(' ', column));
+        self.positions.lines.insert(self.line, (Arc::clone(source), own_line));
+        let mut at_column = column + 1;
+        let mut put = put.iter().skip_while(|(at, _)| *at < range.start).peekable();
+        for (offset, character) in source.text[range.clone()].char_indices() {
+            let blank = blanks.iter().any(|blank| blank.contains(&offset));
+            while let Some((_, what)) = put.next_if(|(at, _)| *at == range.start + offset) {
+                if !blank {
+                    let size = what.chars().count();
+                    self.positions.insertions.entry(self.line).or_default().push((at_column, size));
+                    self.glue.text.push_str(what);
+                    at_column += size;
+                }
+            }
+            at_column += 1;
+            if character == '\n' {
+                self.glue.text.push('\n');
+                self.line += 1;
+                own_line += 1;
+                at_column = 1;
+                self.positions.lines.insert(self.line, (Arc::clone(source), own_line));
+            } else {
+                self.glue.text.push(if blank { ' ' } else { character });
+            }
+        }
+        self.glue.text.push('\n');
+        self.line += 1;
+    }
+}
+
+/// A type after a migration, as the crate `home` and every later one writes it.
+pub fn settled(ty: &str, home: &str) -> Option<String> {
+    types::map_paths(ty, |first, _| (first == OWN).then(|| home.to_owned()))
 }
 
 #[cfg(test)]
@@ -179,20 +298,42 @@ mod tests {
     use super::*;
     use crate::evaluator::split::split;
 
+    fn glue(text: &str, known: &Known) -> Glue {
+        let source = Arc::new(Source { number: 1, text: text.to_owned() });
+        let cell = split(text).unwrap();
+        let dropped = Dropped::default();
+        let plan = known.plan(&cell, text, &dropped);
+        let writing = Writing {
+            source: &source,
+            cell: &cell,
+            known,
+            plan: &plan,
+            dropped: &dropped,
+            symbol: "cell",
+            moved: &[],
+            purpose: Purpose::Run,
+        };
+        write(&writing)
+    }
+
     #[test]
     fn positions_lead_back_to_the_cell() {
-        let source = "let a = 1;\nstruct S { x: i32 }\n  a + 2";
-        let cell = split(source).unwrap();
-        let glue = write(source, &cell, &Known::default(), "cell", &[], Purpose::Run);
+        let glue = glue(
+            "use std::fmt;\nlet a = 1;\nstruct S { x: i32 }\nloop { break }\n  a + 2",
+            &Known::default(),
+        );
         let find = |what: &str| {
             let line = glue.text.lines().position(|line| line.contains(what)).unwrap();
             let text = glue.text.lines().nth(line).unwrap();
-            glue.position(line + 1, text.find(what).unwrap() + 1).unwrap()
+            let place = glue.positions.place(line + 1, text.find(what).unwrap() + 1).unwrap();
+            (place.line, place.column)
         };
-        assert_eq!(find("a = 1"), (1, 5));
-        assert_eq!(find("x: i32"), (2, 12));
-        assert_eq!(find("a + 2"), (3, 3));
-        assert_eq!(glue.position(1, 1), None);
+        assert_eq!(find("std::fmt"), (1, 5));
+        assert_eq!(find("a = 1"), (2, 5));
+        assert_eq!(find("x: i32"), (3, 12));
+        assert_eq!(find("break"), (4, 8));
+        assert_eq!(find("a + 2"), (5, 3));
+        assert!(glue.positions.place(1, 1).is_none());
     }
 
     #[test]
@@ -200,8 +341,7 @@ mod tests {
         let mut known = Known::default();
         known.variables.insert("x".into(), "f64".into());
         known.variables.insert("y".into(), "f64".into());
-        let cell = split("x + 1.0").unwrap();
-        let glue = write("x + 1.0", &cell, &known, "cell", &[], Purpose::Run);
+        let glue = glue("x + 1.0", &known);
         assert_eq!(glue.taken, ["x"]);
         assert!(glue.text.contains("put_back(\"x\", x)"));
     }

@@ -1,11 +1,6 @@
 //! Owns the evaluator process: starts it, sends cells to it, reads what they print, and notices its end.
 
-use std::{
-    os::fd::OwnedFd,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -15,7 +10,10 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixStream, unix::{OwnedReadHalf, OwnedWriteHalf}},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
     process::{Child, Command},
     sync::mpsc,
 };
@@ -37,6 +35,10 @@ pub enum Order {
 /// From evaluator to kernel, one JSON line for each order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
+    /// The cell's library was loaded and called, however that went.
+    pub ran: bool,
+    /// A loop of the cell saw that the person wants it to stop.
+    pub interrupted: bool,
     /// The result as it is shown: media type and data.
     pub shown: Option<Vec<(String, String)>>,
     /// What `?` returned.
@@ -44,6 +46,12 @@ pub struct Answer {
     pub panic: Option<Panic>,
     /// Variables that exist now.
     pub names: Vec<String>,
+}
+
+impl Answer {
+    pub fn succeeded(&self) -> bool {
+        self.ran && !self.interrupted && self.panic.is_none() && self.error.is_none()
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +73,8 @@ pub struct Process {
     orders: OwnedWriteHalf,
     answers: BufReader<OwnedReadHalf>,
     printed: mpsc::Receiver<Stream>,
+    /// What the standard library prints when a stack is full was seen.
+    overflowed: bool,
 }
 
 enum Stream {
@@ -80,12 +90,15 @@ pub enum Outcome {
 }
 
 impl Process {
+    /// `folder` holds the compiled cells; the process removes it when it finds its kernel gone.
+    ///
     /// # Errors
     /// If the program cannot be started.
-    pub fn start(program: &Path, kernel_id: &str) -> Result<Self> {
+    pub fn start(program: &Path, kernel_id: &str, folder: &Path) -> Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().context("making a socket pair")?;
         ours.set_nonblocking(true)?;
         let mut child = Command::new(program)
+            .arg(folder)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -101,7 +114,7 @@ impl Process {
         let stderr = child.stderr.take().context("the evaluator's stderr was piped")?;
         tokio::spawn(forward(stdout, sender.clone(), Printed::Stdout));
         tokio::spawn(forward(stderr, sender, Printed::Stderr));
-        Ok(Self { child, orders, answers: BufReader::new(answers), printed })
+        Ok(Self { child, orders, answers: BufReader::new(answers), printed, overflowed: false })
     }
 
     /// Runs one order to its end, handing on what is printed meanwhile.
@@ -119,7 +132,7 @@ impl Process {
                 read = self.answers.read_until(b'\n', &mut answer), if answered.is_none() => match read {
                     Ok(0) | Err(_) => {
                         while let Ok(Some(stream)) = tokio::time::timeout(Duration::from_secs(2), self.printed.recv()).await {
-                            if let Stream::Text(text) = stream { let _ = print.send(text).await; }
+                            if let Stream::Text(text) = stream { self.hand_on(text, print).await; }
                         }
                         return self.died("it closed its channel").await;
                     }
@@ -129,8 +142,7 @@ impl Process {
                     },
                 },
                 stream = self.printed.recv() => match stream {
-                    // Nobody listens to what expressions print.
-                    Some(Stream::Text(text)) => drop(print.send(text).await),
+                    Some(Stream::Text(text)) => self.hand_on(text, print).await,
                     Some(Stream::End) => ends += 1,
                     None => return self.died("it closed its output").await,
                 },
@@ -139,10 +151,26 @@ impl Process {
         Outcome::Answered(answered.expect("the loop ends with an answer"))
     }
 
+    async fn hand_on(&mut self, text: Printed, print: &mpsc::Sender<Printed>) {
+        if let Printed::Stderr(text) = &text {
+            self.overflowed |= text.contains("has overflowed its stack");
+        }
+        // Nobody listens to what expressions print.
+        let _ = print.send(text).await;
+    }
+
+    /// Whether the process ended because a stack was full.
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
     async fn died(&mut self, what: &str) -> Outcome {
         // A process that only closed its channel must not linger.
         let status = match tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await {
-            Ok(Ok(status)) => status.to_string(),
+            Ok(Ok(status)) => match status.code() {
+                Some(code) => format!("with exit code {code}, as std::process::exit does"),
+                None => status.to_string(),
+            },
             _ => {
                 let _ = self.child.kill().await;
                 what.to_owned()
@@ -162,7 +190,11 @@ pub fn signal(id: i32, signal: Signal) {
 }
 
 /// Reads a stream to its end, gathering small prints, and marks where cells end.
-async fn forward(mut stream: impl AsyncRead + Unpin, sender: mpsc::Sender<Stream>, wrap: fn(String) -> Printed) {
+async fn forward(
+    mut stream: impl AsyncRead + Unpin,
+    sender: mpsc::Sender<Stream>,
+    wrap: fn(String) -> Printed,
+) {
     let mut held: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {

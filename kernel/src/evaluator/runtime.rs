@@ -22,7 +22,8 @@ impl Runtime {
         let folder = match std::env::var_os("NUNA_RUNTIME_DIR") {
             Some(folder) => PathBuf::from(folder),
             None => {
-                let program = std::env::current_exe().context("finding this program's own folder")?.canonicalize()?;
+                let program =
+                    std::env::current_exe().context("finding this program's own folder")?.canonicalize()?;
                 program.parent().context("a program lies in a folder")?.to_path_buf()
             }
         };
@@ -32,9 +33,15 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::find`].
     pub fn at(folder: &Path) -> Result<Self> {
-        let candidates = [(folder.to_path_buf(), folder.join("deps")), (folder.join("lib"), folder.join("lib/deps"))];
-        let Some((base, dependencies)) = candidates.iter().find(|(base, _)| base.join("libnuna.so").is_file()) else {
-            bail!("no libnuna.so in {} nor in its lib/; run `nuna kernel install` or `cargo build`", folder.display());
+        let candidates =
+            [(folder.to_path_buf(), folder.join("deps")), (folder.join("lib"), folder.join("lib/deps"))];
+        let Some((base, dependencies)) =
+            candidates.iter().find(|(base, _)| base.join("libnuna.so").is_file())
+        else {
+            bail!(
+                "no libnuna.so in {} nor in its lib/; run `nuna kernel install` or `cargo build`",
+                folder.display()
+            );
         };
         let programs = [folder.join("nuna-evaluator"), folder.join("bin/nuna-evaluator")];
         let Some(evaluator) = programs.iter().find(|path| path.is_file()) else {
@@ -42,13 +49,21 @@ impl Runtime {
         };
         let rustc = std::env::var_os("NUNA_RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from);
         let rustc = beyond_shim(rustc);
-        Ok(Self { library: base.join("libnuna.so"), dependencies: dependencies.clone(), evaluator: evaluator.clone(), rustc })
+        Ok(Self {
+            library: base.join("libnuna.so"),
+            dependencies: dependencies.clone(),
+            evaluator: evaluator.clone(),
+            rustc,
+        })
     }
 }
 
 /// The compiler itself: rustup's shim in front of it costs some 45 ms each time.
 fn beyond_shim(rustc: PathBuf) -> PathBuf {
-    let output = std::process::Command::new(&rustc).args(["--print", "sysroot"]).stdin(std::process::Stdio::null()).output();
+    let output = std::process::Command::new(&rustc)
+        .args(["--print", "sysroot"])
+        .stdin(std::process::Stdio::null())
+        .output();
     let real = output.ok().filter(|output| output.status.success()).and_then(|output| {
         let sysroot = String::from_utf8(output.stdout).ok()?;
         Some(Path::new(sysroot.trim()).join("bin/rustc"))

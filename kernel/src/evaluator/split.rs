@@ -1,20 +1,28 @@
 //! Owns reading a cell: which parts of its text are items, `use` lines, macros, statements and a last expression,
 //! and which names it binds. Positions stay those of the cell, so that the compiler's spans need no guessing.
+//! How an item is read is in `item`, where a loop looks for an interrupt in `loops`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use proc_macro2::{TokenStream, TokenTree};
-use syn::{Fields, ImplItem, Item, Local, Pat, Stmt, Visibility, parse::Parser, spanned::Spanned, visit::Visit};
+use syn::{Item, Local, Pat, Stmt, parse::Parser, spanned::Spanned, visit::Visit};
+
+use super::{
+    item::{self, Part},
+    loops,
+    uses::{self, Import},
+};
 
 /// A cell taken apart. Ranges are bytes of its text.
 #[derive(Debug, Default)]
 pub struct Cell {
-    pub items: Vec<ItemPart>,
-    /// Repeated in every later cell.
-    pub uses: Vec<String>,
-    pub macros: Vec<(String, String)>,
-    pub statements: Vec<std::ops::Range<usize>>,
-    pub last: Option<std::ops::Range<usize>>,
+    pub items: Vec<Part>,
+    pub uses: Vec<Range<usize>>,
+    /// Each name that the `use` lines bring, on a line of its own.
+    pub imports: Vec<Import>,
+    pub macros: Vec<(String, Range<usize>)>,
+    pub statements: Vec<Range<usize>>,
+    pub last: Option<Range<usize>>,
     /// New variables in order; a type where the cell wrote one.
     pub bound: Vec<(String, Option<String>)>,
     /// Every identifier in the text, strings included, since `println!("{x}")` reads `x`.
@@ -22,15 +30,18 @@ pub struct Cell {
     pub has_await: bool,
     /// Closures and functions are what the workers run, so such a cell is optimised.
     pub has_closures: bool,
+    /// Text to put in at these bytes, in ascending order: visibility, where `serde` is found, looks for an interrupt.
+    pub insertions: Vec<(usize, &'static str)>,
 }
 
-#[derive(Debug)]
-pub struct ItemPart {
-    pub range: std::ops::Range<usize>,
-    /// Name to import in later cells; none for `impl` blocks.
-    pub name: Option<String>,
-    /// Text to put in at these bytes: visibility, and where `serde` is found.
-    pub insertions: Vec<(usize, &'static str)>,
+impl Cell {
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+            && self.uses.is_empty()
+            && self.macros.is_empty()
+            && self.statements.is_empty()
+            && self.last.is_none()
+    }
 }
 
 /// Where a cell stops being Rust: line and column count from 1.
@@ -50,11 +61,14 @@ pub struct SyntaxError {
 pub fn split(text: &str) -> Result<Cell, SyntaxError> {
     let tokens: TokenStream = text.parse().map_err(|error: proc_macro2::LexError| {
         let at = error.span().start();
-        let message = if error.to_string().contains("cannot parse") { "this is not Rust: a quote or bracket has no partner".to_owned() } else { error.to_string() };
+        let message = if error.to_string().contains("cannot parse") {
+            "this is not Rust: a quote or bracket has no partner".to_owned()
+        } else {
+            error.to_string()
+        };
         SyntaxError { message, line: at.line, column: at.column + 1, at_end: unbalanced(text) }
     })?;
-    let mut cell = Cell::default();
-    mention(tokens.clone(), &mut cell.mentioned);
+    let mut cell = Cell { mentioned: mentioned(tokens.clone()), ..Cell::default() };
     let statements = syn::Block::parse_within.parse2(tokens).map_err(|error| {
         let at = error.span().start();
         let at_end = error.to_string().contains("unexpected end of input");
@@ -64,13 +78,20 @@ pub fn split(text: &str) -> Result<Cell, SyntaxError> {
     for (index, statement) in statements.iter().enumerate() {
         let range = statement.span().byte_range();
         Closures(&mut cell.has_closures, &mut cell.has_await).visit_stmt(statement);
+        loops::checks(statement, &mut cell.insertions);
         match statement {
-            Stmt::Item(Item::Use(_)) => cell.uses.push(text[range].to_owned()),
+            Stmt::Item(Item::Use(line)) => {
+                uses::imports(line, &text[range.clone()], &mut cell.imports);
+                cell.uses.push(range);
+            }
             Stmt::Item(Item::Macro(item)) if item.ident.is_some() => {
                 let name = item.ident.as_ref().map(ToString::to_string).unwrap_or_default();
-                cell.macros.push((name, text[range].to_owned()));
+                cell.macros.push((name, range));
             }
-            Stmt::Item(item) => cell.items.push(item_part(item, range)),
+            Stmt::Item(found) => cell.items.push(item::part(found, text, range, &mut cell.insertions)),
+            Stmt::Macro(m) if m.mac.path.is_ident("thread_local") => {
+                cell.items.push(item::thread_local(m, text, range, &mut cell.insertions));
+            }
             Stmt::Local(local) => {
                 bindings(local, text, &mut cell.bound);
                 cell.statements.push(range);
@@ -80,10 +101,13 @@ pub fn split(text: &str) -> Result<Cell, SyntaxError> {
             Stmt::Expr(..) | Stmt::Macro(_) => cell.statements.push(range),
         }
     }
-    cell.has_closures |= cell.items.iter().any(|item| item.name.is_some());
+    cell.has_closures |=
+        cell.items.iter().any(|item| !item.names.is_empty() || item.implementation.is_some());
+    cell.insertions.sort_by_key(|(at, _)| *at);
     // A later binding of a name wins.
     let mut seen = BTreeSet::new();
-    let mut bound: Vec<_> = cell.bound.drain(..).rev().filter(|(name, _)| seen.insert(name.clone())).collect();
+    let mut bound: Vec<_> =
+        cell.bound.drain(..).rev().filter(|(name, _)| seen.insert(name.clone())).collect();
     bound.reverse();
     cell.bound = bound;
     Ok(cell)
@@ -108,6 +132,13 @@ fn unbalanced(text: &str) -> bool {
         }
     }
     depth > 0 || in_string
+}
+
+/// Every identifier in `tokens`, and every word in a string that may be formatted.
+pub fn mentioned(tokens: TokenStream) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    mention(tokens, &mut names);
+    names
 }
 
 fn mention(tokens: TokenStream, names: &mut BTreeSet<String>) {
@@ -149,18 +180,15 @@ fn bindings(local: &Local, text: &str, bound: &mut Vec<(String, Option<String>)>
     if let Pat::Type(typed) = &local.pat
         && let Pat::Ident(ident) = &*typed.pat
     {
-        let ty = &text[typed.ty.span().byte_range()];
-        let is_whole = !ty.contains('_') && !ty.contains("impl ") && !ty.contains('&');
-        bound.push((ident.ident.to_string(), is_whole.then(|| ty.to_owned())));
+        bound.push((ident.ident.to_string(), Some(text[typed.ty.span().byte_range()].to_owned())));
         return;
     }
     struct Names<'a>(&'a mut Vec<(String, Option<String>)>);
     impl<'ast> Visit<'ast> for Names<'_> {
         fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
-            // An upper-case name in a pattern is a constant or a unit variant.
-            let name = pattern.ident.to_string();
-            if name.starts_with(|c: char| c.is_lowercase() || c == '_') {
-                self.0.push((name, None));
+            // The one unit variant that a `let … else` names often; every other name is taken for a binding.
+            if pattern.ident != "None" {
+                self.0.push((pattern.ident.to_string(), None));
             }
             syn::visit::visit_pat_ident(self, pattern);
         }
@@ -168,100 +196,6 @@ fn bindings(local: &Local, text: &str, bound: &mut Vec<(String, Option<String>)>
         fn visit_expr(&mut self, _: &'ast syn::Expr) {}
     }
     Names(bound).visit_pat(&local.pat);
-}
-
-fn item_part(item: &Item, range: std::ops::Range<usize>) -> ItemPart {
-    let mut insertions = Vec::new();
-    let public = |vis: &Visibility, at: usize, insertions: &mut Vec<(usize, &'static str)>| {
-        if matches!(vis, Visibility::Inherited) {
-            insertions.push((at, "pub "));
-        }
-    };
-    let start = |spanned: &dyn Fn() -> proc_macro2::Span| spanned().byte_range().start;
-    let name = match item {
-        Item::Fn(f) => {
-            public(&f.vis, start(&|| f.sig.span()), &mut insertions);
-            Some(f.sig.ident.to_string())
-        }
-        Item::Struct(s) => {
-            serde_path(&s.attrs, s.vis.span().byte_range().start.min(s.struct_token.span().byte_range().start), &s.vis, s.struct_token.span().byte_range().start, &mut insertions);
-            public(&s.vis, start(&|| s.struct_token.span()), &mut insertions);
-            fields(&s.fields, &mut insertions);
-            Some(s.ident.to_string())
-        }
-        Item::Enum(e) => {
-            serde_path(&e.attrs, e.vis.span().byte_range().start, &e.vis, e.enum_token.span().byte_range().start, &mut insertions);
-            public(&e.vis, start(&|| e.enum_token.span()), &mut insertions);
-            Some(e.ident.to_string())
-        }
-        Item::Trait(t) => {
-            let at = t.unsafety.map_or(t.trait_token.span(), |token| token.span()).byte_range().start;
-            public(&t.vis, at, &mut insertions);
-            Some(t.ident.to_string())
-        }
-        Item::Const(c) => {
-            public(&c.vis, start(&|| c.const_token.span()), &mut insertions);
-            Some(c.ident.to_string())
-        }
-        Item::Static(s) => {
-            public(&s.vis, start(&|| s.static_token.span()), &mut insertions);
-            Some(s.ident.to_string())
-        }
-        Item::Type(t) => {
-            public(&t.vis, start(&|| t.type_token.span()), &mut insertions);
-            Some(t.ident.to_string())
-        }
-        Item::Mod(m) => {
-            public(&m.vis, start(&|| m.mod_token.span()), &mut insertions);
-            Some(m.ident.to_string())
-        }
-        Item::Union(u) => {
-            public(&u.vis, start(&|| u.union_token.span()), &mut insertions);
-            Some(u.ident.to_string())
-        }
-        Item::Impl(block) => {
-            if block.trait_.is_none() {
-                for part in &block.items {
-                    match part {
-                        ImplItem::Fn(f) => public(&f.vis, start(&|| f.sig.span()), &mut insertions),
-                        ImplItem::Const(c) => public(&c.vis, start(&|| c.const_token.span()), &mut insertions),
-                        _ => {}
-                    }
-                }
-            }
-            None
-        }
-        _ => None,
-    };
-    insertions.sort_by_key(|(at, _)| *at);
-    ItemPart { range, name, insertions }
-}
-
-fn fields(fields: &Fields, insertions: &mut Vec<(usize, &'static str)>) {
-    for field in fields {
-        if matches!(field.vis, Visibility::Inherited) {
-            let at = field.ident.as_ref().map_or_else(|| field.ty.span(), |ident| ident.span());
-            insertions.push((at.byte_range().start, "pub "));
-        }
-    }
-}
-
-/// Derives of serde look for a crate `serde`, which a cell does not have; the façade re-exports it.
-fn serde_path(attributes: &[syn::Attribute], at_visibility: usize, vis: &Visibility, at_keyword: usize, insertions: &mut Vec<(usize, &'static str)>) {
-    let derives = attributes.iter().any(|attribute| {
-        attribute.path().is_ident("derive")
-            && attribute.meta.require_list().is_ok_and(|list| {
-                let text = list.tokens.to_string();
-                text.contains("Serialize") || text.contains("Deserialize")
-            })
-    });
-    let names_crate = attributes.iter().any(|attribute| {
-        attribute.path().is_ident("serde") && attribute.meta.require_list().is_ok_and(|l| l.tokens.to_string().contains("crate"))
-    });
-    if derives && !names_crate {
-        let at = if matches!(vis, Visibility::Inherited) { at_keyword } else { at_visibility };
-        insertions.push((at, "#[serde(crate = \"nuna::serde\")] "));
-    }
 }
 
 #[cfg(test)]
@@ -272,8 +206,8 @@ mod tests {
     fn a_cell_comes_apart() {
         let text = "use std::fmt;\nfn f(x: i32) -> i32 { x }\nlet a = 1; let (b, mut c) = (2, 3);\nlet d: Vec<f64> = vec![];\nprintln!(\"{e}\");\na + b";
         let cell = split(text).unwrap();
-        assert_eq!(cell.uses, ["use std::fmt;"]);
-        assert_eq!(cell.items[0].name.as_deref(), Some("f"));
+        assert_eq!(&text[cell.uses[0].clone()], "use std::fmt;");
+        assert_eq!(cell.items[0].names, ["f"]);
         let names: Vec<_> = cell.bound.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c", "d"]);
         assert_eq!(cell.bound[3].1.as_deref(), Some("Vec<f64>"));
@@ -291,13 +225,5 @@ mod tests {
         assert!(split("let x = (1 +").unwrap_err().at_end);
         assert!(split("let x =").unwrap_err().at_end);
         assert!(!split("let x = );").unwrap_err().at_end);
-    }
-
-    #[test]
-    fn items_become_public_with_their_fields() {
-        let text = "#[derive(Serialize)]\nstruct P { a: f64, pub b: i32 }";
-        let part = &split(text).unwrap().items[0];
-        let put: Vec<_> = part.insertions.iter().map(|(at, what)| (&text[*at..*at + 1], *what)).collect();
-        assert_eq!(put, [("s", "#[serde(crate = \"nuna::serde\")] "), ("s", "pub "), ("a", "pub ")]);
     }
 }

@@ -1,7 +1,15 @@
 //! Owns what the code around a cell calls: the variables that live between cells, the shown result, and the
 //! probe that makes the compiler name a type. Written for generated code; people never call it.
 
-use std::{any::Any, cell::RefCell, collections::BTreeMap, future::Future, pin::pin, sync::Arc, task::{Context, Poll, Wake, Waker}};
+use std::{
+    any::Any,
+    cell::RefCell,
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
 
 /// What a failed cell returns: `?` turns any error into it.
 pub type Error = Box<dyn std::error::Error>;
@@ -17,7 +25,8 @@ thread_local! {
 /// If there is none of this name and type, which the evaluator rules out before it runs the cell.
 pub fn take<T: 'static>(name: &str) -> T {
     let value = VARIABLES.with_borrow_mut(|variables| variables.remove(name));
-    let value = value.unwrap_or_else(|| panic!("variable `{name}` is gone: an earlier cell moved it and failed"));
+    let value =
+        value.unwrap_or_else(|| panic!("variable `{name}` is gone: an earlier cell moved it and failed"));
     *value.downcast::<T>().unwrap_or_else(|_| {
         panic!("variable `{name}` is of another type than the kernel recorded; define it again")
     })
@@ -33,6 +42,35 @@ pub fn put_back<T: 'static>(name: &str, value: T) {
     VARIABLES.with_borrow_mut(|variables| {
         variables.entry(name.to_owned()).or_insert_with(|| Box::new(value));
     });
+}
+
+/// Changes variable `name` over from `B` to `A`, which the evaluator found to be the same definition compiled in
+/// another crate (docs/decisions/later-impls.md). One that is gone, or of another type, stays what it is.
+pub fn migrate<B: 'static, A: 'static>(name: &str) {
+    VARIABLES.with_borrow_mut(|variables| {
+        let Some(value) = variables.remove(name) else { return };
+        let value: Box<dyn Any> = match value.downcast::<B>() {
+            Ok(value) => crate::recast::recast::<B, A>(value),
+            Err(value) => value,
+        };
+        variables.insert(name.to_owned(), value);
+    });
+}
+
+/// What a loop unwinds with when the person interrupts.
+pub struct Interrupted;
+
+/// Put into the loops of a cell: ends the cell if the person interrupts. Unwinds without a panic's message.
+#[inline]
+pub fn check() {
+    if crate::session::interrupted() {
+        stop();
+    }
+}
+
+#[cold]
+fn stop() -> ! {
+    std::panic::resume_unwind(Box::new(Interrupted))
 }
 
 /// Names of the stored variables.

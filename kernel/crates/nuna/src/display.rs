@@ -17,7 +17,10 @@ pub fn display(value: &(impl Display + ?Sized)) {
 }
 
 /// Sends data of a media type to the notebook, by the convention that evcxr's display crates follow too.
-#[expect(clippy::print_stdout, reason = "the convention is markers on standard output, which the kernel reads")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the convention is markers on standard output, which the kernel reads"
+)]
 pub fn publish(kind: &str, data: &str) {
     println!("EVCXR_BEGIN_CONTENT {kind}\n{data}\nEVCXR_END_CONTENT");
 }

@@ -19,18 +19,20 @@ pub mod cell;
 pub mod display;
 pub mod parameters;
 pub mod prelude;
+mod recast;
 pub mod session;
 pub mod tasks;
 mod views;
 
 pub use nuna_array::{
-    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand, Operation,
-    Region, Scalar, Shape, Unary, engine,
+    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand,
+    Operation, Region, Scalar, Shape, Unary, engine,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{
-    Attributes, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, IntoDims, Label, LabelError, Pick,
-    Plot, Reducer, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, concat, open_zarr, slice,
+    Attributes, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, IntoDims, Label,
+    LabelError, Pick, Plot, Reducer, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat,
+    concat, open_zarr, slice,
 };
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;
@@ -45,8 +47,9 @@ pub use serde;
 /// The parts below the façade, for tools and programs built beside it. Cells need none of them.
 pub mod parts {
     pub use {
-        nuna_array as array, nuna_client as client, nuna_cluster as cluster, nuna_labels as labels, nuna_plan as plan,
-        nuna_runtime as runtime, nuna_ship as ship, nuna_storage as storage, nuna_wire as wire,
+        nuna_array as array, nuna_client as client, nuna_cluster as cluster, nuna_labels as labels,
+        nuna_plan as plan, nuna_runtime as runtime, nuna_ship as ship, nuna_storage as storage,
+        nuna_wire as wire,
     };
 
     /// Everything a worker can run, with every kind of store that it can read and write.

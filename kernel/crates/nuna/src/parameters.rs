@@ -8,7 +8,10 @@ pub fn grid<A: Clone, B: Clone>(
     inner: impl IntoIterator<Item = B>,
 ) -> Vec<(A, B)> {
     let inner: Vec<B> = inner.into_iter().collect();
-    outer.into_iter().flat_map(|a| inner.iter().map(move |b| (a.clone(), b.clone())).collect::<Vec<_>>()).collect()
+    outer
+        .into_iter()
+        .flat_map(|a| inner.iter().map(move |b| (a.clone(), b.clone())).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Every combination of named parameters as a `Vec` of structs, the last one running fastest:

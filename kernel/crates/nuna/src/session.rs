@@ -33,6 +33,7 @@ pub fn interrupt() {
 }
 
 /// Whether the person asked to stop. Long waits look every few tens of milliseconds.
+#[inline]
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }

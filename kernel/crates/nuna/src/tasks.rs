@@ -43,7 +43,9 @@ pub enum TasksError {
     Ship(#[from] Arc<ShipError>),
     #[error("tasks `{label}` cannot be read back: {message}")]
     Unreadable { label: String, message: String },
-    #[error("interrupted while waiting for `{label}` ({done} of {total} blocks are done); the tasks go on, ask again to see their results")]
+    #[error(
+        "interrupted while waiting for `{label}` ({done} of {total} blocks are done); the tasks go on, ask again to see their results"
+    )]
     Interrupted { label: String, done: u64, total: u64 },
 }
 
@@ -64,7 +66,12 @@ struct State {
 enum Stage {
     /// Nothing was sent yet. `None` only while it is being sent.
     Packed(Option<Farm>),
-    Under { running: Option<Box<dyn Running>>, received: Received, done: u64, total: u64 },
+    Under {
+        running: Option<Box<dyn Running>>,
+        received: Received,
+        done: u64,
+        total: u64,
+    },
     Failed(TasksError),
 }
 
@@ -98,7 +105,8 @@ impl<T: DeserializeOwned> Tasks<T> {
             }
         }
         let label = lock(&self.state).options.label.clone();
-        let missing = || TasksError::Unreadable { label: label.clone(), message: "a result is missing".to_owned() };
+        let missing =
+            || TasksError::Unreadable { label: label.clone(), message: "a result is missing".to_owned() };
         outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
     }
 
@@ -111,7 +119,8 @@ impl<T: DeserializeOwned> Tasks<T> {
 impl<T> Tasks<T> {
     fn new(engine: Arc<dyn Engine>, farm: Result<Farm, ShipError>, label: String) -> Self {
         let thread_count = engine.thread_count();
-        let options = FarmOptions { label, retries: 0, thread_count, batch: None, origin: crate::session::origin() };
+        let options =
+            FarmOptions { label, retries: 0, thread_count, batch: None, origin: crate::session::origin() };
         let (stage, task_count) = match farm {
             Ok(farm) => {
                 let count = farm.task_count();
@@ -119,7 +128,10 @@ impl<T> Tasks<T> {
             }
             Err(error) => (Stage::Failed(error.into()), 0),
         };
-        Tasks { state: Arc::new(Mutex::new(State { engine, options, stage, task_count })), result: PhantomData }
+        Tasks {
+            state: Arc::new(Mutex::new(State { engine, options, stage, task_count })),
+            result: PhantomData,
+        }
     }
 
     /// Further attempts for a task that panics or fails. Has no effect on tasks that were started.
@@ -208,7 +220,11 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl Received {
     fn task_count(&self) -> u64 {
-        self.blocks.iter().map(|&(block, _)| self.layout.tasks(block)).map(|tasks| tasks.end - tasks.start).sum()
+        self.blocks
+            .iter()
+            .map(|&(block, _)| self.layout.tasks(block))
+            .map(|tasks| tasks.end - tasks.start)
+            .sum()
     }
 }
 
@@ -218,9 +234,12 @@ impl State {
         let Some(farm) = farm.take() else { return };
         self.stage = match farm.plan(&self.options) {
             Err(error) => Stage::Failed(error.into()),
-            Ok((_, layout)) if layout.task_count == 0 => {
-                Stage::Under { running: None, received: Received { layout, blocks: Vec::new() }, done: 0, total: 0 }
-            }
+            Ok((_, layout)) if layout.task_count == 0 => Stage::Under {
+                running: None,
+                received: Received { layout, blocks: Vec::new() },
+                done: 0,
+                total: 0,
+            },
             Ok((plan, layout)) => match self.engine.submit(plan) {
                 Err(error) => Stage::Failed(error.into()),
                 Ok(running) => Stage::Under {
@@ -405,7 +424,12 @@ pub trait MapTasks {
 
     /// The same for a closure that needs what cannot travel as bytes: `environment` is serialised once, and each
     /// call is lent the worker's copy. [`captures!`](crate::captures) makes one from a list of variables.
-    fn map_with<C, P, R, F>(&self, environment: C, parameters: impl IntoIterator<Item = P>, closure: F) -> Tasks<R>
+    fn map_with<C, P, R, F>(
+        &self,
+        environment: C,
+        parameters: impl IntoIterator<Item = P>,
+        closure: F,
+    ) -> Tasks<R>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
         P: Serialize + DeserializeOwned + 'static,
@@ -418,7 +442,12 @@ pub trait MapTasks {
     }
 
     /// [`map_with`](Self::map_with) for a closure that can fail.
-    fn try_map_with<C, P, R, E, F>(&self, environment: C, parameters: impl IntoIterator<Item = P>, closure: F) -> Tasks<R>
+    fn try_map_with<C, P, R, E, F>(
+        &self,
+        environment: C,
+        parameters: impl IntoIterator<Item = P>,
+        closure: F,
+    ) -> Tasks<R>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
         P: Serialize + DeserializeOwned + 'static,

@@ -45,8 +45,12 @@ impl Display for crate::Cluster {
 fn describe<T>(tasks: &Tasks<T>) -> String {
     match tasks.failure() {
         Some(error) => format!("tasks `{}`: {error}", tasks.label()),
-        None if tasks.is_started() => format!("tasks `{}`: {} of {} done", tasks.label(), tasks.done(), tasks.len()),
-        None => format!("tasks `{}`: {} to do; they start when results are asked for", tasks.label(), tasks.len()),
+        None if tasks.is_started() => {
+            format!("tasks `{}`: {} of {} done", tasks.label(), tasks.done(), tasks.len())
+        }
+        None => {
+            format!("tasks `{}`: {} to do; they start when results are asked for", tasks.label(), tasks.len())
+        }
     }
 }
 

@@ -21,7 +21,8 @@ fn results_come_back_in_the_order_of_their_parameters() {
 #[test]
 fn results_are_handed_out_as_they_complete() {
     let tasks = engine().map(0..5_u32, |i: u32| i * i);
-    let completed: Vec<(u64, u32)> = tasks.as_completed().indexed().map(|(i, result)| (i, result.unwrap())).collect();
+    let completed: Vec<(u64, u32)> =
+        tasks.as_completed().indexed().map(|(i, result)| (i, result.unwrap())).collect();
     assert_eq!(completed, [(4, 16), (3, 9), (2, 4), (1, 1), (0, 0)]);
     assert_eq!(tasks.done(), 5);
 }
@@ -49,10 +50,11 @@ fn a_panic_fails_its_task_with_message_and_place() {
 #[test]
 fn an_environment_is_lent_to_each_call() {
     let (names, offset) = (vec!["u".to_owned(), "v".to_owned()], 3_usize);
-    let tasks = engine()
-        .map_with(captures!(names, offset), grid([0, 1], [10, 20]), |(names, offset), (which, x): (usize, usize)| {
-            format!("{}{}", names[which], x + offset)
-        });
+    let tasks = engine().map_with(
+        captures!(names, offset),
+        grid([0, 1], [10, 20]),
+        |(names, offset), (which, x): (usize, usize)| format!("{}{}", names[which], x + offset),
+    );
     assert_eq!(tasks.gather().unwrap(), ["u13", "u23", "v13", "v23"]);
 }
 

@@ -21,7 +21,8 @@ impl Engine for Backwards {
     fn submit(&self, plan: Plan) -> Result<Box<dyn Running>, EngineError> {
         plan.validate()?;
         let total = plan.block_count();
-        let prepared = ship::executor().prepare(&plan.stages[0]).map_err(|error| EngineError::Refused(error.message))?;
+        let prepared =
+            ship::executor().prepare(&plan.stages[0]).map_err(|error| EngineError::Refused(error.message))?;
         Ok(Box::new(BackwardsRun { prepared, blocks: (0..total).rev().collect(), cancelled: false, total }))
     }
 
@@ -49,7 +50,8 @@ impl Running for BackwardsRun {
             return Ok(Finished::Waiting { done: self.total - self.blocks.len() as u64, total: self.total });
         }
         let Some(block) = self.blocks.pop_front() else { return Ok(Finished::End) };
-        let value = self.prepared.run(block, Vec::new()).map_err(|error| EngineError::Refused(error.message))?;
+        let value =
+            self.prepared.run(block, Vec::new()).map_err(|error| EngineError::Refused(error.message))?;
         Ok(Finished::Block { stage: 0, block, value })
     }
 

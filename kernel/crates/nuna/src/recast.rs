@@ -1,0 +1,48 @@
+//! Owns the one place where a variable's type changes under it: a value whose type was compiled again, unchanged, in a
+//! later cell's crate.
+
+use std::any::Any;
+
+/// Gives `value` the type `A`, if that can hold it; else gives it back as it was.
+///
+/// The caller vouches that both types have the same definition, down to everything they are made of. Then one compiler
+/// lays them out alike, since a layout is a function of the definition alone (layouts are not randomised without a
+/// flag that cells are not compiled with).
+#[expect(unsafe_code, reason = "two crates' copies of one definition are different types to the compiler")]
+pub(crate) fn recast<B: 'static, A: 'static>(value: Box<B>) -> Box<dyn Any> {
+    let alike = size_of::<B>() == size_of::<A>() && align_of::<B>() == align_of::<A>();
+    if !alike || std::mem::needs_drop::<B>() && !std::mem::needs_drop::<A>() {
+        return value;
+    }
+    // SAFETY: size and alignment are equal, so the box is freed as it was allocated; that the bytes of a `B` are those
+    // of an `A` is what the caller vouches for.
+    unsafe { Box::from_raw(Box::into_raw(value).cast::<A>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    mod before {
+        pub(super) struct P {
+            pub(super) name: String,
+        }
+    }
+    mod after {
+        pub(super) struct P {
+            pub(super) name: String,
+        }
+    }
+
+    #[test]
+    fn a_value_takes_the_type_of_the_same_definition() {
+        let value = recast::<before::P, after::P>(Box::new(before::P { name: "x".to_owned() }));
+        assert_eq!(value.downcast::<after::P>().ok().map(|p| p.name).as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn another_size_is_refused() {
+        let value = recast::<u32, u64>(Box::new(7));
+        assert_eq!(value.downcast_ref::<u32>(), Some(&7));
+    }
+}
