@@ -3,13 +3,16 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use clap::Args;
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     demo::{DEMO_USER, Demo, OTHER_USERS},
@@ -34,35 +37,30 @@ pub(crate) struct Options {
 /// How long a program may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-static STOPPED: AtomicBool = AtomicBool::new(false);
-
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
-    // Blocked before any thread starts, so that Ctrl-C is read below and nowhere else.
-    let mut signals = SigSet::empty();
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|signal| signals.add(signal));
     if !options.no_setup {
         setup::run(repository, setup::Extent::Run)?;
     }
     TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .with_context(|| format!("port {} is taken; choose another with --port", options.port))?;
-    signals.thread_block()?;
-    std::thread::spawn(move || {
-        let _ = signals.wait();
-        STOPPED.store(true, Ordering::SeqCst);
-    });
+    // A handler rather than a mask: the programs started below would inherit a mask and never hear of their end.
+    let stop = Stop::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop.0)).context("listening for Ctrl-C")?;
+    }
 
     let state = options.state.clone().unwrap_or_else(|| repository.path("build/up"));
     let demo = Demo::prepare(repository, &state, options.port)?;
     let mut running = Supervisor::new(state.join("logs"))?;
-    start(repository, &demo, &mut running)?;
-    if stop_requested() {
+    start(repository, &demo, &mut running, &stop)?;
+    if stop.is_asked() {
         return Ok(());
     }
     println!("\nNuna is up: {}", demo.address());
     println!("  user:     {DEMO_USER}\n  password: {}", demo.password()?);
     println!("  others:   {} (passwords in {})", OTHER_USERS.join(", "), demo.passwords_file().display());
     println!("  logs:     {}\nCtrl-C stops all of it.", state.join("logs").display());
-    while !stop_requested() {
+    while !stop.is_asked() {
         running.check()?;
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -71,7 +69,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
 }
 
 /// Starts everything, each once what it needs answers. Returns early when asked to stop.
-fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor) -> Result<()> {
+fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor, stop: &Stop) -> Result<()> {
     let environment = demo.environment(repository)?;
     let program = |name: &str| {
         let mut command = repository.command(repository.programs().join(name));
@@ -88,19 +86,18 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor) -> Resu
         .arg(format!("127.0.0.1:{}", demo.ports.directory));
     directory.arg("--users").arg(demo.path("directory/users.toml"));
     running.start("directory", &mut directory)?;
+    running.wait_for("the embedded PBS", PATIENCE, || stop.is_asked() || demo.path("pbs/socket").exists())?;
     running
-        .wait_for("the embedded PBS", PATIENCE, || stop_requested() || demo.path("pbs/socket").exists())?;
-    running
-        .wait_for("the embedded directory", PATIENCE, || stop_requested() || answers(demo.ports.directory))?;
-    if stop_requested() {
+        .wait_for("the embedded directory", PATIENCE, || stop.is_asked() || answers(demo.ports.directory))?;
+    if stop.is_asked() {
         return Ok(());
     }
 
     let mut spawner = program("nuna-spawner");
     spawner.args(["serve", "--die-with-parent", "--config"]).arg(demo.path("spawner/spawner.toml"));
     running.start("spawner", &mut spawner)?;
-    running.wait_for("the spawner service", PATIENCE, || stop_requested() || answers(demo.ports.service))?;
-    if stop_requested() {
+    running.wait_for("the spawner service", PATIENCE, || stop.is_asked() || answers(demo.ports.service))?;
+    if stop.is_asked() {
         return Ok(());
     }
 
@@ -110,11 +107,17 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor) -> Resu
     running.start("hub", &mut hub)?;
     let port = demo.ports.public;
     // The proxy answers before it has a route; the hub's own health page says that both stand.
-    running.wait_for("JupyterHub", PATIENCE, || stop_requested() || is_healthy(port))
+    running.wait_for("JupyterHub", PATIENCE, || stop.is_asked() || is_healthy(port))
 }
 
-fn stop_requested() -> bool {
-    STOPPED.load(Ordering::SeqCst)
+/// Whether Ctrl-C was pressed.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 fn answers(port: u16) -> bool {
