@@ -33,6 +33,8 @@ pub struct App {
     /// Longest wait for one PBS command.
     pub command_max: Duration,
     pub sign_ins: Semaphore,
+    /// Of this machine, and never a user server's.
+    pub own_ports: Vec<u16>,
     /// True once the service has been told to end.
     pub ending: watch::Receiver<bool>,
 }
@@ -107,6 +109,7 @@ pub fn start(
     let (keeper, task) = driver.start(ending.clone());
     let app = App {
         sign_ins: Semaphore::new(config.limits.sign_ins_max),
+        own_ports: own_ports(&config),
         templates: parts.templates,
         profiles: parts.profiles,
         directory: Arc::new(parts.directory),
@@ -137,6 +140,14 @@ impl App {
     }
 }
 
+/// Ports that only this machine's own programs should reach.
+fn own_ports(config: &Config) -> Vec<u16> {
+    let mut ports = config.hub.own_ports.clone();
+    ports.push(config.nodes.listen.port());
+    ports.extend(config.hub.api_url.parse::<http::Uri>().ok().and_then(|url| url.port_u16()));
+    ports
+}
+
 /// The dashboards' routes, for the listener that nodes and browsers reach.
 pub fn gateway(config: &Config) -> anyhow::Result<axum::Router> {
     let token = match config.hub.api_token() {
@@ -148,8 +159,6 @@ pub fn gateway(config: &Config) -> anyhow::Result<axum::Router> {
     settings.public_prefix.clone_from(&config.hub.public_prefix);
     settings.hub_public_path.clone_from(&config.hub.public_path);
     settings.public_origin.clone_from(&config.hub.public_origin);
-    settings.own_ports.clone_from(&config.hub.own_ports);
-    settings.own_ports.push(config.nodes.listen.port());
-    settings.own_ports.extend(config.hub.api_url.parse::<http::Uri>().ok().and_then(|url| url.port_u16()));
+    settings.own_ports = own_ports(config);
     nuna_gateway::router(settings).context("the gateway for dashboards")
 }

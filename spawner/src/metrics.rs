@@ -68,6 +68,7 @@ impl Metrics {
             },
             Err(SubmitError::Unreachable { .. }) => "unreachable",
             Err(SubmitError::TimedOut { .. }) => "timed_out",
+            Err(SubmitError::NotRun { .. }) => "not_run",
             Err(SubmitError::Failed { .. }) => "failed",
         };
         self.change(|inner| {

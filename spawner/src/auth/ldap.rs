@@ -19,6 +19,8 @@ use crate::secret::Secret;
 
 /// Groups of one person.
 const GROUPS_MAX: i32 = 2000;
+/// One server's turn at a sign-in, in timeouts of one step.
+const TURN: u32 = 3;
 const USER_LENGTH_MAX: usize = 64;
 const PASSWORD_LENGTH_MAX: usize = 1024;
 /// Where Linux distributions keep the authorities everybody trusts.
@@ -278,7 +280,12 @@ impl Directory for LdapDirectory {
         let mut tried = Vec::new();
         for index in (0..count).map(|step| (first + step) % count) {
             let server = &self.servers[index];
-            match self.sign_in_at(server, &user, password).await {
+            // Each step has its limit; a server that is slow at all of them has used up its turn as well.
+            let limit = self.timeout * TURN;
+            let outcome = tokio::time::timeout(limit, self.sign_in_at(server, &user, password)).await;
+            match outcome.unwrap_or_else(|_| {
+                Err(Trouble::Server(format!("not done within {} s", limit.as_secs_f64())))
+            }) {
                 Ok(identity) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(identity);

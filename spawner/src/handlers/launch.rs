@@ -14,13 +14,15 @@ use tracing::{info, warn};
 use super::servers::Launch;
 use crate::app::App;
 use crate::error::{ApiError, Sent};
-use crate::lifecycle::fleet::Event;
+use crate::lifecycle::fleet::{Event, Resolved};
 use crate::lifecycle::{Answer, LaunchReport};
 use crate::secret::{Code, Digest, Secret, random_hex};
 
 /// A job may start before `qsub` has said its id.
 const NOT_YET_TRIES: usize = 50;
 const NOT_YET_PAUSE: Duration = Duration::from_millis(200);
+/// What a request names, and what PBS names: a claim may be judged by either.
+const RESOLVE_TRIES: usize = 3;
 /// For the name of a host.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 const MESSAGE_LENGTH_MAX: usize = 500;
@@ -57,16 +59,24 @@ pub async fn exchange(
 ) -> Result<Json<Grant>, ApiError> {
     let code = Code::from_text(sent.code.reveal());
     let ticket = random_hex::<32>().map_err(|error| ApiError::internal(&error))?;
+    let mut resolved = None;
     for _ in 0..NOT_YET_TRIES {
-        let event =
-            Event::Exchange { code: code.digest(), job: sent.job.clone(), ticket: Digest::of("ticket", &ticket) };
+        let event = Event::Exchange {
+            code: code.digest(),
+            job: sent.job.clone(),
+            ticket: Digest::of("ticket", &ticket),
+            peer: peer.ip(),
+            resolved: resolved.clone(),
+        };
         match app.keeper.ask(event).await {
-            Some(Answer::Granted { id, user, environment }) => {
+            Some(Answer::Resolve(host)) => resolved = Some(resolve(host, peer.ip()).await),
+            Some(Answer::Granted { id, user, environment, node }) => {
                 let launch = code.open(&environment).map_err(|error| ApiError::internal(&error))?;
                 let launch: Launch =
                     serde_json::from_slice(&launch).map_err(|error| ApiError::internal(&error))?;
                 let host = shortened(&sent.host, NAME_LENGTH_MAX);
-                info!(target: "audit", %user, server = id.as_str(), job = sent.job, host, %peer, "environment handed over");
+                let node = node.as_deref().unwrap_or("not verified");
+                info!(target: "audit", %user, server = id.as_str(), job = sent.job, host, node, %peer, "environment handed over");
                 return Ok(Json(Grant { environment: launch.environment, argv: launch.argv, ticket }));
             }
             Some(Answer::NotYet) => tokio::time::sleep(NOT_YET_PAUSE).await,
@@ -92,14 +102,25 @@ pub async fn ready(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Sent(sent): Sent<Ready>,
 ) -> Result<Json<Done>, ApiError> {
-    let event = Event::Ready {
-        ticket: Digest::of("ticket", sent.ticket.reveal()),
-        resolved: resolve(&sent.host).await,
-        host: sent.host,
-        port: sent.port,
-        peer: peer.ip(),
-    };
-    done(app.keeper.ask(event).await, peer)
+    // Past the proxy, a user must not reach what only this machine's own programs reach.
+    if app.own_ports.contains(&sent.port) && is_own(peer.ip()) {
+        return Err(refused("the port is one of the hub's own", peer));
+    }
+    let mut resolved = None;
+    for _ in 0..RESOLVE_TRIES {
+        let event = Event::Ready {
+            ticket: Digest::of("ticket", sent.ticket.reveal()),
+            resolved: resolved.clone(),
+            host: sent.host.clone(),
+            port: sent.port,
+            peer: peer.ip(),
+        };
+        match app.keeper.ask(event).await {
+            Some(Answer::Resolve(host)) => resolved = Some(resolve(host, peer.ip()).await),
+            other => return done(other, peer),
+        }
+    }
+    Err(not_now())
 }
 
 #[derive(Deserialize)]
@@ -134,15 +155,26 @@ fn done(answer: Option<Answer>, peer: SocketAddr) -> Result<Json<Done>, ApiError
     }
 }
 
-async fn resolve(host: &str) -> Vec<IpAddr> {
-    if host.len() > NAME_LENGTH_MAX || host.parse::<IpAddr>().is_ok() {
-        return Vec::new();
+/// Asked only for who holds a code or a ticket: looking up names takes time and threads.
+async fn resolve(host: String, peer: IpAddr) -> Resolved {
+    if host.len() > NAME_LENGTH_MAX || host.contains(char::is_whitespace) {
+        return Resolved { host, addresses: Vec::new() };
     }
-    let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host, 0))).await;
-    match found {
-        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
-        Ok(Err(_)) | Err(_) => Vec::new(),
+    let mut addresses: Vec<IpAddr> =
+        match tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host.as_str(), 0))).await {
+            Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+    // This machine is one node however it is reached.
+    if addresses.iter().copied().any(is_own) && is_own(peer) {
+        addresses.push(peer);
     }
+    Resolved { host, addresses }
+}
+
+/// Whether the address is one of this machine's: only those can be bound.
+fn is_own(address: IpAddr) -> bool {
+    !address.is_unspecified() && std::net::UdpSocket::bind((address.to_canonical(), 0)).is_ok()
 }
 
 /// What a job prints may hold anything: one line, no control characters, none that turn the direction of writing.
@@ -165,6 +197,18 @@ fn is_plain(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn own_addresses_are_known_and_names_are_bounded() {
+        let local = IpAddr::from([127, 0, 0, 1]);
+        assert!(is_own(local) && is_own("::ffff:127.0.0.1".parse().unwrap()));
+        assert!(!is_own([192, 0, 2, 1].into()) && !is_own([0, 0, 0, 0].into()));
+        let found = resolve("localhost".to_owned(), local).await;
+        assert!(found.addresses.contains(&local), "{found:?}");
+        for odd in ["", "two words", &"x".repeat(300)] {
+            assert_eq!(resolve(odd.to_owned(), [192, 0, 2, 1].into()).await.addresses, [] as [IpAddr; 0], "{odd:?}");
+        }
+    }
 
     #[test]
     fn output_of_jobs_loses_what_could_deceive() {

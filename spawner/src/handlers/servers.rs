@@ -129,7 +129,14 @@ pub async fn create(
                 let message = format!("{limit} servers run or wait, which is the limit here. Try again later.");
                 return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_servers", message));
             }
-            Some(Answer::Granted { .. } | Answer::Done(_) | Answer::Refused(_) | Answer::NotYet) | None => {
+            Some(
+                Answer::Granted { .. }
+                | Answer::Done(_)
+                | Answer::Resolve(_)
+                | Answer::Refused(_)
+                | Answer::NotYet,
+            )
+            | None => {
                 return Err(ApiError::ending());
             }
         }

@@ -318,7 +318,7 @@ impl Running {
     }
 }
 
-fn submit_failed(error: SubmitError) -> server::Event {
+pub(super) fn submit_failed(error: SubmitError) -> server::Event {
     match error {
         SubmitError::Rejected { words, .. } => {
             let message = format!("PBS did not accept the job: {words}");
@@ -330,6 +330,12 @@ fn submit_failed(error: SubmitError) -> server::Event {
         }
         SubmitError::TimedOut { limit } => {
             server::Event::SubmitUnsure { words: format!("no answer within {} s", limit.as_secs()) }
+        }
+        SubmitError::NotRun { message } => {
+            let message = format!(
+                "The service cannot submit jobs: {message}. Nothing was submitted; an administrator has to mend this."
+            );
+            server::Event::SubmitFailed { failure: Failure::Internal, message }
         }
         // The command may have run and said something odd: if there is a job, its name tells.
         SubmitError::Failed { message } => server::Event::SubmitUnsure { words: message },

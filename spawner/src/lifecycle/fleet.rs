@@ -24,12 +24,19 @@ pub enum Event {
     Request(Box<Spec>),
     /// What PBS or the hub said about one user server.
     Server(ServerId, server::Event),
-    Exchange { code: Digest, job: String, ticket: Digest },
-    Ready { ticket: Digest, host: String, port: u16, peer: IpAddr, resolved: Vec<IpAddr> },
+    Exchange { code: Digest, job: String, ticket: Digest, peer: IpAddr, resolved: Option<Resolved> },
+    Ready { ticket: Digest, host: String, port: u16, peer: IpAddr, resolved: Option<Resolved> },
     LaunchFailed { ticket: Digest, report: LaunchReport },
     Listed(Box<Snapshot>),
     ListFailed { words: String },
     Tick,
+}
+
+/// A name that an [`Answer::Resolve`] asked for, and where it leads. Empty if nobody knows the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub host: String,
+    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,11 +69,14 @@ pub enum Answer {
     TooMany { limit: usize },
     /// Two ids begin alike; ask again with another.
     TagTaken,
-    Granted { id: ServerId, user: UserName, environment: Sealed },
+    /// `node` is the host of the job, if the request was seen to come from there.
+    Granted { id: ServerId, user: UserName, environment: Sealed, node: Option<String> },
     Done(ServerId),
+    /// Ask again with the addresses of this host.
+    Resolve(String),
     /// The code or ticket is unknown, used, or its time is over; or its job is another one.
     Refused(&'static str),
-    /// `qsub` has not said the job's id yet: ask again in a moment.
+    /// `qsub` has not said the job's id yet, or PBS not where the job runs: ask again in a moment.
     NotYet,
 }
 
@@ -180,9 +190,11 @@ impl Fleet {
         match event {
             Event::Request(spec) => outcome = self.request(now, *spec),
             Event::Server(id, event) => self.tell(now, &id, event, &mut outcome.effects),
-            Event::Exchange { code, job, ticket } => outcome = self.exchange(now, &code, &job, ticket),
+            Event::Exchange { code, job, ticket, peer, resolved } => {
+                outcome = self.exchange(now, &code, &job, ticket, peer, resolved.as_ref());
+            }
             Event::Ready { ticket, host, port, peer, resolved } => {
-                outcome = self.ready(now, &ticket, &host, port, peer, &resolved);
+                outcome = self.ready(now, &ticket, &host, port, peer, resolved.as_ref());
             }
             Event::LaunchFailed { ticket, report } => outcome = self.launch_failed(now, &ticket, report),
             Event::Listed(snapshot) => self.listed(now, &snapshot, &mut outcome.effects),
@@ -239,7 +251,15 @@ impl Fleet {
         Outcome { effects, answer: Some(Answer::Accepted) }
     }
 
-    fn exchange(&mut self, now: Millis, code: &Digest, job: &str, ticket: Digest) -> Outcome {
+    fn exchange(
+        &mut self,
+        now: Millis,
+        code: &Digest,
+        job: &str,
+        ticket: Digest,
+        peer: IpAddr,
+        resolved: Option<&Resolved>,
+    ) -> Outcome {
         let answer = |answer| Outcome { effects: Vec::new(), answer: Some(answer) };
         let Some(server) = self.codes.get(code).and_then(|id| self.servers.get(id)) else {
             return answer(Answer::Refused("the code is unknown or was used before"));
@@ -256,11 +276,30 @@ impl Fleet {
         if !is_its_job {
             return answer(Answer::Refused("the code belongs to another job"));
         }
+        let node = match (server.news.exec_host.clone(), &self.pbs) {
+            // PBS has the final word on where its job runs, and it is asked before anybody is believed.
+            (None, PbsHealth::Answers | PbsHealth::Unknown) => {
+                self.plan.soon();
+                return answer(Answer::NotYet);
+            }
+            // Its silence must not end a job that has just begun.
+            (None, PbsHealth::Silent { .. }) => None,
+            (Some(host), _) => match resolved.filter(|resolved| resolved.host == host) {
+                None => return answer(Answer::Resolve(host)),
+                // A name that only PBS knows proves nothing and disproves nothing.
+                Some(resolved) if resolved.addresses.is_empty() => None,
+                Some(resolved) if leads_to(&resolved.addresses, peer) => Some(host),
+                Some(_) => {
+                    let why = "the request does not come from the node on which PBS runs the job";
+                    return answer(Answer::Refused(why));
+                }
+            },
+        };
         let (id, user) = (server.spec.id.clone(), server.spec.user.clone());
         self.tickets.insert(ticket.clone(), id.clone());
         let mut effects = Vec::new();
         self.tell(now, &id, server::Event::Exchanged { ticket }, &mut effects);
-        Outcome { effects, answer: Some(Answer::Granted { id, user, environment }) }
+        Outcome { effects, answer: Some(Answer::Granted { id, user, environment, node }) }
     }
 
     fn ready(
@@ -270,7 +309,7 @@ impl Fleet {
         host: &str,
         port: u16,
         peer: IpAddr,
-        resolved: &[IpAddr],
+        resolved: Option<&Resolved>,
     ) -> Outcome {
         let refused = |why| Outcome { effects: Vec::new(), answer: Some(Answer::Refused(why)) };
         let Some(server) = self.tickets.get(ticket).and_then(|id| self.servers.get(id)) else {
@@ -290,8 +329,13 @@ impl Fleet {
             | State::Stopping { .. }
             | State::Gone { .. } => return refused("the user server is not starting"),
         }
+        let addresses = match resolved.filter(|resolved| resolved.host == host) {
+            Some(resolved) => resolved.addresses.as_slice(),
+            None if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => &[],
+            None => return Outcome { effects: Vec::new(), answer: Some(Answer::Resolve(host.to_owned())) },
+        };
         let exec_host = server.news.exec_host.as_deref();
-        let Some(host) = proven_host(host, peer, resolved, exec_host) else {
+        let Some(host) = proven_host(host, peer, addresses, exec_host) else {
             return refused("the host is neither where the request came from nor where PBS runs the job");
         };
         if port < PORT_MIN {
@@ -443,6 +487,10 @@ fn is_owner(owner: &str, user: &str) -> bool {
     owner.is_empty() || owner == user
 }
 
+fn leads_to(addresses: &[IpAddr], peer: IpAddr) -> bool {
+    addresses.iter().any(|address| address.to_canonical() == peer.to_canonical())
+}
+
 /// The host to send a user's traffic to, if the launcher's claim holds: a user must not be able to point the
 /// hub's proxy at anything but the node the job runs on. A name that leads to the peer becomes the peer's
 /// address, since a name can lead elsewhere a moment later.
@@ -452,7 +500,7 @@ fn proven_host(host: &str, peer: IpAddr, resolved: &[IpAddr], exec_host: Option<
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return (address.to_canonical() == peer).then(|| peer.to_string());
     }
-    if resolved.iter().any(|address| address.to_canonical() == peer) {
+    if leads_to(resolved, peer) {
         return Some(peer.to_string());
     }
     let is_exec_host = exec_host.is_some_and(|exec_host| exec_host.eq_ignore_ascii_case(host));
@@ -464,3 +512,7 @@ fn proven_host(host: &str, peer: IpAddr, resolved: &[IpAddr], exec_host: Option<
 #[cfg(test)]
 #[path = "fleet_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "simulation_tests.rs"]
+mod simulation;

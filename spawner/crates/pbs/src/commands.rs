@@ -23,6 +23,9 @@ const LIMIT_DEFAULT: Duration = Duration::from_secs(30);
 /// What `qsub` puts into a job's name and attributes is bounded by PBS, the script by `jobscript_max_size`.
 const SCRIPT_BYTES_MAX: usize = 4 << 20;
 
+/// sudo's own, for whatever keeps it from running the command.
+const EXIT_SUDO: i32 = 1;
+
 /// In whose name `qsub` and `qdel` run. `qstat` always runs as this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunAs {
@@ -139,13 +142,15 @@ impl Commands {
         let home = environment.get("HOME").map(PathBuf::from);
         let folder = home.filter(|home| home.is_dir()).unwrap_or_else(|| PathBuf::from("/"));
         let finished = run(Invocation { argv, environment, folder, stdin }, self.timeout).await?;
-        // sudo and the helper complain in their own names: that is the site's set-up, not PBS's answer.
+        // sudo and the helper complain in their own names: that is the site's set-up, not PBS's answer. sudo also
+        // warns (of a host name, say) and goes on; then the command has the word, with an exit code of its own.
         let complaint = finished.stderr.lines().find(|line| {
             matches!(self.run_as, RunAs::Helper { .. })
-                && (line.starts_with("sudo:") || line.starts_with("nuna-submit:"))
+                && ((line.starts_with("sudo:") && finished.code == Some(EXIT_SUDO))
+                    || line.starts_with("nuna-submit:"))
         });
         match complaint {
-            Some(line) if finished.code != Some(0) => Err(Trouble::Failed(words("", line))),
+            Some(line) if finished.code != Some(0) => Err(Trouble::NotRun(words("", line))),
             _ => Ok(finished),
         }
     }
@@ -161,7 +166,7 @@ impl Commands {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::TimedOut => StatusError::TimedOut { limit: self.timeout },
-                Trouble::Failed(message) => StatusError::Failed { message },
+                Trouble::NotRun(message) | Trouble::Failed(message) => StatusError::Failed { message },
             })?;
         if finished.stdout.is_empty() && finished.code != Some(0) {
             let words = words("qstat", &finished.stderr);
@@ -218,13 +223,14 @@ impl BatchSystem for Commands {
     async fn submit(&self, user: &UserName, script: &str) -> Result<JobId, SubmitError> {
         if script.len() > SCRIPT_BYTES_MAX || script.contains('\0') {
             let message = format!("the script has a null byte or more than {SCRIPT_BYTES_MAX} bytes");
-            return Err(SubmitError::Failed { message });
+            return Err(SubmitError::NotRun { message });
         }
         // -f: no background process of the user that stays behind on this machine.
         let finished =
             self.as_user(user, Verb::Submit, &["-f"], Some(script.to_owned())).await.map_err(|trouble| {
                 match trouble {
                     Trouble::TimedOut => SubmitError::TimedOut { limit: self.timeout },
+                    Trouble::NotRun(message) => SubmitError::NotRun { message },
                     Trouble::Failed(message) => SubmitError::Failed { message },
                 }
             })?;
@@ -268,7 +274,7 @@ impl BatchSystem for Commands {
             self.as_user(user, Verb::Delete, &[job.as_str()], None).await.map_err(
                 |trouble| match trouble {
                     Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
-                    Trouble::Failed(message) => DeleteError::Failed { message },
+                    Trouble::NotRun(message) | Trouble::Failed(message) => DeleteError::Failed { message },
                 },
             )?;
         let words = words("qdel", &finished.stderr);

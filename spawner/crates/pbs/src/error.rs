@@ -27,7 +27,10 @@ pub enum SubmitError {
     Unreachable { words: String },
     #[error("qsub did not answer within {} s; the job may have been submitted all the same", limit.as_secs())]
     TimedOut { limit: Duration },
-    /// The command could not be run, or it answered what nobody understands.
+    /// The command, or the helper in front of it, did not run: there is no job.
+    #[error("qsub could not be run: {message}")]
+    NotRun { message: String },
+    /// It ran and answered what nobody understands: there may be a job.
     #[error("submitting the job failed: {message}")]
     Failed { message: String },
 }

@@ -36,13 +36,15 @@ pub(crate) struct Finished {
 
 pub(crate) enum Trouble {
     TimedOut,
-    /// It could not be run, with a sentence.
+    /// It did not run at all, with a sentence.
+    NotRun(String),
+    /// What it did is not known, with a sentence.
     Failed(String),
 }
 
 pub(crate) async fn run(invocation: Invocation, limit: Duration) -> Result<Finished, Trouble> {
     let Some((program, arguments)) = invocation.argv.split_first() else {
-        return Err(Trouble::Failed("no command is configured".to_owned()));
+        return Err(Trouble::NotRun("no command is configured".to_owned()));
     };
     let name = Path::new(program).display().to_string();
     let mut command = Command::new(program);
@@ -58,7 +60,7 @@ pub(crate) async fn run(invocation: Invocation, limit: Duration) -> Result<Finis
         .process_group(0)
         .kill_on_drop(true);
     let mut child =
-        command.spawn().map_err(|error| Trouble::Failed(format!("cannot run {name}: {error}")))?;
+        command.spawn().map_err(|error| Trouble::NotRun(format!("cannot run {name}: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let input = child.stdin.take();

@@ -54,13 +54,32 @@ async fn a_helper_gets_user_word_and_arguments() {
 #[tokio::test]
 async fn the_helper_s_own_complaints_are_not_pbs_s() {
     let pbs = Scripted::new();
-    for complaint in ["sudo: a password is required", "nuna-submit: user alice has uid 12, below 1000"] {
-        pbs.script("helper", &format!("echo '{complaint}' >&2; exit 1"));
+    for (complaint, code) in
+        [("sudo: a password is required", 1), ("nuna-submit: user alice has uid 12, below 1000", 125)]
+    {
+        pbs.script("helper", &format!("echo '{complaint}' >&2; exit {code}"));
         let error = helped(&pbs).submit(&user("alice"), "true\n").await.unwrap_err();
-        assert_eq!(error, SubmitError::Failed { message: complaint.to_owned() });
+        assert_eq!(error, SubmitError::NotRun { message: complaint.to_owned() });
         let error = helped(&pbs).delete(&user("alice"), &"7.head".parse().unwrap()).await.unwrap_err();
         assert_eq!(error, DeleteError::Failed { message: complaint.to_owned() });
     }
+}
+
+/// sudo grumbles about the machine's name on every call, and runs the command all the same.
+#[tokio::test]
+async fn a_warning_of_sudo_does_not_hide_pbs_s_words() {
+    let pbs = Scripted::new();
+    pbs.script("helper", "echo 'sudo: unable to resolve host hub' >&2; echo 'qsub: Unknown queue' >&2; exit 170");
+    let error = helped(&pbs).submit(&user("alice"), "true\n").await.unwrap_err();
+    assert!(matches!(&error, SubmitError::Rejected { exit_code: 170, words, .. } if words.contains("Unknown queue")), "{error:?}");
+}
+
+/// Nobody has to wait for a job to turn up that cannot exist.
+#[tokio::test]
+async fn a_missing_command_surely_submitted_nothing() {
+    let pbs = Scripted::new();
+    let error = pbs.commands().submit(&user("alice"), "true\n").await.unwrap_err();
+    assert!(matches!(&error, SubmitError::NotRun { message } if message.contains("/qsub")), "{error:?}");
 }
 
 #[tokio::test]

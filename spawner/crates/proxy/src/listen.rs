@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::Proxy;
 use crate::body::{AnyBody, full};
+use crate::framing::Framed;
 use crate::headers::Peer;
 use crate::metrics::Gauge;
 use crate::options::Address;
@@ -263,7 +264,7 @@ where
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Framed::new(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let mut drain = door.drain.clone();

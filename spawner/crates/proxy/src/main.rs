@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod error_page;
 mod forward;
+mod framing;
 mod headers;
 mod listen;
 mod metrics;

@@ -1,0 +1,484 @@
+//! The service as a site runs it: a real process between a real batch system, a real directory and real launchers.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part of this")]
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Nothing on loopback takes this long unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TOKEN: &str = "hub-token-of-the-user-8d1f4c";
+const SERVICE_TOKEN: &str = "token-of-the-service-77aa03";
+
+const PBS: &str = r#"
+server = "pbshead"
+queue_delay_seconds = 0.1
+kill_delay_seconds = 3
+[[nodes]]
+name = "NODE"
+ncpus = 8
+mem = "64gb"
+[[queues]]
+name = "workq"
+[[queues]]
+name = "tiny"
+max_ncpus = 2
+[[queues]]
+name = "closed"
+enabled = false
+[[queues]]
+name = "stuck"
+started = false
+[[queues]]
+name = "vip"
+acl_users = ["carol"]
+"#;
+
+const PROFILES: &str = r#"
+[profiles.small]
+title = "Small"
+queue = "workq"
+select = "1:ncpus=1:mem=1gb"
+walltime = "01:00:00"
+[profiles.small.options]
+walltime = { kind = "walltime", title = "Time", max = "02:00:00" }
+[profiles.ocean]
+title = "Ocean"
+queue = "workq"
+select = "{nodes}:ncpus=1:mem=1gb"
+walltime = "01:00:00"
+groups = ["ocean"]
+[profiles.ocean.options]
+nodes = { kind = "number", title = "Nodes", min = 1, max = 2, default = 1 }
+[profiles.greedy]
+title = "Greedy"
+queue = "tiny"
+select = "1:ncpus=4:mem=1gb"
+walltime = "01:00:00"
+[profiles.closed]
+title = "Closed"
+queue = "closed"
+select = "1:ncpus=1:mem=1gb"
+walltime = "01:00:00"
+[profiles.stuck]
+title = "Stuck"
+queue = "stuck"
+select = "1:ncpus=1:mem=1gb"
+walltime = "01:00:00"
+[profiles.vip]
+title = "Vip"
+queue = "vip"
+select = "1:ncpus=1:mem=1gb"
+walltime = "01:00:00"
+[profiles.brief]
+title = "Brief"
+queue = "workq"
+select = "1:ncpus=1:mem=1gb"
+walltime = "00:00:01"
+"#;
+
+/// A user server: listens where JUPYTERHUB_SERVICE_URL says.
+const SERVER: &str = r#"
+import os, signal, sys, urllib.parse
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(os.environ["JUPYTERHUB_API_TOKEN"].encode())
+    def log_message(self, *a): pass
+url = urllib.parse.urlparse(os.environ["JUPYTERHUB_SERVICE_URL"])
+signal.signal(signal.SIGTERM, lambda *a: os._exit(0))
+HTTPServer((url.hostname, url.port), Handler).serve_forever()
+"#;
+
+/// A program of this workspace: in `NUNA_BIN_DIR`, else where this test's own profile puts programs.
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let folder = std::env::var_os("NUNA_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let test = std::env::current_exe().unwrap();
+        test.ancestors().nth(2).unwrap().to_owned()
+    });
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build -p {package}` first", path.display());
+    path
+}
+
+static WORLDS: AtomicU16 = AtomicU16::new(0);
+
+/// What differs from the usual set-up.
+pub struct Setup {
+    /// Name of the only node.
+    pub node: String,
+    /// LDAP servers instead of the embedded one.
+    pub directory: Option<String>,
+    /// Lines of `[limits]`.
+    pub limits: String,
+    /// The jobs keep their code on disk instead of starting a launcher: the test is the launcher.
+    pub is_launcher: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { node: "node1".to_owned(), directory: None, limits: String::new(), is_launcher: false }
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub nodes: String,
+    processes: Vec<(String, Child)>,
+    client: reqwest::Client,
+    web: reqwest::Client,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The stable word of an error.
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // A unix socket's path has to be short.
+        let folder = tempfile::Builder::new().prefix("nuna-").tempdir_in("/tmp").unwrap();
+        for name in ["pbs", "home", "homes", "homes/alice", "homes/bob", "homes/carol", "state", "bin"] {
+            std::fs::DirBuilder::new().mode(0o700).create(folder.path().join(name)).unwrap();
+        }
+        for name in ["qsub", "qstat", "qdel"] {
+            let target = program("nuna-pbs", "nuna-embedded-pbs");
+            std::os::unix::fs::symlink(target, folder.path().join("bin").join(name)).unwrap();
+        }
+        // An address of this machine for each test, so that ports need no luck.
+        let pid = std::process::id().to_be_bytes();
+        let port = 18092 + WORLDS.fetch_add(1, Ordering::Relaxed);
+        let nodes = format!("127.{}.{}.{}:{port}", (pid[1] & 0x3f) | 0x40, pid[2], pid[3].clamp(1, 254));
+        let socket = folder.path().join("spawner.sock");
+        let client = reqwest::Client::builder().unix_socket(socket).timeout(PATIENCE).build().unwrap();
+        let web = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap();
+        let mut world = Self { folder, nodes, processes: Vec::new(), client, web };
+        std::fs::write(world.path("pbs.toml"), PBS.replace("NODE", &setup.node)).unwrap();
+        world.start_pbs().await;
+        let directory = match &setup.directory {
+            Some(lines) => lines.clone(),
+            None => {
+                let address = world.start_directory().await;
+                format!("servers = [\"ldap://{address}\"]")
+            }
+        };
+        world.write_config(&directory, &setup);
+        world.start_service().await;
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn spawn(&mut self, name: &str, program: &Path, arguments: &[&str]) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("NUNA_LOG", "debug,ldap3=warn,hyper=info,tower=info")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.processes.push((name.to_owned(), child));
+    }
+
+    pub async fn start_pbs(&mut self) {
+        let (state, config) = (self.path("pbs"), self.path("pbs.toml"));
+        let program = program("nuna-pbs", "nuna-embedded-pbs");
+        let (state, config) = (state.to_str().unwrap(), config.to_str().unwrap());
+        self.spawn("pbs", &program, &["server", "--die-with-parent", "--state", state, "--config", config]);
+        let world = &*self;
+        until("the batch system", async || world.pbs("qstat", &["-B"]).status.success().then_some(())).await;
+    }
+
+    async fn start_directory(&mut self) -> String {
+        let (file, users) = (self.path("directory.address"), self.path("users.toml"));
+        let program = program("nuna-directory", "nuna-embedded-directory");
+        let arguments = ["--die-with-parent", "--demo", "--listen", "127.0.0.1:0", "--address-file"];
+        let arguments: Vec<&str> =
+            arguments.into_iter().chain([file.to_str().unwrap(), "--users", users.to_str().unwrap()]).collect();
+        self.spawn("directory", &program, &arguments);
+        let read = async || {
+            let text = std::fs::read_to_string(&file).ok()?;
+            (!text.trim().is_empty()).then(|| text.trim().to_owned())
+        };
+        until("the directory", read).await
+    }
+
+    fn write_config(&self, directory: &str, setup: &Setup) {
+        let folder = self.folder.path().display();
+        let token = self.path("service-token");
+        std::fs::write(&token, SERVICE_TOKEN).unwrap();
+        std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let launcher = program("nuna-singleuser", "nuna-singleuser");
+        let template = if setup.is_launcher {
+            let text = format!(
+                "#!/bin/sh\n#PBS -N {{{{ tag }}}}\n#PBS -q {{{{ queue }}}}\n#PBS -l walltime={{{{ walltime }}}}\n\
+                 #PBS -j oe\numask 077\ncat > '{folder}/code.new' <<'EOF'\n{{{{ code }}}}\nEOF\n\
+                 mv '{folder}/code.new' '{folder}/code'\nexec sleep 600\n"
+            );
+            std::fs::write(self.path("job.tera"), text).unwrap();
+            format!("[templates]\njob = \"{folder}/job.tera\"")
+        } else {
+            String::new()
+        };
+        let config = format!(
+            r#"
+[socket]
+path = "{folder}/spawner.sock"
+[nodes]
+listen = "{nodes}"
+url = "http://{nodes}/services/nuna"
+[hub]
+api_url = "http://127.0.0.1:9/hub/api"
+api_token_file = "{folder}/service-token"
+own_ports = [18001]
+[state]
+folder = "{folder}/state"
+[directory]
+{directory}
+user_dn = "uid={{user}},ou=people,dc=nuna,dc=local"
+group_base = "ou=groups,dc=nuna,dc=local"
+admin_groups = ["hub-admins"]
+timeout_seconds = 1
+[batch]
+qsub = "{folder}/bin/qsub"
+qstat = "{folder}/bin/qstat"
+qdel = "{folder}/bin/qdel"
+run_as = "label"
+interval_seconds = 0.2
+environment = {{ NUNA_PBS_DIR = "{folder}/pbs" }}
+[launcher]
+program = "{launcher}"
+home = "{folder}/homes/{{user}}"
+path = "/usr/bin:/bin"
+[limits]
+{limits}
+{template}
+{PROFILES}"#,
+            nodes = self.nodes,
+            launcher = launcher.display(),
+            limits = setup.limits,
+        );
+        std::fs::write(self.path("spawner.toml"), config).unwrap();
+    }
+
+    pub async fn start_service(&mut self) {
+        let config = self.path("spawner.toml");
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_nuna-spawner"));
+        self.spawn("service", &program, &["serve", "--die-with-parent", "--config", config.to_str().unwrap()]);
+        let (client, log) = (self.client.clone(), self.path("service.log"));
+        let answers = async || client.get("http://service/health").send().await.ok();
+        let started = Instant::now();
+        while answers().await.is_none() {
+            let log = std::fs::read_to_string(&log).unwrap();
+            assert!(started.elapsed() < PATIENCE, "the service did not start: {log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// As a crash would.
+    pub fn kill(&mut self, name: &str) {
+        let index = self.processes.iter().position(|(other, _)| other == name).unwrap();
+        let (_, mut child) = self.processes.remove(index);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn end(&mut self, name: &str) -> Option<i32> {
+        let index = self.processes.iter().position(|(other, _)| other == name).unwrap();
+        let (_, mut child) = self.processes.remove(index);
+        signal(&child, "TERM");
+        child.wait().unwrap().code()
+    }
+
+    /// Stops and continues a process, as a machine does that swaps.
+    pub fn pause(&self, name: &str, is_paused: bool) {
+        let (_, child) = self.processes.iter().find(|(other, _)| other == name).unwrap();
+        signal(child, if is_paused { "STOP" } else { "CONT" });
+    }
+
+    pub fn password(&self, user: &str) -> String {
+        let text = std::fs::read_to_string(self.path("users.passwords.json")).unwrap();
+        let passwords: Value = serde_json::from_str(&text).unwrap();
+        passwords[user].as_str().unwrap().to_owned()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("service.log")).unwrap()
+    }
+
+    /// A PBS command as somebody at a terminal would type it.
+    pub fn pbs(&self, name: &str, arguments: &[&str]) -> Output {
+        Command::new(self.path("bin").join(name))
+            .args(arguments)
+            .env_clear()
+            .env("NUNA_PBS_DIR", self.path("pbs"))
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap()
+    }
+
+    /// `qstat -x -f -F json`: jobs by id.
+    pub fn jobs(&self) -> serde_json::Map<String, Value> {
+        let output = self.pbs("qstat", &["-x", "-f", "-F", "json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["Jobs"].as_object().cloned().unwrap_or_default()
+    }
+
+    pub fn living_jobs(&self) -> Vec<String> {
+        self.jobs().into_iter().filter(|(_, job)| job["job_state"] != "F").map(|(name, _)| name).collect()
+    }
+
+    async fn sent(request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.unwrap();
+        Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        Self::sent(self.client.get(format!("http://service{path}"))).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        Self::sent(self.client.post(format!("http://service{path}")).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        Self::sent(self.client.delete(format!("http://service{path}"))).await
+    }
+
+    /// As a launcher, or somebody who would like to be one.
+    pub async fn launch(&self, what: &str, body: Value) -> Answer {
+        let url = format!("http://{}/services/nuna/launch/{what}", self.nodes);
+        Self::sent(self.web.post(url).json(&body)).await
+    }
+
+    pub async fn fetch(&self, url: &str) -> Answer {
+        Self::sent(self.web.get(url)).await
+    }
+
+    pub async fn sign_in(&self, user: &str) -> Value {
+        let answer = self.post("/auth", json!({"username": user, "password": self.password(user)})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    pub fn request(user: &str, options: Value) -> Value {
+        json!({
+            "user": user,
+            "server_name": "",
+            "options": options,
+            "environment": {
+                "JUPYTERHUB_API_TOKEN": TOKEN,
+                "JUPYTERHUB_SERVICE_PREFIX": format!("/user/{user}/"),
+                "PATH": "/of/the/hub",
+            },
+            "argv": ["python3", "-c", SERVER],
+        })
+    }
+
+    pub async fn create(&self, user: &str, profile: &str) -> Answer {
+        self.post("/servers", Self::request(user, json!({"profile": profile}))).await
+    }
+
+    /// Signs in, asks for a server, and gives its id.
+    pub async fn created(&self, user: &str, profile: &str) -> String {
+        self.sign_in(user).await;
+        let answer = self.create(user, profile).await;
+        assert_eq!(answer.status, 202, "{}\n{}", answer.text, self.log());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn server(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/servers/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// Waits until the server's view is as wanted.
+    pub async fn until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let view = self.server(id).await;
+            if wanted(&view) {
+                return view;
+            }
+            assert!(started.elapsed() < PATIENCE, "still {view}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn until_state(&self, id: &str, state: &str) -> Value {
+        self.until(id, |view| view["state"] == state).await
+    }
+
+    /// The code that a job of [`Setup::is_launcher`] got, once it runs.
+    pub async fn code(&self) -> String {
+        let path = self.path("code");
+        let code = until("the job's code", async || std::fs::read_to_string(&path).ok()).await;
+        std::fs::remove_file(path).unwrap();
+        code.trim().to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(log) = std::fs::read_to_string(self.path("service.log"))
+        {
+            eprintln!("--- service.log\n{}", log.get(log.len().saturating_sub(20_000)..).unwrap_or(&log));
+        }
+        // The batch system last: its jobs end with it.
+        for (name, child) in self.processes.iter_mut().rev() {
+            signal(child, "CONT");
+            signal(child, if name == "pbs" { "TERM" } else { "KILL" });
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let _ = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
+}
+
+/// Waits for something to be there.
+pub async fn until<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: not there after {} s", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
