@@ -17,14 +17,13 @@ pub(crate) enum Extent {
 }
 
 /// Names under which the built programs stand in for the commands that JupyterHub and users know.
-const ALIASES: [(&str, &str); 9] = [
+const ALIASES: [(&str, &str); 8] = [
     ("configurable-http-proxy", "nuna-proxy"),
     ("qsub", "nuna-pbs"),
     ("qstat", "nuna-pbs"),
     ("qdel", "nuna-pbs"),
     ("pbsnodes", "nuna-pbs"),
     ("qselect", "nuna-pbs"),
-    ("qalter", "nuna-pbs"),
     ("qhold", "nuna-pbs"),
     ("qrls", "nuna-pbs"),
 ];

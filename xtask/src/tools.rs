@@ -66,9 +66,14 @@ impl Repository {
 
     pub(crate) fn cargo(&self) -> Command {
         let mut command = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // `cargo run` sets these for xtask itself; a nested cargo must decide anew.
-        for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "LD_LIBRARY_PATH"] {
-            command.env_remove(name);
+        // `cargo run` sets these for xtask itself. A nested cargo must decide anew, and build scripts that watch them
+        // (ring's does) would run again, with all that stands on them, whenever cargo is called without xtask.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let of_xtask = ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| text.starts_with(prefix));
+            if of_xtask || ["LD_LIBRARY_PATH", "OUT_DIR", "RUSTC_BOOTSTRAP"].contains(&text.as_ref()) {
+                command.env_remove(&name);
+            }
         }
         command
     }
