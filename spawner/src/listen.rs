@@ -1,10 +1,12 @@
 //! The two listeners: the unix socket for the hub, where the other side's account counts, and TCP for launchers and
 //! browsers, where nobody is trusted. Both bound everything: connections, headers, and the time to end.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -21,10 +23,12 @@ use tokio::sync::{Semaphore, watch};
 use tower::Service;
 use tracing::{debug, warn};
 
-use crate::config::SocketSettings;
+use crate::config::{NodesSettings, SocketSettings};
 
-/// A client that has not sent its headers after this long is dropped; also the idle time of a connection.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The hub's own limit for headers, and for a connection that idles.
+const HUB_HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// All headers of one request; a hub's are a few kB.
+const HEADER_BYTES_MAX: usize = 64 << 10;
 /// The hub alone connects.
 const HUB_CONNECTIONS_MAX: usize = 4096;
 /// After an error of `accept`, such as too many open files.
@@ -89,7 +93,7 @@ impl HubListener {
     }
 
     pub async fn serve(self, router: Router, ending: watch::Receiver<bool>, drain: Duration) {
-        let limit = Connections::new(HUB_CONNECTIONS_MAX, ending);
+        let limit = Connections::new(HUB_CONNECTIONS_MAX, HUB_HEADER_TIME_MAX, ending);
         loop {
             let Some(permit) = limit.place().await else { break };
             let accepted = tokio::select! {
@@ -116,7 +120,7 @@ impl HubListener {
                     continue;
                 }
             }
-            limit.spawn(permit, stream, router.clone(), None);
+            limit.spawn((permit, None), stream, router.clone(), None);
         }
         limit.drain(drain).await;
     }
@@ -126,11 +130,12 @@ impl HubListener {
 pub async fn serve_nodes(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    settings: &NodesSettings,
     ending: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let limit = Connections::new(connections_max, ending);
+    let limit = Connections::new(settings.connections_max, settings.header_time(), ending);
+    let hosts = Hosts::new(settings.connections_per_host_max);
     loop {
         let Some(permit) = limit.place().await else { break };
         let accepted = tokio::select! {
@@ -140,7 +145,11 @@ pub async fn serve_nodes(
         match accepted {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                limit.spawn(permit, stream, router.clone(), Some(peer));
+                let Some(place) = hosts.place(peer.ip()) else {
+                    debug!(%peer, "a host with as many connections as one may have was refused another");
+                    continue;
+                };
+                limit.spawn((permit, Some(place)), stream, router.clone(), Some(peer));
             }
             Err(error) => {
                 warn!("the nodes' listener accepts nothing: {error}");
@@ -151,16 +160,63 @@ pub async fn serve_nodes(
     limit.drain(drain).await;
 }
 
+/// How many connections each machine has: on a node, everybody can connect, and nobody may take all places.
+#[derive(Clone)]
+struct Hosts {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    max: usize,
+}
+
+/// One of a machine's connections, for as long as it is kept.
+struct Place {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    host: IpAddr,
+}
+
+impl Hosts {
+    fn new(max: usize) -> Self {
+        Self { counts: Arc::default(), max }
+    }
+
+    fn place(&self, host: IpAddr) -> Option<Place> {
+        let host = host.to_canonical();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(host).or_default();
+        // The hub's proxy brings all browsers from here.
+        if *count >= self.max && !host.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Place { counts: self.counts.clone(), host })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = counts.entry(self.host) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What a connection holds as long as it lasts.
+type Held = (tokio::sync::OwnedSemaphorePermit, Option<Place>);
+
 /// Connections of one listener, counted and ended together.
 struct Connections {
+    header_time_max: Duration,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
     ending: watch::Receiver<bool>,
 }
 
 impl Connections {
-    fn new(max: usize, ending: watch::Receiver<bool>) -> Self {
-        Self { places: Arc::new(Semaphore::new(max)), graceful: GracefulShutdown::new(), ending }
+    fn new(max: usize, header_time_max: Duration, ending: watch::Receiver<bool>) -> Self {
+        Self { header_time_max, places: Arc::new(Semaphore::new(max)), graceful: GracefulShutdown::new(), ending }
     }
 
     async fn ended(&self) {
@@ -179,12 +235,12 @@ impl Connections {
 
     fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
-        permit: tokio::sync::OwnedSemaphorePermit,
+        held: Held,
         stream: S,
         router: Router,
         peer: Option<SocketAddr>,
     ) {
-        tokio::spawn(connection(permit, stream, router, peer, self.graceful.watcher()));
+        tokio::spawn(connection(held, stream, router, peer, self.graceful.watcher(), self.header_time_max));
     }
 
     async fn drain(self, limit: Duration) {
@@ -195,11 +251,12 @@ impl Connections {
 }
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    permit: tokio::sync::OwnedSemaphorePermit,
+    held: Held,
     stream: S,
     router: Router,
     peer: Option<SocketAddr>,
     watcher: Watcher,
+    header_time_max: Duration,
 ) {
     let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(peer) = peer {
@@ -207,12 +264,39 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
         router.clone().call(request)
     });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+    // Finding out whether a client speaks HTTP/2 would have no limit of time, and nobody here does.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time_max)
+        .max_buf_size(HEADER_BYTES_MAX);
     let connection =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
         debug!("a connection ended: {error}");
     }
-    drop(permit);
+    drop(held);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_machine_cannot_take_all_places() {
+        let hosts = Hosts::new(2);
+        let (one, mapped, two): (IpAddr, IpAddr, IpAddr) =
+            ("10.0.0.1".parse().unwrap(), "::ffff:10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let first = hosts.place(one).unwrap();
+        let second = hosts.place(mapped).unwrap();
+        assert!(hosts.place(one).is_none());
+        assert!(hosts.place(two).is_some());
+        drop(first);
+        let third = hosts.place(one).unwrap();
+        assert!(hosts.place(one).is_none());
+        let local: Vec<_> = (0..5).map(|_| hosts.place([127, 0, 0, 1].into()).unwrap()).collect();
+        drop((second, third, local));
+        assert!(hosts.counts.lock().unwrap().is_empty(), "nothing is kept of machines that left");
+    }
 }

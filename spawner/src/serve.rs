@@ -35,11 +35,12 @@ pub async fn start(config: Config, batch: Arc<dyn BatchSystem>) -> anyhow::Resul
         .with_context(|| format!("nodes.listen: cannot listen on {}", config.nodes.listen))?;
     let address = nodes.local_addr().context("nodes.listen")?;
     let (ending, ended) = watch::channel(false);
-    let (connections_max, drain) = (config.nodes.connections_max, config.limits.drain());
+    let drain = config.limits.drain();
     let (app, keeper) = app::start(config, parts, batch, ended.clone())?;
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(hub.serve(router::hub(app.clone()), ended.clone(), drain));
-    tasks.spawn(serve_nodes(nodes, router::nodes(app.clone(), gateway), connections_max, ended, drain));
+    let (settings, nodes_router) = (app.config.nodes.clone(), router::nodes(app.clone(), gateway));
+    tasks.spawn(async move { serve_nodes(nodes, nodes_router, &settings, ended, drain).await });
     info!(socket = %app.config.socket.path.display(), nodes = %address, "serving");
     Ok(Serving { app, nodes: address, ending, tasks, keeper })
 }

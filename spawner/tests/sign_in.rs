@@ -1,4 +1,5 @@
 //! Who may sign in, and what people and programs are told when they may not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 
@@ -54,8 +55,9 @@ async fn a_request_that_is_no_sign_in_is_said_to_be_none() {
     let answer = world.post("/auth", json!({"username": "alice", "password": {"x": "hidden"}})).await;
     assert_eq!(answer.status, 400);
     assert!(!answer.text.contains("hidden"));
-    let huge = world.post("/auth", json!({"username": "alice", "password": "x".repeat(2 << 20)})).await;
-    assert_eq!(huge.status, 413);
+    let huge = world.post_large("/auth", json!({"username": "alice", "password": "x".repeat(2 << 20)})).await;
+    assert!(huge.is_none_or(|answer| answer.status == 413));
+    assert_eq!(world.get("/health").await.status, 200);
 }
 
 #[tokio::test]
@@ -154,7 +156,7 @@ async fn other_accounts_are_refused_on_the_socket() {
     let ask = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(30)\ns.connect(sys.argv[1])\n\
                try:\n s.sendall(b'GET /health HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n print(s.recv(100))\nexcept OSError: print(b'')\n";
     let as_nobody = |uid: &str| {
-        let arguments = ["--reuid", uid, "--regid", uid, "--clear-groups", "python3", "-c", ask, socket.to_str().unwrap()];
+        let arguments = ["--reuid", uid, "--regid", uid, "--clear-groups", "/usr/bin/python3", "-c", ask, socket.to_str().unwrap()];
         let output = std::process::Command::new("setpriv").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Faults;
+use super::{Faults, seconds};
 
 /// Longest path a unix socket can have.
 const SOCKET_PATH_MAX: usize = 107;
@@ -60,6 +61,20 @@ pub struct NodesSettings {
     pub url: String,
     #[serde(default = "default_connections_max")]
     pub connections_max: usize,
+    /// From one machine; the hub's proxy, which comes from this one, has no such limit.
+    #[serde(default = "default_connections_per_host_max")]
+    pub connections_per_host_max: usize,
+    /// A client that has not sent its headers after this long is dropped, and so is an idle connection.
+    #[serde(default = "default_header_seconds")]
+    pub header_seconds: f64,
+}
+
+fn default_connections_per_host_max() -> usize {
+    512
+}
+
+fn default_header_seconds() -> f64 {
+    30.0
 }
 
 fn default_connections_max() -> usize {
@@ -82,8 +97,14 @@ impl NodesSettings {
         if let Some(wrong) = wrong {
             faults.add("nodes.url", wrong, remedy);
         }
-        if self.connections_max == 0 {
-            faults.add("nodes.connections_max", "0 connections could not serve anybody", "leave it out for 4096");
+        if self.connections_max == 0 || self.connections_per_host_max == 0 {
+            let wrong = "0 connections could not serve anybody";
+            faults.add("nodes.connections_max", wrong, "leave it and connections_per_host_max out for 4096 and 512");
         }
+        faults.seconds("nodes.header_seconds", self.header_seconds, 600.0);
+    }
+
+    pub fn header_time(&self) -> Duration {
+        seconds(self.header_seconds)
     }
 }

@@ -1,5 +1,5 @@
 //! The service as a site runs it: a real process between a real batch system, a real directory and real launchers.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ static WORLDS: AtomicU16 = AtomicU16::new(0);
 pub struct Setup {
     /// Name of the only node.
     pub node: String,
-    /// LDAP servers instead of the embedded one.
+    /// `[directory]` instead of the embedded one.
     pub directory: Option<String>,
     /// Lines of `[limits]`.
     pub limits: String,
@@ -183,7 +183,10 @@ impl World {
             Some(lines) => lines.clone(),
             None => {
                 let address = world.start_directory().await;
-                format!("servers = [\"ldap://{address}\"]")
+                format!(
+                    "servers = [\"ldap://{address}\"]\nuser_dn = \"uid={{user}},ou=people,dc=nuna,dc=local\"\n\
+                     group_base = \"ou=groups,dc=nuna,dc=local\"\nadmin_groups = [\"hub-admins\"]"
+                )
             }
         };
         world.write_config(&directory, &setup);
@@ -266,9 +269,6 @@ own_ports = [18001]
 folder = "{folder}/state"
 [directory]
 {directory}
-user_dn = "uid={{user}},ou=people,dc=nuna,dc=local"
-group_base = "ou=groups,dc=nuna,dc=local"
-admin_groups = ["hub-admins"]
 timeout_seconds = 1
 [batch]
 qsub = "{folder}/bin/qsub"
@@ -373,8 +373,20 @@ path = "/usr/bin:/bin"
         Self::sent(self.client.post(format!("http://service{path}")).json(&body)).await
     }
 
+    /// Nothing if the service closed the connection before it had read everything.
+    pub async fn post_large(&self, path: &str, body: Value) -> Option<Answer> {
+        let answer = self.client.post(format!("http://service{path}")).json(&body).send().await.ok()?;
+        Some(Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap_or_default() })
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         Self::sent(self.client.delete(format!("http://service{path}"))).await
+    }
+
+    pub async fn launch_large(&self, what: &str, body: Value) -> Option<Answer> {
+        let url = format!("http://{}/services/nuna/launch/{what}", self.nodes);
+        let answer = self.web.post(url).json(&body).send().await.ok()?;
+        Some(Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap_or_default() })
     }
 
     /// As a launcher, or somebody who would like to be one.

@@ -1,4 +1,5 @@
 //! The built server, asked over TCP by an LDAP client that is not ours, and by `ldapsearch` if there is one.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

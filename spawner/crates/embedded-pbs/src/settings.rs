@@ -110,7 +110,9 @@ impl Settings {
         ensure!(!self.nodes.is_empty(), "no nodes: give --nodes or a [[nodes]] table");
         ensure!(!self.queues.is_empty(), "no queues: give at least one [[queues]] table");
         for node in &self.nodes {
-            ensure!(is_name(&node.name), "node name {:?} may hold letters, digits, - and _ only", node.name);
+            // Sites name nodes by their full host names.
+            let is_host = is_name(&node.name.replace('.', "")) && !node.name.starts_with('.');
+            ensure!(is_host, "node name {:?} may hold letters, digits, dots, - and _ only", node.name);
             ensure!(node.ncpus > 0, "node {} has no cores", node.name);
             ensure!(
                 parse_size_kb(&node.mem).is_some(),

@@ -1,4 +1,5 @@
 //! Jobs as real processes: environment, output, limits, deletion, and that nothing is left behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 
@@ -157,4 +158,31 @@ fn what_is_not_offered_is_said() {
         assert_eq!(outcome.code, 2);
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn a_held_job_waits_until_it_is_released() {
+    let batch = Batch::start(RECORDED);
+    // A job that cannot start yet: the first one takes both processors.
+    let first = batch.submit("-l select=1:ncpus=2", "sleep 600");
+    batch.wait_for_state(first, "R");
+    let second = batch.submit("", "true");
+    let run = |user: &str, line: &str| batch.run(user, line, "");
+    assert_eq!(run("alice", &format!("qhold {second}")).code, 0);
+    batch.wait_for_state(second, "H");
+    assert_eq!(run("alice", &format!("qdel {first}")).code, 0);
+    batch.wait_for_state(first, "F");
+    assert!(run("alice", &format!("qstat {second}")).stdout.contains(" H "), "nothing starts a held job");
+    for (user, line, words) in [
+        ("bob", format!("qrls {second}"), "Unauthorized Request"),
+        ("alice", format!("qrls -h s {second}"), "Unauthorized Request"),
+    ] {
+        let refused = run(user, &line);
+        assert!(refused.code == 159 && refused.stderr.contains(words), "{line}: {} {}", refused.code, refused.stderr);
+    }
+    assert_eq!(run("alice", &format!("qrls -h x {second}")).code, 2);
+    assert_eq!(run("alice", &format!("qrls -h u {second}")).code, 0);
+    batch.wait_for_state(second, "F");
+    let late = run("alice", &format!("qhold {second}"));
+    assert_ne!(late.code, 0, "{}", late.stderr);
 }

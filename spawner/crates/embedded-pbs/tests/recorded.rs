@@ -1,5 +1,6 @@
 //! Output of the real commands, recorded on OpenPBS 23.06, against ours: same lines, order, words, exit codes.
 //! What differs from one run to the next (times, ids, memory) is blanked on both sides.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 

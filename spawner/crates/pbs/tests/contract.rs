@@ -1,4 +1,5 @@
 //! One suite that every `BatchSystem` passes: the fake, and the real driver against the embedded batch system.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! How commands are run: their environment, their input, and what happens when they misbehave.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Requests through the proxy: what arrives at the target, what comes back, what is refused.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! WebSockets, TLS, many clients at once, metrics.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
 

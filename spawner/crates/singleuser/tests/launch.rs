@@ -1,4 +1,5 @@
 //! The launcher as a job runs it: a real process between a small service and a small user server.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -2,6 +2,7 @@
 //!
 //! The configuration's path is fixed in the program, so the tests call the library from a process of their own:
 //! this very test program, asked to run `in_a_process_of_its_own` only.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -15,8 +15,7 @@ use crate::protocol::{ANSWER_SECONDS_MAX, Answer, Call, Request, state_folder};
 use crate::server::unix_user;
 
 /// Names this program answers to.
-pub(crate) const NAMES: [&str; 8] =
-    ["qsub", "qstat", "qdel", "qselect", "qhold", "qrls", "pbsnodes", "qalter"];
+pub(crate) const NAMES: [&str; 7] = ["qsub", "qstat", "qdel", "qselect", "qhold", "qrls", "pbsnodes"];
 
 /// An answer holds at most this many bytes: 10,000 jobs with large variable lists.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -46,10 +45,6 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> i32 {
         "qrls" => qdel::release(arguments),
         "qselect" => qstat::select(arguments),
         "pbsnodes" => qstat::nodes(arguments),
-        "qalter" => Err(Failure::new(
-            2,
-            "qalter: not offered by the embedded batch system: delete the job and submit it again",
-        )),
         _ => qstat::run(arguments),
     };
     match outcome {

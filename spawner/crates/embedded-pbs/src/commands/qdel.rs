@@ -4,6 +4,9 @@ use super::options::{Parsed, parse};
 use super::{Failure, ask, refused, unexpected};
 use crate::protocol::{Answer, Request};
 
+/// PBS's error 15007.
+const EXIT_NOT_ALLOWED: i32 = 159;
+
 pub(crate) fn delete(arguments: &[String]) -> Result<i32, Failure> {
     let parsed = read("qdel", "xW:", arguments)?;
     let force = match parsed.value('W') {
@@ -19,12 +22,29 @@ pub(crate) fn delete(arguments: &[String]) -> Result<i32, Failure> {
 
 pub(crate) fn hold(arguments: &[String]) -> Result<i32, Failure> {
     let parsed = read("qhold", "h:", arguments)?;
+    only_user_holds("qhold", &parsed)?;
     for_each("qhold", &parsed, |id| Request::Hold { id })
 }
 
 pub(crate) fn release(arguments: &[String]) -> Result<i32, Failure> {
     let parsed = read("qrls", "h:", arguments)?;
+    only_user_holds("qrls", &parsed)?;
     for_each("qrls", &parsed, |id| Request::Release { id })
+}
+
+/// Holds of an operator (`o`), of the system (`s`) or for a bad password (`p`) are not a user's to set, and there
+/// is nobody else here.
+fn only_user_holds(command: &str, parsed: &Parsed) -> Result<(), Failure> {
+    match parsed.value('h') {
+        None | Some("u") => Ok(()),
+        Some(list) if !list.is_empty() && list.chars().all(|letter| "uosp".contains(letter)) => {
+            let ids = parsed.operands.join(" ");
+            Err(Failure::new(EXIT_NOT_ALLOWED, format!("{command}: Unauthorized Request  {ids}")))
+        }
+        Some(_) => {
+            Err(Failure::new(2, format!("{command}: illegal -h value")))
+        }
+    }
 }
 
 fn read(command: &str, letters: &str, arguments: &[String]) -> Result<Parsed, Failure> {

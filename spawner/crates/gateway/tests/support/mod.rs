@@ -1,6 +1,6 @@
 //! A fake hub that does its side of the OAuth dance as JupyterHub does, a served gateway, and plain HTTP.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -43,7 +43,7 @@ impl Proxy {
                 }
             }
         });
-        let mut next =
+        let next =
             || addresses.recv_timeout(PATIENCE).expect("the proxy said where it listens").parse().unwrap();
         Self { public: next(), api: next(), process }
     }

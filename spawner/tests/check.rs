@@ -1,0 +1,87 @@
+//! `nuna-spawner check` against the real things, and what a client on the network cannot do to the listeners.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use common::World;
+
+fn check(world: &World, config: &str) -> (Output, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nuna-spawner"))
+        .args(["check", "--config", world.path(config).to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output, text)
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_and_what_to_do() {
+    let mut world = World::new().await;
+    let (output, text) = check(&world, "spawner.toml");
+    assert!(output.status.success(), "{text}");
+    for line in ["directory.servers: ldap://127.0.0.1:", "batch: PBS server pbshead answers", "profiles.ocean"] {
+        assert!(text.contains(line), "{text}");
+    }
+    world.kill("directory");
+    world.kill("pbs");
+    std::fs::remove_file(world.path("bin/qdel")).unwrap();
+    let (output, text) = check(&world, "spawner.toml");
+    assert!(!output.status.success());
+    let wrong: Vec<&str> = text.lines().filter(|line| line.starts_with("WRONG")).collect();
+    for key in ["directory.servers", "batch.qdel", "batch.qstat"] {
+        assert!(wrong.iter().any(|line| line.contains(key)), "{key} in {wrong:#?}");
+    }
+
+    let config = std::fs::read_to_string(world.path("spawner.toml")).unwrap();
+    std::fs::write(world.path("typo.toml"), config.replace("interval_seconds", "intervall_seconds")).unwrap();
+    let (output, text) = check(&world, "typo.toml");
+    assert!(!output.status.success() && text.contains("intervall_seconds"), "{text}");
+    let faulty = config.replace("select = \"1:ncpus=1:mem=1gb\"", "select = \"1:ncpus=1 -q vip\"");
+    std::fs::write(world.path("faulty.toml"), faulty).unwrap();
+    let (output, text) = check(&world, "faulty.toml");
+    assert!(!output.status.success() && text.contains("profiles.small.select"), "{text}");
+}
+
+/// Connections that say nothing, begin something and never end it, or send too much are closed.
+#[tokio::test]
+async fn idle_and_endless_connections_are_closed() {
+    let mut world = World::new().await;
+    let path = world.path("spawner.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("[hub]", "header_seconds = 0.3\n[hub]")).unwrap();
+    world.kill("service");
+    world.start_service().await;
+    let nodes = world.nodes.clone();
+    let talk = move |text: &[u8]| {
+        let mut stream = std::net::TcpStream::connect(&nodes).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        // It may be closed before all is sent.
+        let _ = stream.write_all(text);
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "not closed"),
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(2000));
+    tokio::task::spawn_blocking(move || {
+        for begun in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /services/nuna/x HTTP/1.1\r\nHost: x\r\n"] {
+            let answer = talk(begun.as_bytes());
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{begun:?}: {answer}");
+        }
+        for endless in [long, many] {
+            let answer = talk(endless.as_bytes());
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.get("/health").await.status, 200);
+}

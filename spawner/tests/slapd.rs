@@ -1,0 +1,287 @@
+//! Sign-in against OpenLDAP's own server, where the machine has it (`cargo xtask setup` installs it for tests).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use common::{PATIENCE, Setup, World};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use serde_json::json;
+
+const SLAPD: &str = "/usr/sbin/slapd";
+const LDIF: &str = "\
+dn: dc=nuna,dc=local
+objectClass: dcObject
+objectClass: organization
+dc: nuna
+o: Nuna
+
+dn: ou=people,dc=nuna,dc=local
+objectClass: organizationalUnit
+ou: people
+
+dn: ou=guests,ou=people,dc=nuna,dc=local
+objectClass: organizationalUnit
+ou: guests
+
+dn: ou=groups,dc=nuna,dc=local
+objectClass: organizationalUnit
+ou: groups
+
+dn: uid=reader,dc=nuna,dc=local
+objectClass: account
+objectClass: simpleSecurityObject
+uid: reader
+userPassword: reader's secret
+
+dn: uid=alice,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: alice
+cn: Alice
+sn: A
+userPassword: wonder \\ land*()
+memberOf: cn=names,ou=groups,dc=nuna,dc=local
+
+dn: uid=guest,ou=guests,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: guest
+cn: Guest
+sn: G
+memberOf: cn=others,ou=groups,dc=nuna,dc=local
+userPassword: guest-password
+
+dn: uid=twice,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: twice
+cn: T
+sn: T
+userPassword: twice-password
+
+dn: uid=twice,ou=guests,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: twice
+cn: T
+sn: T
+userPassword: twice-password
+
+dn: uid=nopassword,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: nopassword
+cn: N
+sn: N
+
+dn: cn=posix,ou=groups,dc=nuna,dc=local
+objectClass: posixGroup
+cn: posix
+gidNumber: 5000
+memberUid: alice
+memberUid: guest
+
+dn: cn=names,ou=groups,dc=nuna,dc=local
+objectClass: groupOfNames
+cn: names
+member: uid=alice,ou=people,dc=nuna,dc=local
+
+dn: cn=unique\\, names,ou=groups,dc=nuna,dc=local
+objectClass: groupOfUniqueNames
+cn: unique, names
+uniqueMember: uid=alice,ou=people,dc=nuna,dc=local
+
+dn: cn=others,ou=groups,dc=nuna,dc=local
+objectClass: groupOfNames
+cn: others
+member: uid=guest,ou=guests,ou=people,dc=nuna,dc=local
+";
+
+struct Slapd {
+    process: Child,
+    folder: tempfile::TempDir,
+    host: String,
+    /// The same server under an address that its certificate does not name.
+    other: String,
+}
+
+impl Drop for Slapd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Nothing if this machine has no slapd.
+fn slapd() -> Option<Slapd> {
+    if !Path::new(SLAPD).exists() {
+        eprintln!("skipped: there is no {SLAPD}; `cargo xtask setup` installs it");
+        return None;
+    }
+    let folder = tempfile::Builder::new().prefix("nuna-slapd-").tempdir_in("/tmp").unwrap();
+    let pid = std::process::id().to_be_bytes();
+    // An address of this machine for each test, so that ports need no luck.
+    let address = |second: u8| format!("127.{second}.{}.{}", pid[2], pid[3].clamp(1, 254));
+    let (host, other) = (address(pid[1] & 0x3f), address(pid[1] & 0x3f | 0x40));
+    let path = |name: &str| folder.path().join(name).display().to_string();
+
+    let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority_key = KeyPair::generate().unwrap();
+    std::fs::write(path("ca.pem"), authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let mut server = CertificateParams::new(Vec::<String>::new()).unwrap();
+    server.subject_alt_names = vec![SanType::IpAddress(host.parse().unwrap())];
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(path("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
+    std::fs::write(path("other.pem"), stranger.cert.pem()).unwrap();
+
+    std::fs::create_dir(path("data")).unwrap();
+    let config = format!(
+        "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\n\
+         include /etc/ldap/schema/inetorgperson.schema\ninclude /etc/ldap/schema/nis.schema\n\
+         modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\n\
+         TLSCACertificateFile {ca}\nTLSCertificateFile {cert}\nTLSCertificateKeyFile {key}\n\
+         database mdb\nmaxsize 16777216\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\n\
+         directory {data}\noverlay memberof\n\
+         access to attrs=userPassword by anonymous auth by * none\n\
+         access to * by users read by anonymous auth by * none\n",
+        ca = path("ca.pem"),
+        cert = path("server.pem"),
+        key = path("server.key"),
+        data = path("data"),
+    );
+    std::fs::write(path("slapd.conf"), config).unwrap();
+    std::fs::write(path("entries.ldif"), LDIF).unwrap();
+    let added = Command::new("/usr/sbin/slapadd")
+        .args(["-f", &path("slapd.conf"), "-l", &path("entries.ldif")])
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "slapadd: {}", String::from_utf8_lossy(&added.stderr));
+    let log = std::fs::File::create(path("slapd.log")).unwrap();
+    let urls = format!("ldap://{host}:13890 ldaps://{host}:16360 ldaps://{other}:16360");
+    let process = Command::new(SLAPD)
+        // In the foreground, with statistics: binds and searches are in the log.
+        .args(["-d", "256", "-f", &path("slapd.conf"), "-h", &urls])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let slapd = Slapd { process, folder, host, other };
+    let started = Instant::now();
+    while std::net::TcpStream::connect(format!("{}:16360", slapd.host)).is_err() {
+        assert!(started.elapsed() < PATIENCE, "slapd did not start: {}", slapd.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Some(slapd)
+}
+
+impl Slapd {
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("slapd.log")).unwrap()
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    async fn world(&self, directory: &str) -> World {
+        let lines = directory.replace("HOST", &self.host).replace("OTHER", &self.other).replace("FOLDER", &self.file(""));
+        World::with(Setup { directory: Some(lines), ..Setup::default() }).await
+    }
+}
+
+const TEMPLATE: &str = "user_dn = 'uid={user},ou=people,dc=nuna,dc=local'\ngroup_base = 'ou=groups,dc=nuna,dc=local'";
+const ALICE: &str = "wonder \\ land*()";
+
+async fn sign_in(world: &World, user: &str, password: &str) -> (u16, serde_json::Value) {
+    let answer = world.post("/auth", json!({"username": user, "password": password})).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn bind_by_template_over_tls_and_start_tls() {
+    let Some(slapd) = slapd() else { return };
+    for server in [
+        "servers = ['ldaps://HOST:16360']",
+        "servers = ['ldap://HOST:13890']\nstart_tls = true",
+    ] {
+        let world = slapd.world(&format!("{server}\nca_file = 'FOLDERca.pem'\n{TEMPLATE}\nadmin_groups = ['names']")).await;
+        let groups = json!(["names", "posix", "unique, names"]);
+        assert_eq!(sign_in(&world, "alice", ALICE).await, (200, json!({"name": "alice", "groups": groups, "admin": true})));
+        for (user, password) in
+            [("alice", "wrong"), ("alice", ""), ("alice", "wonder \\ land*"), ("nopassword", "x"), ("nopassword", ""), ("nobody", "x")]
+        {
+            let (status, answer) = sign_in(&world, user, password).await;
+            assert_eq!((status, &answer["error"]["code"]), (401, &json!("wrong_password")), "{user} {password:?}");
+        }
+        assert!(!world.log().contains(ALICE));
+    }
+    assert!(slapd.log().contains("STARTTLS"));
+}
+
+/// Whoever cannot prove to be the directory does not get to see a password.
+#[tokio::test]
+async fn a_server_without_a_trusted_certificate_learns_no_password() {
+    let Some(slapd) = slapd() else { return };
+    for server in [
+        "servers = ['ldaps://HOST:16360']\nca_file = 'FOLDERother.pem'",
+        "servers = ['ldap://HOST:13890']\nstart_tls = true\nca_file = 'FOLDERother.pem'",
+        // The authority is right, the name is not.
+        "servers = ['ldaps://OTHER:16360']\nca_file = 'FOLDERca.pem'",
+    ] {
+        let world = slapd.world(&format!("{server}\n{TEMPLATE}")).await;
+        let (status, answer) = sign_in(&world, "alice", ALICE).await;
+        assert_eq!((status, &answer["error"]["code"]), (503, &json!("directory_unreachable")), "{server}");
+    }
+    assert!(!slapd.log().contains("BIND"), "{}", slapd.log());
+}
+
+#[tokio::test]
+async fn search_then_bind_with_an_account_of_its_own() {
+    let Some(slapd) = slapd() else { return };
+    let password = slapd.file("reader");
+    std::fs::write(&password, "reader's secret\n").unwrap();
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let lines = "servers = ['ldap://HOST:13890']\nuser_base = 'ou=people,dc=nuna,dc=local'\n\
+                 lookup_dn = 'uid=reader,dc=nuna,dc=local'\nlookup_password_file = 'FOLDERreader'\nmember_of = 'memberOf'";
+    let world = slapd.world(lines).await;
+    let (status, alice) = sign_in(&world, "alice", ALICE).await;
+    // memberOf is kept for groupOfNames alone.
+    assert_eq!((status, &alice["groups"]), (200, &json!(["names"])), "{alice}");
+    let (status, guest) = sign_in(&world, "guest", "guest-password").await;
+    assert_eq!((status, &guest["groups"]), (200, &json!(["others"])), "found below another branch: {guest}");
+    assert_eq!(sign_in(&world, "alice", "wrong").await.0, 401);
+    assert_eq!(sign_in(&world, "nobody", "x").await.0, 401);
+    for user in ["*", "a*", "alice)(uid=*", "ali\\63e"] {
+        assert_eq!(sign_in(&world, user, ALICE).await.0, 401, "{user}");
+    }
+    // Two entries of one name: nobody can say who that is.
+    let (status, answer) = sign_in(&world, "twice", "twice-password").await;
+    assert_eq!((status, &answer["error"]["code"]), (500, &json!("internal")));
+    assert!(world.log().contains("more than one entry"), "{}", world.log());
+}
+
+#[tokio::test]
+async fn only_members_of_allowed_groups_may_in() {
+    let Some(slapd) = slapd() else { return };
+    let lines = format!("servers = ['ldap://HOST:13890']\n{TEMPLATE}\nallowed_groups = ['names']");
+    let world = slapd.world(&lines).await;
+    assert_eq!(sign_in(&world, "alice", ALICE).await.0, 200);
+    let (status, answer) = sign_in(&world, "twice", "twice-password").await;
+    assert_eq!((status, &answer["error"]["code"]), (403, &json!("not_allowed")));
+    assert_eq!(sign_in(&world, "twice", "wrong").await.0, 401, "who does not know the password learns nothing");
+}
+
+#[tokio::test]
+async fn a_directory_set_up_wrong_is_the_administrator_s_matter() {
+    let Some(slapd) = slapd() else { return };
+    let lines = "servers = ['ldap://HOST:13890']\nuser_dn = 'uid={user},ou=people,dc=nuna,dc=local'\ngroup_base = 'ou=nowhere,dc=nuna,dc=local'";
+    let world = slapd.world(lines).await;
+    let (status, answer) = sign_in(&world, "alice", ALICE).await;
+    assert_eq!((status, &answer["error"]["code"]), (500, &json!("internal")));
+    assert!(world.log().contains("group_base"), "{}", world.log());
+}
