@@ -220,7 +220,7 @@ walltime = "04:00:00"
 
 [profiles.ocean]
 title = "Ocean group: 2 cores, 8 GB"
-description = "For members of the group `ocean`."
+description = "For members of the group ocean."
 queue = "omp"
 select = "1:ncpus=2:mem=8gb"
 walltime = "08:00:00"

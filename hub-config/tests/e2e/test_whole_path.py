@@ -103,7 +103,8 @@ def test_5_the_tutorial_opens_and_starts_its_cluster(stack, page):
     page.wait_for_selector(".jp-FileBrowser, .jp-NotebookPanel")
     page.goto(urllib.parse.urljoin(stack.url, f"user/{stack.user}/lab/tree/first-cluster.ipynb?reset"))
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=90_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle], .jp-Toolbar-kernelStatus", timeout=60_000)
+    # JupyterLab runs nothing, and says nothing, until the kernel is connected.
+    page.wait_for_selector("text='Nuna (Rust) | Idle'", timeout=60_000)
     screenshot(page, "04-lab")
     run_cells(page, range(0, 2))
     screenshot(page, "05-cluster")
