@@ -38,7 +38,13 @@ pub(crate) struct Demo {
 
 impl Demo {
     /// Writes what is missing; what a former run left (homes, passwords, the hub's database) is kept.
-    pub(crate) fn prepare(repository: &Repository, state: &Path, port: u16) -> Result<Self> {
+    /// `profiles` is a file with more of them.
+    pub(crate) fn prepare(
+        repository: &Repository,
+        state: &Path,
+        port: u16,
+        profiles: Option<&Path>,
+    ) -> Result<Self> {
         let demo = Self { state: state.to_owned(), ports: Ports::choose(port)? };
         let socket = demo.socket();
         ensure!(
@@ -51,7 +57,12 @@ impl Demo {
         }
         // A token of its own for each run: nothing that an older run gave away opens this one.
         write_private(&demo.service_token_file(), &random_hex(32)?)?;
-        write_private(&demo.path("spawner/spawner.toml"), &demo.spawner_settings(repository)?)?;
+        let mut settings = demo.spawner_settings(repository)?;
+        if let Some(path) = profiles {
+            settings += &fs::read_to_string(path)
+                .with_context(|| format!("reading profiles from {}", path.display()))?;
+        }
+        write_private(&demo.path("spawner/spawner.toml"), &settings)?;
         for user in [DEMO_USER].iter().chain(&OTHER_USERS) {
             demo.home(repository, user)?;
         }

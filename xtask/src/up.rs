@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Where state and logs are kept.
     #[arg(long)]
     state: Option<PathBuf>,
+    /// A TOML file with more `[profiles.NAME]` tables than the demo's own.
+    #[arg(long)]
+    profiles: Option<PathBuf>,
     /// Start what is built, without looking whether anything changed.
     #[arg(long)]
     no_setup: bool,
@@ -50,7 +53,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     }
 
     let state = options.state.clone().unwrap_or_else(|| repository.path("build/up"));
-    let demo = Demo::prepare(repository, &state, options.port)?;
+    let demo = Demo::prepare(repository, &state, options.port, options.profiles.as_deref())?;
     let mut running = Supervisor::new(state.join("logs"))?;
     start(repository, &demo, &mut running, &stop)?;
     if stop.is_asked() {

@@ -18,7 +18,18 @@ from playwright.sync_api import sync_playwright
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 SCREENSHOTS = pathlib.Path(os.environ.get("NUNA_SCREENSHOTS", REPOSITORY / "build/screenshots"))
-PROGRAMS = pathlib.Path(os.environ.get("NUNA_BIN_DIR", REPOSITORY / "target/debug"))
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+PROGRAMS = pathlib.Path(os.environ.get("NUNA_BIN_DIR", TARGET / "debug"))
+
+# Longer than the queue allows, so that PBS itself refuses it.
+PROFILES = """
+[profiles.too-long]
+title = "Two days"
+description = "Asks for more time than the queue allows."
+queue = "interactive"
+select = "1:ncpus=1:mem=1gb"
+walltime = "48:00:00"
+"""
 
 
 def free_port() -> int:
@@ -40,9 +51,11 @@ class Stack:
         environment["CARGO_MANIFEST_DIR"] = str(REPOSITORY / "xtask")
         environment["CARGO_TARGET_DIR"] = str(PROGRAMS.parent)
         self.log = folder / "up.log"
+        profiles = folder / "profiles.toml"
+        profiles.write_text(PROFILES)
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(
-                [xtask, "up", "--no-setup", "--state", self.state, "--port", str(self.port)],
+                [xtask, "up", "--no-setup", "--state", self.state, "--port", str(self.port), "--profiles", profiles],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

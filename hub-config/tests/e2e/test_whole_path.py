@@ -60,18 +60,28 @@ def test_2_signing_in_shows_the_profiles_of_the_users_groups(stack, page):
     assert page.locator("input[name=profile]").count() >= 2
 
 
-def test_3_the_job_is_seen_queued_then_running(stack, page):
-    page.locator("input[name=profile]").first.check()
+def test_3_what_pbs_rejects_is_said_in_its_own_words(stack, page):
+    page.check("input[name=profile][value=too-long]")
+    page.click("#spawn_form [type=submit]")
+    page.wait_for_selector("text=Job violates queue and/or server resource limits")
+    screenshot(page, "03-rejected")
+    # Nothing is left of it, and the form is there again.
+    page.goto(urllib.parse.urljoin(stack.url, "hub/spawn"))
+    page.wait_for_selector("#spawn_form input[name=profile]")
+
+
+def test_4_the_job_is_seen_queued_then_running(stack, page):
+    page.check("input[name=profile][value=interactive]")
     page.click("#spawn_form [type=submit]")
     page.wait_for_url(re.compile(r"/hub/spawn-pending/"))
     page.wait_for_selector("#progress-message:has-text('queue')")
-    screenshot(page, "03-queued")
+    screenshot(page, "04-queued")
     page.wait_for_url(re.compile(r"/user/[^/]+/lab"), timeout=120_000)
     page.wait_for_selector("#jp-main-dock-panel", timeout=90_000)
     assert [job["job_state"] for job in qstat(stack)["Jobs"].values()] == ["R"]
 
 
-def test_4_the_job_carries_no_secret_and_nothing_of_the_hub(stack):
+def test_5_the_job_carries_no_secret_and_nothing_of_the_hub(stack):
     jobs = qstat(stack)["Jobs"]
     assert jobs, "the hub's job is visible in qstat"
     text = json.dumps(jobs)
@@ -99,18 +109,18 @@ def run_cells(page, wanted: range) -> None:
         assert error.count() == 0, error.all_inner_texts()
 
 
-def test_5_the_tutorial_opens_and_starts_its_cluster(stack, page):
+def test_6_the_tutorial_opens_and_starts_its_cluster(stack, page):
     page.wait_for_selector(".jp-FileBrowser, .jp-NotebookPanel")
     page.goto(urllib.parse.urljoin(stack.url, f"user/{stack.user}/lab/tree/first-cluster.ipynb?reset"))
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=90_000)
     # JupyterLab runs nothing, and says nothing, until the kernel is connected.
     page.wait_for_selector("text='Nuna (Rust) | Idle'", timeout=60_000)
-    screenshot(page, "04-lab")
+    screenshot(page, "05-lab")
     run_cells(page, range(0, 2))
-    screenshot(page, "05-cluster")
+    screenshot(page, "06-cluster")
 
 
-def test_6_the_panels_draw_the_clusters_tasks(stack, page):
+def test_7_the_panels_draw_the_clusters_tasks(stack, page):
     page.locator(".lm-TabBar-tab[title='Nuna clusters'], [data-id^=nuna]").first.click()
     card = page.locator(".nuna-card").first
     card.wait_for()
@@ -122,25 +132,25 @@ def test_6_the_panels_draw_the_clusters_tasks(stack, page):
     while page.locator(".nuna-plot").first.evaluate(DRAWN) <= max(before, 1):
         assert time.monotonic() < deadline, "no task rectangles were drawn"
         time.sleep(0.2)
-    screenshot(page, "06-task-stream")
+    screenshot(page, "07-task-stream")
 
 
-def test_7_every_other_cell_of_the_tutorial_runs(stack, page):
+def test_8_every_other_cell_of_the_tutorial_runs(stack, page):
     run_cells(page, range(6, page.locator(".jp-Notebook .jp-CodeCell").count()))
-    screenshot(page, "07-notebook")
+    screenshot(page, "08-notebook")
     home = stack.state / "homes" / stack.user
     assert (home / "climatology.zarr").is_dir()
 
 
-def test_8_the_page_of_the_stopped_server_offers_a_new_one(stack, page):
+def test_9_the_page_of_the_stopped_server_offers_a_new_one(stack, page):
     page.goto(urllib.parse.urljoin(stack.url, "hub/home"))
     page.click("#stop")
     page.wait_for_selector("#start:has-text('Start')", timeout=60_000)
-    screenshot(page, "08-stopped")
+    screenshot(page, "09-stopped")
     assert all(job["job_state"] == "F" for job in qstat(stack)["Jobs"].values())
 
 
-def test_9_control_c_leaves_no_process(stack):
+def test_10_control_c_leaves_no_process(stack):
     assert stack.processes(), "the stack was running"
     stack.interrupt()
     deadline = time.monotonic() + 20
