@@ -133,6 +133,11 @@ def test_7_the_panels_draw_the_clusters_tasks(stack, page):
         assert time.monotonic() < deadline, "no task rectangles were drawn"
         time.sleep(0.2)
     screenshot(page, "07-task-stream")
+    # As one would look at it: the map in the notebook, its tasks beside it, larger.
+    for _ in range(3):
+        page.locator(".nuna-taskstream").locator("button:text-is('+')").click()
+    page.locator(".jp-Notebook .jp-CodeCell").nth(3).scroll_into_view_if_needed()
+    screenshot(page, "07-plot-and-tasks")
 
 
 def test_8_every_other_cell_of_the_tutorial_runs(stack, page):

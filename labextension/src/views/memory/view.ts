@@ -135,8 +135,10 @@ export class MemoryView extends View {
     area(context, scale, points, point => point.managed, used, theme.unmanaged);
     area(context, scale, points, () => 0, point => point.managed, theme.managed);
     line(context, scale, points, point => point.spilled, theme.spill, []);
-    if (points.some(point => point.limit <= scale.top)) {
-      line(context, scale, points, point => Math.min(point.limit, scale.top), theme.limit, [5, 4]);
+    // Before the first worker there is no limit, which is not a limit of nothing.
+    const limited = points.filter(point => point.limit > 0);
+    if (limited.some(point => point.limit <= scale.top)) {
+      line(context, scale, limited, point => Math.min(point.limit, scale.top), theme.limit, [5, 4]);
     }
   }
 

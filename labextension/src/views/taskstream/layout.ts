@@ -12,7 +12,7 @@ export interface IGroup {
   height: number;
 }
 
-const ROW_MAX = 22;
+const ROW_MAX = 56;
 const GROUP_GAP = 6;
 
 /** Rows of every lane of the workers shown; when there are more lanes than pixels they share pixels. */
@@ -38,7 +38,8 @@ export class LaneLayout {
       this.groups.push({ worker, top: groupTop, height: y - groupTop });
       y += gap;
     }
-    this.height = y;
+    // No gap below the last worker.
+    this.height = workers.length > 0 ? y - gap : 0;
   }
 
   readonly groups: IGroup[] = [];
