@@ -926,8 +926,9 @@ var MemoryView = class extends View {
     area(context, scale, points, (point) => point.managed, used, theme.unmanaged);
     area(context, scale, points, () => 0, (point) => point.managed, theme.managed);
     line(context, scale, points, (point) => point.spilled, theme.spill, []);
-    if (points.some((point) => point.limit <= scale.top)) {
-      line(context, scale, points, (point) => Math.min(point.limit, scale.top), theme.limit, [5, 4]);
+    const limited = points.filter((point) => point.limit > 0);
+    if (limited.some((point) => point.limit <= scale.top)) {
+      line(context, scale, limited, (point) => Math.min(point.limit, scale.top), theme.limit, [5, 4]);
     }
   }
   _drawCpu(context, scale, points) {
@@ -1217,7 +1218,7 @@ var STATE_WORDS = {
 };
 
 // src/views/taskstream/layout.ts
-var ROW_MAX = 22;
+var ROW_MAX = 56;
 var GROUP_GAP = 6;
 var LaneLayout = class {
   constructor(workers, height) {
@@ -1239,7 +1240,7 @@ var LaneLayout = class {
       this.groups.push({ worker, top: groupTop, height: y2 - groupTop });
       y2 += gap;
     }
-    this.height = y2;
+    this.height = workers.length > 0 ? y2 - gap : 0;
   }
   groups = [];
   height;
