@@ -22,6 +22,8 @@ class NunaKernelTests(jupyter_kernel_test.KernelTests):
     code_history_pattern = "1 + 2*"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "inspected"
+    code_clear_output = "nuna::display::clear_output();"
+    completion_samples = [{"text": "stru", "matches": {"struct"}}, {"text": "let x = whi", "matches": {"while"}}]
 
     def test_inspect(self):
         self.flush_channels()
@@ -50,6 +52,20 @@ def run(client, code, patience=60):
 
 def result_of(outputs):
     return [o["data"]["text/plain"] for o in outputs if "data" in o]
+
+
+def messages(client, code):
+    found = []
+    client.execute_interactive(code, timeout=60, output_hook=lambda m: found.append((m["msg_type"], m["content"])), allow_stdin=False)
+    return found
+
+
+def test_displays_are_whole_and_can_be_updated(kernel):
+    shown = messages(kernel, 'struct Bar(u32);\nimpl nuna::display::Display for Bar {\n    fn mime_bundle(&self) -> Vec<(String, String)> {\n        vec![("text/plain".into(), format!("{} %", self.0)), ("text/html".into(), format!("<b>{}</b>", self.0))]\n    }\n}\nnuna::display::display_as("bar", &Bar(10));\nnuna::display::update("bar", &Bar(20));\nnuna::display::display(&Bar(30));')
+    displays = [(kind, content) for kind, content in shown if "display" in kind]
+    assert [kind for kind, _ in displays] == ["display_data", "update_display_data", "display_data"]
+    assert displays[0][1]["data"] == {"text/plain": "10 %", "text/html": "<b>10</b>"}
+    assert displays[1][1]["transient"] == {"display_id": "bar"}
 
 
 def test_variables_items_and_uses_persist(kernel):

@@ -9,11 +9,12 @@ use std::{
     sync::{Mutex, mpsc},
 };
 
-use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Order, Panic};
+use nuna::cell::Failed;
+use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Location, Order, Trouble};
 
-static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
+static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
 
-type Entry = fn() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>>;
+type Entry = fn() -> nuna::cell::Ended;
 
 fn main() -> anyhow::Result<()> {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -41,12 +42,12 @@ fn main() -> anyhow::Result<()> {
     nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
-        let location = info.location().map(|l| (l.file().to_owned(), l.line(), l.column()));
+        let location = info.location().map(Location::from);
         if std::thread::current().name() == Some("main") {
             *PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                Some(Panic { message, location });
+                Some(Trouble { message, location });
         } else {
-            let place = location.map(|(file, line, _)| format!(" at {file}:{line}")).unwrap_or_default();
+            let place = location.map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default();
             let _ = writeln!(std::io::stderr(), "thread panicked{place}: {message}");
         }
     }));
@@ -90,23 +91,28 @@ fn run(library: &str, symbol: &str, cell: u32) -> Answer {
     let entry = match load(library, symbol) {
         Ok(entry) => entry,
         Err(error) => {
-            return Answer {
-                error: Some(format!("cannot load the compiled cell {library}: {error}")),
-                ..Answer::default()
-            };
+            let message = format!("cannot load the compiled cell {library}: {error}");
+            return Answer { error: Some(Trouble { message, location: None }), ..Answer::default() };
         }
     };
     // The glue catches the cell's own panics; taking a variable that is gone panics outside of it.
-    let result = std::panic::catch_unwind(entry).unwrap_or_else(Err);
+    let ended = std::panic::catch_unwind(entry).unwrap_or_else(|payload| Err(Failed::Panic(payload)));
+    let completed = nuna::cell::take_completed() as usize;
     let shown = nuna::cell::take_shown();
     let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let ran = Answer { ran: true, ..Answer::default() };
-    match result {
-        Ok(Ok(())) => Answer { shown, ..ran },
-        Ok(Err(error)) => Answer { error: Some(explain(error.as_ref())), ..ran },
-        Err(payload) if payload.is::<nuna::cell::Interrupted>() => Answer { interrupted: true, ..ran },
-        Err(_) => {
-            let unknown = Panic { message: "a panic without a message".to_owned(), location: None };
+    let ran = Answer { ran: true, completed, ..Answer::default() };
+    match ended {
+        Ok(()) => Answer { shown, ..ran },
+        Err(Failed::Error(error)) => {
+            let trouble =
+                Trouble { message: explain(error.cause()), location: Some(error.location().into()) };
+            Answer { error: Some(trouble), ..ran }
+        }
+        Err(Failed::Panic(payload)) if payload.is::<nuna::cell::Interrupted>() => {
+            Answer { interrupted: true, ..ran }
+        }
+        Err(Failed::Panic(_)) => {
+            let unknown = Trouble { message: "a panic without a message".to_owned(), location: None };
             Answer { panic: Some(panic.unwrap_or(unknown)), ..ran }
         }
     }

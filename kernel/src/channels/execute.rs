@@ -16,6 +16,8 @@ use crate::{
 
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
+/// Stands for a media type where `nuna::display` sends a whole message.
+const MESSAGE: &str = "application/x-nuna-message";
 
 /// Runs cells one after the other until the kernel ends.
 pub(super) async fn run(
@@ -25,15 +27,13 @@ pub(super) async fn run(
     replies: mpsc::Sender<Message>,
 ) {
     while let Some(request) = queue.recv().await {
-        let failed = cell(&kernel, &mut direct, &request, &replies).await;
+        let behind = cell(&kernel, &mut direct, &request, &mut queue, &replies).await;
         *kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = direct.names();
-        if failed && request.content["stop_on_error"].as_bool().unwrap_or(true) {
-            while let Ok(behind) = queue.try_recv() {
-                kernel.status(&behind.header, "busy").await;
-                let content = json!({"status": "aborted", "execution_count": count(&kernel)});
-                let _ = replies.send(behind.reply(&kernel.id, "execute_reply", content)).await;
-                kernel.status(&behind.header, "idle").await;
-            }
+        for behind in behind {
+            kernel.status(&behind.header, "busy").await;
+            let content = json!({"status": "aborted", "execution_count": count(&kernel)});
+            let _ = replies.send(behind.reply(&kernel.id, "execute_reply", content)).await;
+            kernel.status(&behind.header, "idle").await;
         }
     }
 }
@@ -42,13 +42,15 @@ fn count(kernel: &Kernel) -> u32 {
     kernel.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).count()
 }
 
-/// Runs one cell; says whether it failed.
+/// Runs one cell. If it failed, gives those that waited behind it and are to be aborted: they were sent before anybody
+/// could know of the failure, so they are taken before the reply goes out.
 async fn cell(
     kernel: &Kernel,
     direct: &mut Direct,
     request: &Message,
+    queue: &mut mpsc::Receiver<Message>,
     replies: &mpsc::Sender<Message>,
-) -> bool {
+) -> Vec<Message> {
     let parent = &request.header;
     let code = request.content["code"].as_str().unwrap_or_default();
     let silent = request.content["silent"].as_bool().unwrap_or(false);
@@ -65,6 +67,8 @@ async fn cell(
     kernel.cell_started();
     let evaluation = evaluate(kernel, direct, parent, code, number).await;
     kernel.cell_ended();
+    let stops = evaluation.error.is_some() && request.content["stop_on_error"].as_bool().unwrap_or(true);
+    let behind = std::iter::from_fn(|| if stops { queue.try_recv().ok() } else { None }).collect();
 
     let mut shown_text = None;
     let content = match &evaluation.error {
@@ -98,7 +102,7 @@ async fn cell(
     }
     let _ = replies.send(request.reply(&kernel.id, "execute_reply", content)).await;
     kernel.status(parent, "idle").await;
-    evaluation.error.is_some()
+    behind
 }
 
 async fn evaluate(
@@ -203,7 +207,12 @@ impl Displays {
             Self::stream(before, &mut out);
             let (kind, data) = block.split_once('\n').unwrap_or((&block, ""));
             let data = data.strip_suffix('\n').unwrap_or(data);
-            out.push(("display_data", json!({"data": {kind.trim(): data}, "metadata": {}, "transient": {}})));
+            match kind.trim() {
+                MESSAGE => out.extend(message_of(data)),
+                kind => {
+                    out.push(("display_data", json!({"data": {kind: data}, "metadata": {}, "transient": {}})))
+                }
+            }
             self.held = after;
         }
     }
@@ -221,6 +230,14 @@ impl Displays {
     }
 }
 
+/// The message that `nuna::display` wrote; what a cell may not send is dropped.
+fn message_of(text: &str) -> Option<(&'static str, Value)> {
+    let mut message: Value = serde_json::from_str(text).ok()?;
+    let kinds = ["display_data", "update_display_data", "clear_output"];
+    let kind = kinds.into_iter().find(|kind| message["msg_type"] == *kind)?;
+    Some((kind, message["content"].take()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,5 +252,15 @@ mod tests {
         assert_eq!(out[0], ("stream", json!({"name": "stdout", "text": "before\n"})));
         assert_eq!(out[1].1["data"], json!({"text/html": "<b>x</b>"}));
         assert_eq!(out[2].1["text"], "after");
+    }
+
+    #[test]
+    fn a_cell_sends_messages_about_its_output_only() {
+        assert_eq!(
+            message_of(r#"{"msg_type": "clear_output", "content": {"wait": true}}"#),
+            Some(("clear_output", json!({"wait": true})))
+        );
+        assert_eq!(message_of(r#"{"msg_type": "shutdown_reply", "content": {}}"#), None);
+        assert_eq!(message_of("{"), None);
     }
 }

@@ -59,6 +59,7 @@ impl Kernel {
     pub(crate) fn cell_started(&self) {
         self.interrupts.store(0, Ordering::SeqCst);
         self.evaluator.stop.store(false, Ordering::SeqCst);
+        self.evaluator.killed.store(false, Ordering::SeqCst);
         self.running.store(self.started.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
     }
 
@@ -75,6 +76,7 @@ impl Kernel {
         let pid = self.evaluator.pid.load(Ordering::SeqCst);
         if self.interrupts.fetch_add(1, Ordering::SeqCst) > 0 {
             if pid > 0 {
+                self.evaluator.killed.store(true, Ordering::SeqCst);
                 process::signal(pid, Signal::SIGKILL);
             }
             return;

@@ -15,14 +15,16 @@ use tokio::sync::{Notify, mpsc};
 use super::{
     commands::{self, directives, magic},
     compile::{Compiled, Diagnostic, Request, compile},
-    failure::{self, compile_failure},
+    failure::{self, End, compile_failure},
     folder::Folder,
-    glue::{self, Glue, Origin, Place, Purpose, Source, Writing},
+    glue::{self, Glue, Origin, Purpose, Writing},
     item::Kind,
+    keep::{Gone, Local, Skips, Verdict},
     known::{Known, Plan},
     places::Places,
-    process::{Answer, Order, Outcome, Printed, Process},
-    render::{point, render},
+    positions::{Place, Source},
+    process::{Answer, Order, Outcome, Printed, Process, Trouble},
+    render::render,
     repair::{ROUNDS_MAX, Repairs},
     runtime::Runtime,
     split::{self, Cell},
@@ -51,6 +53,8 @@ pub struct Running {
     pub pid: AtomicI32,
     /// The person wants the cell to stop before it runs.
     pub stop: AtomicBool,
+    /// The person wanted it so much that its process was ended.
+    pub killed: AtomicBool,
     /// Wakes a compilation that is to be given up.
     pub cancel: Notify,
 }
@@ -74,8 +78,8 @@ pub struct Direct {
     kernel_id: String,
 }
 
-/// The most times a cell is compiled anew because it moved a variable.
-const MOVES_MAX: usize = 32;
+/// The most times a cell is compiled anew because of a variable that it cannot keep.
+const SKIPS_MAX: usize = 16;
 
 /// A cell on its way.
 struct Job<'a> {
@@ -85,6 +89,21 @@ struct Job<'a> {
     symbol: String,
     file: PathBuf,
     library: PathBuf,
+}
+
+/// The type of a variable that a statement makes.
+struct Made {
+    statement: usize,
+    name: String,
+    /// None if it cannot be written and a later statement of the cell takes the name over.
+    ty: Option<String>,
+}
+
+/// What a probe found out: types that later cells can write, and variables that live in their own cell only.
+#[derive(Default)]
+struct Types {
+    made: Vec<Made>,
+    locals: std::collections::BTreeMap<String, Local>,
 }
 
 /// A crate that was written and compiled, or not.
@@ -176,9 +195,11 @@ impl Direct {
         let cell = match split::split(&source.text) {
             Ok(cell) => cell,
             Err(error) => {
-                return Ok(
-                    Failure::syntax(&error, &Place { source, line: error.line, column: error.column }).into()
-                );
+                return Ok(Failure::syntax(
+                    &error,
+                    &Place { source, line: error.line, column: error.column },
+                )
+                .into());
             }
         };
         if cell.is_empty() {
@@ -216,27 +237,40 @@ impl Direct {
             None => return stopped(),
         };
         let level = wished.or(self.optimise).unwrap_or(if cell.has_closures { 2 } else { 0 });
-        let mut moved: Vec<Origin> = Vec::new();
-        let attempt = loop {
-            let Some(attempt) = self.attempt(&job, Purpose::Run, level, &moved, &mut repairs).await? else {
+        let fresh_skips = || Skips { locals: types.locals.clone(), ..Skips::default() };
+        let mut skips = fresh_skips();
+        // One statement alone has nothing before it to keep; a `return` must end them all.
+        let in_steps = cell.statements.len() > 1 && !cell.has_return;
+        let mut purpose = if in_steps { Purpose::Steps } else { Purpose::Block };
+        let mut attempt = None;
+        for _ in 0..SKIPS_MAX {
+            let Some(tried) = self.attempt(&job, purpose, level, &skips, &mut repairs).await? else {
                 return stopped();
             };
-            if attempt.compiled.errors.is_empty() {
-                break attempt;
+            let errors = &tried.compiled.errors;
+            if errors.is_empty() {
+                attempt = Some(tried);
+                break;
             }
-            let newly: Vec<Origin> =
-                attempt.compiled.errors.iter().filter_map(|d| moved_variable(d, &attempt.glue)).collect();
-            if newly.is_empty() || moved.len() > MOVES_MAX {
-                return Ok(compile_failure(
-                    &attempt.compiled.errors,
-                    &attempt.glue,
-                    cell,
-                    &self.known,
-                    &repairs.notes,
-                )
-                .into());
+            match (skips.learn(errors, &tried.glue, cell), purpose) {
+                (Verdict::Again, _) => {}
+                (Verdict::Borrows(name), _) => {
+                    let made = cell.bound().filter(|(_, made)| made.name == name).last();
+                    let at = made.map_or(0, |(at, _)| cell.statements[at].range.start);
+                    return Ok(Failure::borrowing(&name).at(&Place::of(&job.source, at)).into());
+                }
+                (Verdict::Wrong, Purpose::Steps) => (purpose, skips) = (Purpose::Block, fresh_skips()),
+                (Verdict::Wrong, _) => {
+                    return Ok(compile_failure(errors, &tried.glue, cell, &self.known, &repairs.notes).into());
+                }
             }
-            moved.extend(newly);
+        }
+        let Some(attempt) = attempt else {
+            return Ok(Failure::new(
+                "CompileError",
+                "too many variables of this cell borrow from each other; split it",
+            )
+            .into());
         };
         let compiled = started.elapsed();
         self.places.add(&format!("{}.rs", job.name), Arc::clone(&attempt.glue.positions));
@@ -259,13 +293,21 @@ impl Direct {
             Some(Outcome::Answered(answer)) => answer,
             Some(Outcome::Died(how)) => {
                 let overflowed = self.process.take().is_some_and(|process| process.overflowed());
-                self.known.variables.clear();
+                let end = if running.killed.load(Ordering::SeqCst) {
+                    End::Interrupted
+                } else if overflowed {
+                    End::Overflow
+                } else {
+                    End::Other(how)
+                };
+                let lost = std::mem::take(&mut self.known.variables).into_keys();
+                self.known.gone.extend(lost.map(|name| (name, Gone::Lost(job.source.number))));
                 self.ensure_process()?;
-                return Ok(failure::ended(&how, &variables, overflowed).into());
+                return Ok(failure::ended(&end, &variables).into());
             }
         };
         if answer.ran {
-            self.learn(&job, &attempt, &repairs, types, &answer);
+            self.learn(&job, &attempt, &repairs, &skips, types.made, &answer);
         }
         if self.timing {
             let total = started.elapsed();
@@ -276,27 +318,29 @@ impl Direct {
             );
             let _ = print.send(Printed::Stderr(line)).await;
         }
-        Ok(self.evaluation(answer))
+        Ok(self.evaluation(&job, answer))
     }
 
-    fn evaluation(&self, answer: Answer) -> Evaluation {
+    fn evaluation(&self, job: &Job<'_>, answer: Answer) -> Evaluation {
         if answer.interrupted {
             return Failure::interrupted("the cell was interrupted").into();
         }
-        if let Some(panic) = answer.panic {
-            let mut failure = Failure::new("Panic", panic.message);
-            if let Some((file, line, column)) = panic.location {
-                failure.traceback.push(match self.places.place(&file, line as usize, column as usize) {
-                    Some(place) => point(&place),
-                    None => format!(" --> {file}:{line}:{column}"),
-                });
-            }
-            return failure.into();
+        let (name, trouble) = match (answer.panic, answer.error) {
+            (Some(panic), _) => ("Panic", panic),
+            (None, Some(error)) => ("Error", error),
+            (None, None) => return Evaluation { shown: answer.shown, error: None },
+        };
+        let Trouble { message, location } = trouble;
+        let failure = Failure::new(name, self.places.translate(&message));
+        let own = location.as_ref().and_then(|at| self.places.place(&at.file, at.line, at.column));
+        if let Some(place) = own {
+            return failure.at(&place).into();
         }
-        if let Some(error) = answer.error {
-            return Failure::new("Error", error).into();
+        // It happened in a library, which is not the person's to read: the statement that called it is.
+        match job.cell.statements.get(answer.completed).filter(|_| answer.ran) {
+            Some(statement) => failure.at(&Place::of(&job.source, statement.range.start)).into(),
+            None => failure.into(),
         }
-        Evaluation { shown: answer.shown, error: None }
     }
 
     /// Writes and compiles the cell's crate, leaving out what earlier cells had and the cell breaks. `None` if the
@@ -306,7 +350,7 @@ impl Direct {
         job: &Job<'_>,
         purpose: Purpose,
         level: u8,
-        moved: &[Origin],
+        skips: &Skips,
         repairs: &mut Repairs,
     ) -> Result<Option<Attempt>> {
         for round in 0.. {
@@ -318,7 +362,7 @@ impl Direct {
                 plan: &plan,
                 dropped: &repairs.dropped,
                 symbol: &job.symbol,
-                moved,
+                skips,
                 purpose,
             };
             let glue = glue::write(&writing);
@@ -326,7 +370,7 @@ impl Direct {
                 .with_context(|| format!("writing {}", job.file.display()))?;
             let (optimise, output) = match purpose {
                 Purpose::Probe => (None, self.folder.path().join(format!("lib{}.rmeta", job.name))),
-                Purpose::Run => (Some(level), job.library.clone()),
+                Purpose::Steps | Purpose::Block => (Some(level), job.library.clone()),
             };
             let request =
                 Request { source: &job.file, name: &job.name, optimise, output: &output, cells: &self.cells };
@@ -344,11 +388,7 @@ impl Direct {
 
     /// Types of the cell's new variables, from the compiler where the cell does not write plain ones. `None` if the
     /// person interrupts.
-    async fn types(
-        &self,
-        job: &Job<'_>,
-        repairs: &mut Repairs,
-    ) -> Result<Option<Result<Vec<(String, String)>, Failure>>> {
+    async fn types(&self, job: &Job<'_>, repairs: &mut Repairs) -> Result<Option<Result<Types, Failure>>> {
         let cell = job.cell;
         let taken = |word: &str| {
             let imports =
@@ -357,46 +397,52 @@ impl Direct {
                 cell.items.iter().flat_map(|item| &item.names).map(String::as_str).chain(self.known.items());
             imports.chain(items).any(|name| name == word)
         };
-        let written: Option<Vec<_>> = cell
-            .bound
-            .iter()
-            .map(|(name, ty)| Some((name.clone(), ty.clone().filter(|ty| types::is_plain(ty, taken))?)))
-            .collect();
-        if let Some(written) = written {
-            return Ok(Some(Ok(written)));
+        let written = cell.bound().map(|(statement, made)| {
+            let ty = made.ty.clone().filter(|ty| types::is_plain(ty, taken))?;
+            Some(Made { statement, name: made.name.clone(), ty: Some(ty) })
+        });
+        if let Some(made) = written.collect() {
+            return Ok(Some(Ok(Types { made, ..Types::default() })));
         }
-        let Some(Attempt { plan, glue, compiled }) =
-            self.attempt(job, Purpose::Probe, 0, &[], repairs).await?
-        else {
-            return Ok(None);
-        };
-        let mut types: Vec<(String, String)> = Vec::new();
+        let tried = self.attempt(job, Purpose::Probe, 0, &Skips::default(), repairs).await?;
+        let Some(Attempt { plan, glue, compiled }) = tried else { return Ok(None) };
+        let mut types = Types::default();
         let mut others = Vec::new();
-        for diagnostic in compiled.errors {
-            let origin = diagnostic.primary().and_then(|span| glue.origin(span.line_start));
-            match (origin, revealed(&diagnostic)) {
-                (Some(Origin::Probe(variable)), Some(ty)) => {
-                    if !types.iter().any(|(held, _)| held == variable) {
-                        types.push((variable.clone(), ty));
-                    }
-                }
-                _ if diagnostic.spans.is_empty() => {}
-                _ => others.push(diagnostic),
-            }
-        }
-        if !others.is_empty() {
-            return Ok(Some(Err(compile_failure(&others, &glue, cell, &self.known, &repairs.notes))));
-        }
         let own = |word: &str| {
             let fresh = plan.fresh.iter().flat_map(|&index| &cell.items[index].names);
             let again = plan.again.keys().flat_map(|&index| &self.known.definitions[index].part.names);
             fresh.chain(again).any(|name| name == word)
         };
-        for (variable, ty) in &mut types {
-            match types::absolute(ty, &job.name, own) {
-                Some(absolute) => *ty = absolute,
-                None => return Ok(Some(Err(Failure::unnameable(variable, ty)))),
-            }
+        for diagnostic in compiled.errors {
+            let origin = diagnostic.primary().and_then(|span| glue.origin(span.line_start));
+            let (Some(Origin::Probe { statement, name }), Some(ty)) = (origin, revealed(&diagnostic)) else {
+                if !diagnostic.spans.is_empty() {
+                    others.push(diagnostic);
+                }
+                continue;
+            };
+            let (statement, name) = (*statement, name.clone());
+            let ty = match types::absolute(&ty, &job.name, own) {
+                Some(ty) => Some(ty),
+                None if cell.bound().any(|(later, made)| later > statement && made.name == name) => None,
+                None if types::has_gap(&ty) => {
+                    let place = Place::of(&job.source, cell.statements[statement].range.start);
+                    return Ok(Some(Err(Failure::open_type(&name, &ty).at(&place))));
+                }
+                // One that nothing in the cell uses was meant for later cells.
+                None if !cell.uses_behind(statement, &name) => {
+                    return Ok(Some(Err(Failure::unnameable(&name, &ty))));
+                }
+                None => {
+                    types.locals.insert(name, Local::Unnameable(ty));
+                    continue;
+                }
+            };
+            types.made.push(Made { statement, name, ty });
+        }
+        types.made.sort_by_key(|made| made.statement);
+        if !others.is_empty() {
+            return Ok(Some(Err(compile_failure(&others, &glue, cell, &self.known, &repairs.notes))));
         }
         Ok(Some(Ok(types)))
     }
@@ -435,14 +481,32 @@ impl Direct {
         job: &Job<'_>,
         attempt: &Attempt,
         repairs: &Repairs,
-        types: Vec<(String, String)>,
+        skips: &Skips,
+        made: Vec<Made>,
         answer: &Answer,
     ) {
+        let number = job.source.number;
         self.known.learn(job.cell, &attempt.plan, &repairs.dropped, &job.source, &job.name);
-        // A cell that failed has stored none of its new variables.
-        if answer.succeeded() {
-            self.known.variables.extend(types);
+        // Of a cell that failed, only the statements before that have made their variables.
+        let of_completed = made.into_iter().filter(|made| made.statement < answer.completed);
+        for Made { name, ty, .. } in of_completed {
+            match ty {
+                Some(ty) => drop(self.known.variables.insert(name, ty)),
+                None => drop(self.known.variables.remove(&name)),
+            }
         }
+        for name in &attempt.glue.taken {
+            self.known.gone.insert(name.clone(), Gone::Moved(number));
+        }
+        for (statement, made) in job.cell.bound() {
+            let gone = match skips.locals.get(&made.name) {
+                _ if statement >= answer.completed => Gone::NotMade(number),
+                Some(local) => Gone::Local(number, local.clone()),
+                None => Gone::Moved(number),
+            };
+            self.known.gone.insert(made.name.clone(), gone);
+        }
+        self.known.gone.retain(|variable, _| !answer.names.contains(variable));
         self.known.variables.retain(|variable, _| answer.names.contains(variable));
         if !attempt.plan.fresh.is_empty() || !attempt.plan.again.is_empty() {
             self.cells.push((job.name.clone(), job.library.clone()));
@@ -455,13 +519,4 @@ fn revealed(diagnostic: &Diagnostic) -> Option<String> {
     let (before, _) = diagnostic.message.rsplit_once(": nuna::cell::Reveal`")?;
     let ty = before.split_once('`')?.1;
     Some(ty.replace("{float}", "f64").replace("{integer}", "i32"))
-}
-
-/// The variable that the glue could not store because the cell moved it.
-fn moved_variable(diagnostic: &Diagnostic, glue: &Glue) -> Option<Origin> {
-    if !["E0382", "E0381", "E0505"].contains(&diagnostic.code()) {
-        return None;
-    }
-    let origin = glue.origin(diagnostic.primary()?.line_start)?;
-    matches!(origin, Origin::Store(_) | Origin::Return(_)).then(|| origin.clone())
 }

@@ -2,8 +2,9 @@
 
 use super::{
     compile::Diagnostic,
-    glue::{Glue, Origin, Place},
+    glue::Glue,
     known::Known,
+    positions::Place,
     render,
     split::{Cell, SyntaxError},
     types,
@@ -43,14 +44,48 @@ impl Failure {
     }
 
     pub fn unnameable(variable: &str, ty: &str) -> Self {
-        let ty = types::shown(ty);
+        let shown = types::shown(ty);
         Self::new(
             "UnnameableType",
             format!(
-                "variable `{variable}` has a type that cannot be written ({ty}), so it cannot be kept for later cells; \
-                 write a function, box it (`let {variable}: Box<dyn Fn(f64) -> f64> = Box::new(…)`), or wrap the cell in `{{ … }}`"
+                "variable `{variable}` has a type that cannot be written ({shown}), so it cannot be kept for later cells; {}, \
+                 or use it in this cell only",
+                remedy(variable, ty)
             ),
         )
+    }
+
+    pub fn borrowing(variable: &str) -> Self {
+        Self::new(
+            "BorrowedVariable",
+            format!(
+                "variable `{variable}` borrows from another one, so it cannot be kept for later cells; keep a copy \
+                 (`.clone()`, `.to_owned()`), or use it in this cell only"
+            ),
+        )
+    }
+
+    /// The compiler does not know the whole type of a variable.
+    pub fn open_type(variable: &str, ty: &str) -> Self {
+        let ty = types::shown(ty).replace("std::vec::", "");
+        Self::new(
+            "CompileError",
+            format!(
+                "the type of `{variable}` is not known beyond `{ty}`; write it out: `let {variable}: {}`",
+                ty.replace('_', "f64")
+            ),
+        )
+    }
+}
+
+/// What to do about a variable whose type cannot be written.
+pub fn remedy(variable: &str, ty: &str) -> String {
+    if ty.contains("Iterator") || ty.contains("iter::") {
+        "collect it, as with `.collect::<Vec<_>>()`".to_owned()
+    } else if ty.contains("closure@") {
+        format!("write a function, or box it: `let {variable}: Box<dyn Fn(f64) -> f64> = Box::new(…)`")
+    } else {
+        format!("box it: `let {variable}: Box<dyn …> = Box::new(…)`")
     }
 }
 
@@ -72,16 +107,15 @@ pub fn compile_failure(
     let first = own.first().map_or("the compiler refused the cell", |d| d.message.as_str());
     let mut failure = Failure::new("CompileError", first);
     failure.traceback.clear();
-    for diagnostic in own {
-        if let Some(Origin::Store(variable) | Origin::Return(variable)) =
-            diagnostic.primary().and_then(|span| glue.origin(span.line_start))
-        {
-            failure.traceback.push(format!(
-                "variable `{variable}` cannot be kept for later cells: {}. A variable that borrows from another lives only inside one block `{{ … }}`.",
-                diagnostic.message
-            ));
-        }
+    for diagnostic in &own {
         failure.traceback.extend(render::render(diagnostic, &glue.positions));
+        if diagnostic.message.starts_with("`?` couldn't convert the error") {
+            failure.traceback.push(
+                "     = help: `?` takes text and whatever implements `std::error::Error`; for another type write \
+                 `.map_err(|error| format!(\"{error:?}\"))?`"
+                    .to_owned(),
+            );
+        }
         if diagnostic.message.starts_with("linker `") {
             failure.traceback.push(
                 "     = help: cells need a C compiler to link; on Debian: apt-get install gcc libc6-dev"
@@ -96,6 +130,14 @@ pub fn compile_failure(
         failure.traceback.push(format!(
             "note: `{variable}` was made before In [{number}] defined `{old}` anew; make it again"
         ));
+    }
+    let unknown = own
+        .iter()
+        .filter(|diagnostic| diagnostic.code() == "E0425")
+        .filter_map(|d| d.message.split('`').nth(1));
+    let unknown: std::collections::BTreeSet<&str> = unknown.collect();
+    for (name, gone) in unknown.into_iter().filter_map(|name| known.gone.get_key_value(name)) {
+        failure.traceback.push(format!("note: {}", gone.explain(name)));
     }
     failure.traceback.extend(notes.iter().map(|note| format!("note: {note}")));
     failure
@@ -114,20 +156,39 @@ pub fn outdated(ty: &str, known: &Known) -> Option<String> {
     old
 }
 
-/// How an evaluator process that ended says so.
-pub fn ended(how: &str, variables: &[String], overflowed: bool) -> Failure {
+/// Why an evaluator process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The person interrupted a second time.
+    Interrupted,
+    /// A stack was full.
+    Overflow,
+    /// As the operating system puts it.
+    Other(String),
+}
+
+/// What to tell of an evaluator process that ended.
+pub fn ended(end: &End, variables: &[String]) -> Failure {
     let lost = match variables {
         [] => "no variable was lost".to_owned(),
         names => format!("lost variables: {}", names.join(", ")),
     };
-    let (name, what) = if overflowed {
-        (
+    let (name, what) = match end {
+        End::Interrupted => {
+            ("Interrupted", "interrupted a second time, so the process that runs cells was ended".to_owned())
+        }
+        End::Overflow => (
             "StackOverflow",
             "a function of the cell called itself too deeply, which ended the process that runs cells"
                 .to_owned(),
-        )
-    } else {
-        ("EvaluatorEnded", format!("the process that runs cells ended ({how})"))
+        ),
+        End::Other(how) if how.contains("SIGKILL") => (
+            "EvaluatorEnded",
+            format!(
+                "the process that runs cells was killed ({how}), as the system does when memory runs out"
+            ),
+        ),
+        End::Other(how) => ("EvaluatorEnded", format!("the process that runs cells ended ({how})")),
     };
     Failure::new(
         name,

@@ -1,59 +1,13 @@
-//! Owns the crate written around a cell, and the way back from its lines to those that people wrote.
+//! Owns the crate written around a cell, down to its items; its function is written in `body`.
 
-use std::{collections::BTreeMap, fmt::Write, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use super::{
-    known::{Dropped, Known, OWN, Plan},
+    keep::Skips,
+    known::{Dropped, Known, Plan},
+    positions::{Positions, Source},
     split::Cell,
-    types,
 };
-
-/// A cell's text, kept as long as something of it may be shown.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Source {
-    /// `In [number]`.
-    pub number: u32,
-    pub text: String,
-}
-
-/// A place in a cell; line and column count from 1.
-#[derive(Clone, Debug)]
-pub struct Place {
-    pub source: Arc<Source>,
-    pub line: usize,
-    pub column: usize,
-}
-
-impl Place {
-    /// The whole line, for showing it.
-    pub fn text(&self) -> &str {
-        self.source.text.lines().nth(self.line - 1).unwrap_or_default()
-    }
-}
-
-/// Where the lines of a generated crate come from.
-#[derive(Debug, Default)]
-pub struct Positions {
-    /// Generated line → cell and line; columns are equal but for insertions.
-    lines: BTreeMap<usize, (Arc<Source>, usize)>,
-    /// Generated line → (column, characters put in) in ascending order; columns count from 1.
-    insertions: BTreeMap<usize, Vec<(usize, usize)>>,
-}
-
-impl Positions {
-    /// The cell's line and column for a generated one; `None` inside the glue itself.
-    pub fn place(&self, line: usize, column: usize) -> Option<Place> {
-        let (source, own) = self.lines.get(&line)?;
-        let shift: usize = self
-            .insertions
-            .get(&line)
-            .map(|list| {
-                list.iter().filter(|(at, _)| *at < column).map(|(at, size)| (*size).min(column - at)).sum()
-            })
-            .unwrap_or(0);
-        Some(Place { source: Arc::clone(source), line: *own, column: column.saturating_sub(shift).max(1) })
-    }
-}
 
 /// What stands on a line that the cell did not write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +19,23 @@ pub enum Origin {
     Macro(String),
     /// Changes an earlier variable over to its type's new definition.
     Migration(String),
-    /// Stores a variable that the cell binds.
-    Store(String),
-    /// Stores an earlier variable again.
-    Return(String),
-    /// Asks for the type of a variable that the cell binds.
-    Probe(String),
+    /// Keeps a variable that the cell binds: at its end, or when the statement of this number fails.
+    Store {
+        failing: Option<usize>,
+        name: String,
+    },
+    /// Keeps an earlier variable.
+    Return {
+        failing: Option<usize>,
+        name: String,
+    },
+    /// Asks for the type of a variable that the statement of this number binds.
+    Probe {
+        statement: usize,
+        name: String,
+    },
+    /// Stands around the statement of this number, or around all of them.
+    Frame(Option<usize>),
 }
 
 /// A generated crate.
@@ -96,7 +61,10 @@ impl Glue {
 pub enum Purpose {
     /// To learn the types of new variables.
     Probe,
-    Run,
+    /// To run it, statement by statement: when one fails, what those before it made is kept.
+    Steps,
+    /// To run it as one block, for what cannot be taken apart.
+    Block,
 }
 
 /// What the crate around a cell is written from.
@@ -107,17 +75,17 @@ pub struct Writing<'a> {
     pub plan: &'a Plan,
     pub dropped: &'a Dropped,
     pub symbol: &'a str,
-    /// What is not stored, because the cell gave it away.
-    pub moved: &'a [Origin],
+    /// What is not kept, because the cell gave it away or no later cell could hold it.
+    pub skips: &'a Skips,
     pub purpose: Purpose,
 }
 
 #[derive(Default)]
-struct Writer {
-    glue: Glue,
+pub(super) struct Writer {
+    pub(super) glue: Glue,
     positions: Positions,
     /// Number of the line that is written to.
-    line: usize,
+    pub(super) line: usize,
 }
 
 /// Writes the crate around a cell.
@@ -148,9 +116,7 @@ impl Writer {
             self.add(&format!("#[allow(warnings)] use {home}::{name};"));
         }
         for &index in &plan.uses {
-            let from = self.line;
-            self.add(&known.uses[index].line);
-            self.mark(from, Origin::Use(index));
+            self.add_as(Origin::Use(index), &known.uses[index].line);
         }
         for range in &cell.uses {
             self.copy(source, range.clone(), &[], &[]);
@@ -167,79 +133,19 @@ impl Writer {
         self.body(writing);
     }
 
-    fn body(&mut self, writing: &Writing<'_>) {
-        let Writing { source, cell, known, plan, moved, purpose, .. } = *writing;
-        self.add("#[unsafe(no_mangle)]");
-        self.add(&format!(
-            "pub fn {}() -> Result<Result<(), nuna::cell::Error>, Box<dyn std::any::Any + Send>> {{",
-            writing.symbol
-        ));
-        for (name, before, after) in &plan.migrations {
-            let from = self.line;
-            self.add(&format!("nuna::cell::migrate::<{before}, {after}>({name:?});"));
-            self.mark(from, Origin::Migration(name.clone()));
-        }
-        for (name, ty) in &known.variables {
-            if cell.mentioned.contains(name) {
-                let ty = plan
-                    .migrations
-                    .iter()
-                    .find(|(migrated, ..)| migrated == name)
-                    .map_or(ty, |(.., after)| after);
-                self.add(&format!(
-                    "#[allow(unused_variables)] let mut {name}: {ty} = nuna::cell::take({name:?});"
-                ));
-                self.glue.taken.push(name.clone());
-            }
-        }
-        self.add("let __nuna_body = || -> Result<(), nuna::cell::Error> {");
-        if cell.has_await {
-            self.add("nuna::cell::block_on(async {");
-        }
-        for range in &cell.statements {
-            self.copy(source, range.clone(), &cell.insertions, &[]);
-        }
-        if let Some(range) = &cell.last {
-            self.add(
-                "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(",
-            );
-            self.copy(source, range.clone(), &cell.insertions, &[]);
-            self.add("))).show(); }");
-        }
-        for (name, _) in &cell.bound {
-            let (origin, line) = match purpose {
-                Purpose::Probe => (Origin::Probe(name.clone()), format!("nuna::cell::reveal(&{name});")),
-                Purpose::Run => (Origin::Store(name.clone()), format!("nuna::cell::put({name:?}, {name});")),
-            };
-            if !moved.contains(&origin) {
-                let from = self.line;
-                self.add(&line);
-                self.mark(from, origin);
-            }
-        }
-        self.add("#[allow(unreachable_code)] Ok::<(), nuna::cell::Error>(())");
-        if cell.has_await {
-            self.add("})");
-        }
-        self.add("};");
-        self.add("let __nuna_result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(__nuna_body));");
-        for name in self.glue.taken.clone() {
-            let origin = Origin::Return(name.clone());
-            if !moved.contains(&origin) {
-                let from = self.line;
-                self.add(&format!("nuna::cell::put_back({name:?}, {name});"));
-                self.mark(from, origin);
-            }
-        }
-        let _ = write!(self.glue.text, "__nuna_result\n}}\n");
-    }
-
-    fn mark(&mut self, from: usize, origin: Origin) {
+    pub(super) fn mark(&mut self, from: usize, origin: Origin) {
         self.glue.origins.push((from..self.line, origin));
     }
 
+    /// Writes lines that stand for `origin`.
+    pub(super) fn add_as(&mut self, origin: Origin, lines: &str) {
+        let from = self.line;
+        self.add(lines);
+        self.mark(from, origin);
+    }
+
     /// Writes a whole line.
-    fn add(&mut self, line: &str) {
+    pub(super) fn add(&mut self, line: &str) {
         self.glue.text.push_str(line);
         self.glue.text.push('\n');
         self.line += 1 + line.matches('\n').count();
@@ -247,7 +153,7 @@ impl Writer {
 
     /// Copies a part of a cell so that its lines and columns stay what they were, and ends the line. What lies in
     /// `blanks`, counted from the part's beginning, becomes spaces.
-    fn copy(
+    pub(super) fn copy(
         &mut self,
         source: &Arc<Source>,
         range: Range<usize>,
@@ -288,11 +194,6 @@ impl Writer {
     }
 }
 
-/// A type after a migration, as the crate `home` and every later one writes it.
-pub fn settled(ty: &str, home: &str) -> Option<String> {
-    types::map_paths(ty, |first, _| (first == OWN).then(|| home.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,17 +204,17 @@ mod tests {
         let cell = split(text).unwrap();
         let dropped = Dropped::default();
         let plan = known.plan(&cell, text, &dropped);
-        let writing = Writing {
+        let skips = Skips::default();
+        write(&Writing {
             source: &source,
             cell: &cell,
             known,
             plan: &plan,
             dropped: &dropped,
             symbol: "cell",
-            moved: &[],
-            purpose: Purpose::Run,
-        };
-        write(&writing)
+            skips: &skips,
+            purpose: Purpose::Steps,
+        })
     }
 
     #[test]
@@ -343,6 +244,23 @@ mod tests {
         known.variables.insert("y".into(), "f64".into());
         let glue = glue("x + 1.0", &known);
         assert_eq!(glue.taken, ["x"]);
-        assert!(glue.text.contains("put_back(\"x\", x)"));
+        assert!(glue.text.contains("put(\"x\", x)"));
+    }
+
+    #[test]
+    fn a_statement_that_fails_keeps_what_was_made_before_it() {
+        let glue = glue("let a = vec![1];\nlet (b, mut c) = (2, 3);\nb + c", &Known::default());
+        let kept = |failing: Option<usize>| -> Vec<&str> {
+            let stores = glue.origins.iter().filter_map(|(_, origin)| match origin {
+                Origin::Store { failing: at, name } if *at == failing => Some(name.as_str()),
+                _ => None,
+            });
+            stores.collect()
+        };
+        assert_eq!(kept(Some(0)), [""; 0]);
+        assert_eq!(kept(Some(1)), ["a"]);
+        assert_eq!(kept(Some(2)), ["a", "b", "c"]);
+        assert_eq!(kept(None), ["a", "b", "c"]);
+        assert!(glue.text.contains("let (b, mut c,) = match"));
     }
 }

@@ -88,7 +88,6 @@ pub fn part(
 /// Reads a `thread_local!` block: its variables are items, though it is written as a statement.
 pub fn thread_local(
     statement: &StmtMacro,
-    _text: &str,
     range: Range<usize>,
     insertions: &mut Vec<(usize, &'static str)>,
 ) -> Part {

@@ -13,8 +13,9 @@ use std::{
 };
 
 use super::{
-    glue::Source,
     item::{Kind, Part},
+    keep::Gone,
+    positions::Source,
     split::Cell,
     types,
     uses::Import,
@@ -62,6 +63,8 @@ pub struct Macro {
 pub struct Known {
     /// Type of each variable. Its paths begin with a crate, so it means the same in every cell.
     pub variables: BTreeMap<String, String>,
+    /// Variables that there were, or that a cell meant to make.
+    pub gone: BTreeMap<String, Gone>,
     pub definitions: Vec<Definition>,
     pub uses: Vec<Import>,
     pub macros: BTreeMap<String, Macro>,

@@ -2,6 +2,7 @@
 //! writing the crate around them (`glue`), compiling it (`compile`), and the process that runs it (`process`). `direct`
 //! joins them; what people read is made in `failure`, `render` and `places`.
 
+mod body;
 mod commands;
 pub mod compile;
 pub mod direct;
@@ -9,9 +10,11 @@ pub mod failure;
 pub mod folder;
 pub mod glue;
 pub mod item;
+pub mod keep;
 pub mod known;
 pub mod loops;
 pub mod places;
+pub mod positions;
 pub mod process;
 pub mod render;
 pub mod repair;

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::glue::{Place, Positions};
+use super::positions::{Place, Positions};
 
 /// Every cell that was compiled.
 pub struct Places {

@@ -42,23 +42,33 @@ pub struct Answer {
     /// The result as it is shown: media type and data.
     pub shown: Option<Vec<(String, String)>>,
     /// What `?` returned.
-    pub error: Option<String>,
-    pub panic: Option<Panic>,
+    pub error: Option<Trouble>,
+    pub panic: Option<Trouble>,
+    /// Statements of the cell that ran to their end.
+    pub completed: usize,
     /// Variables that exist now.
     pub names: Vec<String>,
 }
 
-impl Answer {
-    pub fn succeeded(&self) -> bool {
-        self.ran && !self.interrupted && self.panic.is_none() && self.error.is_none()
-    }
+/// Why a cell failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Trouble {
+    pub message: String,
+    pub location: Option<Location>,
 }
 
+/// Where the compiler says something was written.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Panic {
-    pub message: String,
-    /// File, line and column.
-    pub location: Option<(String, u32, u32)>,
+pub struct Location {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl From<&std::panic::Location<'_>> for Location {
+    fn from(at: &std::panic::Location<'_>) -> Self {
+        Self { file: at.file().to_owned(), line: at.line() as usize, column: at.column() as usize }
+    }
 }
 
 /// What a running cell prints, in order per stream.

@@ -2,7 +2,7 @@
 
 use super::{
     compile::Diagnostic,
-    glue::{Place, Positions},
+    positions::{Place, Positions},
 };
 
 const RED: &str = "\u{1b}[1;31m";

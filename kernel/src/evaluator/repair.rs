@@ -68,7 +68,7 @@ impl Repairs {
             }
             // The variable keeps its old type, which later messages explain.
             Origin::Migration(name) => drop(self.dropped.migrations.insert(name.clone())),
-            Origin::Store(_) | Origin::Return(_) | Origin::Probe(_) => {}
+            Origin::Store { .. } | Origin::Return { .. } | Origin::Probe { .. } | Origin::Frame(_) => {}
         }
     }
 }

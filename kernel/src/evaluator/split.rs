@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{Item, Local, Pat, Stmt, parse::Parser, spanned::Spanned, visit::Visit};
 
 use super::{
@@ -21,26 +22,52 @@ pub struct Cell {
     /// Each name that the `use` lines bring, on a line of its own.
     pub imports: Vec<Import>,
     pub macros: Vec<(String, Range<usize>)>,
-    pub statements: Vec<Range<usize>>,
-    pub last: Option<Range<usize>>,
-    /// New variables in order; a type where the cell wrote one.
-    pub bound: Vec<(String, Option<String>)>,
+    pub statements: Vec<Statement>,
     /// Every identifier in the text, strings included, since `println!("{x}")` reads `x`.
     pub mentioned: BTreeSet<String>,
-    pub has_await: bool,
+    /// A `return` outside of functions and closures ends the whole cell.
+    pub has_return: bool,
     /// Closures and functions are what the workers run, so such a cell is optimised.
     pub has_closures: bool,
     /// Text to put in at these bytes, in ascending order: visibility, where `serde` is found, looks for an interrupt.
     pub insertions: Vec<(usize, &'static str)>,
 }
 
+/// A statement, or the last expression.
+#[derive(Debug)]
+pub struct Statement {
+    pub range: Range<usize>,
+    /// New variables in order.
+    pub bound: Vec<Binding>,
+    pub mentioned: BTreeSet<String>,
+    pub has_await: bool,
+    /// It is the last expression, whose value is the cell's result.
+    pub is_result: bool,
+}
+
+/// A variable that a `let` makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub name: String,
+    pub is_mutable: bool,
+    /// Its type, where the cell wrote one.
+    pub ty: Option<String>,
+}
+
 impl Cell {
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-            && self.uses.is_empty()
-            && self.macros.is_empty()
-            && self.statements.is_empty()
-            && self.last.is_none()
+        self.items.is_empty() && self.uses.is_empty() && self.macros.is_empty() && self.statements.is_empty()
+    }
+
+    /// Each new variable, with the number of its statement.
+    pub fn bound(&self) -> impl Iterator<Item = (usize, &Binding)> {
+        let numbered = self.statements.iter().enumerate();
+        numbered.flat_map(|(number, statement)| statement.bound.iter().map(move |binding| (number, binding)))
+    }
+
+    /// Whether a statement behind number `statement` mentions variable `name`.
+    pub fn uses_behind(&self, statement: usize, name: &str) -> bool {
+        self.statements.iter().skip(statement + 1).any(|later| later.mentioned.contains(name))
     }
 }
 
@@ -77,39 +104,46 @@ pub fn split(text: &str) -> Result<Cell, SyntaxError> {
     let count = statements.len();
     for (index, statement) in statements.iter().enumerate() {
         let range = statement.span().byte_range();
-        Closures(&mut cell.has_closures, &mut cell.has_await).visit_stmt(statement);
+        let mut seen = Seen::default();
+        seen.visit_stmt(statement);
+        cell.has_closures |= seen.closure;
+        cell.has_return |= seen.has_return;
         loops::checks(statement, &mut cell.insertions);
+        let mut bound = Vec::new();
         match statement {
             Stmt::Item(Item::Use(line)) => {
                 uses::imports(line, &text[range.clone()], &mut cell.imports);
                 cell.uses.push(range);
+                continue;
             }
             Stmt::Item(Item::Macro(item)) if item.ident.is_some() => {
                 let name = item.ident.as_ref().map(ToString::to_string).unwrap_or_default();
                 cell.macros.push((name, range));
+                continue;
             }
-            Stmt::Item(found) => cell.items.push(item::part(found, text, range, &mut cell.insertions)),
+            Stmt::Item(found) => {
+                cell.items.push(item::part(found, text, range, &mut cell.insertions));
+                continue;
+            }
             Stmt::Macro(m) if m.mac.path.is_ident("thread_local") => {
-                cell.items.push(item::thread_local(m, text, range, &mut cell.insertions));
+                cell.items.push(item::thread_local(m, range, &mut cell.insertions));
+                continue;
             }
-            Stmt::Local(local) => {
-                bindings(local, text, &mut cell.bound);
-                cell.statements.push(range);
-            }
-            Stmt::Expr(_, None) if index + 1 == count => cell.last = Some(range),
-            Stmt::Macro(m) if m.semi_token.is_none() && index + 1 == count => cell.last = Some(range),
-            Stmt::Expr(..) | Stmt::Macro(_) => cell.statements.push(range),
+            Stmt::Local(local) => bindings(local, text, &mut bound),
+            Stmt::Expr(..) | Stmt::Macro(_) => {}
         }
+        let is_result = index + 1 == count
+            && match statement {
+                Stmt::Expr(_, semicolon) => semicolon.is_none(),
+                Stmt::Macro(m) => m.semi_token.is_none(),
+                _ => false,
+            };
+        let mentioned = mentioned(statement.to_token_stream());
+        cell.statements.push(Statement { range, bound, mentioned, has_await: seen.has_await, is_result });
     }
     cell.has_closures |=
         cell.items.iter().any(|item| !item.names.is_empty() || item.implementation.is_some());
     cell.insertions.sort_by_key(|(at, _)| *at);
-    // A later binding of a name wins.
-    let mut seen = BTreeSet::new();
-    let mut bound: Vec<_> =
-        cell.bound.drain(..).rev().filter(|(name, _)| seen.insert(name.clone())).collect();
-    bound.reverse();
-    cell.bound = bound;
     Ok(cell)
 }
 
@@ -160,42 +194,74 @@ fn mention(tokens: TokenStream, names: &mut BTreeSet<String>) {
     }
 }
 
-struct Closures<'a>(&'a mut bool, &'a mut bool);
+/// What a statement does itself, not what functions and closures in it do when they are called.
+#[derive(Default)]
+struct Seen {
+    closure: bool,
+    has_await: bool,
+    has_return: bool,
+}
 
-impl<'ast> Visit<'ast> for Closures<'_> {
+impl<'ast> Visit<'ast> for Seen {
     fn visit_expr_closure(&mut self, _: &'ast syn::ExprClosure) {
-        *self.0 = true;
+        self.closure = true;
     }
 
-    fn visit_expr_await(&mut self, _: &'ast syn::ExprAwait) {
-        *self.1 = true;
+    fn visit_expr_await(&mut self, expression: &'ast syn::ExprAwait) {
+        self.has_await = true;
+        syn::visit::visit_expr_await(self, expression);
+    }
+
+    fn visit_expr_return(&mut self, _: &'ast syn::ExprReturn) {
+        self.has_return = true;
     }
 
     fn visit_expr_async(&mut self, _: &'ast syn::ExprAsync) {}
 
     fn visit_item(&mut self, _: &'ast Item) {}
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        // What a macro makes of its words is not known; taking one too many for an `await` does no harm.
+        let words = mentioned(call.tokens.clone());
+        self.has_await |= words.contains("await");
+        self.has_return |= words.contains("return");
+    }
 }
 
-fn bindings(local: &Local, text: &str, bound: &mut Vec<(String, Option<String>)>) {
+fn bindings(local: &Local, text: &str, bound: &mut Vec<Binding>) {
     if let Pat::Type(typed) = &local.pat
         && let Pat::Ident(ident) = &*typed.pat
     {
-        bound.push((ident.ident.to_string(), Some(text[typed.ty.span().byte_range()].to_owned())));
+        let ty = text[typed.ty.span().byte_range()].to_owned();
+        bound.push(Binding {
+            name: ident.ident.to_string(),
+            is_mutable: ident.mutability.is_some(),
+            ty: Some(ty),
+        });
         return;
     }
-    struct Names<'a>(&'a mut Vec<(String, Option<String>)>);
+    struct Names<'a>(&'a mut Vec<Binding>);
     impl<'ast> Visit<'ast> for Names<'_> {
         fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
             // The one unit variant that a `let … else` names often; every other name is taken for a binding.
             if pattern.ident != "None" {
-                self.0.push((pattern.ident.to_string(), None));
+                let is_mutable = pattern.mutability.is_some() && pattern.by_ref.is_none();
+                self.0.push(Binding { name: pattern.ident.to_string(), is_mutable, ty: None });
             }
             syn::visit::visit_pat_ident(self, pattern);
         }
 
         fn visit_expr(&mut self, _: &'ast syn::Expr) {}
     }
+    let from = bound.len();
     Names(bound).visit_pat(&local.pat);
+    // `let (A(x) | B(x)) = …` names a variable twice.
+    let mut seen = BTreeSet::new();
+    let mut at = 0;
+    bound.retain(|binding| {
+        at += 1;
+        at <= from || seen.insert(binding.name.clone())
+    });
 }
 
 #[cfg(test)]
@@ -208,16 +274,32 @@ mod tests {
         let cell = split(text).unwrap();
         assert_eq!(&text[cell.uses[0].clone()], "use std::fmt;");
         assert_eq!(cell.items[0].names, ["f"]);
-        let names: Vec<_> = cell.bound.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a", "b", "c", "d"]);
-        assert_eq!(cell.bound[3].1.as_deref(), Some("Vec<f64>"));
+        let bound: Vec<_> =
+            cell.bound().map(|(at, made)| (at, made.name.as_str(), made.is_mutable)).collect();
+        assert_eq!(bound, [(0, "a", false), (1, "b", false), (1, "c", true), (2, "d", false)]);
+        assert_eq!(cell.statements[2].bound[0].ty.as_deref(), Some("Vec<f64>"));
         assert!(cell.mentioned.contains("e"));
-        assert_eq!(&text[cell.last.unwrap()], "a + b");
+        let last = cell.statements.last().unwrap();
+        assert!(last.is_result);
+        assert_eq!(&text[last.range.clone()], "a + b");
+        assert!(cell.uses_behind(0, "a") && !cell.uses_behind(0, "d"));
     }
 
     #[test]
     fn a_semicolon_shows_nothing() {
-        assert!(split("1 + 1;").unwrap().last.is_none());
+        assert!(!split("1 + 1;").unwrap().statements[0].is_result);
+    }
+
+    #[test]
+    fn what_closures_do_later_is_not_the_cells() {
+        let seen = |text: &str| {
+            let cell = split(text).unwrap();
+            (cell.has_return, cell.statements[0].has_await)
+        };
+        assert_eq!(seen("if x { return Ok(()) }"), (true, false));
+        assert_eq!(seen("let f = || { return 1 };"), (false, false));
+        assert_eq!(seen("println!(\"{}\", f().await)"), (false, true));
+        assert_eq!(seen("let f = async { g().await };"), (false, false));
     }
 
     #[test]

@@ -68,6 +68,21 @@ pub fn absolute(ty: &str, home: &str, is_own: impl Fn(&str) -> bool) -> Option<S
     Some(tidy(&parsed))
 }
 
+/// Whether the compiler could not tell a part of `ty`, which it prints as `_`.
+pub fn has_gap(ty: &str) -> bool {
+    struct Gap(bool);
+    impl<'ast> Visit<'ast> for Gap {
+        fn visit_type_infer(&mut self, _: &'ast syn::TypeInfer) {
+            self.0 = true;
+        }
+    }
+    let mut gap = Gap(false);
+    if let Ok(parsed) = syn::parse_str::<Type>(ty) {
+        gap.visit_type(&parsed);
+    }
+    gap.0
+}
+
 /// Whether `ty` means the same in every cell, given the names that cells brought in.
 pub fn is_plain(ty: &str, is_taken: impl Fn(&str) -> bool) -> bool {
     struct Words<F>(F, bool);
@@ -93,8 +108,15 @@ pub fn is_plain(ty: &str, is_taken: impl Fn(&str) -> bool) -> bool {
     words.1
 }
 
-/// For people: without the crates of cells.
+/// For people: without the crates of cells, and without the places of closures, which are not the cells' own.
 pub fn shown(ty: &str) -> String {
+    let mut ty = ty.to_owned();
+    while let Some(at) = ty.find("{closure@")
+        && let Some(end) = ty[at..].find('}')
+    {
+        ty.replace_range(at..at + end + 1, "{closure}");
+    }
+    let ty = ty.as_str();
     let mut out = String::with_capacity(ty.len());
     let mut rest = ty;
     while let Some(at) = rest.find("cell_") {
@@ -175,8 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_not_names() {
+        assert!(has_gap("std::vec::Vec<_>"));
+        assert!(!has_gap("std::vec::Vec<my_type>"));
+    }
+
+    #[test]
     fn people_do_not_see_the_crates_of_cells() {
         assert_eq!(shown("std::vec::Vec<cell_12::P>"), "std::vec::Vec<P>");
         assert_eq!(shown("my_cell_1::P, cell_x"), "my_cell_1::P, cell_x");
+        assert_eq!(
+            shown("Map<Range<i32>, {closure@/tmp/c/cell_1.rs:3:9: 3:12}>"),
+            "Map<Range<i32>, {closure}>"
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     future::Future,
     pin::pin,
@@ -11,12 +11,68 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-/// What a failed cell returns: `?` turns any error into it.
-pub type Error = Box<dyn std::error::Error>;
+/// What a failed cell returns: `?` turns whatever can become a `Box<dyn std::error::Error>` into it.
+///
+/// It is no `Error` itself, so that the conversion below may be for all of them, and remembers where it was made.
+pub struct Error {
+    cause: Box<dyn std::error::Error>,
+    location: &'static std::panic::Location<'static>,
+}
+
+impl Error {
+    pub fn cause(&self) -> &dyn std::error::Error {
+        self.cause.as_ref()
+    }
+
+    /// Where the `?` stands.
+    pub fn location(&self) -> &'static std::panic::Location<'static> {
+        self.location
+    }
+}
+
+impl<E: Into<Box<dyn std::error::Error>>> From<E> for Error {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        Self { cause: error.into(), location: std::panic::Location::caller() }
+    }
+}
+
+/// How a statement of a cell failed.
+pub enum Failed {
+    Error(Error),
+    /// Also what an interrupt unwinds with.
+    Panic(Box<dyn Any + Send>),
+}
+
+/// What a cell's function gives back.
+pub type Ended = Result<(), Failed>;
+
+/// Runs one statement of a cell, so that its failure leaves the variables of the statements before it alone.
+///
+/// # Errors
+/// If it panics, or a `?` in it returns.
+pub fn step<T>(statement: impl FnOnce() -> Result<T, Error>) -> Result<T, Failed> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(statement)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failed::Error(error)),
+        Err(payload) => Err(Failed::Panic(payload)),
+    }
+}
 
 thread_local! {
     static VARIABLES: RefCell<BTreeMap<String, Box<dyn Any>>> = const { RefCell::new(BTreeMap::new()) };
     static SHOWN: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
+    static COMPLETED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Records that so many statements of the cell ran to their end.
+pub fn completed(count: u32) {
+    COMPLETED.set(count);
+}
+
+/// How many statements of the last cell ran to their end, as far as it said so.
+pub fn take_completed() -> u32 {
+    COMPLETED.take()
 }
 
 /// Takes variable `name` out of the store; the glue puts it back unless the cell moved it.
@@ -152,7 +208,7 @@ impl Wake for Unpark {
 /// Runs a cell's `async` block to its end on this thread.
 ///
 /// # Errors
-/// Whatever the block returns, and when the person interrupts while it waits.
+/// Whatever the block returns.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -162,7 +218,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, 
             return result;
         }
         if crate::session::interrupted() {
-            return Err("interrupted while waiting for an async block".into());
+            stop();
         }
         std::thread::park_timeout(std::time::Duration::from_millis(50));
     }

@@ -1,0 +1,151 @@
+//! Owns the function that a cell becomes: where its variables come from, how its statements run, and which variables
+//! are kept, also when one of the statements fails.
+
+use super::{
+    glue::{Origin, Purpose, Writer, Writing},
+    split::Statement,
+};
+
+const SHOW: &str =
+    "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(";
+const SHOWN: &str = "))).show(); }";
+
+impl Writer {
+    pub(super) fn body(&mut self, writing: &Writing<'_>) {
+        let Writing { cell, known, plan, .. } = *writing;
+        self.add("#[unsafe(no_mangle)]");
+        self.add(&format!("pub fn {}() -> nuna::cell::Ended {{", writing.symbol));
+        for (name, before, after) in &plan.migrations {
+            self.add_as(
+                Origin::Migration(name.clone()),
+                &format!("nuna::cell::migrate::<{before}, {after}>({name:?});"),
+            );
+        }
+        for (name, ty) in &known.variables {
+            if cell.mentioned.contains(name) {
+                let migrated = plan.migrations.iter().find(|(migrated, ..)| migrated == name);
+                let ty = migrated.map_or(ty, |(.., after)| after);
+                self.add(&format!(
+                    "#[allow(unused_variables)] let mut {name}: {ty} = nuna::cell::take({name:?});"
+                ));
+                self.glue.taken.push(name.clone());
+            }
+        }
+        match writing.purpose {
+            Purpose::Steps => self.steps(writing),
+            Purpose::Probe | Purpose::Block => self.block(writing),
+        }
+        self.add("}");
+    }
+
+    /// Each statement is a closure of its own; the variables that it makes come out of it and live on in the function.
+    fn steps(&mut self, writing: &Writing<'_>) {
+        let Writing { cell, skips, .. } = *writing;
+        let mut scope: Vec<(String, bool)> =
+            self.glue.taken.iter().map(|name| (name.clone(), true)).collect();
+        for (number, statement) in cell.statements.iter().enumerate() {
+            let tuple = |mutable: bool| -> String {
+                let word = |is_mutable: bool| if mutable && is_mutable { "mut " } else { "" };
+                statement
+                    .bound
+                    .iter()
+                    .map(|made| format!("{}{},", word(made.is_mutable), made.name))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            let (wait, waited) =
+                if statement.has_await { (" nuna::cell::block_on(async {", "})") } else { ("", "") };
+            self.add_as(
+                Origin::Frame(Some(number)),
+                &format!("let ({}) = match nuna::cell::step(|| {{{wait}", tuple(true)),
+            );
+            self.statement(writing, statement);
+            self.add_as(
+                Origin::Frame(Some(number)),
+                &format!(
+                    "#[allow(unreachable_code)] Ok::<_, nuna::cell::Error>(({})){waited} }}) {{",
+                    tuple(false)
+                ),
+            );
+            self.add("Ok(__nuna_made) => __nuna_made,");
+            self.add(&format!("Err(__nuna_failed) => {{ nuna::cell::completed({number});"));
+            self.keep(&scope, Some(number), &skips.origins);
+            self.add("return Err(__nuna_failed); } };");
+            for made in &statement.bound {
+                scope.retain(|(name, _)| *name != made.name);
+                if !skips.locals.contains_key(&made.name) {
+                    scope.push((made.name.clone(), false));
+                }
+            }
+        }
+        self.keep(&scope, None, &skips.origins);
+        self.add(&format!("nuna::cell::completed({}); Ok(())", cell.statements.len()));
+    }
+
+    fn keep(&mut self, scope: &[(String, bool)], failing: Option<usize>, skipped: &[Origin]) {
+        for (name, is_earlier) in scope {
+            let name = name.clone();
+            let line = format!("nuna::cell::put({name:?}, {name});");
+            let origin =
+                if *is_earlier { Origin::Return { failing, name } } else { Origin::Store { failing, name } };
+            if !skipped.contains(&origin) {
+                self.add_as(origin, &line);
+            }
+        }
+    }
+
+    /// All statements are one closure, which stores the new variables at its end.
+    fn block(&mut self, writing: &Writing<'_>) {
+        let Writing { cell, skips, purpose, .. } = *writing;
+        let has_await = cell.statements.iter().any(|statement| statement.has_await);
+        let (wait, waited) = if has_await { (" nuna::cell::block_on(async {", "})") } else { ("", "") };
+        self.add_as(Origin::Frame(None), &format!("let __nuna_ended = nuna::cell::step(|| {{{wait}"));
+        let mut scope: Vec<(usize, String)> = Vec::new();
+        for (number, statement) in cell.statements.iter().enumerate() {
+            self.statement(writing, statement);
+            scope.extend(statement.bound.iter().map(|made| (number, made.name.clone())));
+            if purpose == Purpose::Probe {
+                // As late as can be, when most is known of the type.
+                let next = cell.statements.get(number + 1).map_or(&[][..], |next| &next.bound);
+                let is_last = number + 1 == cell.statements.len();
+                for (statement, name) in
+                    scope.extract_if(.., |(_, name)| is_last || next.iter().any(|made| made.name == *name))
+                {
+                    self.add_as(
+                        Origin::Probe { statement, name: name.clone() },
+                        &format!("nuna::cell::reveal(&{name});"),
+                    );
+                }
+            }
+        }
+        if purpose != Purpose::Probe {
+            scope.retain(|(_, name)| !skips.locals.contains_key(name));
+            let mut names: Vec<(String, bool)> = scope.into_iter().map(|(_, name)| (name, false)).collect();
+            names.sort();
+            names.dedup();
+            self.keep(&names, None, &skips.origins);
+        }
+        self.add_as(
+            Origin::Frame(None),
+            &format!("#[allow(unreachable_code)] Ok::<_, nuna::cell::Error>(()){waited} }});"),
+        );
+        for name in self.glue.taken.clone() {
+            let origin = Origin::Return { failing: None, name: name.clone() };
+            if !skips.origins.contains(&origin) {
+                self.add_as(origin, &format!("nuna::cell::put_back({name:?}, {name});"));
+            }
+        }
+        self.add(&format!("if __nuna_ended.is_ok() {{ nuna::cell::completed({}); }}", cell.statements.len()));
+        self.add("__nuna_ended");
+    }
+
+    fn statement(&mut self, writing: &Writing<'_>, statement: &Statement) {
+        if statement.is_result {
+            self.add(SHOW);
+        }
+        self.copy(writing.source, statement.range.clone(), &writing.cell.insertions, &[]);
+        if statement.is_result {
+            self.add(SHOWN);
+        }
+    }
+}
