@@ -16,6 +16,9 @@ trait World {
     fn script(&self, directives: &str) -> String;
     fn let_start(&self, id: &JobId);
     fn let_end(&self, id: &JobId, exit_status: i32);
+    fn node(&self) -> &str {
+        "node1"
+    }
 }
 
 struct FakeWorld(FakeBatch);
@@ -64,6 +67,38 @@ impl World for EmbeddedWorld {
     }
 }
 
+/// A PBS of the machine, with accounts `alice` and `bob`, one node, the queue `workq` and one called `stopped` that
+/// starts nothing.
+struct RealWorld {
+    commands: nuna_pbs::Commands,
+    /// Everybody may read it and only root write.
+    folder: tempfile::TempDir,
+    node: String,
+}
+
+impl World for RealWorld {
+    fn batch(&self) -> &dyn BatchSystem {
+        &self.commands
+    }
+
+    fn script(&self, directives: &str) -> String {
+        let folder = self.folder.path().display();
+        format!(
+            "#!/bin/sh\n{directives}\nend={folder}/end.$PBS_JOBID\nuntil [ -s $end ]; do sleep 0.1; done\nexit $(cat $end)\n"
+        )
+    }
+
+    fn let_start(&self, _: &JobId) {}
+
+    fn let_end(&self, id: &JobId, exit_status: i32) {
+        std::fs::write(self.folder.path().join(format!("end.{id}")), exit_status.to_string()).unwrap();
+    }
+
+    fn node(&self) -> &str {
+        &self.node
+    }
+}
+
 async fn wait(world: &dyn World, id: &JobId, holds: impl Fn(&Job) -> bool) -> Job {
     let started = Instant::now();
     loop {
@@ -88,11 +123,11 @@ async fn contract(world: &dyn World) {
     assert_eq!((job.name.as_str(), job.owner.as_str(), job.queue.as_str()), ("nuna-one", "alice", "workq"));
     world.let_start(&id);
     let job = wait(world, &id, |job| job.state == JobState::Running).await;
-    assert_eq!(job.exec_host.as_deref(), Some("node1"));
+    assert_eq!(job.exec_host.as_deref(), Some(world.node()));
     assert!(job.start_time.is_some() && job.exit_status.is_none() && job.comment.is_some());
     world.let_end(&id, 3);
     let job = wait(world, &id, |job| job.state.is_over()).await;
-    assert_eq!((job.exit_status, job.exec_host.as_deref()), (Some(3), Some("node1")));
+    assert_eq!((job.exit_status, job.exec_host.as_deref()), (Some(3), Some(world.node())));
     // It is history now; deleting it is no error, twice.
     batch.delete(&alice, &id).await.unwrap();
     batch.delete(&alice, &id).await.unwrap();
@@ -132,6 +167,28 @@ async fn the_driver_keeps_the_contract_on_the_embedded_batch_system() {
     let batch = Embedded::start().await;
     let commands = batch.commands();
     contract(&EmbeddedWorld { batch, commands }).await;
+}
+
+/// As root, after `nuna-submit` was set up for this PBS; see the environment variables.
+#[tokio::test]
+#[ignore = "needs a PBS: NUNA_PBS_BIN (folder of its commands), NUNA_PBS_NODE (its node), NUNA_SUBMIT (the helper)"]
+async fn the_driver_keeps_the_contract_on_a_real_pbs() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let folder = std::path::PathBuf::from(variable("NUNA_PBS_BIN"));
+    let commands = nuna_pbs::Commands {
+        qsub: folder.join("qsub"),
+        qstat: folder.join("qstat"),
+        qdel: folder.join("qdel"),
+        run_as: nuna_pbs::RunAs::Helper { argv: vec![variable("NUNA_SUBMIT")] },
+        ..nuna_pbs::Commands::default()
+    };
+    let facts = commands.server().await.unwrap();
+    assert!(facts.job_history && facts.query_other_jobs, "{facts:?}");
+    let shared = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir_in("/tmp")
+        .unwrap();
+    contract(&RealWorld { commands, folder: shared, node: variable("NUNA_PBS_NODE") }).await;
 }
 
 #[tokio::test]
