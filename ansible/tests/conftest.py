@@ -12,6 +12,7 @@ import yaml
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ANSIBLE = REPOSITORY / "ansible"
 BIN = pathlib.Path(sys.executable).parent
+sys.path.insert(0, str(ANSIBLE))
 ROLES = sorted(path.name for path in (ANSIBLE / "roles").iterdir())
 
 
