@@ -34,6 +34,38 @@ pub struct Resources {
     pub project: Option<String>,
 }
 
+impl Resources {
+    /// What the first chunk, on whose node the user server runs, may use, under the names by which JupyterHub's own
+    /// spawners tell it: `CPU_LIMIT` in cores, `MEM_LIMIT` in bytes. One that the select statement leaves to the
+    /// queue is absent.
+    pub fn limits(&self) -> BTreeMap<String, String> {
+        let first = self.select.split('+').next().unwrap_or_default();
+        let asked = |name: &str| first.split(':').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let cores = asked("ncpus").and_then(|text| text.parse::<u32>().ok()).map(|cores| cores.to_string());
+        let memory = asked("mem").and_then(size_bytes).map(|bytes| bytes.to_string());
+        let named = [("CPU_LIMIT", cores), ("MEM_LIMIT", memory)];
+        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// A size as PBS reads it (pbs_resources(7)): a number, of bytes unless a unit follows; `w` counts words of 8 bytes.
+fn size_bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.to_ascii_lowercase();
+    let word = if unit.ends_with('w') { 8 } else { 1 };
+    let power = match unit.trim_end_matches(['b', 'w']) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power))?.checked_mul(word)
+}
+
 /// Values of one profile's options, each with a value that fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -250,8 +282,23 @@ mod tests {
         let choice = profiles.choose_from_form("alice", &ocean(), &fields).unwrap();
         let resources = profiles.resources(&choice).unwrap();
         assert_eq!((resources.select.as_str(), resources.walltime.as_str()), ("2:ncpus=28:mem=4gb", "01:30:00"));
+        assert_eq!(resources.limits(), form_of(&[("CPU_LIMIT", "28"), ("MEM_LIMIT", "4294967296")]));
         let json = choice.to_json();
         assert_eq!(profiles.choose_from_json("alice", &ocean(), json.as_object().unwrap()).unwrap(), choice);
+    }
+
+    fn form_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn sizes_are_read_as_pbs_reads_them() {
+        for (text, bytes) in [("1024", 1024), ("2kb", 2048), ("1MB", 1 << 20), ("3gw", 24 << 30), ("1T", 1 << 40)] {
+            assert_eq!(size_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "gb", "4 gb", "4xb", "99999999999999pb"] {
+            assert_eq!(size_bytes(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::config::{LauncherSettings, is_variable};
 use crate::error::{ApiError, Sent};
 use crate::lifecycle::{Answer, Keeper, ServerId, Spec, View};
+use crate::profiles::Resources;
 use crate::secret::{Code, random_hex};
 use crate::templates::JobContext;
 
@@ -85,7 +86,7 @@ pub async fn create(
     let choice = app.profiles.choose_from_json(user.as_str(), &groups, &requested.options)?;
     let resources = app.profiles.resources(&choice).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
     let launch = Launch {
-        environment: environment(&app.config.launcher, &user, requested.environment),
+        environment: environment(&app.config.launcher, &user, requested.environment, &resources),
         argv: requested.argv,
     };
     let launch = serde_json::to_vec(&launch).map_err(|error| ApiError::internal(&error))?;
@@ -171,8 +172,10 @@ fn environment(
     launcher: &LauncherSettings,
     user: &UserName,
     mut environment: BTreeMap<String, String>,
+    resources: &Resources,
 ) -> BTreeMap<String, String> {
     environment.retain(|name, _| !OF_THE_NODE.contains(&name.as_str()));
+    environment.extend(resources.limits());
     environment.extend(launcher.environment.clone());
     if let Some(path) = &launcher.path {
         environment.insert("PATH".to_owned(), path.clone());

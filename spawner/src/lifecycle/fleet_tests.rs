@@ -268,7 +268,7 @@ fn an_old_list_does_not_end_a_new_job() {
 fn a_recycled_job_number_is_somebody_else_s() {
     let mut scene = Scene::running();
     let others = Job { owner: "mallory".to_owned(), name: "x".to_owned(), ..scene.job(JobState::Running) };
-    scene.list(20, &[others.clone()]);
+    scene.list(20, std::slice::from_ref(&others));
     scene.list(21, &[others]);
     assert_eq!(scene.view().state, "gone");
 }

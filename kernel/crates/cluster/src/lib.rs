@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod cluster;
 mod error;
 mod local;

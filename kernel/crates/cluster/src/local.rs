@@ -12,9 +12,10 @@ use nuna_runtime::{scheduler, worker};
 use nuna_wire::{Authority, ClusterFile, Party, cluster_file};
 
 use crate::{
+    allowance,
     cluster::{Cluster, Local as Parts},
     error::ClusterError,
-    memory::{IntoByteCount, machine_bytes},
+    memory::IntoByteCount,
     processes::{Process, program},
 };
 
@@ -47,14 +48,14 @@ impl Local {
         self
     }
 
-    /// Threads of each worker; the machine's cores divided among the workers if not said.
+    /// Threads of each worker; the job's or machine's cores divided among the workers if not said.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Memory of each worker, such as `"4GB"`; a share of the machine's if not said.
+    /// Memory of each worker, such as `"4GB"`; a share of the job's or machine's if not said.
     #[must_use]
     pub fn memory(mut self, memory: impl IntoByteCount) -> Self {
         self.memory = Some(memory.into_byte_count());
@@ -87,14 +88,16 @@ impl Local {
     /// # Errors
     /// If the program is not found, or a process does not come up; the end of its log is in the message.
     pub fn start(self) -> Result<Cluster, ClusterError> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = self.threads.unwrap_or_else(|| (cores / self.workers.max(1)).max(1));
+        let threads = self.threads.unwrap_or_else(|| (allowance::cores() / self.workers.max(1)).max(1));
         if self.workers == 0 || threads == 0 || threads > usize::from(u16::MAX) {
             return Err(ClusterError::Nothing { workers: self.workers, threads });
         }
         let memory = match self.memory {
             Some(memory) => memory?,
-            None => (machine_bytes().unwrap_or(4 << 30) as f64 * MEMORY_SHARE) as u64 / self.workers as u64,
+            None => {
+                (allowance::memory_bytes().unwrap_or(4 << 30) as f64 * MEMORY_SHARE) as u64
+                    / self.workers as u64
+            }
         };
         let program = self.program.map_or_else(program, Ok)?;
         let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);

@@ -9,7 +9,7 @@ use nuna_wire::cluster_file::process_exists;
 use support::*;
 
 fn kill(pid: u32) {
-    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill is everywhere");
     assert!(status.success(), "kill -9 {pid}");
 }
 
