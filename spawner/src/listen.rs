@@ -13,9 +13,8 @@ use anyhow::{Context, bail, ensure};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -210,13 +209,14 @@ type Held = (tokio::sync::OwnedSemaphorePermit, Option<Place>);
 struct Connections {
     header_time_max: Duration,
     places: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    max: u32,
     ending: watch::Receiver<bool>,
 }
 
 impl Connections {
     fn new(max: usize, header_time_max: Duration, ending: watch::Receiver<bool>) -> Self {
-        Self { header_time_max, places: Arc::new(Semaphore::new(max)), graceful: GracefulShutdown::new(), ending }
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        Self { header_time_max, places: Arc::new(Semaphore::new(max as usize)), max, ending }
     }
 
     async fn ended(&self) {
@@ -240,11 +240,12 @@ impl Connections {
         router: Router,
         peer: Option<SocketAddr>,
     ) {
-        tokio::spawn(connection(held, stream, router, peer, self.graceful.watcher(), self.header_time_max));
+        tokio::spawn(connection(held, stream, router, peer, self.ending.clone(), self.header_time_max));
     }
 
     async fn drain(self, limit: Duration) {
-        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+        // Every connection holds one until it has ended.
+        if tokio::time::timeout(limit, self.places.acquire_many(self.max)).await.is_err() {
             warn!("requests that were not done within {} s are cut off", limit.as_secs_f64());
         }
     }
@@ -255,7 +256,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
     peer: Option<SocketAddr>,
-    watcher: Watcher,
+    mut ending: watch::Receiver<bool>,
     header_time_max: Duration,
 ) {
     let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
@@ -264,16 +265,23 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
         router.clone().call(request)
     });
-    // Finding out whether a client speaks HTTP/2 would have no limit of time, and nobody here does.
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder
-        .http1()
+    // Not hyper-util's builder, which waits without limit for what tells HTTP/2 from HTTP/1. Nobody here speaks 2.
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time_max)
-        .max_buf_size(HEADER_BYTES_MAX);
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(connection).await {
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        // What it gives is a lock, which must not be kept.
+        () = async { drop(ending.wait_for(|ending| *ending).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         debug!("a connection ended: {error}");
     }
     drop(held);
