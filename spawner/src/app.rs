@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord};
 use crate::journal::Journal;
 use crate::lifecycle::polling::PollPlan;
-use crate::lifecycle::{Driver, Fleet, Keeper, Limits};
+use crate::lifecycle::{Driver, Fleet, Keeper, Limits, Owners};
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::templates::{self, Templates};
@@ -102,7 +102,11 @@ pub fn start(
     let living = records.iter().filter(|(_, state)| !state.is_gone()).count();
     tracing::info!(living, remembered = records.len() - living, tag = journal.tag_prefix(), "the journal is read");
     let plan = PollPlan::new(config.batch.interval());
-    let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), plan, limits, records);
+    let owners = match &config.batch.run_as {
+        RunAsSettings::Word(RunAsWord::Myself) => Owners::Service,
+        RunAsSettings::Word(RunAsWord::Label) | RunAsSettings::Helper(_) => Owners::Users,
+    };
+    let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records);
     let command_max = config.batch.timeout() + COMMAND_GRACE;
     let driver =
         Driver { fleet, batch, journal: journal.clone(), metrics: metrics.clone(), clock, command_max };

@@ -4,6 +4,7 @@
 //! answers, submits or deletes: nothing is promised that a restart would forget.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +74,7 @@ impl Driver {
             unsaved: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             in_flight: Arc::new(()),
+            is_blind: Arc::default(),
         };
         (keeper, tokio::spawn(running.run(messages, ending)))
     }
@@ -90,6 +92,8 @@ struct Running {
     forgotten: BTreeSet<ServerId>,
     /// Cloned into every command that runs.
     in_flight: Arc<()>,
+    /// PBS keeps jobs back from us, and the log says so.
+    is_blind: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -277,7 +281,8 @@ impl Running {
     fn list(&self) {
         let (batch, metrics, limit) =
             (self.driver.batch.clone(), self.driver.metrics.clone(), self.driver.command_max);
-        let (inbox, in_flight) = (self.inbox.clone(), self.in_flight.clone());
+        let (inbox, in_flight, is_blind) = (self.inbox.clone(), self.in_flight.clone(), self.is_blind.clone());
+        let awaited = self.driver.fleet.awaited();
         // Not behind `qsub` and `qdel`: the plan lets one query run at a time.
         tokio::spawn(async move {
             let begun = std::time::Instant::now();
@@ -285,7 +290,11 @@ impl Running {
             let outcome = answer.unwrap_or(Err(StatusError::TimedOut { limit }));
             metrics.listed(outcome.is_ok(), begun.elapsed());
             let event = match outcome {
-                Ok(snapshot) => {
+                Ok(mut snapshot) => {
+                    // A job that PBS keeps back is not gone.
+                    if snapshot.complete && awaited.misses_any(&snapshot) {
+                        snapshot.complete = sees_all_jobs(&*batch, &is_blind, limit).await;
+                    }
                     debug!(jobs = snapshot.jobs.len(), complete = snapshot.complete, "PBS listed its jobs");
                     Event::Listed(Box::new(snapshot))
                 }
@@ -315,6 +324,30 @@ impl Running {
             *old = view;
             is_new
         });
+    }
+}
+
+/// False also if PBS does not say.
+async fn sees_all_jobs(batch: &dyn BatchSystem, is_blind: &AtomicBool, limit: Duration) -> bool {
+    let answer = tokio::time::timeout(limit, batch.sees_all_jobs()).await;
+    match answer.unwrap_or(Err(StatusError::TimedOut { limit })) {
+        Ok(true) => {
+            is_blind.store(false, Ordering::Relaxed);
+            true
+        }
+        Ok(false) => {
+            if !is_blind.swap(true, Ordering::Relaxed) {
+                error!(
+                    "PBS does not show other users' jobs to this account, so nobody can tell a job that is gone from \
+                     one that is hidden; set the server's query_other_jobs = True (qmgr)"
+                );
+            }
+            false
+        }
+        Err(error) => {
+            debug!("PBS did not say whether it shows all jobs: {error}");
+            false
+        }
     }
 }
 
@@ -401,3 +434,7 @@ impl Keeper {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use nuna_pbs::{JobId, Presence, Snapshot, UserName};
+use nuna_pbs::{Job, JobId, Presence, Snapshot, UserName};
 
 use super::polling::{PollPlan, Urgency};
 use super::server::{self, UserServer};
@@ -86,6 +86,29 @@ pub struct Outcome {
     pub answer: Option<Answer>,
 }
 
+/// Jobs whose absence from a list would end a user server.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    jobs: Vec<JobId>,
+    /// A job without an id may be anywhere.
+    has_lost: bool,
+}
+
+impl Awaited {
+    pub fn misses_any(&self, snapshot: &Snapshot) -> bool {
+        self.has_lost || self.jobs.iter().any(|job| snapshot.presence(job) == Presence::Absent)
+    }
+}
+
+/// Whose account jobs run under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Each user's own, so a job of another owner is another job.
+    Users,
+    /// The service's, for all of them; the job's name tells whose it is.
+    Service,
+}
+
 #[derive(Debug)]
 pub struct Fleet {
     servers: BTreeMap<ServerId, UserServer>,
@@ -94,6 +117,7 @@ pub struct Fleet {
     limits: Limits,
     /// Every job of this service has a name that begins so, and no job of another service has.
     tag_prefix: String,
+    owners: Owners,
     plan: PollPlan,
     pbs: PbsHealth,
     orphans: BTreeMap<JobId, Millis>,
@@ -103,6 +127,7 @@ impl Fleet {
     pub fn restored(
         now: Millis,
         tag_prefix: String,
+        owners: Owners,
         plan: PollPlan,
         limits: Limits,
         records: Vec<(Spec, State)>,
@@ -113,6 +138,7 @@ impl Fleet {
             tickets: BTreeMap::new(),
             limits,
             tag_prefix,
+            owners,
             plan,
             pbs: PbsHealth::Unknown,
             orphans: BTreeMap::new(),
@@ -148,6 +174,22 @@ impl Fleet {
 
     pub fn pbs(&self) -> &PbsHealth {
         &self.pbs
+    }
+
+    /// What the next list should name.
+    pub fn awaited(&self) -> Awaited {
+        let mut awaited = Awaited::default();
+        for server in self.servers.values() {
+            match &server.state {
+                State::Submitting { .. } | State::Gone { .. } => {}
+                State::Lost { .. } => awaited.has_lost = true,
+                State::Queued { job, .. }
+                | State::Starting { job, .. }
+                | State::Running { job, .. }
+                | State::Stopping { job, .. } => awaited.jobs.push(job.clone()),
+            }
+        }
+        awaited
     }
 
     pub fn count_by_state(&self) -> BTreeMap<&'static str, u64> {
@@ -366,14 +408,14 @@ impl Fleet {
         let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
         for id in ids {
             let Some(server) = self.servers.get(&id) else { continue };
-            let owner = server.spec.user.as_str();
+            let is_its = |job: &Job| self.owners.is_job_of(job, &server.spec);
             let presence = match (&server.state, server.state.job()) {
                 (State::Gone { .. } | State::Submitting { .. }, _) => continue,
                 (State::Lost { .. }, _) => {
                     let found = snapshot
                         .jobs
                         .values()
-                        .find(|job| job.name == server.spec.tag && is_owner(&job.owner, owner));
+                        .find(|job| job.name == server.spec.tag && is_its(job));
                     match found {
                         Some(job) => Presence::Listed(job),
                         None if snapshot.complete => Presence::Absent,
@@ -385,7 +427,7 @@ impl Fleet {
             };
             let event = match presence {
                 // Numbers start anew when a PBS server is set up again.
-                Presence::Listed(job) if !is_owner(&job.owner, owner) => server::Event::NotSeen { asked },
+                Presence::Listed(job) if !is_its(job) => server::Event::NotSeen { asked },
                 Presence::Listed(job) => server::Event::Seen {
                     job: Box::new(job.clone()),
                     position: snapshot.position(&job.id),
@@ -482,9 +524,14 @@ impl Fleet {
     }
 }
 
-/// PBS may leave the owner out; a job that says another owner is another job.
-fn is_owner(owner: &str, user: &str) -> bool {
-    owner.is_empty() || owner == user
+impl Owners {
+    fn is_job_of(self, job: &Job, spec: &Spec) -> bool {
+        match self {
+            // PBS may leave the owner out. A user may rename a job.
+            Self::Users => job.owner.is_empty() || job.owner == spec.user.as_str(),
+            Self::Service => job.name == spec.tag,
+        }
+    }
 }
 
 fn leads_to(addresses: &[IpAddr], peer: IpAddr) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nuna_pbs::{Job, JobState};
+use nuna_pbs::JobState;
 
 use super::*;
 use crate::lifecycle::state::{Failure, Reason};
@@ -27,7 +27,7 @@ fn at(seconds: u64) -> Millis {
 
 pub(super) fn new_fleet(now: Millis, records: Vec<(Spec, State)>) -> Fleet {
     let plan = PollPlan::new(Duration::from_secs(5));
-    Fleet::restored(now, PREFIX.to_owned(), plan, LIMITS, records)
+    Fleet::restored(now, PREFIX.to_owned(), Owners::Users, plan, LIMITS, records)
 }
 
 pub(super) fn spec(number: u64, user: &str, name: &str, code: &Code) -> Spec {
@@ -273,6 +273,26 @@ fn a_recycled_job_number_is_somebody_else_s() {
     assert_eq!(scene.view().state, "gone");
 }
 
+/// `run_as = "myself"`: PBS calls the service's account the owner of all jobs.
+#[test]
+fn jobs_under_one_account_are_told_by_name() {
+    let mut scene = Scene::queued();
+    scene.fleet.owners = Owners::Service;
+    let job = |scene: &Scene| Job { owner: "nuna".to_owned(), ..scene.job(JobState::Running) };
+    for second in 10..20 {
+        scene.list(second, &[job(&scene)]);
+    }
+    assert_eq!(scene.view().state, "starting");
+    for second in 20..22 {
+        scene.list(second, &[Job { name: "nuna-abcd999999".to_owned(), ..job(&scene) }]);
+    }
+    assert_eq!(scene.view().state, "gone", "a recycled number");
+    let mut lost = Scene::requested();
+    lost.fleet.owners = Owners::Service;
+    lost.tell(1, server::Event::SubmitUnsure { words: "no answer".to_owned() });
+    assert_eq!(deletes(&lost.list(2, &[job(&lost)])), ["alice 7.head"]);
+}
+
 #[test]
 fn a_code_is_worth_one_environment() {
     let mut scene = Scene::started();
@@ -372,6 +392,37 @@ fn queue_and_start_have_limits_of_their_own() {
     assert_eq!(deletes(&scene.handle(69, Event::Tick).effects), [""; 0]);
     assert_eq!(deletes(&scene.handle(70, Event::Tick).effects), ["alice 7.head"]);
     assert_eq!(scene.view().failure, Some(Failure::StartLimit));
+}
+
+/// Recorded on OpenPBS 23.06: qsub takes such a job, and it would wait for ever.
+#[test]
+fn a_job_that_can_never_run_is_not_waited_for() {
+    let mut scene = Scene::queued();
+    let comment = "Can Never Run: Insufficient amount of resource: ncpus (R: 400 A: 8 T: 8)".to_owned();
+    let job = Job { comment: Some(comment.clone()), ..scene.job(JobState::Queued) };
+    scene.list(10, &[job.clone()]);
+    assert!(scene.view().message.contains(&comment), "told at once: {}", scene.view().message);
+    // It was a node that came back.
+    scene.list(60, &[scene.job(JobState::Queued)]);
+    scene.list(65, &[job.clone()]);
+    assert_eq!(deletes(&scene.list(124, &[job.clone()])), [""; 0]);
+    assert_eq!(deletes(&scene.list(125, &[job])), ["alice 7.head"]);
+    let view = scene.view();
+    assert_eq!(view.failure, Some(Failure::PbsRejected));
+    assert!(view.message.contains(&comment), "{}", view.message);
+}
+
+/// The launcher heard SIGTERM; PBS knows why.
+#[test]
+fn a_walltime_that_ends_a_start_is_called_so() {
+    let mut scene = Scene::started();
+    scene.exchange(11, "7.head", PEER, NODE);
+    let report = LaunchReport { message: "the job was ended".to_owned(), exit: None, tail: "tail".to_owned() };
+    scene.handle(12, Event::LaunchFailed { ticket: Digest::of("ticket", "t"), report });
+    scene.list(13, &[Job { exit_status: Some(-29), ..scene.job(JobState::Finished) }]);
+    let view = scene.view();
+    assert!(view.message.contains("walltime"), "{}", view.message);
+    assert_eq!((view.failure, view.detail.as_deref()), (Some(Failure::LaunchFailed), Some("tail")));
 }
 
 #[test]

@@ -9,6 +9,6 @@ pub mod state;
 pub mod view;
 
 pub use driver::{Driver, Keeper};
-pub use fleet::{Answer, Fleet};
+pub use fleet::{Answer, Fleet, Owners};
 pub use state::{Address, Failure, LaunchReport, Limits, ServerId, Spec, State};
 pub use view::{PbsHealth, Poll, View};

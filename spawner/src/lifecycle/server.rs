@@ -16,6 +16,10 @@ use crate::secret::Digest;
 const STORY_LENGTH_MAX: usize = 16;
 /// A job is gone when this many lists in a row do not name it.
 const ABSENCES: u8 = 2;
+/// How PBS's scheduler begins its comment on a job that no machine it has could run.
+const HOPELESS: &str = "Can Never Run";
+/// It may say so while nodes come back from a restart.
+const HOPELESS_GRACE: Duration = Duration::from_secs(60);
 /// A launcher that reported failure ends by itself; `qdel` follows if it does not.
 const LAUNCHER_GRACE: Duration = Duration::from_secs(5);
 const DELETE_AGAIN_MIN: Duration = Duration::from_secs(5);
@@ -81,6 +85,8 @@ pub(crate) struct News {
     pub(crate) is_suspended: bool,
     pub(crate) is_held: bool,
     pub(crate) delete_words: Option<String>,
+    /// Since when PBS says that the job can never run.
+    pub(crate) hopeless_since: Option<Millis>,
 }
 
 #[derive(Clone, Debug)]
@@ -143,7 +149,11 @@ impl UserServer {
             State::Submitting { .. } => None,
             // The next list decides.
             State::Lost { .. } => None,
-            State::Queued { since, .. } => pbs_answers.then(|| since.after(limits.queue_wait)),
+            State::Queued { since, .. } => {
+                let hopeless = self.news.hopeless_since.map(|since| since.after(HOPELESS_GRACE));
+                let limit = since.after(limits.queue_wait);
+                pbs_answers.then(|| hopeless.map_or(limit, |hopeless| hopeless.min(limit)))
+            }
             State::Starting { since, .. } => pbs_answers.then(|| since.after(limits.start)),
             State::Running { .. } => None,
             State::Stopping { .. } => (!self.deletion.is_running).then_some(self.deletion.next),
@@ -227,6 +237,7 @@ impl UserServer {
     fn seen(&mut self, now: Millis, seen: &Job, position: Option<QueuePosition>) -> Vec<Effect> {
         self.absences = 0;
         let delete_words = self.news.delete_words.take();
+        let is_hopeless = seen.comment.as_deref().is_some_and(|comment| comment.starts_with(HOPELESS));
         self.news = News {
             comment: seen.comment.clone(),
             estimated_start: seen.estimated_start,
@@ -235,6 +246,7 @@ impl UserServer {
             is_suspended: seen.state == nuna_pbs::JobState::Suspended,
             is_held: seen.state == nuna_pbs::JobState::Held,
             delete_words,
+            hopeless_since: is_hopeless.then(|| self.news.hopeless_since.unwrap_or(now)),
         };
         if seen.state.is_over() {
             return match &self.state {
@@ -377,7 +389,13 @@ impl UserServer {
 
     /// Limits are judged only while PBS answers: its silence is nobody's fault, least of all the user's.
     fn tick(&mut self, now: Millis, limits: &Limits, pbs_answers: bool) -> Vec<Effect> {
+        let is_hopeless = self.news.hopeless_since.is_some_and(|since| since.after(HOPELESS_GRACE) <= now);
         match &self.state {
+            State::Queued { job, .. } if pbs_answers && is_hopeless => {
+                let reason = Reason::NeverRuns { words: self.news.comment.clone().unwrap_or_default() };
+                let job = job.clone();
+                self.begin_stopping(now, job, reason, Duration::ZERO)
+            }
             State::Queued { job, since } if pbs_answers && since.after(limits.queue_wait) <= now => {
                 let reason = Reason::QueueWait { limit: limits.queue_wait, words: self.news.comment.clone() };
                 let job = job.clone();

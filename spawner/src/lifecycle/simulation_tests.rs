@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use nuna_pbs::fake::FakeBatch;
-use nuna_pbs::{BatchSystem, DeleteError, Job, JobState, Rejection, StatusError, SubmitError};
+use nuna_pbs::{BatchSystem, DeleteError, JobState, Rejection, StatusError, SubmitError};
 
 use super::tests::{LIMITS, NODE, PEER, PREFIX, STRANGER, new_fleet, spec};
 use super::*;

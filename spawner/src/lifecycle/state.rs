@@ -104,6 +104,8 @@ pub enum Reason {
     Requested,
     QueueWait { limit: Duration, words: Option<String> },
     StartLimit { limit: Duration },
+    /// PBS says that nothing it has could ever run the job.
+    NeverRuns { words: String },
     LaunchFailed(LaunchReport),
     /// `qsub` gave no answer in time.
     NoAnswer { words: String },

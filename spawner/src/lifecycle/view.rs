@@ -147,6 +147,7 @@ impl UserServer {
                     Reason::Requested => format!("Stopping job {job}."),
                     Reason::QueueWait { .. }
                     | Reason::StartLimit { .. }
+                    | Reason::NeverRuns { .. }
                     | Reason::LaunchFailed(_)
                     | Reason::NoAnswer { .. }
                     | Reason::Restarted => told(reason).1,
@@ -219,6 +220,10 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
             );
             (Some(Failure::StartLimit), message, None)
         }
+        Reason::NeverRuns { words } => {
+            let message = format!("PBS has nothing that could run the job, so it was removed. Choose less. PBS: {words}");
+            (Some(Failure::PbsRejected), message, None)
+        }
         Reason::LaunchFailed(report) => {
             let detail = Some(report.tail.trim().to_owned()).filter(|tail| !tail.is_empty());
             (Some(Failure::LaunchFailed), format!("The notebook server did not start: {}", report.message), detail)
@@ -241,6 +246,12 @@ pub(crate) fn ending(state: &State, seen: Option<&Job>) -> Ending {
     let exit = seen.and_then(|job| job.exit_status);
     let how = how_the_job_ended(seen, exit);
     let (failure, message, detail) = match state {
+        // All the launcher knows is that it was told to end.
+        State::Stopping { job, reason: Reason::LaunchFailed(report), .. } if exit == Some(EXIT_WALLTIME) => (
+            Some(Failure::LaunchFailed),
+            format!("Job {job} reached its walltime before its notebook server answered: {}", report.message),
+            told(&Reason::LaunchFailed(report.clone())).2,
+        ),
         State::Stopping { reason, .. } | State::Lost { reason, .. } => told(reason),
         State::Running { .. } if exit == Some(0) => (None, "The server ended by itself.".to_owned(), None),
         State::Running { job, .. } => (Some(Failure::JobEnded), format!("Job {job} ended: {how}."), None),

@@ -423,11 +423,12 @@ impl Batch {
     /// A sequence number from `12`, `12.server`.
     fn find(&self, id: &str) -> Result<(u64, String), Refusal> {
         let full = if id.contains('.') { id.to_owned() } else { format!("{id}.{}", self.server) };
-        let number = id.split_once('.').map_or(id, |(number, _)| number);
+        let (number, server) = id.split_once('.').unwrap_or((id, &self.server));
         number
             .parse::<u64>()
             .ok()
-            .filter(|sequence| self.memory.jobs.contains_key(sequence))
+            // As in PBS, a number of ours with another server's name is a job of that server.
+            .filter(|sequence| server == self.server && self.memory.jobs.contains_key(sequence))
             .map(|sequence| (sequence, full.clone()))
             .ok_or_else(|| Refusal::unknown_job(&full))
     }

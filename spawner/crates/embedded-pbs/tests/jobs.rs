@@ -186,3 +186,17 @@ fn a_held_job_waits_until_it_is_released() {
     let late = run("alice", &format!("qhold {second}"));
     assert_ne!(late.code, 0, "{}", late.stderr);
 }
+
+/// Recorded on OpenPBS 23.06: `qdel 14.vm` where the server is called pbshead and has a job 14.
+#[test]
+fn a_number_with_another_server_s_name_is_another_job() {
+    let batch = Batch::start(RECORDED);
+    let job = batch.submit("", "sleep 600");
+    batch.wait_for_state(job, "R");
+    for command in ["qdel", "qstat", "qhold"] {
+        let outcome = batch.run("alice", &format!("{command} {job}.elsewhere"), "");
+        assert_eq!(outcome.code, 153, "{command}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&format!("Unknown Job Id {job}.elsewhere")), "{}", outcome.stderr);
+    }
+    batch.wait_for_state(job, "R");
+}

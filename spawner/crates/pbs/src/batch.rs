@@ -17,6 +17,12 @@ pub trait BatchSystem: Send + Sync {
     /// One query, however many jobs the caller follows. See [`Snapshot::presence`] for what its silence means.
     async fn jobs(&self) -> Result<Snapshot, StatusError>;
 
+    /// Whether [`BatchSystem::jobs`] shows the jobs of all users: a server may keep them from this process, and what
+    /// it keeps back looks like what is gone.
+    async fn sees_all_jobs(&self) -> Result<bool, StatusError> {
+        Ok(true)
+    }
+
     /// Deletes `job` of `user`. A job that is finished or unknown counts as deleted.
     ///
     /// Returns when PBS has accepted the request; the job ends some seconds later.

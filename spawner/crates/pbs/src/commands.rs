@@ -26,6 +26,9 @@ const SCRIPT_BYTES_MAX: usize = 4 << 20;
 /// sudo's own, for whatever keeps it from running the command.
 const EXIT_SUDO: i32 = 1;
 
+/// What `qstat -x` says, with an empty list and exit code 0, where `job_history_enable` is not set.
+const NO_HISTORY: &str = "not configured to maintain job history";
+
 /// In whose name `qsub` and `qdel` run. `qstat` always runs as this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunAs {
@@ -196,11 +199,12 @@ impl Commands {
                 })?
             }
         };
-        if finished.stderr.contains("job_history_enable") {
+        if finished.stderr.contains(NO_HISTORY) {
             return Ok(Listing::NoHistory);
         }
-        // PBS lists what it can and reports the rest in its exit code; a lost connection can look like no jobs.
-        if finished.code != Some(0) || is_about_connection(&finished.stderr) {
+        // PBS lists what it can and reports the rest in its exit code, or in words alone: a list that comes with a
+        // complaint may lack anything, and a job that is wrongly taken for gone is somebody's lost work.
+        if finished.code != Some(0) || !finished.stderr.trim().is_empty() {
             if snapshot.jobs.is_empty() {
                 let words = words("qstat", &finished.stderr);
                 let code = finished.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
@@ -262,10 +266,17 @@ impl BatchSystem for Commands {
             Listing::NoHistory => match self.list(false).await? {
                 Listing::Read(snapshot) => Ok(snapshot),
                 Listing::NoHistory => Err(StatusError::Unreadable {
-                    message: "qstat complains about job_history_enable though no history was asked for"
-                        .to_owned(),
+                    message: "qstat complains that there is no history though none was asked for".to_owned(),
                 }),
             },
+        }
+    }
+
+    async fn sees_all_jobs(&self) -> Result<bool, StatusError> {
+        match self.run_as {
+            // Its own it always sees.
+            RunAs::Myself | RunAs::Label => Ok(true),
+            RunAs::Helper { .. } => Ok(self.server().await?.query_other_jobs),
         }
     }
 

@@ -21,6 +21,7 @@ struct State {
     delete_trouble: Option<DeleteError>,
     has_holes: bool,
     is_deaf: bool,
+    is_blind: bool,
     clock: i64,
     queries: usize,
 }
@@ -64,6 +65,11 @@ impl FakeBatch {
     /// From now on deletions are accepted but end nothing, or end jobs again.
     pub fn set_deaf(&self, is_deaf: bool) {
         self.state().is_deaf = is_deaf;
+    }
+
+    /// From now on jobs are kept back from this process (and snapshots call themselves complete all the same).
+    pub fn set_blind(&self, is_blind: bool) {
+        self.state().is_blind = is_blind;
     }
 
     pub fn set_server_time(&self, seconds: i64) {
@@ -157,11 +163,15 @@ impl BatchSystem for FakeBatch {
         match &state.trouble {
             Some(trouble) => Err(trouble.clone()),
             None => Ok(Snapshot {
-                jobs: state.jobs.clone(),
+                jobs: if state.is_blind { Default::default() } else { state.jobs.clone() },
                 server_time: Some(state.clock),
                 complete: !state.has_holes,
             }),
         }
+    }
+
+    async fn sees_all_jobs(&self) -> Result<bool, StatusError> {
+        Ok(!self.state().is_blind)
     }
 
     async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError> {

@@ -125,6 +125,15 @@ async fn trouble_is_never_an_empty_list() {
     pbs.answer("qstat", &Sample { stderr: String::new(), ..nothing });
     let snapshot = pbs.commands().jobs().await.unwrap();
     assert!(snapshot.complete && snapshot.jobs.is_empty());
+    // Nor is one with a complaint, whatever the exit code.
+    let complaint = "qstat: something new\n".to_owned();
+    pbs.answer("qstat", &Sample { code: 0, stderr: complaint.clone(), ..sample("qstat-unknown") });
+    assert!(
+        matches!(pbs.commands().jobs().await.unwrap_err(), StatusError::Failed { message } if message.contains("something new"))
+    );
+    pbs.answer("qstat", &Sample { code: 0, stderr: complaint, ..sample("qstat-json-all") });
+    let snapshot = pbs.commands().jobs().await.unwrap();
+    assert!(!snapshot.complete && snapshot.jobs.len() == 1, "what it names is believed, what it leaves out is not");
     // Cut off in the middle, in both formats.
     let whole = sample("qstat-json-all");
     let half = whole.stdout[..whole.stdout.len() / 2].to_owned();
@@ -136,15 +145,7 @@ async fn trouble_is_never_an_empty_list() {
 async fn a_server_without_history_is_asked_for_what_it_has() {
     let pbs = Scripted::new();
     pbs.answer("qstat.now", &sample("qstat-json-all"));
-    // As in OpenPBS: nothing listed, a complaint, and exit code 0.
-    pbs.answer(
-        "qstat.history",
-        &Sample {
-            code: 0,
-            stdout: sample("qstat-unknown").stdout,
-            stderr: "qstat: job_history_enable is set to false\n".to_owned(),
-        },
-    );
+    pbs.answer("qstat.history", &sample("qstat-no-history"));
     let folder = pbs.folder.path().display();
     pbs.script(
         "qstat",
