@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::evaluator::runtime::Runtime;
+use crate::evaluator::runtime::{Runtime, on_path};
 
 /// Folder name of the kernelspec.
 pub const KERNEL_NAME: &str = "nuna";
@@ -35,7 +35,7 @@ pub fn install(runtime_folder: &Path, data: &Path) -> Result<PathBuf> {
         "interrupt_mode": "message",
         "env": {
             "NUNA_RUNTIME_DIR": runtime_folder,
-            "NUNA_RUSTC": find_program(&runtime.rustc).unwrap_or(runtime.rustc.clone()),
+            "NUNA_RUSTC": on_path(&runtime.rustc).unwrap_or(runtime.rustc.clone()),
             "NUNA_BIN": program.with_file_name("nuna"),
         },
         "metadata": {"debugger": false},
@@ -44,15 +44,6 @@ pub fn install(runtime_folder: &Path, data: &Path) -> Result<PathBuf> {
     fs::write(&path, serde_json::to_string_pretty(&specification)? + "\n")
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(folder)
-}
-
-fn find_program(name: &Path) -> Option<PathBuf> {
-    if name.is_absolute() {
-        return Some(name.to_owned());
-    }
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
 }
 
 /// Cells link `libnuna.so`, so they must be compiled by exactly the compiler that built it.

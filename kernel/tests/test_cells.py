@@ -97,6 +97,11 @@ def test_an_error_that_says_nothing_is_explained(cells):
     assert "Mute" in message and "map_err" in message
 
 
+def test_large_arrays_fit_on_the_stack(cells):
+    cells.run("let grid = [1.0f64; 2_000_000];\nlet n = grid.len();")
+    assert cells.value("(grid[1_999_999], n)") == "(1.0, 2000000)"
+
+
 # Where things are.
 
 def test_errors_name_the_cells_own_lines(cells):

@@ -14,6 +14,10 @@ use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Location, Order, Trou
 
 static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
 
+/// Name of the thread that runs cells.
+const CELLS: &str = "cells";
+const STACK_BYTES: usize = 256 << 20;
+
 type Entry = fn() -> nuna::cell::Ended;
 
 fn main() -> anyhow::Result<()> {
@@ -43,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
         let location = info.location().map(Location::from);
-        if std::thread::current().name() == Some("main") {
+        if std::thread::current().name() == Some(CELLS) {
             *PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some(Trouble { message, location });
         } else {
@@ -65,8 +69,15 @@ fn main() -> anyhow::Result<()> {
         // The kernel is gone, and what it started goes with it.
         leave(&folder);
     });
-    let mut answers = channel;
-    for order in received {
+    // People put whole arrays on the stack. It is address space until it is used.
+    let cells = std::thread::Builder::new().name(CELLS.to_owned()).stack_size(STACK_BYTES);
+    let ended = cells.spawn(move || serve(received, channel))?.join();
+    ended.unwrap_or_else(|_| anyhow::bail!("the thread that runs cells panicked outside of them"))
+}
+
+/// Carries out orders until there are no more.
+fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Result<()> {
+    for order in orders {
         let answer = match order {
             Order::Run { library, symbol, cell } => run(&library, &symbol, cell),
             Order::Forget { names } => {

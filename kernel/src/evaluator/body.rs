@@ -18,7 +18,7 @@ impl Writer {
         for (name, before, after) in &plan.migrations {
             self.add_as(
                 Origin::Migration(name.clone()),
-                &format!("nuna::cell::migrate::<{before}, {after}>({name:?});"),
+                &format!("unsafe {{ nuna::cell::migrate::<{before}, {after}>({name:?}) }};"),
             );
         }
         for (name, ty) in &known.variables {

@@ -13,22 +13,20 @@ use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    build::{Attempt, Built, Job, Made, Ready},
     commands::{self, directives, magic},
-    compile::{Compiled, Diagnostic, Request, compile},
-    failure::{self, End, compile_failure},
+    failure::{self, End},
     folder::Folder,
-    glue::{self, Glue, Origin, Purpose, Writing},
     item::Kind,
-    keep::{Gone, Local, Skips, Verdict},
-    known::{Known, Plan},
+    keep::{Gone, Skips},
+    known::Known,
     places::Places,
     positions::{Place, Source},
     process::{Answer, Order, Outcome, Printed, Process, Trouble},
     render::render,
-    repair::{ROUNDS_MAX, Repairs},
+    repair::Repairs,
     runtime::Runtime,
     split::{self, Cell},
-    types,
 };
 
 pub use super::failure::Failure;
@@ -61,10 +59,10 @@ pub struct Running {
 
 /// Evaluates cells one after the other.
 pub struct Direct {
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     // Ends before its folder goes.
     pub(super) process: Option<Process>,
-    folder: Folder,
+    pub(super) folder: Folder,
     pub(super) known: Known,
     /// Crates that later cells may import from, with their libraries.
     pub(super) cells: Vec<(String, PathBuf)>,
@@ -76,41 +74,6 @@ pub struct Direct {
     /// Warnings that were shown already.
     warned: HashSet<(String, String)>,
     kernel_id: String,
-}
-
-/// The most times a cell is compiled anew because of a variable that it cannot keep.
-const SKIPS_MAX: usize = 16;
-
-/// A cell on its way.
-struct Job<'a> {
-    cell: &'a Cell,
-    source: Arc<Source>,
-    name: String,
-    symbol: String,
-    file: PathBuf,
-    library: PathBuf,
-}
-
-/// The type of a variable that a statement makes.
-struct Made {
-    statement: usize,
-    name: String,
-    /// None if it cannot be written and a later statement of the cell takes the name over.
-    ty: Option<String>,
-}
-
-/// What a probe found out: types that later cells can write, and variables that live in their own cell only.
-#[derive(Default)]
-struct Types {
-    made: Vec<Made>,
-    locals: std::collections::BTreeMap<String, Local>,
-}
-
-/// A crate that was written and compiled, or not.
-struct Attempt {
-    plan: Plan,
-    glue: Glue,
-    compiled: Compiled,
 }
 
 impl Direct {
@@ -149,18 +112,6 @@ impl Direct {
     /// Where compiled cells are kept; whoever ends this program without dropping this value removes it.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
-    }
-
-    /// Compiles unless the person interrupts.
-    async fn compile(&self, request: &Request<'_>) -> Result<Option<Compiled>> {
-        let cancelled = self.running.cancel.notified();
-        if self.running.stop.load(Ordering::SeqCst) {
-            return Ok(None);
-        }
-        tokio::select! {
-            compiled = compile(&self.runtime, request) => compiled.map(Some),
-            () = cancelled => Ok(None),
-        }
     }
 
     /// Names for completion: variables and items with what they are.
@@ -230,47 +181,10 @@ impl Direct {
             Ok(Failure::interrupted("interrupted while the cell was compiled; nothing of it has run").into())
         };
 
-        let mut repairs = Repairs::default();
-        let types = match self.types(&job, &mut repairs).await? {
-            Some(Ok(types)) => types,
-            Some(Err(failure)) => return Ok(failure.into()),
-            None => return stopped(),
-        };
-        let level = wished.or(self.optimise).unwrap_or(if cell.has_closures { 2 } else { 0 });
-        let fresh_skips = || Skips { locals: types.locals.clone(), ..Skips::default() };
-        let mut skips = fresh_skips();
-        // One statement alone has nothing before it to keep; a `return` must end them all.
-        let in_steps = cell.statements.len() > 1 && !cell.has_return;
-        let mut purpose = if in_steps { Purpose::Steps } else { Purpose::Block };
-        let mut attempt = None;
-        for _ in 0..SKIPS_MAX {
-            let Some(tried) = self.attempt(&job, purpose, level, &skips, &mut repairs).await? else {
-                return stopped();
-            };
-            let errors = &tried.compiled.errors;
-            if errors.is_empty() {
-                attempt = Some(tried);
-                break;
-            }
-            match (skips.learn(errors, &tried.glue, cell), purpose) {
-                (Verdict::Again, _) => {}
-                (Verdict::Borrows(name), _) => {
-                    let made = cell.bound().filter(|(_, made)| made.name == name).last();
-                    let at = made.map_or(0, |(at, _)| cell.statements[at].range.start);
-                    return Ok(Failure::borrowing(&name).at(&Place::of(&job.source, at)).into());
-                }
-                (Verdict::Wrong, Purpose::Steps) => (purpose, skips) = (Purpose::Block, fresh_skips()),
-                (Verdict::Wrong, _) => {
-                    return Ok(compile_failure(errors, &tried.glue, cell, &self.known, &repairs.notes).into());
-                }
-            }
-        }
-        let Some(attempt) = attempt else {
-            return Ok(Failure::new(
-                "CompileError",
-                "too many variables of this cell borrow from each other; split it",
-            )
-            .into());
+        let Ready { attempt, types, skips, repairs } = match self.build(&job, wished).await? {
+            Built::Ready(ready) => *ready,
+            Built::Failed(failure) => return Ok(failure.into()),
+            Built::Stopped => return stopped(),
         };
         let compiled = started.elapsed();
         self.places.add(&format!("{}.rs", job.name), Arc::clone(&attempt.glue.positions));
@@ -343,110 +257,6 @@ impl Direct {
         }
     }
 
-    /// Writes and compiles the cell's crate, leaving out what earlier cells had and the cell breaks. `None` if the
-    /// person interrupts.
-    async fn attempt(
-        &self,
-        job: &Job<'_>,
-        purpose: Purpose,
-        level: u8,
-        skips: &Skips,
-        repairs: &mut Repairs,
-    ) -> Result<Option<Attempt>> {
-        for round in 0.. {
-            let plan = self.known.plan(job.cell, &job.source.text, &repairs.dropped);
-            let writing = Writing {
-                source: &job.source,
-                cell: job.cell,
-                known: &self.known,
-                plan: &plan,
-                dropped: &repairs.dropped,
-                symbol: &job.symbol,
-                skips,
-                purpose,
-            };
-            let glue = glue::write(&writing);
-            std::fs::write(&job.file, &glue.text)
-                .with_context(|| format!("writing {}", job.file.display()))?;
-            let (optimise, output) = match purpose {
-                Purpose::Probe => (None, self.folder.path().join(format!("lib{}.rmeta", job.name))),
-                Purpose::Steps | Purpose::Block => (Some(level), job.library.clone()),
-            };
-            let request =
-                Request { source: &job.file, name: &job.name, optimise, output: &output, cells: &self.cells };
-            let Some(compiled) = self.compile(&request).await? else { return Ok(None) };
-            if purpose == Purpose::Probe {
-                // Later compilations must not find it beside the library.
-                let _ = std::fs::remove_file(&output);
-            }
-            if round >= ROUNDS_MAX || !repairs.learn(&compiled.errors, &glue, &self.known) {
-                return Ok(Some(Attempt { plan, glue, compiled }));
-            }
-        }
-        unreachable!("the loop ends after ROUNDS_MAX")
-    }
-
-    /// Types of the cell's new variables, from the compiler where the cell does not write plain ones. `None` if the
-    /// person interrupts.
-    async fn types(&self, job: &Job<'_>, repairs: &mut Repairs) -> Result<Option<Result<Types, Failure>>> {
-        let cell = job.cell;
-        let taken = |word: &str| {
-            let imports =
-                cell.imports.iter().chain(&self.known.uses).filter_map(|import| import.name.as_deref());
-            let items =
-                cell.items.iter().flat_map(|item| &item.names).map(String::as_str).chain(self.known.items());
-            imports.chain(items).any(|name| name == word)
-        };
-        let written = cell.bound().map(|(statement, made)| {
-            let ty = made.ty.clone().filter(|ty| types::is_plain(ty, taken))?;
-            Some(Made { statement, name: made.name.clone(), ty: Some(ty) })
-        });
-        if let Some(made) = written.collect() {
-            return Ok(Some(Ok(Types { made, ..Types::default() })));
-        }
-        let tried = self.attempt(job, Purpose::Probe, 0, &Skips::default(), repairs).await?;
-        let Some(Attempt { plan, glue, compiled }) = tried else { return Ok(None) };
-        let mut types = Types::default();
-        let mut others = Vec::new();
-        let own = |word: &str| {
-            let fresh = plan.fresh.iter().flat_map(|&index| &cell.items[index].names);
-            let again = plan.again.keys().flat_map(|&index| &self.known.definitions[index].part.names);
-            fresh.chain(again).any(|name| name == word)
-        };
-        for diagnostic in compiled.errors {
-            let origin = diagnostic.primary().and_then(|span| glue.origin(span.line_start));
-            let (Some(Origin::Probe { statement, name }), Some(ty)) = (origin, revealed(&diagnostic)) else {
-                if !diagnostic.spans.is_empty() {
-                    others.push(diagnostic);
-                }
-                continue;
-            };
-            let (statement, name) = (*statement, name.clone());
-            let ty = match types::absolute(&ty, &job.name, own) {
-                Some(ty) => Some(ty),
-                None if cell.bound().any(|(later, made)| later > statement && made.name == name) => None,
-                None if types::has_gap(&ty) => {
-                    let place = Place::of(&job.source, cell.statements[statement].range.start);
-                    return Ok(Some(Err(Failure::open_type(&name, &ty).at(&place))));
-                }
-                // One that nothing in the cell uses was meant for later cells.
-                None if !cell.uses_behind(statement, &name) => {
-                    return Ok(Some(Err(Failure::unnameable(&name, &ty))));
-                }
-                None => {
-                    types.locals.insert(name, Local::Unnameable(ty));
-                    continue;
-                }
-            };
-            types.made.push(Made { statement, name, ty });
-        }
-        types.made.sort_by_key(|made| made.statement);
-        if !others.is_empty() {
-            return Ok(Some(Err(compile_failure(&others, &glue, cell, &self.known, &repairs.notes))));
-        }
-        Ok(Some(Ok(types)))
-    }
-
     /// Notes about earlier cells, and warnings about this one's own lines, each once.
     async fn say(&mut self, attempt: &Attempt, repairs: &Repairs, print: &mpsc::Sender<Printed>) {
         let mut text: String = repairs.notes.iter().map(|note| format!("note: {note}\n")).collect();
@@ -512,11 +322,4 @@ impl Direct {
             self.cells.push((job.name.clone(), job.library.clone()));
         }
     }
-}
-
-/// The type in ``the trait bound `T: nuna::cell::Reveal` is not satisfied``, written so that a later cell can use it.
-fn revealed(diagnostic: &Diagnostic) -> Option<String> {
-    let (before, _) = diagnostic.message.rsplit_once(": nuna::cell::Reveal`")?;
-    let ty = before.split_once('`')?.1;
-    Some(ty.replace("{float}", "f64").replace("{integer}", "i32"))
 }

@@ -3,6 +3,7 @@
 //! joins them; what people read is made in `failure`, `render` and `places`.
 
 mod body;
+mod build;
 mod commands;
 pub mod compile;
 pub mod direct;

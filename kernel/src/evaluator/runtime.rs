@@ -60,6 +60,12 @@ impl Runtime {
 
 /// The compiler itself: rustup's shim in front of it costs some 45 ms each time.
 fn beyond_shim(rustc: PathBuf) -> PathBuf {
+    // Asking the compiler takes time too, which a kernel's start has little of.
+    if let Some(found) = on_path(&rustc)
+        && is_real(&found)
+    {
+        return found;
+    }
     let output = std::process::Command::new(&rustc)
         .args(["--print", "sysroot"])
         .stdin(std::process::Stdio::null())
@@ -69,4 +75,33 @@ fn beyond_shim(rustc: PathBuf) -> PathBuf {
         Some(Path::new(sysroot.trim()).join("bin/rustc"))
     });
     real.filter(|path| path.is_file()).unwrap_or(rustc)
+}
+
+/// Where a program is that was named by a path or by its name alone.
+pub(crate) fn on_path(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return Some(program.to_owned());
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// A compiler has its standard library beside it, a shim has not.
+fn is_real(rustc: &Path) -> bool {
+    rustc.parent().and_then(Path::parent).is_some_and(|sysroot| sysroot.join("lib/rustlib").is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_is_told_from_a_compiler() {
+        let folder = tempfile::tempdir().unwrap();
+        let rustc = folder.path().join("bin/rustc");
+        assert!(!is_real(&rustc));
+        std::fs::create_dir_all(folder.path().join("lib/rustlib")).unwrap();
+        assert!(is_real(&rustc));
+        assert_eq!(beyond_shim(rustc.clone()), rustc);
+    }
 }

@@ -282,7 +282,7 @@ mod tests {
         let last = cell.statements.last().unwrap();
         assert!(last.is_result);
         assert_eq!(&text[last.range.clone()], "a + b");
-        assert!(cell.uses_behind(0, "a") && !cell.uses_behind(0, "d"));
+        assert!(cell.uses_behind(0, "a") && !cell.uses_behind(2, "d"));
     }
 
     #[test]

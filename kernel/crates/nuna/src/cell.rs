@@ -100,16 +100,14 @@ pub fn put_back<T: 'static>(name: &str, value: T) {
     });
 }
 
-/// Changes variable `name` over from `B` to `A`, which the evaluator found to be the same definition compiled in
-/// another crate (docs/decisions/later-impls.md). One that is gone, or of another type, stays what it is.
-pub fn migrate<B: 'static, A: 'static>(name: &str) {
+pub use crate::recast::migrate;
+
+/// Puts what `change` makes of variable `name` in its place.
+pub(crate) fn replace(name: &str, change: impl FnOnce(Box<dyn Any>) -> Box<dyn Any>) {
     VARIABLES.with_borrow_mut(|variables| {
-        let Some(value) = variables.remove(name) else { return };
-        let value: Box<dyn Any> = match value.downcast::<B>() {
-            Ok(value) => crate::recast::recast::<B, A>(value),
-            Err(value) => value,
-        };
-        variables.insert(name.to_owned(), value);
+        if let Some(value) = variables.remove(name) {
+            variables.insert(name.to_owned(), change(value));
+        }
     });
 }
 
