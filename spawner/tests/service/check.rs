@@ -1,13 +1,10 @@
 //! `nuna-spawner check` against the real things, and what a client on the network cannot do to the listeners.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::World;
+use crate::common::World;
 
 fn check(world: &World, config: &str) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_nuna-spawner"))
@@ -58,7 +55,7 @@ async fn idle_and_endless_connections_are_closed() {
     let nodes = world.nodes.clone();
     let talk = move |text: &[u8]| {
         let mut stream = std::net::TcpStream::connect(&nodes).unwrap();
-        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
         // It may be closed before all is sent.
         let _ = stream.write_all(text);

@@ -1,11 +1,8 @@
 //! Who may sign in, and what people and programs are told when they may not.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Setup, World};
+use crate::common::{Setup, World};
 use serde_json::json;
 
 #[tokio::test]

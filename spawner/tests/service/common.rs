@@ -1,5 +1,4 @@
 //! The service as a site runs it: a real process between a real batch system, a real directory and real launchers.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,8 @@
 //! One-time codes, and that no secret shows where others look.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
-mod common;
 
 use std::path::Path;
 
-use common::{Answer, Setup, TOKEN, World};
+use crate::common::{Answer, Setup, TOKEN, World};
 use serde_json::{Value, json};
 
 async fn launcher_world(node: &str) -> World {
@@ -146,7 +143,7 @@ async fn no_secret_shows_where_others_look() {
     let world = World::new().await;
     let id = world.created("alice", "small").await;
     let spool = world.path("pbs").join("spool");
-    let script = common::until("the job script", async || {
+    let script = crate::common::until("the job script", async || {
         let entries = std::fs::read_dir(&spool).ok()?.flatten();
         let path = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "SC"))?;
         std::fs::read_to_string(path).ok().filter(|text| text.contains("EOF\n"))

@@ -1,9 +1,6 @@
 //! From the form to a running server and its end, with a real batch system and real launchers.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-mod common;
-
-use common::{TOKEN, World};
+use crate::common::{TOKEN, World};
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -1,13 +1,10 @@
 //! Sign-in against OpenLDAP's own server, where the machine has it (`cargo xtask setup` installs it for tests).
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
-mod common;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use common::{PATIENCE, Setup, World};
+use crate::common::{PATIENCE, Setup, World};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::json;
 
