@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, mpsc},
 };
 
-use nuna::cell::Failed;
+use nuna::cell::{Failed, Failure};
 use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Location, Order, Trouble};
 
 static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
@@ -107,22 +107,22 @@ fn run(library: &str, symbol: &str, cell: u32) -> Answer {
         }
     };
     // The glue catches the cell's own panics; taking a variable that is gone panics outside of it.
-    let ended = std::panic::catch_unwind(entry).unwrap_or_else(|payload| Err(Failed::Panic(payload)));
+    let ended = std::panic::catch_unwind(entry).unwrap_or_else(|payload| Err(Failed::panic(payload)));
     let completed = nuna::cell::take_completed() as usize;
     let shown = nuna::cell::take_shown();
     let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let ran = Answer { ran: true, completed, ..Answer::default() };
-    match ended {
+    match ended.map_err(Failed::failure) {
         Ok(()) => Answer { shown, ..ran },
-        Err(Failed::Error(error)) => {
+        Err(Failure::Error(error)) => {
             let trouble =
                 Trouble { message: explain(error.cause()), location: Some(error.location().into()) };
             Answer { error: Some(trouble), ..ran }
         }
-        Err(Failed::Panic(payload)) if payload.is::<nuna::cell::Interrupted>() => {
+        Err(Failure::Panic(payload)) if payload.is::<nuna::cell::Interrupted>() => {
             Answer { interrupted: true, ..ran }
         }
-        Err(Failed::Panic(_)) => {
+        Err(Failure::Panic(_)) => {
             let unknown = Trouble { message: "a panic without a message".to_owned(), location: None };
             Answer { panic: Some(panic.unwrap_or(unknown)), ..ran }
         }

@@ -312,18 +312,23 @@ pub fn map_blocks_call(inputs: &[Array], options: MapBlocks, call: Call) -> Resu
     Ok(Array::from_node(Expr::new(op, options.dtype, grid)))
 }
 
+/// Compiled again beside every closure, so it does next to nothing itself.
 fn run_block(
     index: u64,
     values: &[nuna_plan::Value],
     function: &impl Fn(Block<'_>) -> Result<Chunk, String>,
 ) -> Result<nuna_plan::Value, nuna_plan::TaskError> {
-    let fatal = |message: String| nuna_plan::TaskError::fatal(message);
-    let inputs = values
-        .iter()
-        .map(Chunk::from_value)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| fatal(e.to_string()))?;
-    Ok(function(Block { index, inputs: &inputs }).map_err(fatal)?.to_value())
+    let inputs = chunks_of(values)?;
+    value_of(function(Block { index, inputs: &inputs }))
+}
+
+fn chunks_of(values: &[nuna_plan::Value]) -> Result<Vec<Chunk>, nuna_plan::TaskError> {
+    let chunks: Result<Vec<_>, _> = values.iter().map(Chunk::from_value).collect();
+    chunks.map_err(|error| nuna_plan::TaskError::fatal(error.to_string()))
+}
+
+fn value_of(result: Result<Chunk, String>) -> Result<nuna_plan::Value, nuna_plan::TaskError> {
+    Ok(result.map_err(nuna_plan::TaskError::fatal)?.to_value())
 }
 
 /// How a stored array is cut into blocks: whole stored chunks, merged from the last axis to the first until a block

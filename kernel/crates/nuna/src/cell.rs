@@ -37,11 +37,28 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Error {
     }
 }
 
-/// How a statement of a cell failed.
-pub enum Failed {
+/// How a statement of a cell failed. Behind a pointer, so that cells need not know how to drop what it holds.
+pub struct Failed(Box<dyn Any>);
+
+/// See [`Failed`].
+pub enum Failure {
     Error(Error),
     /// Also what an interrupt unwinds with.
     Panic(Box<dyn Any + Send>),
+}
+
+impl Failed {
+    pub fn panic(payload: Box<dyn Any + Send>) -> Self {
+        Self(Box::new(Failure::Panic(payload)))
+    }
+
+    fn error(error: Error) -> Self {
+        Self(Box::new(Failure::Error(error)))
+    }
+
+    pub fn failure(self) -> Failure {
+        *self.0.downcast().expect("both constructors hold a failure")
+    }
 }
 
 /// What a cell's function gives back.
@@ -52,11 +69,27 @@ pub type Ended = Result<(), Failed>;
 /// # Errors
 /// If it panics, or a `?` in it returns.
 pub fn step<T>(statement: impl FnOnce() -> Result<T, Error>) -> Result<T, Failed> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(statement)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failed::Error(error)),
-        Err(payload) => Err(Failed::Panic(payload)),
+    // Whatever is generic here is compiled again for every statement of every cell.
+    let (mut statement, mut made) = (Some(statement), None);
+    catch(&mut || {
+        if let Some(statement) = statement.take() {
+            made = Some(statement());
+        }
+    })?;
+    match made {
+        Some(Ok(made)) => Ok(made),
+        Some(Err(error)) => Err(Failed::error(error)),
+        None => not_made(),
     }
+}
+
+fn catch(statement: &mut dyn FnMut()) -> Result<(), Failed> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(statement)).map_err(Failed::panic)
+}
+
+#[cold]
+fn not_made() -> ! {
+    unreachable!("a statement that did not panic has a result")
 }
 
 thread_local! {
@@ -80,30 +113,48 @@ pub fn take_completed() -> u32 {
 /// # Panics
 /// If there is none of this name and type, which the evaluator rules out before it runs the cell.
 pub fn take<T: 'static>(name: &str) -> T {
+    match take_any(name).downcast::<T>() {
+        Ok(value) => *value,
+        Err(_) => of_another_type(name),
+    }
+}
+
+fn take_any(name: &str) -> Box<dyn Any> {
     let value = VARIABLES.with_borrow_mut(|variables| variables.remove(name));
-    let value =
-        value.unwrap_or_else(|| panic!("variable `{name}` is gone: an earlier cell moved it and failed"));
-    *value.downcast::<T>().unwrap_or_else(|_| {
-        panic!("variable `{name}` is of another type than the kernel recorded; define it again")
-    })
+    value.unwrap_or_else(|| panic!("variable `{name}` is gone: an earlier cell moved it and failed"))
+}
+
+#[cold]
+fn of_another_type(name: &str) -> ! {
+    panic!("variable `{name}` is of another type than the kernel recorded; define it again")
 }
 
 /// Stores a variable, replacing one of the same name.
 pub fn put<T: 'static>(name: &str, value: T) {
-    VARIABLES.with_borrow_mut(|variables| variables.insert(name.to_owned(), Box::new(value)));
+    put_any(name, Box::new(value));
+}
+
+fn put_any(name: &str, value: Box<dyn Any>) {
+    // What it replaces may be asked for variables while it is dropped.
+    let before = VARIABLES.with_borrow_mut(|variables| variables.insert(name.to_owned(), value));
+    drop(before);
 }
 
 /// Stores an earlier cell's variable again unless this cell bound the name anew.
 pub fn put_back<T: 'static>(name: &str, value: T) {
+    put_back_any(name, Box::new(value));
+}
+
+fn put_back_any(name: &str, value: Box<dyn Any>) {
     VARIABLES.with_borrow_mut(|variables| {
-        variables.entry(name.to_owned()).or_insert_with(|| Box::new(value));
+        variables.entry(name.to_owned()).or_insert(value);
     });
 }
 
 pub use crate::recast::migrate;
 
 /// Puts what `change` makes of variable `name` in its place.
-pub(crate) fn replace(name: &str, change: impl FnOnce(Box<dyn Any>) -> Box<dyn Any>) {
+pub(crate) fn replace(name: &str, change: &mut dyn FnMut(Box<dyn Any>) -> Box<dyn Any>) {
     VARIABLES.with_borrow_mut(|variables| {
         if let Some(value) = variables.remove(name) {
             variables.insert(name.to_owned(), change(value));
@@ -174,13 +225,16 @@ pub trait ShowDebug {
 
 impl<T: std::fmt::Debug + ?Sized> ShowDebug for &&Shown<'_, T> {
     fn show(&self) {
-        let text = format!("{:#?}", self.0);
-        // One line where it fits, as people expect of numbers and short vectors.
-        let short = format!("{:?}", self.0);
-        let text = if short.len() <= 100 { short } else { text };
-        if text != "()" {
-            record(vec![("text/plain".to_owned(), text)]);
-        }
+        record_debug(&self.0);
+    }
+}
+
+fn record_debug(value: &dyn std::fmt::Debug) {
+    // One line where it fits, as people expect of numbers and short vectors.
+    let short = format!("{value:?}");
+    let text = if short.len() <= 100 { short } else { format!("{value:#?}") };
+    if text != "()" {
+        record(vec![("text/plain".to_owned(), text)]);
     }
 }
 
@@ -191,8 +245,12 @@ pub trait ShowType {
 
 impl<T: ?Sized> ShowType for &Shown<'_, T> {
     fn show(&self) {
-        record(vec![("text/plain".to_owned(), format!("<{}>", std::any::type_name::<T>()))]);
+        record_type(std::any::type_name::<T>());
     }
+}
+
+fn record_type(name: &str) {
+    record(vec![("text/plain".to_owned(), format!("<{name}>"))]);
 }
 
 struct Unpark(std::thread::Thread);

@@ -12,7 +12,7 @@ use std::any::Any;
 /// compiled with).
 #[expect(unsafe_code, reason = "two crates' copies of one definition are different types to the compiler")]
 pub unsafe fn migrate<B: 'static, A: 'static>(name: &str) {
-    crate::cell::replace(name, |value| match value.downcast::<B>() {
+    crate::cell::replace(name, &mut |value| match value.downcast::<B>() {
         // SAFETY: the caller vouches for the definitions.
         Ok(value) => unsafe { recast::<B, A>(value) },
         Err(value) => value,

@@ -90,7 +90,8 @@ impl Call {
     where
         F: Fn(u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
     {
-        let call = Self::over_blocks_with(&(), move |(): &(), block, inputs: &[Value]| closure(block, inputs))?;
+        let call =
+            Self::over_blocks_with(&(), move |(): &(), block, inputs: &[Value]| closure(block, inputs))?;
         Ok(Call { name: std::any::type_name::<F>().to_owned(), ..call })
     }
 
@@ -105,7 +106,13 @@ impl Call {
         F: Fn(&E, u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
     {
         let wake: WakeBlocks = wake_blocks::<E, F>;
-        Self::pack(std::any::type_name::<F>(), wake as usize, Shape::Blocks, bytes_of(&closure), &to_bytes::<E, F>(environment)?)
+        Self::pack(
+            std::any::type_name::<F>(),
+            wake as usize,
+            Shape::Blocks,
+            bytes_of(&closure),
+            &to_bytes(environment, std::any::type_name::<F>())?,
+        )
     }
 
     /// Packs a closure that maps a parameter to a result.
@@ -118,7 +125,8 @@ impl Call {
         R: Serialize + 'static,
         F: Fn(P) -> R + Copy + Ship + 'static,
     {
-        let call = Self::over_tasks_with(&(), move |(): &(), parameter: P| Ok::<R, String>(closure(parameter)))?;
+        let call =
+            Self::over_tasks_with(&(), move |(): &(), parameter: P| Ok::<R, String>(closure(parameter)))?;
         Ok(Call { name: std::any::type_name::<F>().to_owned(), ..call })
     }
 
@@ -134,10 +142,22 @@ impl Call {
         F: Fn(&E, P) -> Result<R, String> + Copy + Ship + 'static,
     {
         let wake: WakeTasks = wake_tasks::<E, P, R, F>;
-        Self::pack(std::any::type_name::<F>(), wake as usize, Shape::Tasks, bytes_of(&closure), &to_bytes::<E, F>(environment)?)
+        Self::pack(
+            std::any::type_name::<F>(),
+            wake as usize,
+            Shape::Tasks,
+            bytes_of(&closure),
+            &to_bytes(environment, std::any::type_name::<F>())?,
+        )
     }
 
-    fn pack(name: &str, address: usize, shape: Shape, captures: Vec<u8>, environment: &[u8]) -> Result<Self, ShipError> {
+    fn pack(
+        name: &str,
+        address: usize,
+        shape: Shape,
+        captures: Vec<u8>,
+        environment: &[u8],
+    ) -> Result<Self, ShipError> {
         let object = objects::containing(address).ok_or(ShipError::NoHome { address })?;
         let (home, dependencies) = if object.base == build_id::runtime().base {
             (Home::Runtime, Vec::new())
@@ -229,18 +249,25 @@ fn program_path() -> String {
     std::env::current_exe().map_or_else(|_| "of the sender".to_owned(), |path| path.display().to_string())
 }
 
-fn to_bytes<E: Serialize, F>(environment: &E) -> Result<Vec<u8>, ShipError> {
-    postcard::to_stdvec(environment).map_err(|error| ShipError::Pack {
-        name: std::any::type_name::<F>().to_owned(),
-        message: format!("its environment, of type {}, cannot be serialised: {error}", std::any::type_name::<E>()),
-    })
+// What is generic below is compiled again beside every closure, so it hands over to what is not as soon as it can.
+
+fn to_bytes<E: Serialize>(environment: &E, name: &str) -> Result<Vec<u8>, ShipError> {
+    postcard::to_stdvec(environment).map_err(|error| not_serialised(name, std::any::type_name::<E>(), &error))
+}
+
+#[cold]
+fn not_serialised(name: &str, ty: &str, error: &postcard::Error) -> ShipError {
+    let message = format!("its environment, of type {ty}, cannot be serialised: {error}");
+    ShipError::Pack { name: name.to_owned(), message }
 }
 
 fn bytes_of<F: Copy + Ship>(closure: &F) -> Vec<u8> {
     let mut bytes = vec![0_u8; size_of::<F>()];
     // SAFETY: both sides are valid for `size_of::<F>()` bytes. `F: Copy` makes a copy of the bytes a value, and
     // padding is copied as whatever the source holds there, which the receiver never looks at.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const *closure).cast::<u8>(), bytes.as_mut_ptr(), bytes.len()) };
+    unsafe {
+        std::ptr::copy_nonoverlapping((&raw const *closure).cast::<u8>(), bytes.as_mut_ptr(), bytes.len())
+    };
     bytes
 }
 
@@ -253,13 +280,9 @@ struct Woken<E, F, Rest> {
 
 impl<E: DeserializeOwned, F: Copy + Ship, Rest> Woken<E, F, Rest> {
     fn new(captures: &[u8], environment: &[u8]) -> Result<Self, String> {
-        if captures.len() != size_of::<F>() {
-            return Err(format!("{} bytes of captures arrived where it has {}", captures.len(), size_of::<F>()));
-        }
-        let environment = postcard::from_bytes(environment).map_err(|error| {
-            format!("its environment, of type {}, cannot be read: {error}", std::any::type_name::<E>())
-        })?;
-        let closure = captures.iter().map(|&byte| MaybeUninit::new(byte)).collect();
+        let closure = own_bytes(captures, size_of::<F>())?;
+        let environment =
+            postcard::from_bytes(environment).map_err(|e| unreadable(std::any::type_name::<E>(), &e))?;
         Ok(Woken { closure, environment, rest: PhantomData })
     }
 
@@ -269,6 +292,18 @@ impl<E: DeserializeOwned, F: Copy + Ship, Rest> Woken<E, F, Rest> {
         // reads them was chosen by that type), and `Copy + Ship` makes them a value wherever they are.
         unsafe { self.closure.as_ptr().cast::<F>().read_unaligned() }
     }
+}
+
+fn own_bytes(captures: &[u8], size: usize) -> Result<Box<[MaybeUninit<u8>]>, String> {
+    if captures.len() != size {
+        return Err(format!("{} bytes of captures arrived where it has {size}", captures.len()));
+    }
+    Ok(captures.iter().map(|&byte| MaybeUninit::new(byte)).collect())
+}
+
+#[cold]
+fn unreadable(ty: &str, error: &postcard::Error) -> String {
+    format!("its environment, of type {ty}, cannot be read: {error}")
 }
 
 fn wake_blocks<E, F>(captures: &[u8], environment: &[u8]) -> Result<Box<dyn Blocks>, String>
@@ -313,19 +348,21 @@ where
             message,
             location,
             // The closure took the parameter; a failed task can afford to read it a second time.
-            parameter: postcard::from_bytes::<P>(before).map_or_else(|_| "unreadable".to_owned(), |value| describe(&value)),
+            parameter: postcard::from_bytes::<P>(before)
+                .map_or_else(|_| "unreadable".to_owned(), |value| describe(&value)),
             cause,
         };
-        let (parameter, rest) = postcard::take_from_bytes::<P>(before)
-            .map_err(|error| fault(format!("its parameter cannot be read: {error}"), None, Cause::Unreadable))?;
+        let (parameter, rest) = postcard::take_from_bytes::<P>(before).map_err(|error| {
+            fault(format!("its parameter cannot be read: {error}"), None, Cause::Unreadable)
+        })?;
         *input = rest;
         let closure = self.closure();
         let start = output.len();
         let outcome = panics::catch(|| -> Result<(), String> {
             let result = closure(&self.environment, parameter)?;
-            postcard::to_io(&result, &mut *output)
-                .map(drop)
-                .map_err(|error| format!("its result, of type {}, cannot be serialised: {error}", std::any::type_name::<R>()))
+            postcard::to_io(&result, &mut *output).map(drop).map_err(|error| {
+                format!("its result, of type {}, cannot be serialised: {error}", std::any::type_name::<R>())
+            })
         });
         match outcome {
             Ok(Ok(())) => Ok(()),
@@ -375,11 +412,17 @@ mod tests {
     #[test]
     fn an_environment_is_lent_at_each_call() {
         let names = vec!["a".to_owned(), "bcd".to_owned()];
-        let call = Call::over_blocks_with(&names, |names: &Vec<String>, block, _| Ok(value(names[block as usize].as_bytes()))).unwrap();
+        let call = Call::over_blocks_with(&names, |names: &Vec<String>, block, _| {
+            Ok(value(names[block as usize].as_bytes()))
+        })
+        .unwrap();
         let blocks = call.open().unwrap();
         assert_eq!(blocks.run(1, &[]).unwrap(), value(b"bcd"));
         let error = blocks.run(2, &[]).unwrap_err();
-        assert!(error.message.contains("index out of bounds") && error.message.contains("call.rs:"), "{error}");
+        assert!(
+            error.message.contains("index out of bounds") && error.message.contains("call.rs:"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ pub enum ShipError {
         "the code at {address:#x} belongs to no loaded library, so it cannot be found again in another process"
     )]
     NoHome { address: usize },
-    #[error("cannot read the library {path}: {message}; it was loaded into this process, so it must stay on disk until it was shipped once")]
+    #[error(
+        "cannot read the library {path}: {message}; it was loaded into this process, so it must stay on disk until it was shipped once"
+    )]
     Unreadable { path: String, message: String },
     #[error(
         "library {expected:?} arrived with other contents ({found:?}); it was damaged or tampered with on the way and was not loaded"
@@ -23,7 +25,9 @@ pub enum ShipError {
         "`{name}` was compiled into the program {program}, and this process runs another program; put it in a notebook cell or a shared library, which can be shipped"
     )]
     OtherProgram { name: String, program: String },
-    #[error("`{name}` is said to be at offset {offset:#x} of {home}, where there is no code; sender and receiver differ")]
+    #[error(
+        "`{name}` is said to be at offset {offset:#x} of {home}, where there is no code; sender and receiver differ"
+    )]
     NoCode { name: String, offset: u64, home: String },
     #[error("`{name}` cannot be unpacked: {message}")]
     Unpack { name: String, message: String },

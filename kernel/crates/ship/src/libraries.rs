@@ -52,7 +52,10 @@ pub fn register_path(path: impl AsRef<Path>) -> Result<LibraryId, ShipError> {
     let canonical = path.canonicalize().map_err(|error| unreadable(error.to_string()))?;
     let object = objects::all()
         .into_iter()
-        .find(|object| Path::new(&object.path) == path || Path::new(&object.path).canonicalize().ok() == Some(canonical.clone()))
+        .find(|object| {
+            Path::new(&object.path) == path
+                || Path::new(&object.path).canonicalize().ok() == Some(canonical.clone())
+        })
         .ok_or_else(|| unreadable("it is not loaded into this process".to_owned()))?;
     register_object(&object)
 }
@@ -73,7 +76,8 @@ pub fn insert(id: LibraryId, bytes: Bytes) -> Result<(), ShipError> {
     if registry.libraries.contains_key(&id) {
         return Ok(());
     }
-    let object = load::load(&format!("{id:?}"), &bytes).map_err(|message| ShipError::Load { library: id, message })?;
+    let object =
+        load::load(&format!("{id:?}"), &bytes).map_err(|message| ShipError::Load { library: id, message })?;
     let everything = objects::all();
     let needs = needs_of(&object, &everything)
         .into_iter()
@@ -171,7 +175,9 @@ fn runtime_names(everything: &[Object]) -> Vec<String> {
 }
 
 fn is_system(path: &str) -> bool {
-    ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/"].iter().any(|root| path.starts_with(root))
+    ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/"]
+        .iter()
+        .any(|root| path.starts_with(root))
 }
 
 #[cfg(test)]

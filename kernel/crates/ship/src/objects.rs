@@ -105,8 +105,10 @@ unsafe fn read_object(info: &libc::dl_phdr_info) -> Object {
             }
             libc::PT_NOTE => {
                 // SAFETY: the segment is mapped and readable for its whole length.
-                let notes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
-                object.build_id = object.build_id.take().or_else(|| find_build_id(notes, header.p_align as usize));
+                let notes =
+                    unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+                object.build_id =
+                    object.build_id.take().or_else(|| find_build_id(notes, header.p_align as usize));
             }
             libc::PT_DYNAMIC => {
                 // SAFETY: the segment is an array of pairs that ends with `DT_NULL`.
@@ -148,7 +150,9 @@ unsafe fn read_dynamic(mut entry: *const [usize; 2], object: &mut Object) {
         return;
     }
     // SAFETY: `strings` lies in a mapped segment, and offsets from the dynamic section name strings in it.
-    let text = |offset: usize| unsafe { CStr::from_ptr((strings + offset) as *const _) }.to_string_lossy().into_owned();
+    let text = |offset: usize| {
+        unsafe { CStr::from_ptr((strings + offset) as *const _) }.to_string_lossy().into_owned()
+    };
     object.needed = names.into_iter().map(text).collect();
     object.soname = soname.map(text);
 }
@@ -183,7 +187,10 @@ mod tests {
         assert!(objects[0].is_program());
         assert!(objects[0].needed.iter().any(|name| name.starts_with("libc.so")), "{:?}", objects[0].needed);
         let libc = objects.iter().find(|object| object.answers_to("libc.so.6")).expect("libc is loaded");
-        assert!(libc.build_id.as_ref().is_some_and(|id| id.len() >= 8), "distributions build libc with a build id");
+        assert!(
+            libc.build_id.as_ref().is_some_and(|id| id.len() >= 8),
+            "distributions build libc with a build id"
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use nuna_plan::{BlockGrid, Executor, Keep, MemoryBound, Origin, Plan, Prepared, Stage, TaskError, Value, Work, WorkKind};
+use nuna_plan::{
+    BlockGrid, Executor, Keep, MemoryBound, Origin, Plan, Prepared, Stage, TaskError, Value, Work, WorkKind,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -98,7 +100,8 @@ impl Farm {
         let layout = Layout { task_count, tasks_per_block };
         let libraries = self.call.libraries();
         let name = self.call.name.clone();
-        let block_starts = (0..layout.block_count()).map(|block| self.starts[layout.tasks(block).start as usize] as u64);
+        let block_starts =
+            (0..layout.block_count()).map(|block| self.starts[layout.tasks(block).start as usize] as u64);
         let payload = Payload {
             attempts: options.retries.saturating_add(1),
             task_count,
@@ -207,8 +210,9 @@ struct PreparedFarm {
 
 impl Executor for CallExecutor {
     fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
-        let payload: Payload = postcard::from_bytes(&stage.work.payload)
-            .map_err(|error| TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name)))?;
+        let payload: Payload = postcard::from_bytes(&stage.work.payload).map_err(|error| {
+            TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
+        })?;
         let layout = Layout { task_count: payload.task_count, tasks_per_block: payload.tasks_per_block };
         if payload.tasks_per_block == 0 || payload.block_starts.len() as u64 != layout.block_count() {
             return Err(TaskError::fatal(format!("the tasks of `{}` do not add up", stage.name)));
@@ -245,7 +249,9 @@ impl PreparedFarm {
             body.push(DONE);
             match self.routine.run(parameters, body) {
                 Ok(()) => return Ok(()),
-                Err(fault) if fault.cause == Cause::Unreadable => return Err(TaskError::fatal(fault.message)),
+                Err(fault) if fault.cause == Cause::Unreadable => {
+                    return Err(TaskError::fatal(fault.message));
+                }
                 Err(fault) if attempt >= self.payload.attempts => {
                     body.truncate(start);
                     body.push(FAILED);
@@ -323,7 +329,10 @@ mod tests {
         let failure = results[1].as_ref().unwrap_err();
         let text = failure.to_string();
         assert!(text.starts_with("panicked at ") && text.contains("tasks.rs:"), "{text}");
-        assert!(text.contains("no root of -1 for b") && text.ends_with(r#"with parameter ["b",-1.0]"#), "{text}");
+        assert!(
+            text.contains("no root of -1 for b") && text.ends_with(r#"with parameter ["b",-1.0]"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ fn workshop() -> &'static Workshop {
         let ours = newest_rlib("nuna_ship");
         let plan = newest_rlib("nuna_plan");
         let externs = [format!("nuna_ship={}", ours.display()), format!("nuna_plan={}", plan.display())];
-        workshop.compile("runtime", &["--crate-type=dylib", "--extern", &externs[0], "--extern", &externs[1]]).expect_success();
+        workshop
+            .compile("runtime", &["--crate-type=dylib", "--extern", &externs[0], "--extern", &externs[1]])
+            .expect_success();
         workshop.compile("host", &["--crate-type=bin"]).expect_success();
         workshop
     })
@@ -155,7 +157,10 @@ fn a_tampered_library_is_refused_and_nothing_of_it_runs() {
     bytes[last] ^= 1;
     std::fs::write(&library, bytes).unwrap();
     let printed = workshop.host(&[Path::new("run"), parcel.path()]);
-    assert!(printed.contains("refused: library ") && printed.contains("tampered with on the way"), "{printed}");
+    assert!(
+        printed.contains("refused: library ") && printed.contains("tampered with on the way"),
+        "{printed}"
+    );
     assert!(printed.contains("not prepared: library ") && printed.contains("is not here yet"), "{printed}");
 }
 
@@ -178,7 +183,10 @@ fn captures_that_cannot_travel_do_not_compile_and_say_why() {
         let output = workshop.compile(fixture, &["--crate-type=dylib", "--emit=metadata"]);
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{fixture} compiled");
-        assert!(words.contains(message) || words.contains(&message.replace("&[f64]", "&'static [f64]")), "{fixture}:\n{words}");
+        assert!(
+            words.contains(message) || words.contains(&message.replace("&[f64]", "&'static [f64]")),
+            "{fixture}:\n{words}"
+        );
         assert!(words.contains("map_with"), "{fixture} shows the way out:\n{words}");
     }
 }
