@@ -100,7 +100,12 @@ pub fn start(
     let metrics = Arc::new(Metrics::default());
     let limits = config.limits.lifecycle(config.batch.timeout());
     let living = records.iter().filter(|(_, state)| !state.is_gone()).count();
-    tracing::info!(living, remembered = records.len() - living, tag = journal.tag_prefix(), "the journal is read");
+    tracing::info!(
+        living,
+        remembered = records.len() - living,
+        tag = journal.tag_prefix(),
+        "the journal is read"
+    );
     let plan = PollPlan::new(config.batch.interval());
     let owners = match &config.batch.run_as {
         RunAsSettings::Word(RunAsWord::Myself) => Owners::Service,

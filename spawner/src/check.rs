@@ -9,7 +9,7 @@ use nuna_pbs::BatchSystem;
 
 use crate::app::{Parts, commands};
 use crate::auth::Directory;
-use crate::config::{Config, RunAsSettings};
+use crate::config::Config;
 use crate::{journal, listen};
 
 /// Lines about what is well and what is not.
@@ -52,7 +52,8 @@ pub async fn run(path: &Path, out: &mut dyn Write) -> usize {
     };
     report.good(format_args!("{}: every key is known and every value fits", path.display()));
     for (key, profile) in &config.profiles {
-        let groups = if profile.groups.is_empty() { "everybody".to_owned() } else { profile.groups.join(", ") };
+        let groups =
+            if profile.groups.is_empty() { "everybody".to_owned() } else { profile.groups.join(", ") };
         report.good(format_args!("profiles.{key}: queue {}, for {groups}", profile.queue));
     }
     let parts = match Parts::new(&config) {
@@ -86,9 +87,14 @@ fn folders(config: &Config, report: &mut Report<'_>) {
     match std::net::TcpListener::bind(config.nodes.listen) {
         Ok(_) => report.good(format_args!("nodes.listen: {} is free", config.nodes.listen)),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            report.notice(format_args!("nodes.listen: {} is in use, by this service one hopes", config.nodes.listen));
+            report.notice(format_args!(
+                "nodes.listen: {} is in use, by this service one hopes",
+                config.nodes.listen
+            ));
         }
-        Err(error) => report.wrong(format_args!("nodes.listen: cannot listen on {}: {error}", config.nodes.listen)),
+        Err(error) => {
+            report.wrong(format_args!("nodes.listen: cannot listen on {}: {error}", config.nodes.listen))
+        }
     }
     let program = &config.launcher.program;
     match is_program(program) {
@@ -100,20 +106,23 @@ fn folders(config: &Config, report: &mut Report<'_>) {
 }
 
 async fn batch(config: &Config, report: &mut Report<'_>) {
-    for (key, path) in [("batch.qsub", &config.batch.qsub), ("batch.qstat", &config.batch.qstat), ("batch.qdel", &config.batch.qdel)] {
+    for (key, path) in [
+        ("batch.qsub", &config.batch.qsub),
+        ("batch.qstat", &config.batch.qstat),
+        ("batch.qdel", &config.batch.qdel),
+    ] {
         report.outcome(key, is_program(path).map(|()| format!("{} is a program", path.display())));
     }
-    if let RunAsSettings::Helper(argv) = &config.batch.run_as {
-        let first = Path::new(argv.first().map_or("", String::as_str));
-        if first.is_absolute() {
-            report.outcome("batch.run_as", is_program(first).map(|()| format!("{} is a program", first.display())));
-        }
-        let helper = argv.iter().skip(1).map(Path::new).find(|word| word.is_absolute());
-        if let Some(helper) = helper {
-            report.outcome("batch.run_as", is_program(helper).map(|()| format!("{} is a program", helper.display())));
-        }
-    }
     let commands = commands(&config.batch);
+    if let Some(outcome) = commands.helper().await {
+        let good = |version| format!("this account may call the helper, {version}");
+        let wrong = |error| {
+            format!(
+                "{error}; sudoers needs a line such as `nuna ALL=(root) NOPASSWD:NOSETENV: /usr/libexec/nuna-submit`"
+            )
+        };
+        report.outcome("batch.run_as", outcome.map(good).map_err(wrong));
+    }
     match commands.server().await {
         Ok(facts) => {
             report.good(format_args!("batch: PBS server {} answers, version {}", facts.name, facts.version));

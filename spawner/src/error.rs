@@ -59,7 +59,11 @@ impl ApiError {
     }
 
     pub fn ending() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "The service is being restarted; try again in a moment.")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ending",
+            "The service is being restarted; try again in a moment.",
+        )
     }
 
     pub fn failure(failure: Failure, message: &str) -> Self {
@@ -89,9 +93,11 @@ impl IntoResponse for ApiError {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::WrongPassword { .. } => {
-                Self::new(StatusCode::UNAUTHORIZED, "wrong_password", "The user name or the password is wrong.")
-            }
+            SignInError::WrongPassword { .. } => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "wrong_password",
+                "The user name or the password is wrong.",
+            ),
             SignInError::NotAllowed => Self::new(
                 StatusCode::FORBIDDEN,
                 "not_allowed",
@@ -132,9 +138,13 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Sent<T> 
         let bad = |message: &str| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
         match Json::<T>::from_request(request, state).await {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::JsonDataError(_)) => Err(bad("The JSON does not have the fields this request needs.")),
+            Err(JsonRejection::JsonDataError(_)) => {
+                Err(bad("The JSON does not have the fields this request needs."))
+            }
             Err(JsonRejection::JsonSyntaxError(_)) => Err(bad("The body is not JSON.")),
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(bad("The content type is not application/json.")),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                Err(bad("The content type is not application/json."))
+            }
             Err(other) => Err(ApiError::new(other.status(), "bad_request", "The body cannot be read.")),
         }
     }

@@ -54,8 +54,9 @@ impl Drop for HubListener {
 /// Whether others could replace the socket in its folder.
 pub fn check_socket_folder(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().context("socket.path has no folder")?;
-    let metadata = std::fs::metadata(folder)
-        .with_context(|| format!("socket.path: {} cannot be read; create it for the service's account", folder.display()))?;
+    let metadata = std::fs::metadata(folder).with_context(|| {
+        format!("socket.path: {} cannot be read; create it for the service's account", folder.display())
+    })?;
     ensure!(metadata.is_dir(), "socket.path: {} is not a folder", folder.display());
     ensure!(
         metadata.mode() & 0o002 == 0 || metadata.mode() & 0o1000 != 0,
@@ -71,18 +72,23 @@ impl HubListener {
         let path = &settings.path;
         check_socket_folder(path)?;
         if let Ok(metadata) = std::fs::symlink_metadata(path) {
-            ensure!(metadata.file_type().is_socket(), "socket.path: {} exists and is not a socket", path.display());
+            ensure!(
+                metadata.file_type().is_socket(),
+                "socket.path: {} exists and is not a socket",
+                path.display()
+            );
             match std::os::unix::net::UnixStream::connect(path) {
                 Ok(_) => bail!("socket.path: another program already listens on {}", path.display()),
                 // Left by one that was killed.
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+                    std::fs::remove_file(path)
+                        .with_context(|| format!("cannot remove {}", path.display()))?;
                 }
                 Err(error) => bail!("socket.path: {} is there and cannot be asked: {error}", path.display()),
             }
         }
-        let listener =
-            UnixListener::bind(path).with_context(|| format!("socket.path: cannot listen on {}", path.display()))?;
+        let listener = UnixListener::bind(path)
+            .with_context(|| format!("socket.path: cannot listen on {}", path.display()))?;
         // The hub's account reaches it through the service's group; the peer's uid decides in any case.
         let mode = if settings.allow_users.is_empty() { 0o600 } else { 0o660 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))

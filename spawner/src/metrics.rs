@@ -121,8 +121,20 @@ impl Metrics {
             ("nuna_submissions_total", "counter", "Jobs submitted by outcome", "outcome", &inner.submissions),
             ("nuna_deletions_total", "counter", "Jobs deleted by outcome", "outcome", &inner.deletions),
             ("nuna_job_lists_total", "counter", "Queries of all jobs by outcome", "outcome", &inner.lists),
-            ("nuna_user_server_states_total", "counter", "User servers that entered a state", "state", &inner.entered),
-            ("nuna_user_server_failures_total", "counter", "User servers that failed, by reason", "reason", &inner.failures),
+            (
+                "nuna_user_server_states_total",
+                "counter",
+                "User servers that entered a state",
+                "state",
+                &inner.entered,
+            ),
+            (
+                "nuna_user_server_failures_total",
+                "counter",
+                "User servers that failed, by reason",
+                "reason",
+                &inner.failures,
+            ),
             ("nuna_user_servers", "gauge", "User servers by state", "state", &inner.servers),
         ];
         for (name, kind, help, label, values) in by_word {
@@ -147,7 +159,12 @@ impl Metrics {
         }
         for (name, kind, help, value) in [
             ("nuna_pbs_answers", "gauge", "1 if PBS answered the last query", u64::from(inner.pbs_answers)),
-            ("nuna_journal_failures_total", "counter", "Commits the journal did not take", inner.journal_failures),
+            (
+                "nuna_journal_failures_total",
+                "counter",
+                "Commits the journal did not take",
+                inner.journal_failures,
+            ),
         ] {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }

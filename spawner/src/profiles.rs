@@ -118,7 +118,10 @@ impl Profiles {
     ) -> Result<Choice, ChoiceError> {
         let first = |name: &str| form.get(name).and_then(|values| values.first()).map(String::as_str);
         self.choose(user, groups, first("profile"), |key, name| {
-            first(&format!("{key}.{name}")).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned)
+            first(&format!("{key}.{name}"))
+                .map(str::trim)
+                .filter(|value| !value.is_empty())
+                .map(str::to_owned)
         })
     }
 
@@ -169,7 +172,10 @@ impl Profiles {
         };
         let profile = self.get(key).ok_or_else(|| bad(format!("there is no profile {key:?}")))?;
         if !may_use(profile, groups) {
-            return Err(ChoiceError::NotInGroup { title: profile.title.clone(), groups: profile.groups.clone() });
+            return Err(ChoiceError::NotInGroup {
+                title: profile.title.clone(),
+                groups: profile.groups.clone(),
+            });
         }
         let mut values = BTreeMap::new();
         for (name, option) in &profile.options {
@@ -203,7 +209,11 @@ fn may_use(profile: &ProfileSettings, groups: &[String]) -> bool {
     profile.groups.is_empty() || profile.groups.iter().any(|group| groups.contains(group))
 }
 
-fn value(profile: &ProfileSettings, option: &OptionSettings, given: Option<String>) -> Result<String, ChoiceError> {
+fn value(
+    profile: &ProfileSettings,
+    option: &OptionSettings,
+    given: Option<String>,
+) -> Result<String, ChoiceError> {
     match option {
         OptionSettings::Choice { title, choices, default } => match given {
             None => Ok(default.clone()),
@@ -270,7 +280,8 @@ mod tests {
     #[test]
     fn profiles_follow_groups_and_order() {
         let profiles = profiles();
-        let keys = |groups: &[String]| profiles.allowed(groups).iter().map(|(key, _)| *key).collect::<Vec<_>>();
+        let keys =
+            |groups: &[String]| profiles.allowed(groups).iter().map(|(key, _)| *key).collect::<Vec<_>>();
         assert_eq!(keys(&[]), ["small"]);
         assert_eq!(keys(&ocean()), ["ocean", "small"]);
     }
@@ -278,10 +289,18 @@ mod tests {
     #[test]
     fn choice_becomes_resources_and_survives_the_way_through_the_hub() {
         let profiles = profiles();
-        let fields = form(&[("profile", "ocean"), ("ocean.nodes", "2"), ("ocean.cores", "28"), ("ocean.walltime", "90:00")]);
+        let fields = form(&[
+            ("profile", "ocean"),
+            ("ocean.nodes", "2"),
+            ("ocean.cores", "28"),
+            ("ocean.walltime", "90:00"),
+        ]);
         let choice = profiles.choose_from_form("alice", &ocean(), &fields).unwrap();
         let resources = profiles.resources(&choice).unwrap();
-        assert_eq!((resources.select.as_str(), resources.walltime.as_str()), ("2:ncpus=28:mem=4gb", "01:30:00"));
+        assert_eq!(
+            (resources.select.as_str(), resources.walltime.as_str()),
+            ("2:ncpus=28:mem=4gb", "01:30:00")
+        );
         assert_eq!(resources.limits(), form_of(&[("CPU_LIMIT", "28"), ("MEM_LIMIT", "4294967296")]));
         let json = choice.to_json();
         assert_eq!(profiles.choose_from_json("alice", &ocean(), json.as_object().unwrap()).unwrap(), choice);
@@ -293,7 +312,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_pbs_reads_them() {
-        for (text, bytes) in [("1024", 1024), ("2kb", 2048), ("1MB", 1 << 20), ("3gw", 24 << 30), ("1T", 1 << 40)] {
+        for (text, bytes) in
+            [("1024", 1024), ("2kb", 2048), ("1MB", 1 << 20), ("3gw", 24 << 30), ("1T", 1 << 40)]
+        {
             assert_eq!(size_bytes(text), Some(bytes), "{text}");
         }
         for text in ["", "gb", "4 gb", "4xb", "99999999999999pb"] {
@@ -304,7 +325,9 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_refused() {
         let profiles = profiles();
-        let choose = |groups: &[String], fields: &[(&str, &str)]| profiles.choose_from_form("bob", groups, &form(fields));
+        let choose = |groups: &[String], fields: &[(&str, &str)]| {
+            profiles.choose_from_form("bob", groups, &form(fields))
+        };
         assert!(matches!(choose(&[], &[("profile", "ocean")]), Err(ChoiceError::NotInGroup { .. })));
         for fields in [
             &[("profile", "huge")][..],

@@ -65,7 +65,10 @@ impl Serving {
         let limit = self.app.command_max;
         if tokio::time::timeout(limit, &mut self.keeper).await.is_err() {
             self.keeper.abort();
-            warn!("PBS commands did not answer within {} s; their jobs are found by name at the next start", limit.as_secs());
+            warn!(
+                "PBS commands did not answer within {} s; their jobs are found by name at the next start",
+                limit.as_secs()
+            );
         }
         info!("ended");
     }

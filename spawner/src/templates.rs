@@ -9,7 +9,10 @@ use nuna_pbs::UserName;
 use serde::Serialize;
 use tera::{Tera, Value};
 
-use crate::config::{Fault, LauncherSettings, OptionSettings, ProfileSettings, TemplateSettings, is_one_line, parse_walltime, walltime_text};
+use crate::config::{
+    Fault, LauncherSettings, OptionSettings, ProfileSettings, TemplateSettings, is_one_line, parse_walltime,
+    walltime_text,
+};
 use crate::profiles::Resources;
 use crate::secret::Code;
 
@@ -128,10 +131,13 @@ impl Templates {
     }
 
     pub fn form(&self, profiles: &[(&str, &ProfileSettings)]) -> Result<String, TemplateError> {
-        let profiles: Vec<FormProfile<'_>> = profiles.iter().map(|(key, profile)| form_profile(key, profile)).collect();
+        let profiles: Vec<FormProfile<'_>> =
+            profiles.iter().map(|(key, profile)| form_profile(key, profile)).collect();
         let mut context = tera::Context::new();
         context.insert("profiles", &profiles);
-        self.0.render(FORM, &context).map_err(|error| TemplateError::Render { name: FORM, message: whole(&error) })
+        self.0
+            .render(FORM, &context)
+            .map_err(|error| TemplateError::Render { name: FORM, message: whole(&error) })
     }
 }
 
@@ -140,17 +146,20 @@ fn form_profile<'a>(key: &'a str, profile: &'a ProfileSettings) -> FormProfile<'
     let mut walltime = profile.walltime.clone();
     let mut options = Vec::new();
     for (name, option) in &profile.options {
-        let (title, default, choices, numbers, max_walltime): (&str, String, &[String], _, Option<&str>) = match option {
-            OptionSettings::Choice { title, choices, default } => (title, default.clone(), choices, None, None),
-            OptionSettings::Number { title, min, max, default } => {
-                (title, default.to_string(), &[], Some((*min, *max)), None)
-            }
-            OptionSettings::Walltime { title, max } => {
-                walltime.clone_from(max);
-                let own = parse_walltime(&profile.walltime).map(walltime_text).unwrap_or_default();
-                (title, own, &[], None, Some(max))
-            }
-        };
+        let (title, default, choices, numbers, max_walltime): (&str, String, &[String], _, Option<&str>) =
+            match option {
+                OptionSettings::Choice { title, choices, default } => {
+                    (title, default.clone(), choices, None, None)
+                }
+                OptionSettings::Number { title, min, max, default } => {
+                    (title, default.to_string(), &[], Some((*min, *max)), None)
+                }
+                OptionSettings::Walltime { title, max } => {
+                    walltime.clone_from(max);
+                    let own = parse_walltime(&profile.walltime).map(walltime_text).unwrap_or_default();
+                    (title, own, &[], None, Some(max))
+                }
+            };
         select = select.replace(&format!("{{{name}}}"), &format!("({title})"));
         options.push(FormOption {
             field: format!("{key}.{name}"),
@@ -241,7 +250,8 @@ pub fn check_all(
             .map_err(|error| error.to_string())
             .and_then(|choice| profiles.resources(&choice).ok_or_else(|| "the profile is gone".to_owned()))
             .and_then(|resources| {
-                let context = JobContext::new(&resources, launcher, service_url, &user, "nuna-0000000000", &code);
+                let context =
+                    JobContext::new(&resources, launcher, service_url, &user, "nuna-0000000000", &code);
                 templates.job(&context).map_err(|error| error.to_string())
             });
         if let Err(error) = rendered {

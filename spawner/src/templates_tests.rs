@@ -47,7 +47,11 @@ fn own(text: &str) -> Result<Templates, Vec<Fault>> {
     Templates::new(&TemplateSettings { job: Some(file.path().to_owned()), form: None })
 }
 
-fn script(templates: &Templates, resources: &Resources, launcher: &LauncherSettings) -> Result<String, TemplateError> {
+fn script(
+    templates: &Templates,
+    resources: &Resources,
+    launcher: &LauncherSettings,
+) -> Result<String, TemplateError> {
     let (user, code) = ("alice".parse().unwrap(), Code::from_text(CODE));
     let url = "http://hub:8092/services/nuna";
     templates.job(&JobContext::new(resources, launcher, url, &user, "nuna-abcd012345", &code))
@@ -55,7 +59,8 @@ fn script(templates: &Templates, resources: &Resources, launcher: &LauncherSetti
 
 #[test]
 fn the_script_of_a_profile_with_everything() {
-    let resources = resources(&[("profile", "full"), ("full.nodes", "2"), ("full.walltime", "90:00")]).unwrap();
+    let resources =
+        resources(&[("profile", "full"), ("full.nodes", "2"), ("full.walltime", "90:00")]).unwrap();
     let launcher = LauncherSettings {
         program: "/opt/nuna/bin/nuna-singleuser".into(),
         home: Some("/demo/{user}".to_owned()),
@@ -125,7 +130,10 @@ fn whatever_a_setting_holds_is_one_word_to_the_shell() {
     assert_eq!(read("stdin"), format!("{CODE}\n"));
     assert_eq!(read("arguments"), format!("--service\nhttp://hub:8092/services/nuna\n{odd}\n\n-x\n"));
     assert_eq!(read("folder").trim_end(), format!("{root}/{odd}/alice"));
-    let pwned: Vec<_> = std::fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() == "pwned").collect();
+    let pwned: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name() == "pwned")
+        .collect();
     assert!(pwned.is_empty());
 }
 
@@ -196,9 +204,19 @@ fn a_template_is_tried_with_every_profile_before_anybody_uses_it() {
     let settings = settings();
     let templates = own("{{ account | quote }} {{ plaace }}\n{{ code }}\n").unwrap();
     let profiles = Profiles::new(settings.clone());
-    let faults = check_all(&templates, &profiles, &settings, &LauncherSettings::default(), "http://hub/services/nuna");
-    assert!(faults.iter().any(|fault| fault.key == "templates.job" && fault.wrong.contains("plaace")), "{faults:?}");
-    let well = check_all(&built_in(), &profiles, &settings, &LauncherSettings::default(), "http://hub/services/nuna");
+    let faults =
+        check_all(&templates, &profiles, &settings, &LauncherSettings::default(), "http://hub/services/nuna");
+    assert!(
+        faults.iter().any(|fault| fault.key == "templates.job" && fault.wrong.contains("plaace")),
+        "{faults:?}"
+    );
+    let well = check_all(
+        &built_in(),
+        &profiles,
+        &settings,
+        &LauncherSettings::default(),
+        "http://hub/services/nuna",
+    );
     assert_eq!(well, []);
 }
 
@@ -211,9 +229,16 @@ fn the_form_shows_words_as_words() {
     profile.description = odd.to_owned();
     profile.options.insert(
         "cores".to_owned(),
-        OptionSettings::Choice { title: odd.to_owned(), choices: vec![odd.to_owned()], default: odd.to_owned() },
+        OptionSettings::Choice {
+            title: odd.to_owned(),
+            choices: vec![odd.to_owned()],
+            default: odd.to_owned(),
+        },
     );
-    profile.options.insert("walltime".to_owned(), OptionSettings::Walltime { title: odd.to_owned(), max: odd.to_owned() });
+    profile.options.insert(
+        "walltime".to_owned(),
+        OptionSettings::Walltime { title: odd.to_owned(), max: odd.to_owned() },
+    );
     let form = built_in().form(&[("full", &settings["full"])]).unwrap();
     assert!(!form.contains("<script") && !form.contains("<b a") && !form.contains("'><"), "{form}");
     assert!(form.contains("&lt;script&gt;alert(1)"), "{form}");

@@ -9,7 +9,8 @@ pub(super) fn filter(template: &str, user: &str, dn: &str) -> String {
 
 /// Fills `{user}` in a distinguished name, or in a name such as `{user}@example.org`.
 pub(super) fn bind_name(template: &str, user: &str) -> String {
-    let escaped: Cow<'_, str> = if crate::config::is_dn(template) { ldap3::dn_escape(user) } else { user.into() };
+    let escaped: Cow<'_, str> =
+        if crate::config::is_dn(template) { ldap3::dn_escape(user) } else { user.into() };
     fill(template, &[("{user}", &escaped)])
 }
 

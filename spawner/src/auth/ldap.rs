@@ -69,7 +69,8 @@ impl From<SignInError> for Trouble {
 impl LdapDirectory {
     pub fn new(settings: &DirectorySettings) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let servers: Vec<ServerUrl> = settings.servers.iter().filter_map(|text| ServerUrl::parse(text).ok()).collect();
+        let servers: Vec<ServerUrl> =
+            settings.servers.iter().filter_map(|text| ServerUrl::parse(text).ok()).collect();
         let lookup_password = settings
             .lookup_password_file
             .as_deref()
@@ -78,7 +79,8 @@ impl LdapDirectory {
             .map_err(|fault| faults.push(fault))
             .unwrap_or_default();
         let needs_tls = settings.start_tls || servers.iter().any(|server| server.is_tls);
-        let tls = if needs_tls { client_config(settings).map_err(|fault| faults.push(fault)).ok() } else { None };
+        let tls =
+            if needs_tls { client_config(settings).map_err(|fault| faults.push(fault)).ok() } else { None };
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -93,7 +95,8 @@ impl LdapDirectory {
     }
 
     async fn connect(&self, server: &ServerUrl) -> Result<Ldap, String> {
-        let mut settings = LdapConnSettings::new().set_conn_timeout(self.timeout).set_starttls(self.settings.start_tls);
+        let mut settings =
+            LdapConnSettings::new().set_conn_timeout(self.timeout).set_starttls(self.settings.start_tls);
         if let Some(tls) = &self.tls {
             settings = settings.set_config(tls.clone());
         }
@@ -135,7 +138,9 @@ impl LdapDirectory {
             code::BUSY | code::UNAVAILABLE | code::TIME_LIMIT | code::ADMIN_LIMIT => {
                 Err(Trouble::Server(format!("LDAP result {}: {}", result.rc, result.text)))
             }
-            other => Err(Trouble::Server(format!("unexpected LDAP result {other} to a bind: {}", result.text))),
+            other => {
+                Err(Trouble::Server(format!("unexpected LDAP result {other} to a bind: {}", result.text)))
+            }
         }
     }
 
@@ -171,7 +176,9 @@ impl LdapDirectory {
     }
 
     async fn bind_lookup(&self, ldap: &mut Ldap) -> Result<(), Trouble> {
-        let (Some(dn), Some(password)) = (&self.settings.lookup_dn, &self.lookup_password) else { return Ok(()) };
+        let (Some(dn), Some(password)) = (&self.settings.lookup_dn, &self.lookup_password) else {
+            return Ok(());
+        };
         self.bind(ldap, dn, password.reveal()).await?.map_err(|why| {
             let message = format!("the directory refused directory.lookup_dn {dn}: {why}");
             Trouble::Final(SignInError::Misconfigured { message })
@@ -185,7 +192,8 @@ impl LdapDirectory {
         match (entries.pop(), entries.is_empty()) {
             (Some(entry), true) if !entry.dn.is_empty() => Ok(Some(entry.dn)),
             (Some(_), false) => {
-                let message = format!("{filter} below {base} finds more than one entry; narrow directory.user_filter");
+                let message =
+                    format!("{filter} below {base} finds more than one entry; narrow directory.user_filter");
                 Err(SignInError::Misconfigured { message }.into())
             }
             (Some(_) | None, _) => Ok(None),
@@ -230,7 +238,12 @@ impl LdapDirectory {
         Ok(Identity { name: user.clone(), groups, admin })
     }
 
-    async fn groups(&self, ldap: &mut Ldap, user: &UserName, dn: Option<&str>) -> Result<Vec<String>, Trouble> {
+    async fn groups(
+        &self,
+        ldap: &mut Ldap,
+        user: &UserName,
+        dn: Option<&str>,
+    ) -> Result<Vec<String>, Trouble> {
         let settings = &self.settings;
         if settings.group_base.is_none() && settings.member_of.is_none() {
             return Ok(Vec::new());
@@ -259,7 +272,12 @@ impl LdapDirectory {
 
 /// Attribute names are the same in any case.
 fn values(entry: SearchEntry, attribute: &str) -> Vec<String> {
-    entry.attrs.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case(attribute)).flat_map(|(_, values)| values).collect()
+    entry
+        .attrs
+        .into_iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(attribute))
+        .flat_map(|(_, values)| values)
+        .collect()
 }
 
 #[async_trait::async_trait]
@@ -335,7 +353,10 @@ fn client_config(settings: &DirectorySettings) -> Result<Arc<ClientConfig>, Faul
     let fault = |wrong: String, remedy: &str| Fault { key: key.to_owned(), wrong, remedy: remedy.to_owned() };
     let system = || SYSTEM_AUTHORITIES.iter().map(std::path::PathBuf::from).find(|path| path.exists());
     let path = settings.ca_file.clone().or_else(system).ok_or_else(|| {
-        fault("this machine has no list of authorities".to_owned(), "install ca-certificates, or name a PEM file")
+        fault(
+            "this machine has no list of authorities".to_owned(),
+            "install ca-certificates, or name a PEM file",
+        )
     })?;
     let pem = "name a PEM file with the certificate of the servers' authority";
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&path)

@@ -59,7 +59,9 @@ impl Default for BatchSettings {
 
 impl BatchSettings {
     pub(super) fn check(&self, faults: &mut Faults) {
-        for (key, path) in [("batch.qsub", &self.qsub), ("batch.qstat", &self.qstat), ("batch.qdel", &self.qdel)] {
+        for (key, path) in
+            [("batch.qsub", &self.qsub), ("batch.qstat", &self.qstat), ("batch.qdel", &self.qdel)]
+        {
             faults.absolute(key, path);
         }
         faults.seconds("batch.interval_seconds", self.interval_seconds, 600.0);
@@ -75,7 +77,11 @@ impl BatchSettings {
         }
         for name in self.environment.keys() {
             if !super::launcher::is_variable(name) {
-                faults.add(format!("batch.environment.{name}"), "not a variable's name", "use letters, digits and _");
+                faults.add(
+                    format!("batch.environment.{name}"),
+                    "not a variable's name",
+                    "use letters, digits and _",
+                );
             }
         }
     }

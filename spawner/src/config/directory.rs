@@ -107,11 +107,17 @@ impl std::fmt::Display for ServerUrl {
 impl DirectorySettings {
     pub(super) fn check(&self, faults: &mut Faults) {
         if self.servers.is_empty() {
-            faults.add("directory.servers", "there is no server", "write servers = [\"ldaps://ldap.example.org\"]");
+            faults.add(
+                "directory.servers",
+                "there is no server",
+                "write servers = [\"ldaps://ldap.example.org\"]",
+            );
         }
         for text in &self.servers {
             match ServerUrl::parse(text) {
-                Err(wrong) => faults.add("directory.servers", wrong, "write ldaps://HOST or ldap://HOST:PORT"),
+                Err(wrong) => {
+                    faults.add("directory.servers", wrong, "write ldaps://HOST or ldap://HOST:PORT")
+                }
                 Ok(url) if !url.is_tls && !self.start_tls && !self.allow_plaintext && !url.is_loopback() => {
                     faults.add(
                         "directory.servers",
@@ -159,7 +165,11 @@ impl DirectorySettings {
                 "write it to a file of mode 0600 and name it here",
             ),
             (None, Some(_)) => {
-                faults.add("directory.lookup_dn", "there is a password and nobody to use it", "name the account");
+                faults.add(
+                    "directory.lookup_dn",
+                    "there is a password and nobody to use it",
+                    "name the account",
+                );
             }
         }
     }
@@ -203,9 +213,17 @@ fn check_filter(key: &str, filter: &str, names: &[&str], faults: &mut Faults) {
     let open = filter.matches('(').count();
     let is_balanced = filter.starts_with('(') && filter.ends_with(')') && open == filter.matches(')').count();
     if !is_balanced {
-        faults.add(key, format!("{filter:?} is not a filter"), "write it in parentheses, as many closed as opened");
+        faults.add(
+            key,
+            format!("{filter:?} is not a filter"),
+            "write it in parentheses, as many closed as opened",
+        );
     }
     if !names.iter().any(|name| filter.contains(name)) {
-        faults.add(key, format!("{filter:?} is the same for everybody"), format!("put {} into it", names.join(" or ")));
+        faults.add(
+            key,
+            format!("{filter:?} is the same for everybody"),
+            format!("put {} into it", names.join(" or ")),
+        );
     }
 }

@@ -51,7 +51,11 @@ impl HubSettings {
             .is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
         if !is_url {
             let wrong = format!("{:?} is not an http:// or https:// URL", self.api_url);
-            faults.add("hub.api_url", wrong, "write the hub's API as this machine reaches it, such as http://127.0.0.1:8081/hub/api");
+            faults.add(
+                "hub.api_url",
+                wrong,
+                "write the hub's API as this machine reaches it, such as http://127.0.0.1:8081/hub/api",
+            );
         }
         match (&self.api_token_file, &self.api_token_env) {
             (Some(path), None) => faults.absolute("hub.api_token_file", path),
@@ -67,14 +71,21 @@ impl HubSettings {
                 "write the token of the service `nuna` to a file of mode 0600 and name it here",
             ),
         }
-        for (key, path) in [("hub.public_prefix", &self.public_prefix), ("hub.public_path", &self.public_path)] {
-            let is_path = path.starts_with('/') && path.ends_with('/') && !path.contains(['?', '#', ' ', '\\']);
+        for (key, path) in
+            [("hub.public_prefix", &self.public_prefix), ("hub.public_path", &self.public_path)]
+        {
+            let is_path =
+                path.starts_with('/') && path.ends_with('/') && !path.contains(['?', '#', ' ', '\\']);
             if !is_path || path.starts_with("//") {
                 faults.add(key, format!("{path:?} is not a path"), "begin and end it with one slash");
             }
         }
         if self.client_id.is_empty() || !self.client_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            faults.add("hub.client_id", format!("{:?} is not a client id", self.client_id), "leave it out for service-nuna");
+            faults.add(
+                "hub.client_id",
+                format!("{:?} is not a client id", self.client_id),
+                "leave it out for service-nuna",
+            );
         }
     }
 

@@ -65,7 +65,11 @@ impl LauncherSettings {
         }
         for argument in &self.arguments {
             if !is_one_line(argument) {
-                faults.add("launcher.arguments", format!("{argument:?} has a control character"), "remove it");
+                faults.add(
+                    "launcher.arguments",
+                    format!("{argument:?} has a control character"),
+                    "remove it",
+                );
             }
         }
         for (name, value) in &self.environment {

@@ -45,7 +45,8 @@ impl SocketSettings {
 
     /// Uids that may connect.
     pub fn uids(&self) -> Vec<u32> {
-        let named = self.allow_users.iter().filter_map(|user| nix::unistd::User::from_name(user).ok().flatten());
+        let named =
+            self.allow_users.iter().filter_map(|user| nix::unistd::User::from_name(user).ok().flatten());
         let mut uids: Vec<u32> = named.map(|user| user.uid.as_raw()).collect();
         uids.extend([0, nix::unistd::geteuid().as_raw()]);
         uids
@@ -99,7 +100,11 @@ impl NodesSettings {
         }
         if self.connections_max == 0 || self.connections_per_host_max == 0 {
             let wrong = "0 connections could not serve anybody";
-            faults.add("nodes.connections_max", wrong, "leave it and connections_per_host_max out for 4096 and 512");
+            faults.add(
+                "nodes.connections_max",
+                wrong,
+                "leave it and connections_per_host_max out for 4096 and 512",
+            );
         }
         faults.seconds("nodes.header_seconds", self.header_seconds, 600.0);
     }

@@ -124,7 +124,11 @@ impl Config {
         let config: Self =
             toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
         let faults = config.check();
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults { path: path.to_owned(), faults }) }
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Faults { path: path.to_owned(), faults })
+        }
     }
 
     pub fn check(&self) -> Vec<Fault> {
@@ -137,13 +141,18 @@ impl Config {
         self.batch.check(&mut faults);
         self.launcher.check(&mut faults);
         self.limits.check(&mut faults);
-        for (key, path) in [("templates.job", &self.templates.job), ("templates.form", &self.templates.form)] {
+        for (key, path) in [("templates.job", &self.templates.job), ("templates.form", &self.templates.form)]
+        {
             if let Some(path) = path {
                 faults.absolute(key, path);
             }
         }
         if self.profiles.is_empty() {
-            faults.add("profiles", "there is no profile", "write at least one table such as [profiles.small]");
+            faults.add(
+                "profiles",
+                "there is no profile",
+                "write at least one table such as [profiles.small]",
+            );
         }
         for (key, profile) in &self.profiles {
             profile.check(key, &mut faults);
@@ -162,7 +171,10 @@ pub fn read_secret(key: &str, path: &Path) -> Result<crate::secret::Secret, Faul
 
     let fault = |wrong: String, remedy: &str| Fault { key: key.to_owned(), wrong, remedy: remedy.to_owned() };
     let metadata = std::fs::metadata(path).map_err(|error| {
-        fault(format!("{} cannot be read: {error}", path.display()), "write the secret to this file, mode 0600")
+        fault(
+            format!("{} cannot be read: {error}", path.display()),
+            "write the secret to this file, mode 0600",
+        )
     })?;
     if metadata.mode() & 0o007 != 0 {
         let wrong = format!("{} is open to everybody (mode {:o})", path.display(), metadata.mode() & 0o7777);

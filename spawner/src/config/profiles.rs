@@ -35,10 +35,22 @@ pub struct ProfileSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptionSettings {
-    Choice { title: String, choices: Vec<String>, default: String },
-    Number { title: String, min: i64, max: i64, default: i64 },
+    Choice {
+        title: String,
+        choices: Vec<String>,
+        default: String,
+    },
+    Number {
+        title: String,
+        min: i64,
+        max: i64,
+        default: i64,
+    },
     /// Replaces the profile's walltime, up to `max`.
-    Walltime { title: String, max: String },
+    Walltime {
+        title: String,
+        max: String,
+    },
 }
 
 /// `HH:MM:SS`, `MM:SS` or seconds.
@@ -79,13 +91,21 @@ impl ProfileSettings {
     pub(super) fn check(&self, key: &str, faults: &mut Faults) {
         let path = |field: &str| format!("profiles.{key}.{field}");
         if !is_profile_key(key) {
-            faults.add(format!("profiles.{key:?}"), "not a name for a profile", "use letters, digits, - and _");
+            faults.add(
+                format!("profiles.{key:?}"),
+                "not a name for a profile",
+                "use letters, digits, - and _",
+            );
         }
         if self.title.trim().is_empty() {
             faults.add(path("title"), "it is empty", "say in a few words what people get");
         }
         if !is_word(&self.queue, "-_.@") {
-            faults.add(path("queue"), format!("{:?} is not a queue's name", self.queue), "qstat -Q lists the queues");
+            faults.add(
+                path("queue"),
+                format!("{:?} is not a queue's name", self.queue),
+                "qstat -Q lists the queues",
+            );
         }
         let plain = self.select.replace(['{', '}'], "");
         if !is_word(&plain, ":=+._-%/@") {
@@ -115,7 +135,11 @@ impl ProfileSettings {
         }
         for group in &self.groups {
             if group.trim().is_empty() || !is_one_line(group) {
-                faults.add(path("groups"), format!("{group:?} is not a group"), "write names as the directory has them");
+                faults.add(
+                    path("groups"),
+                    format!("{group:?} is not a group"),
+                    "write names as the directory has them",
+                );
             }
         }
         for (name, option) in &self.options {
@@ -127,29 +151,51 @@ impl ProfileSettings {
 impl OptionSettings {
     fn check(&self, path: &str, name: &str, profile: &ProfileSettings, faults: &mut Faults) {
         if !is_word(name, "_") || matches!(name, "profile") {
-            faults.add(path, "not a name for an option", "use letters, digits and _, and not the word profile");
+            faults.add(
+                path,
+                "not a name for an option",
+                "use letters, digits and _, and not the word profile",
+            );
         }
         let is_used = placeholders(&profile.select).contains(&name);
         match self {
             Self::Choice { choices, default, .. } => {
                 if !choices.contains(default) {
-                    faults.add(path, format!("the default {default:?} is not among the choices"), "name one of them");
+                    faults.add(
+                        path,
+                        format!("the default {default:?} is not among the choices"),
+                        "name one of them",
+                    );
                 }
                 if let Some(bad) = choices.iter().find(|choice| !is_word(choice, "._-")) {
-                    faults.add(path, format!("the choice {bad:?} does not fit a select statement"), "use letters, digits, . _ and -");
+                    faults.add(
+                        path,
+                        format!("the choice {bad:?} does not fit a select statement"),
+                        "use letters, digits, . _ and -",
+                    );
                 }
             }
             Self::Number { min, max, default, .. } => {
                 if !(0 <= *min && min <= default && default <= max) {
-                    faults.add(path, format!("0 ≤ {min} ≤ {default} ≤ {max} does not hold"), "order min, default and max");
+                    faults.add(
+                        path,
+                        format!("0 ≤ {min} ≤ {default} ≤ {max} does not hold"),
+                        "order min, default and max",
+                    );
                 }
             }
             Self::Walltime { max, .. } => {
                 let (own, limit) = (parse_walltime(&profile.walltime), parse_walltime(max));
                 match (own, limit) {
-                    (_, None) => faults.add(path, format!("max = {max:?} is not HH:MM:SS"), "such as 08:00:00"),
+                    (_, None) => {
+                        faults.add(path, format!("max = {max:?} is not HH:MM:SS"), "such as 08:00:00")
+                    }
                     (Some(own), Some(limit)) if own > limit => {
-                        faults.add(path, "max is less than the profile's walltime", "raise max, or lower walltime");
+                        faults.add(
+                            path,
+                            "max is less than the profile's walltime",
+                            "raise max, or lower walltime",
+                        );
                     }
                     (_, Some(_)) => {}
                 }

@@ -49,7 +49,11 @@ fn refused(why: &str, peer: SocketAddr) -> ApiError {
 }
 
 fn not_now() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", "The job is not known yet; ask again in a moment.")
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not_yet",
+        "The job is not known yet; ask again in a moment.",
+    )
 }
 
 pub async fn exchange(
@@ -206,7 +210,11 @@ mod tests {
         let found = resolve("localhost".to_owned(), local).await;
         assert!(found.addresses.contains(&local), "{found:?}");
         for odd in ["", "two words", &"x".repeat(300)] {
-            assert_eq!(resolve(odd.to_owned(), [192, 0, 2, 1].into()).await.addresses, [] as [IpAddr; 0], "{odd:?}");
+            assert_eq!(
+                resolve(odd.to_owned(), [192, 0, 2, 1].into()).await.addresses,
+                [] as [IpAddr; 0],
+                "{odd:?}"
+            );
         }
     }
 

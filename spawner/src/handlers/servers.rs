@@ -31,7 +31,8 @@ const TAG_ATTEMPTS: usize = 5;
 const ARGUMENTS_MAX: usize = 256;
 const SERVER_NAME_LENGTH_MAX: usize = 255;
 /// The node's own are right there; the hub's are not.
-const OF_THE_NODE: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TMPDIR", "LD_LIBRARY_PATH"];
+const OF_THE_NODE: [&str; 8] =
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TMPDIR", "LD_LIBRARY_PATH"];
 
 #[derive(Deserialize)]
 pub struct Requested {
@@ -84,7 +85,8 @@ pub async fn create(
     let user = check(&requested)?;
     let groups = app.groups(user.as_str()).await.map_err(|error| ApiError::internal(&error))?;
     let choice = app.profiles.choose_from_json(user.as_str(), &groups, &requested.options)?;
-    let resources = app.profiles.resources(&choice).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
+    let resources =
+        app.profiles.resources(&choice).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
     let launch = Launch {
         environment: environment(&app.config.launcher, &user, requested.environment, &resources),
         argv: requested.argv,
@@ -127,7 +129,8 @@ pub async fn create(
             }
             Some(Answer::TooMany { limit }) => {
                 unanswered.id = None;
-                let message = format!("{limit} servers run or wait, which is the limit here. Try again later.");
+                let message =
+                    format!("{limit} servers run or wait, which is the limit here. Try again later.");
                 return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_servers", message));
             }
             Some(
@@ -226,7 +229,8 @@ pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
         Err(_) => {
             let message = app.keeper.view(&id).map(|view| view.message).unwrap_or_default();
             let limit = app.config.limits.stop().as_secs();
-            let message = format!("The job is not gone after {limit} s; the service goes on deleting it. {message}");
+            let message =
+                format!("The job is not gone after {limit} s; the service goes on deleting it. {message}");
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "still_stopping", message))
         }
     }

@@ -50,7 +50,8 @@ pub async fn sign_in(
         Err(error) => {
             // People type passwords where names go: only what could be a name is logged.
             let user = credentials.username.trim().to_lowercase();
-            let user = user.parse::<nuna_pbs::UserName>().map_or_else(|_| "?".to_owned(), |user| user.to_string());
+            let user =
+                user.parse::<nuna_pbs::UserName>().map_or_else(|_| "?".to_owned(), |user| user.to_string());
             warn!(target: "audit", user, outcome = word, "sign-in refused: {error}");
             Err(error.into())
         }

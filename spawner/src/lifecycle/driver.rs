@@ -144,7 +144,10 @@ impl Running {
             .scripts
             .keys()
             .filter(|id| {
-                self.driver.fleet.server(id).is_some_and(|server| matches!(server.state(), State::Submitting { .. }))
+                self.driver
+                    .fleet
+                    .server(id)
+                    .is_some_and(|server| matches!(server.state(), State::Submitting { .. }))
             })
             .cloned()
             .collect();
@@ -165,7 +168,11 @@ impl Running {
                     self.unsaved.remove(id);
                     self.forgotten.insert(id.clone());
                 }
-                Effect::Submit(_) | Effect::Delete { .. } | Effect::List | Effect::Publish(_) | Effect::Log(_) => {}
+                Effect::Submit(_)
+                | Effect::Delete { .. }
+                | Effect::List
+                | Effect::Publish(_)
+                | Effect::Log(_) => {}
             }
         }
         if self.unsaved.is_empty() && self.forgotten.is_empty() {
@@ -187,7 +194,9 @@ impl Running {
                 true
             }
             Ok(Err(error)) => {
-                error!("the journal did not take a change: {error}; new user servers are refused until it does");
+                error!(
+                    "the journal did not take a change: {error}; new user servers are refused until it does"
+                );
                 self.driver.metrics.journal_failed();
                 false
             }
@@ -215,7 +224,8 @@ impl Running {
 
     /// Runs a PBS command beside the loop; what it says comes back as an event.
     fn spawn(&self, command: impl Future<Output = Option<Event>> + Send + 'static) {
-        let (inbox, commands, in_flight) = (self.inbox.clone(), self.commands.clone(), self.in_flight.clone());
+        let (inbox, commands, in_flight) =
+            (self.inbox.clone(), self.commands.clone(), self.in_flight.clone());
         tokio::spawn(async move {
             let permit = commands.acquire_owned().await;
             let event = command.await;
@@ -281,7 +291,8 @@ impl Running {
     fn list(&self) {
         let (batch, metrics, limit) =
             (self.driver.batch.clone(), self.driver.metrics.clone(), self.driver.command_max);
-        let (inbox, in_flight, is_blind) = (self.inbox.clone(), self.in_flight.clone(), self.is_blind.clone());
+        let (inbox, in_flight, is_blind) =
+            (self.inbox.clone(), self.in_flight.clone(), self.is_blind.clone());
         let awaited = self.driver.fleet.awaited();
         // Not behind `qsub` and `qdel`: the plan lets one query run at a time.
         tokio::spawn(async move {
@@ -358,7 +369,9 @@ pub(super) fn submit_failed(error: SubmitError) -> server::Event {
             server::Event::SubmitFailed { failure: Failure::PbsRejected, message }
         }
         SubmitError::Unreachable { words } => {
-            let message = format!("The PBS server cannot be reached ({words}). Nothing was submitted; try again later.");
+            let message = format!(
+                "The PBS server cannot be reached ({words}). Nothing was submitted; try again later."
+            );
             server::Event::SubmitFailed { failure: Failure::PbsUnreachable, message }
         }
         SubmitError::TimedOut { limit } => {
@@ -389,7 +402,9 @@ fn log(note: &Note) {
         Note::Orphan { user, job, name } => {
             warn!(target: "audit", %user, %job, name, "a job of ours belongs to no user server; it is deleted");
         }
-        Note::PbsSilent { words } => warn!("PBS does not answer: {words}; user servers count as unknown, not as gone"),
+        Note::PbsSilent { words } => {
+            warn!("PBS does not answer: {words}; user servers count as unknown, not as gone")
+        }
         Note::PbsAnswersAgain => info!("PBS answers again"),
     }
 }

@@ -24,11 +24,28 @@ pub enum Event {
     Request(Box<Spec>),
     /// What PBS or the hub said about one user server.
     Server(ServerId, server::Event),
-    Exchange { code: Digest, job: String, ticket: Digest, peer: IpAddr, resolved: Option<Resolved> },
-    Ready { ticket: Digest, host: String, port: u16, peer: IpAddr, resolved: Option<Resolved> },
-    LaunchFailed { ticket: Digest, report: LaunchReport },
+    Exchange {
+        code: Digest,
+        job: String,
+        ticket: Digest,
+        peer: IpAddr,
+        resolved: Option<Resolved>,
+    },
+    Ready {
+        ticket: Digest,
+        host: String,
+        port: u16,
+        peer: IpAddr,
+        resolved: Option<Resolved>,
+    },
+    LaunchFailed {
+        ticket: Digest,
+        report: LaunchReport,
+    },
     Listed(Box<Snapshot>),
-    ListFailed { words: String },
+    ListFailed {
+        words: String,
+    },
     Tick,
 }
 
@@ -45,7 +62,11 @@ pub enum Effect {
     Save(ServerId),
     Forget(ServerId),
     Submit(ServerId),
-    Delete { id: Option<ServerId>, user: UserName, job: JobId },
+    Delete {
+        id: Option<ServerId>,
+        user: UserName,
+        job: JobId,
+    },
     /// Ask PBS for all jobs.
     List,
     /// Its view may have changed.
@@ -66,11 +87,18 @@ pub enum Note {
 pub enum Answer {
     Accepted,
     AlreadyRunning(ServerId),
-    TooMany { limit: usize },
+    TooMany {
+        limit: usize,
+    },
     /// Two ids begin alike; ask again with another.
     TagTaken,
     /// `node` is the host of the job, if the request was seen to come from there.
-    Granted { id: ServerId, user: UserName, environment: Sealed, node: Option<String> },
+    Granted {
+        id: ServerId,
+        user: UserName,
+        environment: Sealed,
+        node: Option<String>,
+    },
     Done(ServerId),
     /// Ask again with the addresses of this host.
     Resolve(String),
@@ -412,10 +440,7 @@ impl Fleet {
             let presence = match (&server.state, server.state.job()) {
                 (State::Gone { .. } | State::Submitting { .. }, _) => continue,
                 (State::Lost { .. }, _) => {
-                    let found = snapshot
-                        .jobs
-                        .values()
-                        .find(|job| job.name == server.spec.tag && is_its(job));
+                    let found = snapshot.jobs.values().find(|job| job.name == server.spec.tag && is_its(job));
                     match found {
                         Some(job) => Presence::Listed(job),
                         None if snapshot.complete => Presence::Absent,
@@ -428,10 +453,9 @@ impl Fleet {
             let event = match presence {
                 // Numbers start anew when a PBS server is set up again.
                 Presence::Listed(job) if !is_its(job) => server::Event::NotSeen { asked },
-                Presence::Listed(job) => server::Event::Seen {
-                    job: Box::new(job.clone()),
-                    position: snapshot.position(&job.id),
-                },
+                Presence::Listed(job) => {
+                    server::Event::Seen { job: Box::new(job.clone()), position: snapshot.position(&job.id) }
+                }
                 Presence::Absent => server::Event::NotSeen { asked },
                 Presence::Unknown => continue,
             };
@@ -451,8 +475,9 @@ impl Fleet {
             .collect();
         let mut found = BTreeMap::new();
         for job in snapshot.jobs.values() {
-            let is_orphan =
-                job.name.starts_with(&self.tag_prefix) && !job.state.is_over() && !tags.contains(job.name.as_str());
+            let is_orphan = job.name.starts_with(&self.tag_prefix)
+                && !job.state.is_over()
+                && !tags.contains(job.name.as_str());
             let Ok(user) = job.owner.parse::<UserName>() else { continue };
             if !is_orphan {
                 continue;
@@ -477,7 +502,9 @@ impl Fleet {
 
     fn change_health(&mut self, health: PbsHealth, effects: &mut Vec<Effect>) {
         match (&self.pbs, &health) {
-            (PbsHealth::Silent { .. }, PbsHealth::Answers) => effects.push(Effect::Log(Note::PbsAnswersAgain)),
+            (PbsHealth::Silent { .. }, PbsHealth::Answers) => {
+                effects.push(Effect::Log(Note::PbsAnswersAgain))
+            }
             (PbsHealth::Answers | PbsHealth::Unknown, PbsHealth::Silent { words }) => {
                 effects.push(Effect::Log(Note::PbsSilent { words: words.clone() }));
             }
@@ -512,14 +539,21 @@ impl Fleet {
     pub fn assert_consistent(&self) {
         for (code, id) in &self.codes {
             let server = self.servers.get(id).expect("a code leads to a server");
-            assert!(server.spec.code == *code && server.spec.environment.is_some(), "{id}: code of another, or used");
+            assert!(
+                server.spec.code == *code && server.spec.environment.is_some(),
+                "{id}: code of another, or used"
+            );
         }
         for (ticket, id) in &self.tickets {
             let server = self.servers.get(id).expect("a ticket leads to a server");
             assert!(server.spec.ticket.as_ref() == Some(ticket), "{id}: ticket of another");
         }
         for server in self.servers.values().filter(|server| server.state.is_gone()) {
-            assert!(server.spec.environment.is_none() && server.spec.ticket.is_none(), "{} is gone", server.spec.id);
+            assert!(
+                server.spec.environment.is_none() && server.spec.ticket.is_none(),
+                "{} is gone",
+                server.spec.id
+            );
         }
     }
 }

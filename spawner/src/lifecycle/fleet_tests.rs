@@ -317,7 +317,10 @@ fn a_code_is_worth_nothing_elsewhere() {
     // A claim about another name does not count: only what PBS says.
     let answer = scene.exchange(11, "7.head", STRANGER, "elsewhere");
     assert_eq!(answer, Some(Answer::Resolve(NODE.to_owned())));
-    assert!(matches!(scene.exchange(11, "7.head", PEER, NODE), Some(Answer::Granted { .. })), "the right one still may");
+    assert!(
+        matches!(scene.exchange(11, "7.head", PEER, NODE), Some(Answer::Granted { .. })),
+        "the right one still may"
+    );
 }
 
 #[test]
@@ -346,7 +349,11 @@ fn codes_of_servers_that_stop_are_void() {
     let mut gone = Scene::started();
     gone.list(11, &[gone.job(JobState::Finished)]);
     for mut scene in [stopped, unsure, gone] {
-        assert!(matches!(scene.exchange(12, "7.head", PEER, NODE), Some(Answer::Refused(_))), "{:?}", scene.state());
+        assert!(
+            matches!(scene.exchange(12, "7.head", PEER, NODE), Some(Answer::Refused(_))),
+            "{:?}",
+            scene.state()
+        );
     }
 }
 
@@ -365,8 +372,15 @@ fn a_ticket_cannot_point_the_proxy_elsewhere() {
     let mut scene = begun();
     assert_eq!(scene.ready(12, "node7.example.org", 40000, PEER), Some(Answer::Done(scene.id.clone())));
     assert_eq!(scene.view().address.unwrap().host, "10.0.0.7");
-    assert_eq!(scene.ready(13, "node7.example.org", 40000, PEER), Some(Answer::Done(scene.id.clone())), "said twice");
-    assert!(matches!(scene.ready(13, "10.0.0.7", 40001, PEER), Some(Answer::Refused(_))), "and then elsewhere");
+    assert_eq!(
+        scene.ready(13, "node7.example.org", 40000, PEER),
+        Some(Answer::Done(scene.id.clone())),
+        "said twice"
+    );
+    assert!(
+        matches!(scene.ready(13, "10.0.0.7", 40001, PEER), Some(Answer::Refused(_))),
+        "and then elsewhere"
+    );
     let mut unknown = begun();
     let wrong = Event::Ready {
         ticket: Digest::of("ticket", "guess"),
@@ -381,7 +395,10 @@ fn a_ticket_cannot_point_the_proxy_elsewhere() {
 #[test]
 fn queue_and_start_have_limits_of_their_own() {
     let mut scene = Scene::queued();
-    scene.list(10, &[Job { comment: Some("Not Running: no nodes".to_owned()), ..scene.job(JobState::Queued) }]);
+    scene.list(
+        10,
+        &[Job { comment: Some("Not Running: no nodes".to_owned()), ..scene.job(JobState::Queued) }],
+    );
     assert_eq!(deletes(&scene.handle(600, Event::Tick).effects), [""; 0]);
     assert_eq!(deletes(&scene.handle(601, Event::Tick).effects), ["alice 7.head"]);
     let view = scene.view();
@@ -399,14 +416,14 @@ fn queue_and_start_have_limits_of_their_own() {
 fn a_job_that_can_never_run_is_not_waited_for() {
     let mut scene = Scene::queued();
     let comment = "Can Never Run: Insufficient amount of resource: ncpus (R: 400 A: 8 T: 8)".to_owned();
-    let job = Job { comment: Some(comment.clone()), ..scene.job(JobState::Queued) };
-    scene.list(10, &[job.clone()]);
+    let jobs = [Job { comment: Some(comment.clone()), ..scene.job(JobState::Queued) }];
+    scene.list(10, &jobs);
     assert!(scene.view().message.contains(&comment), "told at once: {}", scene.view().message);
     // It was a node that came back.
     scene.list(60, &[scene.job(JobState::Queued)]);
-    scene.list(65, &[job.clone()]);
-    assert_eq!(deletes(&scene.list(124, &[job.clone()])), [""; 0]);
-    assert_eq!(deletes(&scene.list(125, &[job])), ["alice 7.head"]);
+    scene.list(65, &jobs);
+    assert_eq!(deletes(&scene.list(124, &jobs)), [""; 0]);
+    assert_eq!(deletes(&scene.list(125, &jobs)), ["alice 7.head"]);
     let view = scene.view();
     assert_eq!(view.failure, Some(Failure::PbsRejected));
     assert!(view.message.contains(&comment), "{}", view.message);
@@ -417,7 +434,8 @@ fn a_job_that_can_never_run_is_not_waited_for() {
 fn a_walltime_that_ends_a_start_is_called_so() {
     let mut scene = Scene::started();
     scene.exchange(11, "7.head", PEER, NODE);
-    let report = LaunchReport { message: "the job was ended".to_owned(), exit: None, tail: "tail".to_owned() };
+    let report =
+        LaunchReport { message: "the job was ended".to_owned(), exit: None, tail: "tail".to_owned() };
     scene.handle(12, Event::LaunchFailed { ticket: Digest::of("ticket", "t"), report });
     scene.list(13, &[Job { exit_status: Some(-29), ..scene.job(JobState::Finished) }]);
     let view = scene.view();
@@ -430,7 +448,8 @@ fn a_job_that_does_not_go_is_deleted_again_ever_less_often() {
     let mut scene = Scene::running();
     let mut sent: Vec<u64> = Vec::new();
     for second in 20..400 {
-        let event = if second == 20 { server::Event::Stop } else { server::Event::Tick { pbs_answers: true } };
+        let event =
+            if second == 20 { server::Event::Stop } else { server::Event::Tick { pbs_answers: true } };
         if !deletes(&scene.tell(second, event)).is_empty() {
             sent.push(second);
             scene.tell(second, server::Event::DeleteFailed { words: "busy".to_owned() });
@@ -453,7 +472,11 @@ fn one_deletion_at_a_time_however_often_a_stop_is_asked_for() {
 fn a_launcher_s_report_is_told_and_its_job_removed() {
     let mut scene = Scene::started();
     scene.exchange(11, "7.head", PEER, NODE);
-    let report = LaunchReport { message: "no jupyterhub-singleuser".to_owned(), exit: Some(127), tail: "tail".to_owned() };
+    let report = LaunchReport {
+        message: "no jupyterhub-singleuser".to_owned(),
+        exit: Some(127),
+        tail: "tail".to_owned(),
+    };
     let event = Event::LaunchFailed { ticket: Digest::of("ticket", "t"), report };
     assert_eq!(deletes(&scene.handle(12, event).effects), [""; 0], "it ends by itself");
     let view = scene.view();
@@ -491,12 +514,19 @@ fn a_restart_keeps_what_lives() {
     let mut queued = Scene::queued().restarted(100);
     assert_eq!((queued.view().state, queued.view().poll), ("queued", Poll::Unknown));
     queued.list(101, &[queued.job(JobState::Running)]);
-    assert!(matches!(queued.exchange(102, "7.head", PEER, NODE), Some(Answer::Granted { .. })), "its code still counts");
+    assert!(
+        matches!(queued.exchange(102, "7.head", PEER, NODE), Some(Answer::Granted { .. })),
+        "its code still counts"
+    );
 
     let mut starting = Scene::started();
     starting.exchange(11, "7.head", PEER, NODE);
     let mut starting = starting.restarted(5000);
-    assert_eq!(deletes(&starting.list(5001, &[starting.job(JobState::Running)])), [""; 0], "its limit starts anew");
+    assert_eq!(
+        deletes(&starting.list(5001, &[starting.job(JobState::Running)])),
+        [""; 0],
+        "its limit starts anew"
+    );
     assert_eq!(starting.ready(5002, "10.0.0.7", 40000, PEER), Some(Answer::Done(starting.id.clone())));
 
     let running = Scene::running();
@@ -563,7 +593,11 @@ fn hosts_are_proven_by_where_a_request_comes_from_or_by_pbs() {
     assert_eq!(proven("node8", PEER, &[STRANGER]), None, "the name of another machine");
     assert_eq!(proven("NODE7", PEER, &[STRANGER]).as_deref(), Some("10.0.0.66"), "PBS vouches for its nodes");
     assert_eq!(proven("node7", PEER, &[local]), None, "a node called localhost is not the hub");
-    assert_eq!(proven("node7", local, &[local]).as_deref(), Some("127.0.0.1"), "but a demo on one machine is");
+    assert_eq!(
+        proven("node7", local, &[local]).as_deref(),
+        Some("127.0.0.1"),
+        "but a demo on one machine is"
+    );
 }
 
 #[test]

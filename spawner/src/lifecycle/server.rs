@@ -27,22 +27,44 @@ const DELETE_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Submitted { job: JobId },
+    Submitted {
+        job: JobId,
+    },
     /// PBS certainly has no such job.
-    SubmitFailed { failure: Failure, message: String },
+    SubmitFailed {
+        failure: Failure,
+        message: String,
+    },
     /// It may have one.
-    SubmitUnsure { words: String },
+    SubmitUnsure {
+        words: String,
+    },
     /// The job as PBS lists it.
-    Seen { job: Box<Job>, position: Option<QueuePosition> },
+    Seen {
+        job: Box<Job>,
+        position: Option<QueuePosition>,
+    },
     /// A list that is certainly complete, asked for at `asked`, does not name the job.
-    NotSeen { asked: Millis },
-    Exchanged { ticket: Digest },
-    Ready { address: Address },
-    LaunchFailed { report: LaunchReport },
+    NotSeen {
+        asked: Millis,
+    },
+    Exchanged {
+        ticket: Digest,
+    },
+    Ready {
+        address: Address,
+    },
+    LaunchFailed {
+        report: LaunchReport,
+    },
     Stop,
     Deleted,
-    DeleteFailed { words: String },
-    Tick { pbs_answers: bool },
+    DeleteFailed {
+        words: String,
+    },
+    Tick {
+        pbs_answers: bool,
+    },
 }
 
 impl Event {
@@ -119,7 +141,9 @@ impl UserServer {
             }
             State::Lost { reason, .. } => State::Lost { until: now.after(limits.lost), reason },
             State::Starting { job, .. } => State::Starting { job, since: now },
-            State::Queued { .. } | State::Running { .. } | State::Stopping { .. } | State::Gone { .. } => state,
+            State::Queued { .. } | State::Running { .. } | State::Stopping { .. } | State::Gone { .. } => {
+                state
+            }
         };
         Self::with_state(now, spec, state)
     }
@@ -200,9 +224,10 @@ impl UserServer {
                 let reason = reason.clone();
                 self.begin_stopping(now, job, reason, Duration::ZERO)
             }
-            State::Queued { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
-                self.impossible(&format!("job {job} was submitted for it"))
-            }
+            State::Queued { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => self.impossible(&format!("job {job} was submitted for it")),
             // The list of jobs shows it as nobody's, and it is removed.
             State::Gone { .. } => vec![Effect::PollSoon],
         }
@@ -214,9 +239,10 @@ impl UserServer {
                 self.gone(now, Ending { exit: None, failure: Some(failure), message, detail: None })
             }
             State::Gone { .. } => Vec::new(),
-            State::Queued { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
-                self.impossible(&format!("qsub failed: {message}"))
-            }
+            State::Queued { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => self.impossible(&format!("qsub failed: {message}")),
         }
     }
 
@@ -228,9 +254,10 @@ impl UserServer {
                 vec![Effect::Save, Effect::PollSoon]
             }
             State::Lost { .. } | State::Gone { .. } => Vec::new(),
-            State::Queued { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
-                self.impossible(&format!("qsub is unsure: {words}"))
-            }
+            State::Queued { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => self.impossible(&format!("qsub is unsure: {words}")),
         }
     }
 
@@ -282,7 +309,10 @@ impl UserServer {
             State::Lost { until, .. } if asked >= *until => self.over(now, None),
             State::Lost { .. } | State::Submitting { .. } | State::Gone { .. } => Vec::new(),
             State::Queued { since, .. } if asked <= *since => Vec::new(),
-            State::Queued { .. } | State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
+            State::Queued { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. } => {
                 self.absences += 1;
                 if self.absences >= ABSENCES { self.over(now, None) } else { vec![Effect::PollSoon] }
             }
@@ -437,6 +467,10 @@ impl UserServer {
     fn impossible(&self, what: &str) -> Vec<Effect> {
         let story: Vec<String> = self.story.iter().map(|(at, line)| format!("{} {line}", at.0)).collect();
         let state = self.state.word();
-        vec![Effect::Impossible(format!("user server {} is {state}, but {what}; {}", self.spec.id, story.join("; ")))]
+        vec![Effect::Impossible(format!(
+            "user server {} is {state}, but {what}; {}",
+            self.spec.id,
+            story.join("; ")
+        ))]
     }
 }

@@ -128,7 +128,11 @@ impl World {
                 }
                 Effect::Log(Note::Impossible(story)) => panic!("impossible: {story}"),
                 Effect::Log(Note::Orphan { job, name, .. }) => panic!("{job} {name} belongs to nobody"),
-                Effect::Submit(_) | Effect::Delete { .. } | Effect::List | Effect::Publish(_) | Effect::Log(_) => {}
+                Effect::Submit(_)
+                | Effect::Delete { .. }
+                | Effect::List
+                | Effect::Publish(_)
+                | Effect::Log(_) => {}
             }
         }
         // Killed after the commit, before anything else of what was decided.
@@ -159,7 +163,13 @@ impl World {
         self.note(format!("asks {asked:?}"));
         let reaches = self.now + self.random.below(3000);
         let answers = reaches + self.random.below(3000);
-        self.commands.push(Command { asked, reaches: Some(reaches), answers: Some(answers), answer: None, life: self.life });
+        self.commands.push(Command {
+            asked,
+            reaches: Some(reaches),
+            answers: Some(answers),
+            answer: None,
+            life: self.life,
+        });
     }
 
     /// What PBS does when a command reaches it.
@@ -168,7 +178,11 @@ impl World {
         self.commands[index].reaches = None;
         let event = match asked {
             Asked::Submit(id) => {
-                let refusal = SubmitError::Rejected { exit_code: 188, words: "no".to_owned(), kind: Rejection::OverLimit };
+                let refusal = SubmitError::Rejected {
+                    exit_code: 188,
+                    words: "no".to_owned(),
+                    kind: Rejection::OverLimit,
+                };
                 let down = SubmitError::Unreachable { words: "down".to_owned() };
                 if self.is_down {
                     self.batch.refuse_next(down);
@@ -210,7 +224,8 @@ impl World {
 
     /// `qsub` hangs: the service hears of a timeout, PBS of the job later, or never.
     fn delay_a_submission(&mut self) {
-        let is_early = |command: &Command| matches!(command.asked, Asked::Submit(_)) && command.reaches.is_some();
+        let is_early =
+            |command: &Command| matches!(command.asked, Asked::Submit(_)) && command.reaches.is_some();
         let Some(index) = self.commands.iter().position(is_early) else { return };
         let Asked::Submit(id) = self.commands[index].asked.clone() else { return };
         let late = self.now + self.random.below(LATE_MAX);
@@ -242,7 +257,8 @@ impl World {
     fn advance(&mut self, by: u64) {
         let end = self.now + by;
         loop {
-            let moments = self.commands.iter().flat_map(|command| [command.reaches, command.answers]).flatten();
+            let moments =
+                self.commands.iter().flat_map(|command| [command.reaches, command.answers]).flatten();
             let deadline = self.fleet.next_deadline().map(|due| due.0.max(self.now));
             let next = moments.chain(deadline).min().unwrap_or(u64::MAX);
             if next > end {
@@ -250,7 +266,9 @@ impl World {
             }
             self.now = self.now.max(next);
             // In this order a command that reaches and answers at once does both.
-            if let Some(index) = self.commands.iter().position(|command| command.reaches.is_some_and(|at| at <= self.now)) {
+            if let Some(index) =
+                self.commands.iter().position(|command| command.reaches.is_some_and(|at| at <= self.now))
+            {
                 self.reach(index);
             } else if let Some(index) =
                 self.commands.iter().position(|command| command.answers.is_some_and(|at| at <= self.now))
@@ -280,7 +298,12 @@ impl World {
         for job in self.jobs(|state| !state.is_over()) {
             let server = self.fleet.servers.values().find(|server| server.spec.tag == job.name);
             let server = server.unwrap_or_else(|| panic!("the living job {} is forgotten", job.id));
-            assert!(!server.state.is_gone(), "{} is called gone, and its job {} lives", server.spec.id, job.id);
+            assert!(
+                !server.state.is_gone(),
+                "{} is called gone, and its job {} lives",
+                server.spec.id,
+                job.id
+            );
             if let Some(known) = server.state.job() {
                 assert_eq!(*known, job.id, "{} has another job", server.spec.id);
             }
@@ -293,7 +316,10 @@ impl World {
             assert!(!view.message.is_empty());
             assert!(self.journal.contains_key(id), "{id} is not in the journal");
             let is_bound = matches!(server.state, State::Starting { .. } | State::Running { .. });
-            assert!(is_bound || server.spec.ticket.is_none() || matches!(server.state, State::Stopping { .. }), "{id}");
+            assert!(
+                is_bound || server.spec.ticket.is_none() || matches!(server.state, State::Stopping { .. }),
+                "{id}"
+            );
         }
     }
 
@@ -330,8 +356,10 @@ impl World {
                 self.is_down = !self.is_down;
                 self.note(format!("PBS down: {}", self.is_down));
                 let down = || "down".to_owned();
-                self.batch.set_status_trouble(self.is_down.then(|| StatusError::Unreachable { words: down() }));
-                self.batch.set_delete_trouble(self.is_down.then(|| DeleteError::Unreachable { words: down() }));
+                self.batch
+                    .set_status_trouble(self.is_down.then(|| StatusError::Unreachable { words: down() }));
+                self.batch
+                    .set_delete_trouble(self.is_down.then(|| DeleteError::Unreachable { words: down() }));
             }
             11 => {
                 let (is_deaf, has_holes) = (self.random.one_in(3), self.random.one_in(3));
@@ -357,7 +385,9 @@ impl World {
         let spec = spec(self.codes.len() as u64, user, name, &code);
         let id = spec.id.clone();
         let living = self.fleet.servers.values().any(|server| {
-            !server.state.is_gone() && server.spec.user == spec.user && server.spec.server_name == spec.server_name
+            !server.state.is_gone()
+                && server.spec.user == spec.user
+                && server.spec.server_name == spec.server_name
         });
         self.codes.insert(id, code);
         let answer = self.handle(Event::Request(Box::new(spec)));
@@ -376,14 +406,17 @@ impl World {
     /// Some running job's launcher does some step, right or wrong.
     fn launch(&mut self) {
         let Some(job) = self.random.pick(&self.jobs(|state| state == JobState::Running)) else { return };
-        let Some(server) = self.fleet.servers.values().find(|server| server.spec.tag == job.name) else { return };
+        let Some(server) = self.fleet.servers.values().find(|server| server.spec.tag == job.name) else {
+            return;
+        };
         let id = server.spec.id.clone();
         let peer = if self.random.one_in(5) { STRANGER } else { PEER };
         let Some(ticket) = self.tickets.get(&id).cloned().filter(|_| !self.random.one_in(4)) else {
             let ticket = Digest::of("ticket", &format!("{:x}", self.random.next()));
             let resolved = Some(Resolved { host: NODE.to_owned(), addresses: vec![PEER] });
             let code = self.codes[&id].digest();
-            let event = Event::Exchange { code, job: job.id.to_string(), ticket: ticket.clone(), peer, resolved };
+            let event =
+                Event::Exchange { code, job: job.id.to_string(), ticket: ticket.clone(), peer, resolved };
             let is_silent = matches!(self.fleet.pbs, PbsHealth::Silent { .. });
             if let Some(Answer::Granted { id: whose, .. }) = self.handle(event) {
                 assert!(peer == PEER || is_silent, "a stranger got the environment of {id}");
@@ -441,7 +474,9 @@ fn run(seed: u64, is_told: bool) -> Counts {
         eprintln!("{}", world.story[from..].join("\n"));
     }
     if let Err(panic) = told {
-        eprintln!("seed {seed}; replay: NUNA_SIMULATE_SEED={seed} cargo nextest run -p nuna-spawner simulation --no-capture");
+        eprintln!(
+            "seed {seed}; replay: NUNA_SIMULATE_SEED={seed} cargo nextest run -p nuna-spawner simulation --no-capture"
+        );
         std::panic::resume_unwind(panic);
     }
     world.counts
@@ -462,5 +497,8 @@ fn no_story_forgets_a_job_or_ends_a_living_one() {
         all.restarts += counts.restarts;
     }
     // Or nothing much was tried.
-    assert!(all.requested > RUNS * 10 && all.running > RUNS && all.lost > RUNS && all.restarts > RUNS, "{all:?}");
+    assert!(
+        all.requested > RUNS * 10 && all.running > RUNS && all.lost > RUNS && all.restarts > RUNS,
+        "{all:?}"
+    );
 }

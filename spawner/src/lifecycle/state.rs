@@ -59,15 +59,38 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
     /// `qsub` is running. A stop that comes now waits for the job's id.
-    Submitting { stop: Option<Reason> },
+    Submitting {
+        stop: Option<Reason>,
+    },
     /// Nobody knows whether PBS took the job. If it turns up, it is removed.
-    Lost { until: Millis, reason: Reason },
-    Queued { job: JobId, since: Millis },
+    Lost {
+        until: Millis,
+        reason: Reason,
+    },
+    Queued {
+        job: JobId,
+        since: Millis,
+    },
     /// The job runs; its user server does not answer yet.
-    Starting { job: JobId, since: Millis },
-    Running { job: JobId, since: Millis, address: Address },
-    Stopping { job: JobId, since: Millis, reason: Reason },
-    Gone { at: Millis, job: Option<JobId>, ending: Ending },
+    Starting {
+        job: JobId,
+        since: Millis,
+    },
+    Running {
+        job: JobId,
+        since: Millis,
+        address: Address,
+    },
+    Stopping {
+        job: JobId,
+        since: Millis,
+        reason: Reason,
+    },
+    Gone {
+        at: Millis,
+        job: Option<JobId>,
+        ending: Ending,
+    },
 }
 
 impl State {
@@ -102,13 +125,22 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
     Requested,
-    QueueWait { limit: Duration, words: Option<String> },
-    StartLimit { limit: Duration },
+    QueueWait {
+        limit: Duration,
+        words: Option<String>,
+    },
+    StartLimit {
+        limit: Duration,
+    },
     /// PBS says that nothing it has could ever run the job.
-    NeverRuns { words: String },
+    NeverRuns {
+        words: String,
+    },
     LaunchFailed(LaunchReport),
     /// `qsub` gave no answer in time.
-    NoAnswer { words: String },
+    NoAnswer {
+        words: String,
+    },
     /// The service was restarted while `qsub` was running; the hub never learned the server's id.
     Restarted,
 }

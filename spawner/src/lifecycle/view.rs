@@ -60,7 +60,9 @@ pub enum PbsHealth {
     /// Not asked yet.
     Unknown,
     Answers,
-    Silent { words: String },
+    Silent {
+        words: String,
+    },
 }
 
 impl UserServer {
@@ -71,9 +73,10 @@ impl UserServer {
                 let (failure, _, detail) = told(reason);
                 (failure, detail, None)
             }
-            State::Submitting { .. } | State::Queued { .. } | State::Starting { .. } | State::Running { .. } => {
-                (None, None, None)
-            }
+            State::Submitting { .. }
+            | State::Queued { .. }
+            | State::Starting { .. }
+            | State::Running { .. } => (None, None, None),
         };
         let address = match &self.state {
             State::Running { address, .. } => Some(address.clone()),
@@ -121,16 +124,21 @@ impl UserServer {
 
     fn message(&self, pbs: &PbsHealth) -> String {
         let silent = |rest: &str| match pbs {
-            PbsHealth::Silent { words } => Some(format!("PBS does not answer at the moment ({words}); {rest}.")),
+            PbsHealth::Silent { words } => {
+                Some(format!("PBS does not answer at the moment ({words}); {rest}."))
+            }
             PbsHealth::Unknown | PbsHealth::Answers => None,
         };
         match &self.state {
             State::Submitting { stop: None } => format!("Submitting a job to queue {}.", self.spec.queue),
             State::Submitting { stop: Some(_) } => "Stopping; PBS is still accepting the job.".to_owned(),
-            State::Queued { job, .. } => silent(&format!("job {job} keeps its place in queue {}", self.spec.queue))
-                .unwrap_or_else(|| queued(job, &self.spec.queue, &self.news)),
+            State::Queued { job, .. } => {
+                silent(&format!("job {job} keeps its place in queue {}", self.spec.queue))
+                    .unwrap_or_else(|| queued(job, &self.spec.queue, &self.news))
+            }
             State::Starting { job, .. } => {
-                let host = self.news.exec_host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+                let host =
+                    self.news.exec_host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
                 let what = if self.spec.environment.is_some() { "started" } else { "runs" };
                 if self.news.is_suspended {
                     format!("Job {job} is suspended by PBS{host}.")
@@ -205,7 +213,8 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
     match reason {
         Reason::Requested => (None, "The server was stopped.".to_owned(), None),
         Reason::QueueWait { limit, words } => {
-            let pbs = words.as_deref().map(|words| format!(" PBS: {}", without_prefix(words))).unwrap_or_default();
+            let pbs =
+                words.as_deref().map(|words| format!(" PBS: {}", without_prefix(words))).unwrap_or_default();
             let message = format!(
                 "The job waited {} in the queue, which is the limit; it was removed. Try a smaller profile, or later.{pbs}",
                 in_words(*limit)
@@ -221,16 +230,24 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
             (Some(Failure::StartLimit), message, None)
         }
         Reason::NeverRuns { words } => {
-            let message = format!("PBS has nothing that could run the job, so it was removed. Choose less. PBS: {words}");
+            let message = format!(
+                "PBS has nothing that could run the job, so it was removed. Choose less. PBS: {words}"
+            );
             (Some(Failure::PbsRejected), message, None)
         }
         Reason::LaunchFailed(report) => {
             let detail = Some(report.tail.trim().to_owned()).filter(|tail| !tail.is_empty());
-            (Some(Failure::LaunchFailed), format!("The notebook server did not start: {}", report.message), detail)
+            (
+                Some(Failure::LaunchFailed),
+                format!("The notebook server did not start: {}", report.message),
+                detail,
+            )
         }
         Reason::NoAnswer { words } => (
             Some(Failure::PbsUnreachable),
-            format!("PBS did not say whether it took the job ({words}). If it did, the job is removed; try again."),
+            format!(
+                "PBS did not say whether it took the job ({words}). If it did, the job is removed; try again."
+            ),
             None,
         ),
         Reason::Restarted => (

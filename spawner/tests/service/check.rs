@@ -20,7 +20,9 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     let mut world = World::new().await;
     let (output, text) = check(&world, "spawner.toml");
     assert!(output.status.success(), "{text}");
-    for line in ["directory.servers: ldap://127.0.0.1:", "batch: PBS server pbshead answers", "profiles.ocean"] {
+    for line in
+        ["directory.servers: ldap://127.0.0.1:", "batch: PBS server pbshead answers", "profiles.ocean"]
+    {
         assert!(text.contains(line), "{text}");
     }
     world.kill("directory");
@@ -41,6 +43,23 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     std::fs::write(world.path("faulty.toml"), faulty).unwrap();
     let (output, text) = check(&world, "faulty.toml");
     assert!(!output.status.success() && text.contains("profiles.small.select"), "{text}");
+}
+
+#[tokio::test]
+async fn check_tries_the_helper() {
+    let world = World::new().await;
+    let config = std::fs::read_to_string(world.path("spawner.toml")).unwrap();
+    for (helper, words) in
+        [("/nonexistent/helper", "cannot run /nonexistent/helper"), ("/bin/false", "--version` failed")]
+    {
+        let line = format!("run_as = [\"{helper}\"]");
+        std::fs::write(world.path("helper.toml"), config.replace("run_as = \"label\"", &line)).unwrap();
+        let (output, text) = check(&world, "helper.toml");
+        assert!(
+            !output.status.success() && text.contains("WRONG  batch.run_as") && text.contains(words),
+            "{text}"
+        );
+    }
 }
 
 /// Connections that say nothing, begin something and never end it, or send too much are closed.
@@ -69,7 +88,9 @@ async fn idle_and_endless_connections_are_closed() {
     let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(2000));
     tokio::task::spawn_blocking(move || {
-        for begun in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /services/nuna/x HTTP/1.1\r\nHost: x\r\n"] {
+        for begun in
+            ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /services/nuna/x HTTP/1.1\r\nHost: x\r\n"]
+        {
             let answer = talk(begun.as_bytes());
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{begun:?}: {answer}");
         }

@@ -198,7 +198,11 @@ impl World {
     }
 
     pub fn spawn(&mut self, name: &str, program: &Path, arguments: &[&str]) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(&format!("{name}.log")))
+            .unwrap();
         let child = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -226,8 +230,10 @@ impl World {
         let (file, users) = (self.path("directory.address"), self.path("users.toml"));
         let program = program("nuna-directory", "nuna-embedded-directory");
         let arguments = ["--die-with-parent", "--demo", "--listen", "127.0.0.1:0", "--address-file"];
-        let arguments: Vec<&str> =
-            arguments.into_iter().chain([file.to_str().unwrap(), "--users", users.to_str().unwrap()]).collect();
+        let arguments: Vec<&str> = arguments
+            .into_iter()
+            .chain([file.to_str().unwrap(), "--users", users.to_str().unwrap()])
+            .collect();
         self.spawn("directory", &program, &arguments);
         let read = async || {
             let text = std::fs::read_to_string(&file).ok()?;
@@ -294,7 +300,11 @@ path = "/usr/bin:/bin"
     pub async fn start_service(&mut self) {
         let config = self.path("spawner.toml");
         let program = PathBuf::from(env!("CARGO_BIN_EXE_nuna-spawner"));
-        self.spawn("service", &program, &["serve", "--die-with-parent", "--config", config.to_str().unwrap()]);
+        self.spawn(
+            "service",
+            &program,
+            &["serve", "--die-with-parent", "--config", config.to_str().unwrap()],
+        );
         let (client, log) = (self.client.clone(), self.path("service.log"));
         let answers = async || client.get("http://service/health").send().await.ok();
         let started = Instant::now();

@@ -91,13 +91,17 @@ async fn a_code_dies_with_its_server_and_survives_the_service() {
     let code = world.code().await;
     let job = world.server(&id).await["job"].as_str().unwrap().to_owned();
     world.delete(&format!("/servers/{id}")).await;
-    assert_refused(&world.launch("exchange", json!({"code": code, "job": job, "host": "x"})).await, "unknown");
+    assert_refused(
+        &world.launch("exchange", json!({"code": code, "job": job, "host": "x"})).await,
+        "unknown",
+    );
 }
 
 #[tokio::test]
 async fn launchers_are_bounded_too() {
     let world = launcher_world("node1").await;
-    let huge = world.launch_large("exchange", json!({"code": "x".repeat(1 << 20), "job": "1", "host": "x"})).await;
+    let huge =
+        world.launch_large("exchange", json!({"code": "x".repeat(1 << 20), "job": "1", "host": "x"})).await;
     assert!(huge.is_none_or(|answer| answer.status == 413));
     assert_eq!(world.launch("exchange", json!({"code": 1})).await.code(), "bad_request");
     assert_eq!(world.launch("elsewhere", json!({})).await.status, 404);
@@ -131,7 +135,10 @@ fn command_lines() -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        {
             bytes.extend(std::fs::read(path.join("cmdline")).unwrap_or_default());
         }
     }
@@ -145,7 +152,8 @@ async fn no_secret_shows_where_others_look() {
     let spool = world.path("pbs").join("spool");
     let script = crate::common::until("the job script", async || {
         let entries = std::fs::read_dir(&spool).ok()?.flatten();
-        let path = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "SC"))?;
+        let path =
+            entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "SC"))?;
         std::fs::read_to_string(path).ok().filter(|text| text.contains("EOF\n"))
     })
     .await;

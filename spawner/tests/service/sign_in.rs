@@ -8,7 +8,10 @@ use serde_json::json;
 #[tokio::test]
 async fn the_right_password_gives_name_groups_and_rank() {
     let world = World::new().await;
-    assert_eq!(world.sign_in("alice").await, json!({"name": "alice", "groups": ["ocean", "users"], "admin": false}));
+    assert_eq!(
+        world.sign_in("alice").await,
+        json!({"name": "alice", "groups": ["ocean", "users"], "admin": false})
+    );
     assert_eq!(world.sign_in("carol").await["admin"], true);
     let loud = world.post("/auth", json!({"username": " Alice ", "password": world.password("alice")})).await;
     assert_eq!(loud.json()["name"], "alice", "accounts have lower-case names");
@@ -35,7 +38,12 @@ async fn everything_wrong_about_a_password_sounds_the_same() {
         (&*long, &*password),
     ] {
         let answer = world.post("/auth", json!({"username": user, "password": password})).await;
-        assert_eq!((answer.status, answer.code()), (401, "wrong_password".to_owned()), "{user:?}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (401, "wrong_password".to_owned()),
+            "{user:?}: {}",
+            answer.text
+        );
         answers.push(answer.message());
     }
     answers.dedup();
@@ -63,7 +71,11 @@ async fn a_directory_that_is_down_is_not_a_wrong_password() {
     world.kill("directory");
     let answer = world.post("/auth", json!({"username": "alice", "password": "x"})).await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "directory_unreachable"));
-    assert!(answer.json()["error"]["request"].as_str().is_some_and(|id| world.log().contains(id)), "{}", answer.text);
+    assert!(
+        answer.json()["error"]["request"].as_str().is_some_and(|id| world.log().contains(id)),
+        "{}",
+        answer.text
+    );
 }
 
 /// Servers that are down, that accept and say nothing, and that go away in the middle: the next one is asked.
@@ -125,7 +137,9 @@ async fn a_paused_directory_does_not_hold_up_the_service() {
 async fn plain_passwords_over_the_network_are_refused_before_anything_listens() {
     let world = World::new().await;
     let text = std::fs::read_to_string(world.path("spawner.toml")).unwrap();
-    let lines = text.lines().map(|line| if line.starts_with("servers") { "servers = [\"ldap://192.0.2.1\"]" } else { line });
+    let lines = text
+        .lines()
+        .map(|line| if line.starts_with("servers") { "servers = [\"ldap://192.0.2.1\"]" } else { line });
     let path = world.path("other.toml");
     std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuna-spawner"))
@@ -153,7 +167,17 @@ async fn other_accounts_are_refused_on_the_socket() {
     let ask = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(30)\ns.connect(sys.argv[1])\n\
                try:\n s.sendall(b'GET /health HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n print(s.recv(100))\nexcept OSError: print(b'')\n";
     let as_nobody = |uid: &str| {
-        let arguments = ["--reuid", uid, "--regid", uid, "--clear-groups", "/usr/bin/python3", "-c", ask, socket.to_str().unwrap()];
+        let arguments = [
+            "--reuid",
+            uid,
+            "--regid",
+            uid,
+            "--clear-groups",
+            "/usr/bin/python3",
+            "-c",
+            ask,
+            socket.to_str().unwrap(),
+        ];
         let output = std::process::Command::new("setpriv").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()

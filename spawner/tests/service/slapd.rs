@@ -186,12 +186,16 @@ impl Slapd {
     }
 
     async fn world(&self, directory: &str) -> World {
-        let lines = directory.replace("HOST", &self.host).replace("OTHER", &self.other).replace("FOLDER", &self.file(""));
+        let lines = directory
+            .replace("HOST", &self.host)
+            .replace("OTHER", &self.other)
+            .replace("FOLDER", &self.file(""));
         World::with(Setup { directory: Some(lines), ..Setup::default() }).await
     }
 }
 
-const TEMPLATE: &str = "user_dn = 'uid={user},ou=people,dc=nuna,dc=local'\ngroup_base = 'ou=groups,dc=nuna,dc=local'";
+const TEMPLATE: &str =
+    "user_dn = 'uid={user},ou=people,dc=nuna,dc=local'\ngroup_base = 'ou=groups,dc=nuna,dc=local'";
 const ALICE: &str = "wonder \\ land*()";
 
 async fn sign_in(world: &World, user: &str, password: &str) -> (u16, serde_json::Value) {
@@ -202,18 +206,29 @@ async fn sign_in(world: &World, user: &str, password: &str) -> (u16, serde_json:
 #[tokio::test]
 async fn bind_by_template_over_tls_and_start_tls() {
     let Some(slapd) = slapd() else { return };
-    for server in [
-        "servers = ['ldaps://HOST:16360']",
-        "servers = ['ldap://HOST:13890']\nstart_tls = true",
-    ] {
-        let world = slapd.world(&format!("{server}\nca_file = 'FOLDERca.pem'\n{TEMPLATE}\nadmin_groups = ['names']")).await;
+    for server in ["servers = ['ldaps://HOST:16360']", "servers = ['ldap://HOST:13890']\nstart_tls = true"] {
+        let world = slapd
+            .world(&format!("{server}\nca_file = 'FOLDERca.pem'\n{TEMPLATE}\nadmin_groups = ['names']"))
+            .await;
         let groups = json!(["names", "posix", "unique, names"]);
-        assert_eq!(sign_in(&world, "alice", ALICE).await, (200, json!({"name": "alice", "groups": groups, "admin": true})));
-        for (user, password) in
-            [("alice", "wrong"), ("alice", ""), ("alice", "wonder \\ land*"), ("nopassword", "x"), ("nopassword", ""), ("nobody", "x")]
-        {
+        assert_eq!(
+            sign_in(&world, "alice", ALICE).await,
+            (200, json!({"name": "alice", "groups": groups, "admin": true}))
+        );
+        for (user, password) in [
+            ("alice", "wrong"),
+            ("alice", ""),
+            ("alice", "wonder \\ land*"),
+            ("nopassword", "x"),
+            ("nopassword", ""),
+            ("nobody", "x"),
+        ] {
             let (status, answer) = sign_in(&world, user, password).await;
-            assert_eq!((status, &answer["error"]["code"]), (401, &json!("wrong_password")), "{user} {password:?}");
+            assert_eq!(
+                (status, &answer["error"]["code"]),
+                (401, &json!("wrong_password")),
+                "{user} {password:?}"
+            );
         }
         assert!(!world.log().contains(ALICE));
     }
@@ -270,7 +285,11 @@ async fn only_members_of_allowed_groups_may_in() {
     assert_eq!(sign_in(&world, "alice", ALICE).await.0, 200);
     let (status, answer) = sign_in(&world, "twice", "twice-password").await;
     assert_eq!((status, &answer["error"]["code"]), (403, &json!("not_allowed")));
-    assert_eq!(sign_in(&world, "twice", "wrong").await.0, 401, "who does not know the password learns nothing");
+    assert_eq!(
+        sign_in(&world, "twice", "wrong").await.0,
+        401,
+        "who does not know the password learns nothing"
+    );
 }
 
 #[tokio::test]

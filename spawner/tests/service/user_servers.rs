@@ -22,7 +22,8 @@ async fn options_are_judged_when_chosen_and_again_when_used() {
     let world = World::new().await;
     world.sign_in("alice").await;
     world.sign_in("bob").await;
-    let choose = async |user: &str, form: Value| world.post("/options", json!({"user": user, "form": form})).await;
+    let choose =
+        async |user: &str, form: Value| world.post("/options", json!({"user": user, "form": form})).await;
     let chosen = choose("alice", json!({"profile": ["ocean"], "ocean.nodes": ["2"]})).await;
     assert_eq!((chosen.status, chosen.json()), (200, json!({"profile": "ocean", "nodes": "2"})));
     for (user, form, status, code) in [
@@ -71,7 +72,10 @@ async fn a_server_is_submitted_runs_and_stops() {
     let events = world.get(&format!("/servers/{id}/events")).await.text;
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = events.last().unwrap();
-    assert_eq!((&last["state"], &last["progress"], &last["failed"]), (&json!("running"), &json!(100), &json!(false)));
+    assert_eq!(
+        (&last["state"], &last["progress"], &last["failed"]),
+        (&json!("running"), &json!(100), &json!(false))
+    );
     let progress: Vec<i64> = events.iter().map(|event| event["progress"].as_i64().unwrap()).collect();
     assert!(progress.is_sorted(), "{progress:?}");
 
@@ -86,7 +90,10 @@ async fn a_server_is_submitted_runs_and_stops() {
     assert_eq!(world.delete(&format!("/servers/{id}")).await.status, 204);
     assert_eq!(world.jobs()[&job]["job_state"], "F");
     let view = world.server(&id).await;
-    assert_eq!((&view["state"], &view["poll"], &view["failed"]), (&json!("gone"), &json!("gone"), &json!(false)));
+    assert_eq!(
+        (&view["state"], &view["poll"], &view["failed"]),
+        (&json!("gone"), &json!("gone"), &json!(false))
+    );
     assert_eq!(world.delete(&format!("/servers/{id}")).await.status, 204, "as often as one likes");
     // And once more.
     let answer = world.create("alice", "small").await;
@@ -104,7 +111,12 @@ async fn pbs_s_own_words_reach_who_asked() {
         ("vip", "Unauthorized Request"),
     ] {
         let answer = world.create("alice", profile).await;
-        assert_eq!((answer.status, answer.code().as_str()), (422, "pbs_rejected"), "{profile}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (422, "pbs_rejected"),
+            "{profile}: {}",
+            answer.text
+        );
         assert!(answer.message().contains(words), "{profile}: {}", answer.message());
     }
     assert!(world.jobs().is_empty());
@@ -193,7 +205,10 @@ async fn a_server_that_does_not_come_up_says_why_within_seconds() {
     let view = ask(json!(["python3", "-c", program])).await;
     assert_eq!((&view["failure"], &view["failed"]), (&json!("launch_failed"), &json!(true)), "{view}");
     let detail = view["detail"].as_str().unwrap();
-    assert!(detail.contains("no module named x") && !detail.contains('\u{1b}') && !detail.contains(TOKEN), "{detail}");
+    assert!(
+        detail.contains("no module named x") && !detail.contains('\u{1b}') && !detail.contains(TOKEN),
+        "{detail}"
+    );
     let view = ask(json!(["no-such-program"])).await;
     assert!(view["detail"].as_str().unwrap().contains("cannot run no-such-program"), "{view}");
 

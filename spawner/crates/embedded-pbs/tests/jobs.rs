@@ -178,7 +178,12 @@ fn a_held_job_waits_until_it_is_released() {
         ("alice", format!("qrls -h s {second}"), "Unauthorized Request"),
     ] {
         let refused = run(user, &line);
-        assert!(refused.code == 159 && refused.stderr.contains(words), "{line}: {} {}", refused.code, refused.stderr);
+        assert!(
+            refused.code == 159 && refused.stderr.contains(words),
+            "{line}: {} {}",
+            refused.code,
+            refused.stderr
+        );
     }
     assert_eq!(run("alice", &format!("qrls -h x {second}")).code, 2);
     assert_eq!(run("alice", &format!("qrls -h u {second}")).code, 0);

@@ -66,6 +66,9 @@ impl User {
     }
 }
 
+/// Tokens by their hash, when the hub was asked about them, and what it said.
+type Kept = HashMap<[u8; 32], (Instant, Option<User>)>;
+
 pub(crate) struct Hub {
     client: reqwest::Client,
     user_url: String,
@@ -74,8 +77,7 @@ pub(crate) struct Hub {
     api_token: Secret,
     redirect_uri: String,
     questions: Semaphore,
-    /// Tokens by their hash, and what the hub said of them.
-    kept: Mutex<HashMap<[u8; 32], (Instant, Option<User>)>>,
+    kept: Mutex<Kept>,
 }
 
 #[derive(Deserialize)]
@@ -198,7 +200,7 @@ impl Hub {
         Ok((status, body))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (Instant, Option<User>)>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

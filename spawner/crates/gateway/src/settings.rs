@@ -125,7 +125,8 @@ mod tests {
         assert!(settings().check().is_ok());
         assert_eq!(settings().service_name(), "nuna");
         assert!(!format!("{:?}", settings()).contains("s3cret"));
-        let spoil: [(&str, fn(&mut Settings)); 5] = [
+        type Spoil = fn(&mut Settings);
+        let spoil: [(&str, Spoil); 5] = [
             ("api_token", |s| s.api_token = Secret::new("")),
             ("client_id", |s| s.client_id = "a&b=c".into()),
             ("public_prefix", |s| s.public_prefix = "/services/nuna".into()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::{exit, is_about_connection, words};
+use crate::error::{cleaned, exit, is_about_connection, words};
 use crate::process::{Finished, Invocation, Trouble, run};
 use crate::{
     BatchSystem, DeleteError, JobId, Rejection, Snapshot, StatusError, SubmitError, UserName, separated,
@@ -100,6 +100,25 @@ impl Commands {
             version: answer["pbs_version"].as_str().unwrap_or("unknown").to_owned(),
             query_other_jobs: is_on("query_other_jobs"),
             job_history: is_on("job_history_enable"),
+        })
+    }
+
+    /// Asks the helper for its version, which proves that this account may call it. Nothing to ask without one.
+    pub async fn helper(&self) -> Option<Result<String, String>> {
+        let RunAs::Helper { argv } = &self.run_as else { return None };
+        let line = argv.join(" ");
+        let argv = argv.iter().map(String::as_str).chain(["--version"]).map(OsString::from).collect();
+        let invocation =
+            Invocation { argv, environment: self.environment(None), folder: PathBuf::from("/"), stdin: None };
+        Some(match run(invocation, self.timeout).await {
+            Ok(finished) if finished.code == Some(0) => {
+                Ok(cleaned(&String::from_utf8_lossy(&finished.stdout)))
+            }
+            Ok(finished) => Err(format!("`{line} --version` failed: {}", words("", &finished.stderr))),
+            Err(Trouble::TimedOut) => {
+                Err(format!("`{line} --version` did not answer within {} s", self.timeout.as_secs()))
+            }
+            Err(Trouble::NotRun(message) | Trouble::Failed(message)) => Err(message),
         })
     }
 

@@ -89,10 +89,7 @@ pub(crate) async fn run(invocation: Invocation, limit: Duration) -> Result<Finis
                 }
             }
         };
-        match timeout(limit, whole).await {
-            Ok(status) => Some(status),
-            Err(_) => None,
-        }
+        timeout(limit, whole).await.ok()
     };
     let status = match status {
         Some(status) => {

@@ -66,13 +66,32 @@ async fn the_helper_s_own_complaints_are_not_pbs_s() {
     }
 }
 
+#[tokio::test]
+async fn the_helper_is_tried_before_it_is_needed() {
+    let pbs = Scripted::new();
+    assert_eq!(pbs.commands().helper().await, None);
+    let missing = helped(&pbs).helper().await.unwrap().unwrap_err();
+    assert!(missing.contains("cannot run"), "{missing}");
+    pbs.script("helper", "echo 'sudo: a password is required' >&2; exit 1");
+    let refused = helped(&pbs).helper().await.unwrap().unwrap_err();
+    assert!(refused.contains("a password is required"), "{refused}");
+    pbs.script("helper", "echo \"nuna-submit 0.1.0 $*\"");
+    assert_eq!(helped(&pbs).helper().await.unwrap().unwrap(), "nuna-submit 0.1.0 -n --version");
+}
+
 /// sudo grumbles about the machine's name on every call, and runs the command all the same.
 #[tokio::test]
 async fn a_warning_of_sudo_does_not_hide_pbs_s_words() {
     let pbs = Scripted::new();
-    pbs.script("helper", "echo 'sudo: unable to resolve host hub' >&2; echo 'qsub: Unknown queue' >&2; exit 170");
+    pbs.script(
+        "helper",
+        "echo 'sudo: unable to resolve host hub' >&2; echo 'qsub: Unknown queue' >&2; exit 170",
+    );
     let error = helped(&pbs).submit(&user("alice"), "true\n").await.unwrap_err();
-    assert!(matches!(&error, SubmitError::Rejected { exit_code: 170, words, .. } if words.contains("Unknown queue")), "{error:?}");
+    assert!(
+        matches!(&error, SubmitError::Rejected { exit_code: 170, words, .. } if words.contains("Unknown queue")),
+        "{error:?}"
+    );
 }
 
 /// Nobody has to wait for a job to turn up that cannot exist.

@@ -133,7 +133,10 @@ async fn trouble_is_never_an_empty_list() {
     );
     pbs.answer("qstat", &Sample { code: 0, stderr: complaint, ..sample("qstat-json-all") });
     let snapshot = pbs.commands().jobs().await.unwrap();
-    assert!(!snapshot.complete && snapshot.jobs.len() == 1, "what it names is believed, what it leaves out is not");
+    assert!(
+        !snapshot.complete && snapshot.jobs.len() == 1,
+        "what it names is believed, what it leaves out is not"
+    );
     // Cut off in the middle, in both formats.
     let whole = sample("qstat-json-all");
     let half = whole.stdout[..whole.stdout.len() / 2].to_owned();

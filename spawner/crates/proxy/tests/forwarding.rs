@@ -197,7 +197,8 @@ fn conflicting_lengths_cannot_smuggle_a_request() {
     assert_eq!(answer.status, 400);
     // A length and chunks, in either order: refused, and nothing of it reaches anybody.
     let hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
-    let (length, chunks) = (format!("Content-Length: {}\r\n", hidden.len() + 5), "Transfer-Encoding: chunked\r\n".to_owned());
+    let (length, chunks) =
+        (format!("Content-Length: {}\r\n", hidden.len() + 5), "Transfer-Encoding: chunked\r\n".to_owned());
     for headers in [format!("{length}{chunks}"), format!("{chunks}{length}")] {
         let bad = format!("POST /a HTTP/1.1\r\nHost: x\r\n{headers}\r\n0\r\n\r\n{hidden}");
         assert_eq!(exchange(proxy.public, &bad).status, 400, "{bad}");
@@ -213,7 +214,8 @@ fn conflicting_lengths_cannot_smuggle_a_request() {
     }
     // A body may say so.
     let body = "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let head = format!("POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     assert_eq!(exchange(proxy.public, &format!("{head}{body}")).status, 200);
     // Chunks that are not last, and chunks in HTTP/1.0: refused.
     for head in [

@@ -228,7 +228,9 @@ fn without_root_it_refuses() {
     let copy = folder.path().join("nuna-submit");
     std::fs::copy(program, &copy).unwrap();
     let linked = Command::new("ldd").arg(program).output().unwrap();
-    for library in String::from_utf8_lossy(&linked.stdout).split_whitespace().filter(|word| word.contains("/libstd-")) {
+    for library in
+        String::from_utf8_lossy(&linked.stdout).split_whitespace().filter(|word| word.contains("/libstd-"))
+    {
         let library = Path::new(library);
         std::fs::copy(library, folder.path().join(library.file_name().unwrap())).unwrap();
     }

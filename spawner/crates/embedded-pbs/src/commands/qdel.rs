@@ -41,9 +41,7 @@ fn only_user_holds(command: &str, parsed: &Parsed) -> Result<(), Failure> {
             let ids = parsed.operands.join(" ");
             Err(Failure::new(EXIT_NOT_ALLOWED, format!("{command}: Unauthorized Request  {ids}")))
         }
-        Some(_) => {
-            Err(Failure::new(2, format!("{command}: illegal -h value")))
-        }
+        Some(_) => Err(Failure::new(2, format!("{command}: illegal -h value"))),
     }
 }
 
