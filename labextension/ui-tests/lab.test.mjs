@@ -31,7 +31,7 @@ async function open(theme = 'JupyterLab Light', query = '?reset') {
   // A machine that builds something else meanwhile takes its time for a first JupyterLab.
   page.setDefaultTimeout(60_000);
   const faults = [];
-  page.on('pageerror', error => faults.push(String(error)));
+  page.on('pageerror', error => faults.push(error.stack ?? String(error)));
   page.on('request', request => {
     if (request.url().includes(demo.token)) {
       faults.push(`the cluster's token is in ${request.url()}`);
@@ -41,6 +41,8 @@ async function open(theme = 'JupyterLab Light', query = '?reset') {
   await page.goto(`${lab.url}lab${query}`);
   await page.waitForFunction(() => window.jupyterapp?.restored !== undefined);
   await page.evaluate(() => window.jupyterapp.restored);
+  // A theme that changes while JupyterLab's splash fades removes it twice, which is an error of its own.
+  await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
   await page.evaluate(name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name }), theme);
   return { page, faults, close: () => context.close() };
 }
