@@ -38,7 +38,10 @@ pub(crate) fn list(json: bool) -> Result<()> {
         crate::print("no cluster runs; start one with `Cluster::local().start()?` in a notebook");
         return Ok(());
     }
-    crate::print(&format!("{:<24} {:<22} {:<28} {:>8}  {}", "NAME", "SCHEDULER", "DASHBOARD", "PID", "STARTED"));
+    crate::print(&format!(
+        "{:<24} {:<22} {:<28} {:>8}  {}",
+        "NAME", "SCHEDULER", "DASHBOARD", "PID", "STARTED"
+    ));
     for cluster in clusters {
         crate::print(&format!(
             "{:<24} {:<22} {:<28} {:>8}  {}",
@@ -90,7 +93,10 @@ fn stop_one(cluster: &ClusterFile, directory: &Path) -> Result<()> {
     let deadline = Instant::now() + STOP_PATIENCE;
     while process_exists(cluster.pid) {
         if Instant::now() > deadline {
-            bail!("its scheduler (process {pid}) still runs after {} s; `kill -9 {pid}` ends it, and its workers end by themselves", STOP_PATIENCE.as_secs());
+            bail!(
+                "its scheduler (process {pid}) still runs after {} s; `kill -9 {pid}` ends it, and its workers end by themselves",
+                STOP_PATIENCE.as_secs()
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -16,8 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Verdict {
     Fine(String),
     /// Something some people do without.
-    Missing { found: String, remedy: String },
-    Broken { found: String, remedy: String },
+    Missing {
+        found: String,
+        remedy: String,
+    },
+    Broken {
+        found: String,
+        remedy: String,
+    },
 }
 
 /// Runs every check and prints its line. Fails if something is broken, not if something optional is missing.
@@ -75,7 +81,9 @@ fn runtime_directory() -> PathBuf {
 
 fn rust_compiler() -> Verdict {
     let (release, commit) = (env!("NUNA_RUSTC_RELEASE"), env!("NUNA_RUSTC_COMMIT"));
-    let remedy = format!("install Rust {release} (`rustup toolchain install {release}`), or set NUNA_RUSTC to its rustc");
+    let remedy = format!(
+        "install Rust {release} (`rustup toolchain install {release}`), or set NUNA_RUSTC to its rustc"
+    );
     match output_of(Command::new(rustc()).arg("-vV")) {
         Err(error) => Verdict::Broken { found: format!("{error:#}"), remedy },
         Ok(text) if text.contains(commit) && text.contains(release) => {
@@ -83,7 +91,10 @@ fn rust_compiler() -> Verdict {
         }
         Ok(text) => {
             let first = text.lines().next().unwrap_or_default();
-            Verdict::Broken { found: format!("{first}, but the runtime was built by {release} ({commit})"), remedy }
+            Verdict::Broken {
+                found: format!("{first}, but the runtime was built by {release} ({commit})"),
+                remedy,
+            }
         }
     }
 }
@@ -107,7 +118,10 @@ fn try_cell() -> Result<()> {
     std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let result = (|| {
         let source = folder.join("cell.rs");
-        std::fs::write(&source, "use nuna::prelude::*;\npub fn cell() -> Vec<(i32, i32)> { grid([1], [2]) }\n")?;
+        std::fs::write(
+            &source,
+            "use nuna::prelude::*;\npub fn cell() -> Vec<(i32, i32)> { grid([1], [2]) }\n",
+        )?;
         let mut command = Command::new(rustc());
         command.args(["--edition=2024", "--crate-type=dylib", "-Cprefer-dynamic", "--out-dir"]).arg(&folder);
         command.arg("--extern").arg(format!("nuna={}", library.display()));
@@ -136,10 +150,17 @@ fn state_directory() -> Verdict {
 }
 
 fn running_clusters() -> Verdict {
-    let clusters = nuna::parts::wire::ClusterFile::list(&nuna::parts::wire::cluster_file::clusters_directory());
+    let clusters =
+        nuna::parts::wire::ClusterFile::list(&nuna::parts::wire::cluster_file::clusters_directory());
     let mut found = format!("{}", clusters.len());
     for cluster in &clusters {
-        let _ = write!(found, "{} {} at {}", if found.len() < 3 { ":" } else { "," }, cluster.name, cluster.scheduler);
+        let _ = write!(
+            found,
+            "{} {} at {}",
+            if found.len() < 3 { ":" } else { "," },
+            cluster.name,
+            cluster.scheduler
+        );
     }
     Verdict::Fine(found)
 }
@@ -148,7 +169,8 @@ fn jupyter() -> Verdict {
     let remedy = "activate the virtual environment that has JupyterLab (`cargo xtask setup` makes one), or set NUNA_VENV";
     match output_of(Command::new(program_of_environment("jupyter")).arg("--version")) {
         Ok(text) => {
-            let version = text.lines().find(|line| line.starts_with("jupyterlab")).unwrap_or("without jupyterlab");
+            let version =
+                text.lines().find(|line| line.starts_with("jupyterlab")).unwrap_or("without jupyterlab");
             Verdict::Fine(version.split_whitespace().collect::<Vec<_>>().join(" "))
         }
         Err(error) => Verdict::Missing { found: format!("{error:#}"), remedy: remedy.to_owned() },
@@ -157,30 +179,45 @@ fn jupyter() -> Verdict {
 
 /// From `$NUNA_VENV` or `$VIRTUAL_ENV` if one is set, else by `PATH`.
 fn program_of_environment(name: &str) -> PathBuf {
-    environment_directories().into_iter().map(|path| path.join("bin").join(name)).find(|path| path.exists()).unwrap_or_else(|| name.into())
+    environment_directories()
+        .into_iter()
+        .map(|path| path.join("bin").join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| name.into())
 }
 
 fn environment_directories() -> Vec<PathBuf> {
-    ["NUNA_VENV", "VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(std::env::var_os).map(PathBuf::from).collect()
+    ["NUNA_VENV", "VIRTUAL_ENV", "CONDA_PREFIX"]
+        .iter()
+        .filter_map(std::env::var_os)
+        .map(PathBuf::from)
+        .collect()
 }
 
 fn kernelspec() -> Verdict {
-    let found: Vec<PathBuf> = jupyter_data_directories().iter().flat_map(|path| nuna_kernels(&path.join("kernels"))).collect();
+    let found: Vec<PathBuf> =
+        jupyter_data_directories().iter().flat_map(|path| nuna_kernels(&path.join("kernels"))).collect();
     let remedy = "run `nuna kernel install` (with --sys-prefix inside a virtual environment)".to_owned();
     let Some(first) = found.first() else {
         return Verdict::Missing { found: "no kernelspec of Nuna in Jupyter's folders".to_owned(), remedy };
     };
     match kernel_program(first) {
-        Ok(program) if program.exists() => Verdict::Fine(format!("{} runs {}", first.display(), program.display())),
-        Ok(program) => Verdict::Broken { found: format!("{} names {}, which is gone", first.display(), program.display()), remedy },
+        Ok(program) if program.exists() => {
+            Verdict::Fine(format!("{} runs {}", first.display(), program.display()))
+        }
+        Ok(program) => Verdict::Broken {
+            found: format!("{} names {}, which is gone", first.display(), program.display()),
+            remedy,
+        },
         Err(error) => Verdict::Broken { found: format!("{error:#}"), remedy },
     }
 }
 
 /// The order in which Jupyter searches.
 fn jupyter_data_directories() -> Vec<PathBuf> {
-    let mut directories: Vec<PathBuf> =
-        std::env::var_os("JUPYTER_PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let mut directories: Vec<PathBuf> = std::env::var_os("JUPYTER_PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default();
     directories.extend(environment_directories().into_iter().map(|path| path.join("share/jupyter")));
     directories.extend(std::env::var_os("JUPYTER_DATA_DIR").map(PathBuf::from));
     directories.extend(std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share/jupyter")));
@@ -199,8 +236,10 @@ fn nuna_kernels(kernels: &Path) -> Vec<PathBuf> {
 
 fn kernel_program(kernelspec: &Path) -> Result<PathBuf> {
     let text = std::fs::read_to_string(kernelspec).with_context(|| kernelspec.display().to_string())?;
-    let spec: serde_json::Value = serde_json::from_str(&text).with_context(|| kernelspec.display().to_string())?;
-    let program = spec["argv"][0].as_str().with_context(|| format!("{} has no argv", kernelspec.display()))?;
+    let spec: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| kernelspec.display().to_string())?;
+    let program =
+        spec["argv"][0].as_str().with_context(|| format!("{} has no argv", kernelspec.display()))?;
     Ok(program.into())
 }
 
@@ -210,12 +249,14 @@ fn pbs_commands() -> Verdict {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
     };
-    let (found, missing): (Vec<_>, Vec<_>) = ["qsub", "qstat", "qdel"].into_iter().partition(|name| find(name).is_some());
+    let (found, missing): (Vec<_>, Vec<_>) =
+        ["qsub", "qstat", "qdel"].into_iter().partition(|name| find(name).is_some());
     match (find("qsub"), missing.is_empty()) {
         (Some(path), true) => Verdict::Fine(format!("qsub is {}", path.display())),
         _ if found.is_empty() => Verdict::Missing {
             found: "none of qsub, qstat, qdel is on PATH".to_owned(),
-            remedy: "only `Cluster::local()` will work here; on a PBS system load its module first".to_owned(),
+            remedy: "only `Cluster::local()` will work here; on a PBS system load its module first"
+                .to_owned(),
         },
         _ => Verdict::Broken {
             found: format!("{} found, but not {}", found.join(", "), missing.join(", ")),

@@ -22,7 +22,8 @@ pub(crate) struct Place {
 impl Place {
     /// The folder that holds `kernels`.
     fn data_directory(&self) -> Result<PathBuf> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(prefix) = &self.prefix {
             return Ok(prefix.join("share/jupyter"));
         }
@@ -50,6 +51,7 @@ pub(crate) fn runtime_directory() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NUNA_RUNTIME_DIR").filter(|value| !value.is_empty()) {
         return Ok(path.into());
     }
-    let program = std::env::current_exe().context("cannot tell where this program is; set NUNA_RUNTIME_DIR")?;
+    let program =
+        std::env::current_exe().context("cannot tell where this program is; set NUNA_RUNTIME_DIR")?;
     program.parent().map(PathBuf::from).context("this program lies in no folder; set NUNA_RUNTIME_DIR")
 }

@@ -53,7 +53,13 @@ fn a_killed_client_leaves_no_process_behind() {
     let mut line = String::new();
     BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
     assert!(line.starts_with("ready ["), "{line}");
-    let workers: Vec<u32> = line.trim_end().trim_start_matches("ready [").trim_end_matches(']').split(", ").map(|pid| pid.parse().expect("a process id")).collect();
+    let workers: Vec<u32> = line
+        .trim_end()
+        .trim_start_matches("ready [")
+        .trim_end_matches(']')
+        .split(", ")
+        .map(|pid| pid.parse().expect("a process id"))
+        .collect();
     let clusters = workshop.path("state/clusters");
     let file = nuna::parts::wire::ClusterFile::list(&clusters).pop().expect("a cluster file");
     assert_eq!(clusters.metadata().expect("there").permissions().mode() & 0o777, 0o700);
@@ -76,11 +82,16 @@ fn a_cluster_can_be_stopped_by_name() {
     let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
     let mut line = String::new();
     BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
-    let file = nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
+    let file =
+        nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
 
     let wrong = finish(nuna_command(&workshop, &["cluster", "stop", "nobody"]));
     assert!(!wrong.status.success());
-    assert!(text(&wrong.stderr).contains("running are") && text(&wrong.stderr).contains(&file.name), "{}", text(&wrong.stderr));
+    assert!(
+        text(&wrong.stderr).contains("running are") && text(&wrong.stderr).contains(&file.name),
+        "{}",
+        text(&wrong.stderr)
+    );
 
     let stopped = finish(nuna_command(&workshop, &["cluster", "stop", &file.name]));
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
@@ -105,19 +116,36 @@ fn another_build_is_refused_and_both_builds_are_named() {
     // The servers must not see the altered library, so they are started by a script that forgets its path.
     let servers = workshop.path("servers");
     let mut program = workshop.program(&["1"]);
-    let old_path = program.get_envs().find(|(name, _)| *name == "LD_LIBRARY_PATH").and_then(|(_, value)| value).expect("set").to_owned();
-    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n", old_path.display(), env!("CARGO_BIN_EXE_nuna"));
+    let old_path = program
+        .get_envs()
+        .find(|(name, _)| *name == "LD_LIBRARY_PATH")
+        .and_then(|(_, value)| value)
+        .expect("set")
+        .to_owned();
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+        old_path.display(),
+        env!("CARGO_BIN_EXE_nuna")
+    );
     std::fs::write(&servers, script).expect("writable");
     std::fs::set_permissions(&servers, std::fs::Permissions::from_mode(0o755)).expect("ours");
-    let path = std::env::join_paths(std::iter::once(altered).chain(std::env::split_paths(&old_path))).expect("no colons");
+    let path = std::env::join_paths(std::iter::once(altered).chain(std::env::split_paths(&old_path)))
+        .expect("no colons");
     program.env("NUNA_BIN", &servers).env("LD_LIBRARY_PATH", path);
     let output = finish(program);
 
     let printed = text(&output.stdout);
     assert!(!output.status.success(), "{printed}");
     let ours = nuna::parts::ship::build_id().0.clone();
-    assert!(printed.contains(&ours[..16]), "names the servers' build {ours}:\n{printed}\n{}", text(&output.stderr));
-    let ids = printed.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() >= 16).collect::<std::collections::BTreeSet<_>>();
+    assert!(
+        printed.contains(&ours[..16]),
+        "names the servers' build {ours}:\n{printed}\n{}",
+        text(&output.stderr)
+    );
+    let ids = printed
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .filter(|word| word.len() >= 16)
+        .collect::<std::collections::BTreeSet<_>>();
     assert_eq!(ids.len(), 2, "names both builds:\n{printed}");
 }
 

@@ -9,7 +9,10 @@ use nuna_wire::cluster_file::process_exists;
 use support::*;
 
 fn kill(pid: u32) {
-    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill is everywhere");
+    let status = std::process::Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()
+        .expect("kill is everywhere");
     assert!(status.success(), "kill -9 {pid}");
 }
 

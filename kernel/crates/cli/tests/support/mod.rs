@@ -64,7 +64,12 @@ impl Workshop {
             command.arg("-L").arg(format!("dependency={}", dependencies.display()));
         }
         let output = command.args(options).arg(source).output().expect("rustc runs");
-        assert!(output.status.success(), "{}:\n{}", source.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}:\n{}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// The program, without a compiler on its path, and with a home of its own.
