@@ -47,10 +47,12 @@ def test_the_kernelspec_names_its_programs_by_whole_paths(prefix):
         assert os.path.isabs(path) and os.access(path, os.X_OK), path
 
 
-def test_the_kernel_works_in_an_empty_environment(prefix, tmp_path):
+# The second has no gcc either.
+@pytest.mark.parametrize("path", ["/usr/bin:/bin", "/nonexistent"])
+def test_the_kernel_works_in_an_empty_environment(prefix, tmp_path, path):
     home = tmp_path / "home"
     home.mkdir()
-    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "JUPYTER_PATH": str(prefix / "share/jupyter")}
+    environment = {"HOME": str(home), "PATH": path, "JUPYTER_PATH": str(prefix / "share/jupyter")}
     command = [sys.executable, "-c", SCRIPT, json.dumps(CELLS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

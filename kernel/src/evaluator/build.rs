@@ -174,8 +174,14 @@ impl Direct {
                 Purpose::Steps | Purpose::Block => (Some(level), job.file.clone(), job.library.clone()),
             };
             std::fs::write(&file, &glue.text).with_context(|| format!("writing {}", file.display()))?;
-            let request =
-                Request { source: &file, name: &job.name, optimise, output: &output, cells: &self.cells };
+            let request = Request {
+                source: &file,
+                name: &job.name,
+                optimise,
+                output: &output,
+                cells: &self.cells,
+                linker: self.linker.as_ref(),
+            };
             let Some(compiled) = self.compile(&request).await? else { return Ok(None) };
             if purpose == Purpose::Probe {
                 // Later compilations must not find it beside the library.

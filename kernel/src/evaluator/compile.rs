@@ -8,7 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::runtime::Runtime;
+use super::{
+    linker::{Linker, through_cc},
+    runtime::Runtime,
+};
 
 /// A compilation that takes longer is stopped.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -77,6 +80,8 @@ pub struct Request<'a> {
     pub output: &'a Path,
     /// Crates of earlier cells: name and library.
     pub cells: &'a [(String, PathBuf)],
+    /// `None` leaves it to the compiler how to link.
+    pub linker: Option<&'a Linker>,
 }
 
 /// What the compiler said.
@@ -92,6 +97,17 @@ pub struct Compiled {
 /// # Errors
 /// If the compiler cannot be started or does not end in time.
 pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result<Compiled> {
+    let compiled = compile_once(runtime, request).await?;
+    // What the system's own linker finds, the compiler's may not.
+    if request.linker.is_some()
+        && compiled.errors.iter().any(|error| error.message.starts_with("linking with"))
+    {
+        return compile_once(runtime, &Request { linker: None, ..*request }).await;
+    }
+    Ok(compiled)
+}
+
+async fn compile_once(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result<Compiled> {
     use anyhow::Context as _;
     let mut command = tokio::process::Command::new(&runtime.rustc);
     command.arg(request.source).args([
@@ -123,9 +139,10 @@ pub async fn compile(runtime: &Runtime, request: &Request<'_>) -> anyhow::Result
                 .arg(request.output);
             let soname =
                 request.output.file_name().and_then(|name| name.to_str()).context("a library has a name")?;
-            command.arg(format!("-Clink-arg=-Wl,-soname,{soname}"));
-            // A new evaluator finds the cells that this one imports from.
-            command.arg("-Clink-arg=-Wl,-rpath,$ORIGIN");
+            command.args(match request.linker {
+                Some(linker) => linker.arguments(soname),
+                None => through_cc(soname),
+            });
             command.env_remove("RUSTC_BOOTSTRAP");
         }
     }

@@ -20,6 +20,7 @@ use super::{
     item::Kind,
     keep::{Gone, Skips},
     known::Known,
+    linker::Linker,
     places::Places,
     positions::{Place, Source},
     process::{Answer, Order, Outcome, Printed, Process, Trouble},
@@ -63,6 +64,7 @@ pub struct Direct {
     // Ends before its folder goes.
     pub(super) process: Option<Process>,
     pub(super) folder: Folder,
+    pub(super) linker: Option<Linker>,
     pub(super) known: Known,
     /// Crates that later cells may import from, with their libraries.
     pub(super) cells: Vec<(String, PathBuf)>,
@@ -84,6 +86,7 @@ impl Direct {
     pub fn new(runtime: Runtime, kernel_id: String) -> Result<Self> {
         let folder = Folder::new(&std::env::temp_dir())?;
         let mut direct = Self {
+            linker: Linker::find(&runtime.rustc, folder.path()),
             runtime,
             process: None,
             known: Known::default(),
