@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use nuna_pbs::JobState;
 
+use super::launchers::proven_host;
 use super::*;
-use crate::lifecycle::state::{Failure, Reason};
+use crate::lifecycle::state::{Address, Failure, Reason};
 use crate::lifecycle::view::Poll;
 use crate::secret::Code;
 
