@@ -188,8 +188,7 @@ fn implementation(block: &ItemImpl, text: &str, start: usize) -> Implementation 
 /// Whether a type's layout may follow from an `impl`: a projection such as `T::Item`, or a computed array length.
 fn depends_on_impls(tokens: TokenStream) -> bool {
     let mut before: Option<TokenTree> = None;
-    let mut tokens = tokens.into_iter().peekable();
-    while let Some(token) = tokens.next() {
+    for token in tokens {
         match &token {
             TokenTree::Ident(word) if word == "as" => return true,
             // `T::…`: a parameter's own type. Modules, which may stand there too, are written small.
