@@ -3,7 +3,7 @@
 //! `-Crpath` names it relative to `deps/`, where the linker writes. cargo then links each program into the folder
 //! above, from which the same relative path leads elsewhere, and a program started with an empty environment, as
 //! batch jobs and sudo do, ends before `main`. The toolchain's own folder is named here once more, absolutely.
-#![expect(clippy::print_stdout, reason = "a build script speaks to cargo on standard output")]
+#![allow(clippy::print_stdout, reason = "a build script speaks to cargo on standard output")]
 
 use std::process::Command;
 

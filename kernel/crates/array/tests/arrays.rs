@@ -1,5 +1,7 @@
 //! Arrays computed on the threads of this process, against values worked out by hand or by plain loops.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::sync::Arc;
 
 use nuna_array::{

@@ -57,7 +57,7 @@ fn main() {
     let two = b.constant(Scalar::Float(2.0), DType::F32);
     let scaled = b.binary(Binary::Mul, DType::F32, x, two).unwrap();
     let scale = b.finish(scaled);
-    best(bytes, "f32 times 2", || drop(scale.run(&shape, &[chunk.clone()]).unwrap()));
+    best(bytes, "f32 times 2", || drop(scale.run(&shape, std::slice::from_ref(&chunk)).unwrap()));
     best(bytes, "transpose (2, 1, 0)", || drop(chunk.transpose(&[2, 1, 0])));
     best(bytes, "cast to f64", || drop(chunk.cast(DType::F64)));
 }

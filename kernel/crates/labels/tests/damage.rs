@@ -1,5 +1,7 @@
 //! What is wrong with a store is said with the file's name, and never by a panic.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod common;
 
 use std::{fs, path::Path};

@@ -1,5 +1,7 @@
 //! How arrays and datasets look, as text, HTML and SVG.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use nuna_chunk::Chunk;
 use nuna_labels::{Calendar, DataArray, Dataset, Times};
 

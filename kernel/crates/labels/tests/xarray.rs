@@ -1,5 +1,7 @@
 //! Opening, computing and writing give what xarray gives on the same stores.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod common;
 
 use common::{STORES, assert_close};

@@ -41,6 +41,7 @@ mod tests {
 
     mod before {
         pub(super) struct P {
+            #[expect(dead_code, reason = "read through the other definition")]
             pub(super) name: String,
         }
     }

@@ -1,7 +1,5 @@
 //! Interrupts concern the whole process, so this test has one of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
-
 mod support;
 
 use nuna::{MapTasks, session};

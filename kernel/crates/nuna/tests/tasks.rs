@@ -1,7 +1,5 @@
 //! Task farms as a program sees them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up has failed")]
-
 mod support;
 
 use nuna::{EngineError, MapTasks, TasksError, captures, grid};

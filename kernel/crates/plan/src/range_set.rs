@@ -123,7 +123,7 @@ mod tests {
         set.insert(0..2);
         set.insert(4..6);
         set.insert(2..4);
-        assert_eq!(set.runs().collect::<Vec<_>>(), [0..6]);
+        assert!(set.runs().eq(std::iter::once(0..6)));
         assert!(set.remove(3));
         assert_eq!(set.runs().collect::<Vec<_>>(), [0..3, 4..6]);
         assert_eq!((set.take_first(2), set.take_last(9)), (Some(0..2), Some(4..6)));

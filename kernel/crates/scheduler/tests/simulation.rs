@@ -3,6 +3,8 @@
 //!
 //! `NUNA_SEED=n cargo test -p nuna-scheduler --test simulation` replays one seed; `NUNA_SEEDS=n` runs more of them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! What xarray and zarr-python write is read as xarray reads it: every codec, both formats, CF decoding.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::{
     path::{Path, PathBuf},
     process::Command,

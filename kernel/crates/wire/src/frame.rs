@@ -324,7 +324,10 @@ mod tests {
         let back = unpack(&payload, shapes).unwrap();
         assert_eq!(back, values);
         let base = payload.as_ptr() as usize;
-        assert!(back.iter().all(|v| v.body.is_empty() || (v.body.as_ptr() as usize - base) % ALIGNMENT == 0));
+        assert!(
+            back.iter()
+                .all(|v| v.body.is_empty() || (v.body.as_ptr() as usize - base).is_multiple_of(ALIGNMENT))
+        );
         assert!(reader.read::<String>().await.unwrap().is_none());
     }
 

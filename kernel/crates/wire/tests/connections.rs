@@ -1,5 +1,7 @@
 //! Who is let in: real sockets, real certificates, and everything a stranger might try.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::{net::SocketAddr, time::Duration};
 
 use nuna_wire::{

@@ -1,5 +1,6 @@
 //! Stores and expected results, made by xarray once per test program.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::{

@@ -1,5 +1,6 @@
 //! Clusters without sockets or clocks: scenarios in which every worker does what it is told in one step.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "each test binary uses its part of this")]
 
 use std::{
