@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use nuna_pbs::{BatchSystem, Commands, RunAs};
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::{Directory, Identity, LdapDirectory};
+use crate::auth::{Directory, Identity, LdapDirectory, Throttle};
 use crate::clock::Clock;
 use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord};
 use crate::journal::Journal;
@@ -33,6 +33,7 @@ pub struct App {
     /// Longest wait for one PBS command.
     pub command_max: Duration,
     pub sign_ins: Semaphore,
+    pub throttle: Throttle,
     /// Of this machine, and never a user server's.
     pub own_ports: Vec<u16>,
     /// True once the service has been told to end.
@@ -118,6 +119,7 @@ pub fn start(
     let (keeper, task) = driver.start(ending.clone());
     let app = App {
         sign_ins: Semaphore::new(config.limits.sign_ins_max),
+        throttle: Throttle::new(config.limits.wrong_passwords_per_minute),
         own_ports: own_ports(&config),
         templates: parts.templates,
         profiles: parts.profiles,

@@ -2,11 +2,13 @@
 
 mod escape;
 mod ldap;
+mod throttle;
 
 use nuna_pbs::UserName;
 use serde::{Deserialize, Serialize};
 
 pub use ldap::LdapDirectory;
+pub use throttle::Throttle;
 
 use crate::secret::Secret;
 

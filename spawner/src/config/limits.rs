@@ -25,6 +25,8 @@ pub struct LimitSettings {
     pub servers_max: usize,
     /// Sign-ins at the same time.
     pub sign_ins_max: usize,
+    /// Of one name; after that it has to wait for the rest of the minute.
+    pub wrong_passwords_per_minute: u32,
     /// How long a user server that is gone can be asked about.
     pub remember_seconds: f64,
     /// Requests under way get this long when the service is told to end.
@@ -39,6 +41,7 @@ impl Default for LimitSettings {
             stop_seconds: 60.0,
             servers_max: 2000,
             sign_ins_max: 64,
+            wrong_passwords_per_minute: 10,
             remember_seconds: 3600.0,
             drain_seconds: 10.0,
         }
@@ -56,9 +59,11 @@ impl LimitSettings {
         ] {
             faults.seconds(key, value, SECONDS_MAX);
         }
-        for (key, value) in
-            [("limits.servers_max", self.servers_max), ("limits.sign_ins_max", self.sign_ins_max)]
-        {
+        for (key, value) in [
+            ("limits.servers_max", self.servers_max),
+            ("limits.sign_ins_max", self.sign_ins_max),
+            ("limits.wrong_passwords_per_minute", self.wrong_passwords_per_minute as usize),
+        ] {
             if value == 0 {
                 faults.add(key, "0 would serve nobody", "leave it out for the default");
             }

@@ -23,8 +23,8 @@ const NOT_YET_TRIES: usize = 50;
 const NOT_YET_PAUSE: Duration = Duration::from_millis(200);
 /// What a request names, and what PBS names: a claim may be judged by either.
 const RESOLVE_TRIES: usize = 3;
-/// For the name of a host.
-const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// For the name of a host: a name server that is out of reach must not hold up a start for long.
+const RESOLVE_MAX: Duration = Duration::from_secs(2);
 const MESSAGE_LENGTH_MAX: usize = 500;
 const TAIL_LENGTH_MAX: usize = 4096;
 const NAME_LENGTH_MAX: usize = 255;

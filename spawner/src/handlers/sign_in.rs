@@ -17,6 +17,9 @@ use crate::secret::Secret;
 /// Wait for one of `limits.sign_ins_max` places.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
 
+/// Stands in the log for what is not a name, and is none.
+const NO_NAME: &str = "?";
+
 #[derive(Deserialize)]
 pub struct Credentials {
     username: String,
@@ -31,6 +34,21 @@ pub async fn sign_in(
         let message = "Too many people sign in at the moment. Try again in a minute.";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message));
     };
+    // People type passwords where names go: only what could be a name is logged, and can be somebody's.
+    let name = credentials.username.trim().to_lowercase().parse::<nuna_pbs::UserName>().ok();
+    let name = name.as_ref().map_or(NO_NAME, nuna_pbs::UserName::as_str);
+    // What cannot be a name is refused without asking anybody.
+    if name != NO_NAME
+        && let Err(wait) = app.throttle.begin(app.clock.now(), name)
+    {
+        warn!(target: "audit", user = name, "sign-in refused: too many wrong passwords");
+        app.metrics.signed_in("throttled", Duration::ZERO);
+        let message = format!(
+            "Too many wrong passwords for this name. Try again in {} seconds.",
+            wait.as_secs().max(1)
+        );
+        return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message));
+    }
     let begun = Instant::now();
     let outcome = app.directory.sign_in(&credentials.username, &credentials.password).await;
     let word = match &outcome {
@@ -41,6 +59,13 @@ pub async fn sign_in(
         Err(SignInError::Misconfigured { .. }) => "misconfigured",
     };
     app.metrics.signed_in(word, begun.elapsed());
+    match &outcome {
+        Ok(_) | Err(SignInError::NotAllowed) => app.throttle.succeeded(name),
+        Err(SignInError::Unreachable { .. } | SignInError::Misconfigured { .. }) => {
+            app.throttle.undecided(name)
+        }
+        Err(SignInError::WrongPassword { .. }) => {}
+    }
     match outcome {
         Ok(identity) => {
             info!(target: "audit", user = %identity.name, groups = ?identity.groups, admin = identity.admin, "signed in");
@@ -48,11 +73,7 @@ pub async fn sign_in(
             Ok(Json(identity))
         }
         Err(error) => {
-            // People type passwords where names go: only what could be a name is logged.
-            let user = credentials.username.trim().to_lowercase();
-            let user =
-                user.parse::<nuna_pbs::UserName>().map_or_else(|_| "?".to_owned(), |user| user.to_string());
-            warn!(target: "audit", user, outcome = word, "sign-in refused: {error}");
+            warn!(target: "audit", user = name, outcome = word, "sign-in refused: {error}");
             Err(error.into())
         }
     }

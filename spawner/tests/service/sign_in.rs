@@ -53,6 +53,21 @@ async fn everything_wrong_about_a_password_sounds_the_same() {
 }
 
 #[tokio::test]
+async fn guessing_is_slowed_down_for_the_name_that_is_guessed() {
+    let world = World::new().await;
+    let guess = async |user: &str| world.post("/auth", json!({"username": user, "password": "guess"})).await;
+    for _ in 0..10 {
+        assert_eq!(guess("alice").await.code(), "wrong_password");
+    }
+    let refused = guess("Alice ").await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_attempts"), "{}", refused.text);
+    // Who does not know the password learns nothing more from the right one.
+    let right = world.post("/auth", json!({"username": "alice", "password": world.password("alice")})).await;
+    assert_eq!(right.code(), "too_many_attempts");
+    world.sign_in("bob").await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_no_sign_in_is_said_to_be_none() {
     let world = World::new().await;
     let answer = world.post("/auth", json!({"username": "alice"})).await;
