@@ -64,7 +64,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     println!("  others:   {} (passwords in {})", OTHER_USERS.join(", "), demo.passwords_file().display());
     println!("  logs:     {}\nCtrl-C stops all of it.", state.join("logs").display());
     while !stop.is_asked() {
-        running.check()?;
+        running.keep_running()?;
         std::thread::sleep(Duration::from_millis(200));
     }
     println!("\nstopping");
@@ -82,13 +82,13 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor, stop: &
     let mut pbs = program("nuna-pbs");
     // A job that starts at once is never seen to wait, which is what people come to see.
     pbs.args(["server", "--queue-delay", "2", "--die-with-parent", "--state"]).arg(demo.path("pbs"));
-    running.start("pbs", &mut pbs)?;
+    running.start("pbs", pbs)?;
     let mut directory = program("nuna-directory");
     directory
         .args(["--demo", "--die-with-parent", "--listen"])
         .arg(format!("127.0.0.1:{}", demo.ports.directory));
     directory.arg("--users").arg(demo.path("directory/users.toml"));
-    running.start("directory", &mut directory)?;
+    running.start("directory", directory)?;
     running.wait_for("the embedded PBS", PATIENCE, || stop.is_asked() || demo.path("pbs/socket").exists())?;
     running
         .wait_for("the embedded directory", PATIENCE, || stop.is_asked() || answers(demo.ports.directory))?;
@@ -98,7 +98,7 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor, stop: &
 
     let mut spawner = program("nuna-spawner");
     spawner.args(["serve", "--die-with-parent", "--config"]).arg(demo.path("spawner/spawner.toml"));
-    running.start("spawner", &mut spawner)?;
+    running.start("spawner", spawner)?;
     running.wait_for("the spawner service", PATIENCE, || stop.is_asked() || answers(demo.ports.service))?;
     if stop.is_asked() {
         return Ok(());
@@ -107,7 +107,7 @@ fn start(repository: &Repository, demo: &Demo, running: &mut Supervisor, stop: &
     let mut hub = repository.command(repository.venv().join("bin/jupyterhub"));
     hub.arg("-f").arg(repository.path("hub-config/embedded/jupyterhub_config.py"));
     hub.current_dir(demo.path("hub")).envs(environment.clone());
-    running.start("hub", &mut hub)?;
+    running.start("hub", hub)?;
     let port = demo.ports.public;
     // The proxy answers before it has a route; the hub's own health page says that both stand.
     running.wait_for("JupyterHub", PATIENCE, || stop.is_asked() || is_healthy(port))

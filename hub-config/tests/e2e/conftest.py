@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -78,6 +79,18 @@ class Stack:
             assert self.process.poll() is None, f"`cargo xtask up` ended:\n{self.text()}"
             time.sleep(0.1)
         raise AssertionError(f"`cargo xtask up` did not print {pattern!r} within {seconds} s:\n{self.text()}")
+
+    def wait_until_healthy(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.url}hub/health", timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, f"the hub does not answer:\n{self.text()}"
+            time.sleep(0.2)
 
     def interrupt(self) -> int:
         """Ctrl-C, then wait for the end."""

@@ -6,6 +6,7 @@ The tests are one story and run in order; the first that fails ends it.
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -147,15 +148,30 @@ def test_8_every_other_cell_of_the_tutorial_runs(stack, page):
     assert (home / "climatology.zarr").is_dir()
 
 
-def test_9_the_page_of_the_stopped_server_offers_a_new_one(stack, page):
+def test_9_killed_parts_come_back_and_the_server_lives(stack, page):
+    before = {name: job["job_state"] for name, job in qstat(stack)["Jobs"].items()}
+    for number, command in enumerate(["nuna-spawner serve", "bin/jupyterhub -f"], start=1):
+        (process,) = [process for process in stack.processes() if command in process]
+        os.kill(int(process.split()[0]), signal.SIGKILL)
+        stack.wait_for(r"(started again[\s\S]*){%d}" % number, 30)
+    stack.wait_until_healthy(60)
+    page.goto(urllib.parse.urljoin(stack.url, "hub/home"))
+    page.wait_for_selector("#stop")
+    assert {name: job["job_state"] for name, job in qstat(stack)["Jobs"].items()} == before
+    page.goto(urllib.parse.urljoin(stack.url, f"user/{stack.user}/lab"))
+    page.wait_for_selector("#jp-main-dock-panel", timeout=60_000)
+    screenshot(page, "09-after-crashes")
+
+
+def test_10_the_page_of_the_stopped_server_offers_a_new_one(stack, page):
     page.goto(urllib.parse.urljoin(stack.url, "hub/home"))
     page.click("#stop")
     page.wait_for_selector("#start:has-text('Start')", timeout=60_000)
-    screenshot(page, "09-stopped")
+    screenshot(page, "10-stopped")
     assert all(job["job_state"] == "F" for job in qstat(stack)["Jobs"].values())
 
 
-def test_10_control_c_leaves_no_process(stack):
+def test_11_control_c_leaves_no_process(stack):
     assert stack.processes(), "the stack was running"
     stack.interrupt()
     deadline = time.monotonic() + 20
