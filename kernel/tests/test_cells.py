@@ -70,6 +70,18 @@ def test_borrows_within_a_cell_are_fine_and_do_not_stop_what_is_kept(cells):
     assert "borrows from another variable" in cells.fails("first")
 
 
+def test_what_is_borrowed_to_the_end_of_a_cell_is_kept(cells):
+    ran = cells.run("let shared = std::cell::RefCell::new(vec![1]);\nlet guard = shared.borrow();\nlet n = guard.len();")
+    assert ran.ok, ran.failure
+    assert cells.value("shared.borrow_mut().push(n as i32);\nshared.borrow().len()") == "2"
+
+
+def test_only_the_cells_own_mistakes_are_shown(cells):
+    message = cells.fails("let a = vec![1];\nlet b = vec![2];\ndrop(a);\nlet c = b;\nb.len()")
+    assert message.count("error[") == 1 and "borrow of moved value: `b`" in message
+    assert "failed before it made `c`" in cells.fails("c")
+
+
 def test_a_borrow_that_is_all_a_cell_makes_is_explained(cells):
     cells.run("let v = vec![1, 2];")
     assert "`first`" in cells.fails("let first = &v[0];") and cells.value("v.len()") == "2"

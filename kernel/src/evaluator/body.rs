@@ -10,6 +10,16 @@ const SHOW: &str =
     "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(";
 const SHOWN: &str = "))).show(); }";
 
+/// Why a variable is in scope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// An earlier cell made it.
+    Earlier,
+    New,
+    /// New, and not to be kept.
+    Local,
+}
+
 impl Writer {
     pub(super) fn body(&mut self, writing: &Writing<'_>) {
         let Writing { cell, known, plan, .. } = *writing;
@@ -41,8 +51,8 @@ impl Writer {
     /// Each statement is a closure of its own; the variables that it makes come out of it and live on in the function.
     fn steps(&mut self, writing: &Writing<'_>) {
         let Writing { cell, skips, .. } = *writing;
-        let mut scope: Vec<(String, bool)> =
-            self.glue.taken.iter().map(|name| (name.clone(), true)).collect();
+        let mut scope: Vec<(String, Held)> =
+            self.glue.taken.iter().map(|name| (name.clone(), Held::Earlier)).collect();
         for (number, statement) in cell.statements.iter().enumerate() {
             let tuple = |mutable: bool| -> String {
                 let word = |is_mutable: bool| if mutable && is_mutable { "mut " } else { "" };
@@ -73,21 +83,28 @@ impl Writer {
             self.add("return Err(__nuna_failed); } };");
             for made in &statement.bound {
                 scope.retain(|(name, _)| *name != made.name);
-                if !skips.locals.contains_key(&made.name) {
-                    scope.push((made.name.clone(), false));
-                }
+                let is_local = skips.locals.contains_key(&made.name);
+                scope.push((made.name.clone(), if is_local { Held::Local } else { Held::New }));
             }
         }
         self.keep(&scope, None, &skips.origins);
         self.add(&format!("nuna::cell::completed({}); Ok(())", cell.statements.len()));
     }
 
-    fn keep(&mut self, scope: &[(String, bool)], failing: Option<usize>, skipped: &[Origin]) {
-        for (name, is_earlier) in scope {
+    fn keep(&mut self, scope: &[(String, Held)], failing: Option<usize>, skipped: &[Origin]) {
+        // What borrows ends before what it borrows from is moved.
+        for (name, _) in scope.iter().rev().filter(|(_, held)| *held == Held::Local) {
+            let origin = Origin::Store { failing, name: name.clone() };
+            if !skipped.contains(&origin) {
+                self.add_as(origin, &format!("drop({name});"));
+            }
+        }
+        for (name, held) in scope.iter().filter(|(_, held)| *held != Held::Local) {
             let name = name.clone();
             let line = format!("nuna::cell::put({name:?}, {name});");
+            let is_earlier = *held == Held::Earlier;
             let origin =
-                if *is_earlier { Origin::Return { failing, name } } else { Origin::Store { failing, name } };
+                if is_earlier { Origin::Return { failing, name } } else { Origin::Store { failing, name } };
             if !skipped.contains(&origin) {
                 self.add_as(origin, &line);
             }
@@ -119,10 +136,12 @@ impl Writer {
             }
         }
         if purpose != Purpose::Probe {
-            scope.retain(|(_, name)| !skips.locals.contains_key(name));
-            let mut names: Vec<(String, bool)> = scope.into_iter().map(|(_, name)| (name, false)).collect();
-            names.sort();
-            names.dedup();
+            let mut names: Vec<(String, Held)> = Vec::new();
+            for (_, name) in scope {
+                names.retain(|(earlier, _)| *earlier != name);
+                let held = if skips.locals.contains_key(&name) { Held::Local } else { Held::New };
+                names.push((name, held));
+            }
             self.keep(&names, None, &skips.origins);
         }
         self.add_as(

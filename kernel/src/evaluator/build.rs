@@ -14,7 +14,7 @@ use super::{
     direct::Direct,
     failure::{Failure, compile_failure},
     glue::{self, Glue, Origin, Purpose, Writing},
-    keep::{Local, Skips, Verdict},
+    keep::{Local, Skips, Verdict, own_errors},
     known::Plan,
     positions::{Place, Source},
     repair::{ROUNDS_MAX, Repairs},
@@ -134,7 +134,8 @@ impl Direct {
                 }
                 (Verdict::Wrong, Purpose::Steps) => (purpose, skips) = (Purpose::Block, fresh_skips()),
                 (Verdict::Wrong, _) => {
-                    let failure = compile_failure(errors, &tried.glue, cell, &self.known, &repairs.notes);
+                    let own = own_errors(errors, &tried.glue, cell);
+                    let failure = compile_failure(&own, &tried.glue, cell, &self.known, &repairs.notes);
                     return Ok(Built::Failed(failure));
                 }
             }

@@ -186,7 +186,14 @@ impl Direct {
 
         let Ready { attempt, types, skips, repairs } = match self.build(&job, wished).await? {
             Built::Ready(ready) => *ready,
-            Built::Failed(failure) => return Ok(failure.into()),
+            Built::Failed(failure) => {
+                for (_, made) in
+                    cell.bound().filter(|(_, made)| !self.known.variables.contains_key(&made.name))
+                {
+                    self.known.gone.entry(made.name.clone()).or_insert(Gone::NotMade(job.source.number));
+                }
+                return Ok(failure.into());
+            }
             Built::Stopped => return stopped(),
         };
         let compiled = started.elapsed();

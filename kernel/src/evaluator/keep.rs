@@ -88,27 +88,10 @@ impl Skips {
         let mut moved = Vec::new();
         let mut borrowing = Vec::new();
         for error in errors.iter().filter(|error| !error.spans.is_empty()) {
-            let primary = error.primary().and_then(|span| glue.origin(span.line_start));
-            let own = match primary {
-                Some(Origin::Store { name, .. }) => Some(name),
-                _ => None,
-            };
-            // Later cells could hold only what borrows nothing, or from what never ends.
-            let requiring = error
-                .spans
-                .iter()
-                .filter(|span| span.label.as_deref().is_some_and(|label| label.contains("requires that")));
-            let origins = requiring.filter_map(|span| glue.origin(span.line_start));
-            let mut borrowers: Vec<String> = origins.flat_map(|origin| made_at(origin, cell)).collect();
-            borrowers.retain(|name| Some(name) != own);
-            match primary {
-                _ if !borrowers.is_empty() && BORROWS.contains(&error.code()) => borrowing.extend(borrowers),
-                Some(origin @ (Origin::Store { .. } | Origin::Return { .. }))
-                    if MOVES.contains(&error.code()) =>
-                {
-                    moved.push(origin.clone());
-                }
-                _ => return Verdict::Wrong,
+            match blame(error, glue, cell) {
+                Blame::Borrowers(names) => borrowing.extend(names),
+                Blame::Moved(origin) => moved.push(origin),
+                Blame::Cell => return Verdict::Wrong,
             }
         }
         // A variable that borrows makes others look as if they could not be kept.
@@ -133,6 +116,47 @@ impl Skips {
         self.origins.extend(moved);
         Verdict::Again
     }
+}
+
+/// What an error is about.
+enum Blame {
+    /// Variables that could not be kept because they borrow.
+    Borrowers(Vec<String>),
+    /// A line that keeps a variable which is gone by then.
+    Moved(Origin),
+    /// The cell's own mistake.
+    Cell,
+}
+
+fn blame(error: &Diagnostic, glue: &Glue, cell: &Cell) -> Blame {
+    let primary = error.primary().and_then(|span| glue.origin(span.line_start));
+    let own = match primary {
+        Some(Origin::Store { name, .. }) => Some(name),
+        _ => None,
+    };
+    // Later cells could hold only what borrows nothing, or from what never ends.
+    let requiring = error
+        .spans
+        .iter()
+        .filter(|span| span.label.as_deref().is_some_and(|label| label.contains("requires that")));
+    let origins = requiring.filter_map(|span| glue.origin(span.line_start));
+    let mut borrowers: Vec<String> = origins.flat_map(|origin| made_at(origin, cell)).collect();
+    borrowers.retain(|name| Some(name) != own);
+    match primary {
+        _ if !borrowers.is_empty() && BORROWS.contains(&error.code()) => Blame::Borrowers(borrowers),
+        Some(origin @ (Origin::Store { .. } | Origin::Return { .. })) if MOVES.contains(&error.code()) => {
+            Blame::Moved(origin.clone())
+        }
+        _ => Blame::Cell,
+    }
+}
+
+/// The errors that are the cell's own mistakes; all of them if there is none.
+pub fn own_errors(errors: &[Diagnostic], glue: &Glue, cell: &Cell) -> Vec<Diagnostic> {
+    let is_own =
+        |error: &&Diagnostic| !error.spans.is_empty() && matches!(blame(error, glue, cell), Blame::Cell);
+    let own: Vec<Diagnostic> = errors.iter().filter(is_own).cloned().collect();
+    if own.is_empty() { errors.to_vec() } else { own }
 }
 
 /// New variables that come out of what stands at `origin`.
