@@ -160,6 +160,7 @@ def test_9_killed_parts_come_back_and_the_server_lives(stack, page):
     assert {name: job["job_state"] for name, job in qstat(stack)["Jobs"].items()} == before
     page.goto(urllib.parse.urljoin(stack.url, f"user/{stack.user}/lab"))
     page.wait_for_selector("#jp-main-dock-panel", timeout=60_000)
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
     screenshot(page, "09-after-crashes")
 
 
