@@ -85,6 +85,12 @@ def test_pinned_packages_are_those_the_tests_run_with():
 
 def test_service_accepts_its_configuration_and_finds_directory_and_pbs(tmp_path, closed, peers):
     batch = {name: str(peers["commands"] / name) for name in ("qsub", "qstat", "qdel")}
+    # The check calls the helper as the service will. A machine that tests need not have sudo, nor a line for it.
+    (tmp_path / "bin").mkdir()
+    sudo = tmp_path / "bin/sudo"
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    environment = {"NUNA_PBS_DIR": str(peers["pbs"]), "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
     values = closed | {
         "nuna_directory": {
             "servers": [f"ldap://{peers['directory']}"],
@@ -92,7 +98,7 @@ def test_service_accepts_its_configuration_and_finds_directory_and_pbs(tmp_path,
             "group_base": "ou=groups,dc=nuna,dc=local",
             "admin_groups": ["hub-admins"],
         },
-        "nuna_batch": batch | {"environment": {"NUNA_PBS_DIR": str(peers["pbs"])}},
+        "nuna_batch": batch | {"environment": environment},
         "nuna_submit_program": str(program("nuna-submit")),
         "nuna_launcher": {"program": str(program("nuna-singleuser")), "environment": {"OMP_NUM_THREADS": "1"}},
     }
@@ -100,6 +106,7 @@ def test_service_accepts_its_configuration_and_finds_directory_and_pbs(tmp_path,
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout
     assert f"ldap://{peers['directory']} answers" in done.stdout
+    assert "this account may call the helper" in done.stdout
     assert "PBS server" in done.stdout
 
 

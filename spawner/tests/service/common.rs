@@ -173,8 +173,10 @@ impl World {
         let port = 18092 + WORLDS.fetch_add(1, Ordering::Relaxed);
         let nodes = format!("127.{}.{}.{}:{port}", (pid[1] & 0x3f) | 0x40, pid[2], pid[3].clamp(1, 254));
         let socket = folder.path().join("spawner.sock");
-        let client = reqwest::Client::builder().unix_socket(socket).timeout(PATIENCE).build().unwrap();
-        let web = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap();
+        // No connection is used twice: one that was refused half-way is closed under whoever comes next.
+        let one_each = || reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE);
+        let client = one_each().unix_socket(socket).build().unwrap();
+        let web = one_each().no_proxy().build().unwrap();
         let mut world = Self { folder, nodes, processes: Vec::new(), client, web };
         std::fs::write(world.path("pbs.toml"), PBS.replace("NODE", &setup.node)).unwrap();
         world.start_pbs().await;
