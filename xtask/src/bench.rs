@@ -1,6 +1,8 @@
 //! Owns the benches: Nuna's own programs, and the peers' scripts beside them when they are at hand.
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{setup, tools, tools::Repository};
@@ -12,13 +14,13 @@ pub(crate) struct Options {
     which: String,
     /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
     #[arg(long, env = "NUNA_BENCH_DATA")]
-    data: Option<std::path::PathBuf>,
+    data: Option<PathBuf>,
     /// Folder of the peers' scripts; without it Nuna runs alone.
     #[arg(long, env = "NUNA_BENCH_PEERS")]
-    peers: Option<std::path::PathBuf>,
+    peers: Option<PathBuf>,
     /// Python that has the peers' packages.
     #[arg(long, env = "NUNA_BENCH_PYTHON")]
-    python: Option<std::path::PathBuf>,
+    python: Option<PathBuf>,
 }
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
@@ -53,7 +55,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
             bench.env("NUNA_BIN", nuna(repository)).arg(data.join(format!("d1_{store}.zarr")));
             tools::run(&format!("time mean of {store}, Nuna"), &mut bench)?;
         }
-        let folder = data.display().to_string();
+        let folder = absolute(data)?.display().to_string();
         for store in ["v3_slab", "v3_box"] {
             for engine in ["dask", "dask-threads"] {
                 peer(
@@ -68,11 +70,16 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn program(repository: &Repository, name: &str) -> std::path::PathBuf {
+fn program(repository: &Repository, name: &str) -> PathBuf {
     repository.programs().join("examples").join(format!("bench_{name}"))
 }
 
-fn nuna(repository: &Repository) -> std::path::PathBuf {
+/// `std::path::absolute` follows no links: a virtual environment's Python is a link that must stay one.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("finding {}", path.display()))
+}
+
+fn nuna(repository: &Repository) -> PathBuf {
     repository.programs().join("nuna")
 }
 
@@ -81,9 +88,13 @@ fn peer(repository: &Repository, options: &Options, script: &str, runs: &[&[&str
         println!("== {script}: no --peers and --python, so Nuna's figures stand alone");
         return Ok(());
     };
+    // They make folders where they are started.
+    let scratch = repository.path("build/bench");
+    std::fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
+    let (folder, python) = (absolute(folder)?, absolute(python)?);
     for arguments in runs {
-        let mut command = repository.command(python);
-        command.arg(folder.join(script)).args(*arguments);
+        let mut command = repository.command(&python);
+        command.current_dir(&scratch).arg(folder.join(script)).args(*arguments);
         tools::run(&format!("{script} {}", arguments.join(" ")), &mut command)?;
     }
     Ok(())

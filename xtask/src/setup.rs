@@ -1,7 +1,11 @@
 //! Owns set-up: the programs, the Python environment, the JupyterLab extension, the kernel, and for tests the
 //! browser. Each step remembers what it was made from, so that a second start costs seconds.
 
-use std::{env, fs, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -137,6 +141,14 @@ fn full_covers(full: &tools::Stamp, repository: &Repository) -> Result<bool> {
     Ok(full.matches(&(run + &tests)))
 }
 
+/// Installs one of this repository's own packages with what the environment already holds.
+fn pip_from_source(repository: &Repository, folder: &Path) -> std::process::Command {
+    let mut pip = repository.command(repository.python());
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-build-isolation", "--no-deps", "--force-reinstall"]).arg(folder);
+    pip
+}
+
 /// The shims that JupyterHub loads.
 fn hub_package(repository: &Repository) -> Result<()> {
     let folder = repository.path("hub-config");
@@ -146,17 +158,7 @@ fn hub_package(repository: &Repository) -> Result<()> {
     if installed.matches(&content) {
         return Ok(());
     }
-    let mut pip = repository.command(repository.python());
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-build-isolation",
-        "--no-deps",
-    ]);
-    pip.args(["--force-reinstall"]).arg(&folder);
+    let mut pip = pip_from_source(repository, &folder);
     tools::run("install the hub's shims", &mut pip)?;
     installed.write(&content)
 }
@@ -192,17 +194,8 @@ fn labextension(repository: &Repository) -> Result<()> {
     let mut npm = repository.command("npm");
     npm.args(["run", "--silent", "build"]).current_dir(&folder).env("PATH", &path);
     tools::run("build the JupyterLab extension", &mut npm)?;
-    let mut pip = repository.command(repository.python());
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-build-isolation",
-        "--no-deps",
-    ]);
-    pip.args(["--force-reinstall"]).arg(&folder).env("PATH", path);
+    let mut pip = pip_from_source(repository, &folder);
+    pip.env("PATH", path);
     tools::run("install the JupyterLab extension", &mut pip)?;
     // The build writes into the package's own folder, so the fingerprint is taken anew.
     built.write(&tools::fingerprint(&sources, &[".ts", ".tsx", ".css", ".json", ".py", ".toml", ".svg"])?)
@@ -264,11 +257,8 @@ fn system_packages() -> Result<()> {
         ("ldap-utils", "/usr/bin/ldapsearch"),
         ("slapd", "/usr/sbin/slapd"),
     ];
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|(_, path)| !std::path::Path::new(path).exists())
-        .map(|(name, _)| *name)
-        .collect();
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(_, path)| !Path::new(path).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return Ok(());
     }

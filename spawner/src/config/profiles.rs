@@ -82,8 +82,8 @@ fn is_word(text: &str, also: &str) -> bool {
     !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || also.contains(letter))
 }
 
-/// `{name}` in a select statement, and the text between.
-pub(super) fn placeholders(select: &str) -> Vec<&str> {
+/// The options that a select statement names as `{name}`, in its order.
+pub(super) fn option_names(select: &str) -> Vec<&str> {
     select.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name)).collect()
 }
 
@@ -112,7 +112,7 @@ impl ProfileSettings {
             let wrong = format!("{:?} is not a select statement", self.select);
             faults.add(path("select"), wrong, "write it as for qsub -l select=, such as 1:ncpus=4:mem=8gb");
         }
-        for name in placeholders(&self.select) {
+        for name in option_names(&self.select) {
             if !self.options.contains_key(name) {
                 let wrong = format!("{{{name}}} has no option of that name");
                 faults.add(path("select"), wrong, format!("add [profiles.{key}.options.{name}]"));
@@ -157,7 +157,7 @@ impl OptionSettings {
                 "use letters, digits and _, and not the word profile",
             );
         }
-        let is_used = placeholders(&profile.select).contains(&name);
+        let is_used = option_names(&profile.select).contains(&name);
         match self {
             Self::Choice { choices, default, .. } => {
                 if !choices.contains(default) {
