@@ -31,5 +31,5 @@ fn main() -> Result<()> {
         .enable_all()
         .build()
         .context("starting the kernel's threads")?
-        .block_on(async { channels::serve(connection, Direct::new(runtime, id)?).await })
+        .block_on(async { channels::serve(connection, Box::new(Direct::new(runtime, id)?)).await })
 }

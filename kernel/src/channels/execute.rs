@@ -7,10 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Kernel;
 use crate::{
-    evaluator::{
-        direct::{Direct, Evaluation, Failure},
-        process::Printed,
-    },
+    evaluator::{Evaluation, Evaluator, failure::Failure, process::Printed},
     message::{self, Message},
 };
 
@@ -22,13 +19,13 @@ const MESSAGE: &str = "application/x-nuna-message";
 /// Runs cells one after the other until the kernel ends.
 pub(super) async fn run(
     kernel: Arc<Kernel>,
-    mut direct: Direct,
+    mut evaluator: Box<dyn Evaluator>,
     mut queue: mpsc::Receiver<Message>,
     replies: mpsc::Sender<Message>,
 ) {
     while let Some(request) = queue.recv().await {
-        let behind = cell(&kernel, &mut direct, &request, &mut queue, &replies).await;
-        *kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = direct.names();
+        let behind = cell(&kernel, &mut *evaluator, &request, &mut queue, &replies).await;
+        *kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = evaluator.names();
         for behind in behind {
             kernel.status(&behind.header, "busy").await;
             let content = json!({"status": "aborted", "execution_count": count(&kernel)});
@@ -46,7 +43,7 @@ fn count(kernel: &Kernel) -> u32 {
 /// could know of the failure, so they are taken before the reply goes out.
 async fn cell(
     kernel: &Kernel,
-    direct: &mut Direct,
+    evaluator: &mut dyn Evaluator,
     request: &Message,
     queue: &mut mpsc::Receiver<Message>,
     replies: &mpsc::Sender<Message>,
@@ -65,7 +62,7 @@ async fn cell(
         kernel.publish("execute_input", parent, json!({"code": code, "execution_count": number})).await;
     }
     kernel.cell_started();
-    let evaluation = evaluate(kernel, direct, parent, code, number).await;
+    let evaluation = evaluate(kernel, evaluator, parent, code, number).await;
     kernel.cell_ended();
     let stops = evaluation.error.is_some() && request.content["stop_on_error"].as_bool().unwrap_or(true);
     let behind = std::iter::from_fn(|| if stops { queue.try_recv().ok() } else { None }).collect();
@@ -93,7 +90,7 @@ async fn cell(
                 let content = json!({"data": data, "metadata": {}, "execution_count": number});
                 kernel.publish("execute_result", parent, content).await;
             }
-            let expressions = expressions(direct, &request.content["user_expressions"], number).await;
+            let expressions = expressions(evaluator, &request.content["user_expressions"], number).await;
             json!({"status": "ok", "execution_count": number, "payload": [], "user_expressions": expressions})
         }
     };
@@ -107,7 +104,7 @@ async fn cell(
 
 async fn evaluate(
     kernel: &Kernel,
-    direct: &mut Direct,
+    evaluator: &mut dyn Evaluator,
     parent: &Value,
     code: &str,
     number: u32,
@@ -116,7 +113,7 @@ async fn evaluate(
     let (sender, mut printed) = mpsc::channel::<Printed>(64);
     let iopub = kernel.iopub.clone();
     let (id, header) = (kernel.id.clone(), parent.clone());
-    let places = Arc::clone(&direct.places);
+    let places = evaluator.places();
     let printer = tokio::spawn(async move {
         let mut displays = Displays::default();
         while let Some(text) = printed.recv().await {
@@ -132,7 +129,7 @@ async fn evaluate(
             let _ = iopub.send(message::child(&id, kind, &header, content)).await;
         }
     });
-    let result = direct.evaluate(code, number, &sender).await;
+    let result = evaluator.evaluate(code, number, &sender).await;
     drop(sender);
     let _ = printer.await;
     let mut evaluation = result.unwrap_or_else(|error| Evaluation {
@@ -149,10 +146,10 @@ async fn evaluate(
 }
 
 /// Evaluates each expression as a cell of its own that prints nothing.
-async fn expressions(direct: &mut Direct, wanted: &Value, number: u32) -> Value {
+async fn expressions(evaluator: &mut dyn Evaluator, wanted: &Value, number: u32) -> Value {
     let mut answers = Map::new();
     for (name, code) in wanted.as_object().into_iter().flatten() {
-        let result = direct.evaluate(code.as_str().unwrap_or_default(), number, &mpsc::channel(1).0).await;
+        let result = evaluator.evaluate(code.as_str().unwrap_or_default(), number, &mpsc::channel(1).0).await;
         let answer = match result {
             Ok(Evaluation { error: None, shown }) => {
                 let data: Map<String, Value> =

@@ -20,10 +20,7 @@ use zeromq::{
 
 use crate::{
     connection::Connection,
-    evaluator::{
-        direct::{Direct, Running},
-        process,
-    },
+    evaluator::{Evaluator, Running, process},
     message::{self, Message, Signer},
     session::Session,
 };
@@ -115,7 +112,7 @@ const STUBBORN_TURNS: u32 = 12;
 ///
 /// # Errors
 /// If a socket cannot be bound.
-pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
+pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Result<()> {
     let signer = Signer::new(&connection.key);
     let mut heartbeat = RepSocket::new();
     let mut iopub = PubSocket::new();
@@ -155,13 +152,13 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
         session: Mutex::default(),
         names: Mutex::default(),
         iopub: publish,
-        evaluator: Arc::clone(&direct.running),
+        evaluator: evaluator.running(),
         interrupts: AtomicU32::new(0),
         running: AtomicU32::new(0),
         started: AtomicU32::new(0),
     });
     kernel.status(&json!({}), "starting").await;
-    let folder = direct.folder();
+    let folder = evaluator.folder();
 
     let (shell_send, shell_receive) = shell.split();
     let (control_send, control_receive) = control.split();
@@ -169,7 +166,7 @@ pub async fn serve(connection: Connection, direct: Direct) -> Result<()> {
     let control_replies = replies(control_send, signer.clone());
     let (cells, queue) = mpsc::channel(QUEUE_MAX);
     let (stop, mut stopped) = watch::channel(false);
-    tokio::spawn(execute::run(Arc::clone(&kernel), direct, queue, shell_replies.clone()));
+    tokio::spawn(execute::run(Arc::clone(&kernel), evaluator, queue, shell_replies.clone()));
     tokio::spawn(shell::answer(
         Arc::clone(&kernel),
         shell_receive,

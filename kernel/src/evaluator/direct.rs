@@ -3,16 +3,14 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use anyhow::{Context, Result};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
+    Evaluator,
     build::{Attempt, Built, Job, Made, Ready},
     commands::{self, directives, magic},
     failure::{self, End},
@@ -30,33 +28,7 @@ use super::{
     split::{self, Cell},
 };
 
-pub use super::failure::Failure;
-
-/// What became of a cell.
-#[derive(Debug, Default)]
-pub struct Evaluation {
-    pub shown: Option<Vec<(String, String)>>,
-    pub error: Option<Failure>,
-}
-
-impl From<Failure> for Evaluation {
-    fn from(failure: Failure) -> Self {
-        Self { error: Some(failure), shown: None }
-    }
-}
-
-/// What whoever interrupts needs to reach of a running cell.
-#[derive(Default)]
-pub struct Running {
-    /// Process id of the evaluator, 0 while it runs nothing.
-    pub pid: AtomicI32,
-    /// The person wants the cell to stop before it runs.
-    pub stop: AtomicBool,
-    /// The person wanted it so much that its process was ended.
-    pub killed: AtomicBool,
-    /// Wakes a compilation that is to be given up.
-    pub cancel: Notify,
-}
+pub use super::{Evaluation, Running, failure::Failure};
 
 /// Evaluates cells one after the other.
 pub struct Direct {
@@ -110,56 +82,6 @@ impl Direct {
             self.process = Some(process);
         }
         self.process.as_mut().context("the evaluator was just started")
-    }
-
-    /// Where compiled cells are kept; whoever ends this program without dropping this value removes it.
-    pub fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
-    }
-
-    /// Names for completion: variables and items with what they are.
-    pub fn names(&self) -> Vec<(String, String)> {
-        let variables = self
-            .known
-            .variables
-            .iter()
-            .map(|(name, ty)| (name.clone(), commands::described(ty, &self.known)));
-        let items = self.known.items().map(|name| (name.to_owned(), "item".to_owned()));
-        variables.chain(items).collect()
-    }
-
-    /// Evaluates one cell.
-    ///
-    /// # Errors
-    /// If the machine fails it (no compiler, no space); a mistake in the cell is in [`Evaluation::error`].
-    pub async fn evaluate(
-        &mut self,
-        text: &str,
-        number: u32,
-        print: &mpsc::Sender<Printed>,
-    ) -> Result<Evaluation> {
-        if let Some(command) = text.trim().strip_prefix(':') {
-            return self.command(command.trim()).await;
-        }
-        if let Some(advice) = magic(text.trim(), &self.known) {
-            return Ok(Failure::new("Command", advice).into());
-        }
-        let (text, wished) = directives(text);
-        let source = Arc::new(Source { number, text });
-        let cell = match split::split(&source.text) {
-            Ok(cell) => cell,
-            Err(error) => {
-                return Ok(Failure::syntax(
-                    &error,
-                    &Place { source, line: error.line, column: error.column },
-                )
-                .into());
-            }
-        };
-        if cell.is_empty() {
-            return Ok(Evaluation::default());
-        }
-        self.run(source, &cell, wished, print).await
     }
 
     async fn run(
@@ -331,5 +253,60 @@ impl Direct {
         if !attempt.plan.fresh.is_empty() || !attempt.plan.again.is_empty() {
             self.cells.push((job.name.clone(), job.library.clone()));
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl Evaluator for Direct {
+    async fn evaluate(
+        &mut self,
+        text: &str,
+        number: u32,
+        print: &mpsc::Sender<Printed>,
+    ) -> Result<Evaluation> {
+        if let Some(command) = text.trim().strip_prefix(':') {
+            return self.command(command.trim()).await;
+        }
+        if let Some(advice) = magic(text.trim(), &self.known) {
+            return Ok(Failure::new("Command", advice).into());
+        }
+        let (text, wished) = directives(text);
+        let source = Arc::new(Source { number, text });
+        let cell = match split::split(&source.text) {
+            Ok(cell) => cell,
+            Err(error) => {
+                return Ok(Failure::syntax(
+                    &error,
+                    &Place { source, line: error.line, column: error.column },
+                )
+                .into());
+            }
+        };
+        if cell.is_empty() {
+            return Ok(Evaluation::default());
+        }
+        self.run(source, &cell, wished, print).await
+    }
+
+    fn names(&self) -> Vec<(String, String)> {
+        let variables = self
+            .known
+            .variables
+            .iter()
+            .map(|(name, ty)| (name.clone(), commands::described(ty, &self.known)));
+        let items = self.known.items().map(|name| (name.to_owned(), "item".to_owned()));
+        variables.chain(items).collect()
+    }
+
+    fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.running)
+    }
+
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
     }
 }

@@ -1,6 +1,6 @@
 //! Owns the evaluation of cells: reading them (`split`, `item`, `uses`, `loops`), what earlier ones left behind (`known`),
 //! writing the crate around them (`glue`), compiling it (`compile`), and the process that runs it (`process`). `direct`
-//! joins them; what people read is made in `failure`, `render` and `places`.
+//! joins them; what people read is made in `failure`, `render` and `places`. The channels know the trait [`Evaluator`].
 
 mod body;
 mod build;
@@ -24,3 +24,68 @@ pub mod runtime;
 pub mod split;
 pub mod types;
 pub mod uses;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32},
+    },
+};
+
+use tokio::sync::{Notify, mpsc};
+
+use self::{failure::Failure, places::Places, process::Printed};
+
+/// Whatever runs cells one after the other and remembers what they defined.
+#[async_trait::async_trait]
+pub trait Evaluator: Send {
+    /// Evaluates cell `text`, which people know as In \[`number`\]. What it prints goes to `print` while it runs.
+    ///
+    /// # Errors
+    /// If the machine fails it (no compiler, no space); a mistake in the cell is in [`Evaluation::error`].
+    async fn evaluate(
+        &mut self,
+        text: &str,
+        number: u32,
+        print: &mpsc::Sender<Printed>,
+    ) -> anyhow::Result<Evaluation>;
+
+    /// Names for completion: variables and items with what they are.
+    fn names(&self) -> Vec<(String, String)>;
+
+    /// By which a running cell is interrupted; the same for the evaluator's whole life.
+    fn running(&self) -> Arc<Running>;
+
+    /// Where in the cells what is printed was written; the same for the evaluator's whole life.
+    fn places(&self) -> Arc<Places>;
+
+    /// Where compiled cells are kept; whoever ends this program without dropping this value removes it.
+    fn folder(&self) -> PathBuf;
+}
+
+/// What became of a cell.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    pub shown: Option<Vec<(String, String)>>,
+    pub error: Option<Failure>,
+}
+
+impl From<Failure> for Evaluation {
+    fn from(failure: Failure) -> Self {
+        Self { error: Some(failure), shown: None }
+    }
+}
+
+/// What whoever interrupts needs to reach of a running cell.
+#[derive(Default)]
+pub struct Running {
+    /// Process id of the evaluator, 0 while it runs nothing.
+    pub pid: AtomicI32,
+    /// The person wants the cell to stop before it runs.
+    pub stop: AtomicBool,
+    /// The person wanted it so much that its process was ended.
+    pub killed: AtomicBool,
+    /// Wakes a compilation that is to be given up.
+    pub cancel: Notify,
+}
