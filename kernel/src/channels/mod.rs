@@ -2,6 +2,7 @@
 //! of their own (`execute`), everything else is answered at once.
 
 mod execute;
+mod language;
 mod shell;
 
 use std::sync::{

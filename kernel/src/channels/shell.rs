@@ -6,17 +6,11 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use zeromq::{RouterRecvHalf, SocketRecv};
 
-use super::Kernel;
+use super::{Kernel, language};
 use crate::{
     evaluator::split,
     message::{Message, Signer},
 };
-
-const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "else", "enum", "false", "fn", "for", "if", "impl",
-    "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait",
-    "true", "type", "unsafe", "use", "where", "while",
-];
 
 /// Reads requests until the socket or the kernel ends. What is not a signed message is logged and dropped.
 pub(super) async fn answer(
@@ -51,6 +45,11 @@ pub(super) async fn answer(
             }
             continue;
         }
+        if language::is_asked(&request) {
+            // It may ask the compiler, for which no other request waits.
+            tokio::spawn(language::answer(Arc::clone(&kernel), request, replies.clone()));
+            continue;
+        }
         kernel.status(&request.header, "busy").await;
         let (kind, content) = respond(&kernel, &request);
         if let Some(kind) = kind {
@@ -75,8 +74,6 @@ fn respond(kernel: &Arc<Kernel>, request: &Message) -> (Option<&'static str>, Va
             (Some("history_reply"), session.history(content))
         }
         "comm_info_request" => (Some("comm_info_reply"), json!({"status": "ok", "comms": {}})),
-        "complete_request" => (Some("complete_reply"), complete(kernel, content)),
-        "inspect_request" => (Some("inspect_reply"), inspect(kernel, content)),
         "interrupt_request" => {
             kernel.interrupt(&request.header);
             (Some("interrupt_reply"), json!({"status": "ok"}))
@@ -123,52 +120,5 @@ fn is_complete(code: &str) -> Value {
         Ok(_) => json!({"status": "complete"}),
         Err(error) if error.at_end => json!({"status": "incomplete", "indent": "    "}),
         Err(_) => json!({"status": "invalid"}),
-    }
-}
-
-/// Bytes of `code` before `cursor`, which counts characters.
-fn before_cursor<'a>(code: &'a str, content: &Value) -> &'a str {
-    let cursor = content["cursor_pos"].as_u64().unwrap_or(u64::MAX) as usize;
-    code.char_indices().nth(cursor).map_or(code, |(at, _)| &code[..at])
-}
-
-fn word_end(code: &str, from: usize) -> &str {
-    let rest = &code[from..];
-    &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
-}
-
-fn word_start(before: &str) -> &str {
-    let start = before
-        .rfind(|c: char| !c.is_alphanumeric() && c != '_')
-        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-    &before[start..]
-}
-
-fn complete(kernel: &Kernel, content: &Value) -> Value {
-    let code = content["code"].as_str().unwrap_or_default();
-    let before = before_cursor(code, content);
-    let word = word_start(before);
-    let end = before.chars().count();
-    let start = end - word.chars().count();
-    let after_dot = before[..before.len() - word.len()].ends_with(['.', ':']);
-    let mut matches: Vec<String> = Vec::new();
-    if !after_dot {
-        let names = kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        matches.extend(names.iter().map(|(name, _)| name.clone()).filter(|name| name.starts_with(word)));
-        matches.extend(KEYWORDS.iter().filter(|k| k.starts_with(word)).map(|k| (*k).to_owned()));
-    }
-    json!({"status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end, "metadata": {}})
-}
-
-fn inspect(kernel: &Kernel, content: &Value) -> Value {
-    let code = content["code"].as_str().unwrap_or_default();
-    let before = before_cursor(code, content);
-    let word = format!("{}{}", word_start(before), word_end(code, before.len()));
-    let names = kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match names.iter().find(|(name, _)| *name == word) {
-        Some((name, ty)) => {
-            json!({"status": "ok", "found": true, "data": {"text/plain": format!("{name}: {ty}")}, "metadata": {}})
-        }
-        None => json!({"status": "ok", "found": false, "data": {}, "metadata": {}}),
     }
 }
