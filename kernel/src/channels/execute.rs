@@ -7,7 +7,12 @@ use tokio::sync::mpsc;
 
 use super::Kernel;
 use crate::{
-    evaluator::{Evaluation, Evaluator, failure::Failure, process::Printed},
+    evaluator::{
+        Evaluation, Evaluator,
+        failure::Failure,
+        print::{Output, Print},
+        process::Printed,
+    },
     message::{self, Message},
 };
 
@@ -110,13 +115,15 @@ async fn evaluate(
     number: u32,
 ) -> Evaluation {
     // Prints go through a bounded channel to the socket's task while the cell runs.
-    let (sender, mut printed) = mpsc::channel::<Printed>(64);
+    let (sender, mut printed) = mpsc::channel::<Output>(64);
     let iopub = kernel.iopub.clone();
     let (id, header) = (kernel.id.clone(), parent.clone());
     let places = evaluator.places();
     let printer = tokio::spawn(async move {
         let mut displays = Displays::default();
-        while let Some(text) = printed.recv().await {
+        while let Some(output) = printed.recv().await {
+            // Nothing else is sent yet.
+            let Output::Printed(_, text) = output else { continue };
             let text = match text {
                 Printed::Stderr(text) => Printed::Stderr(places.translate(&text).into_owned()),
                 stdout => stdout,
@@ -129,8 +136,9 @@ async fn evaluate(
             let _ = iopub.send(message::child(&id, kind, &header, content)).await;
         }
     });
-    let result = evaluator.evaluate(code, number, &sender).await;
-    drop(sender);
+    let print = Print::new(sender, 0);
+    let result = evaluator.evaluate(code, number, &print).await;
+    drop(print);
     let _ = printer.await;
     let mut evaluation = result.unwrap_or_else(|error| Evaluation {
         error: Some(Failure::new("KernelError", format!("{error:#}"))),
@@ -149,7 +157,7 @@ async fn evaluate(
 async fn expressions(evaluator: &mut dyn Evaluator, wanted: &Value, number: u32) -> Value {
     let mut answers = Map::new();
     for (name, code) in wanted.as_object().into_iter().flatten() {
-        let result = evaluator.evaluate(code.as_str().unwrap_or_default(), number, &mpsc::channel(1).0).await;
+        let result = evaluator.evaluate(code.as_str().unwrap_or_default(), number, &Print::nowhere()).await;
         let answer = match result {
             Ok(Evaluation { error: None, shown }) => {
                 let data: Map<String, Value> =

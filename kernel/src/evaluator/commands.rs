@@ -2,12 +2,12 @@
 //! kernels type.
 
 use anyhow::Result;
-use tokio::sync::mpsc;
 
 use super::{
     direct::{Direct, Evaluation},
     failure::{Failure, outdated},
     known::Known,
+    print::Print,
     process::{Order, Outcome},
     types,
 };
@@ -68,7 +68,7 @@ impl Direct {
                 self.known = Known::default();
                 self.cells.clear();
                 let process = self.ensure_process()?;
-                if let Outcome::Died(how) = process.run(&Order::Forget { names }, &mpsc::channel(1).0).await {
+                if let Outcome::Died(how) = process.run(&Order::Forget { names }, &Print::nowhere()).await {
                     self.process = None;
                     anyhow::bail!("the process that runs cells ended ({how}) while it dropped the variables");
                 }

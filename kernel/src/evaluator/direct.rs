@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::sync::mpsc;
 
 use super::{
     Evaluator,
@@ -21,6 +20,7 @@ use super::{
     linker::Linker,
     places::Places,
     positions::{Place, Source},
+    print::Print,
     process::{Answer, Order, Outcome, Printed, Process, Trouble},
     render::render,
     repair::Repairs,
@@ -89,7 +89,7 @@ impl Direct {
         source: Arc<Source>,
         cell: &Cell,
         wished: Option<u8>,
-        print: &mpsc::Sender<Printed>,
+        print: &Print,
     ) -> Result<Evaluation> {
         let started = std::time::Instant::now();
         self.compiled += 1;
@@ -190,7 +190,7 @@ impl Direct {
     }
 
     /// Notes about earlier cells, and warnings about this one's own lines, each once.
-    async fn say(&mut self, attempt: &Attempt, repairs: &Repairs, print: &mpsc::Sender<Printed>) {
+    async fn say(&mut self, attempt: &Attempt, repairs: &Repairs, print: &Print) {
         let mut text: String = repairs.notes.iter().map(|note| format!("note: {note}\n")).collect();
         for &index in attempt.plan.again.keys() {
             let part = &self.known.definitions[index].part;
@@ -258,12 +258,7 @@ impl Direct {
 
 #[async_trait::async_trait]
 impl Evaluator for Direct {
-    async fn evaluate(
-        &mut self,
-        text: &str,
-        number: u32,
-        print: &mpsc::Sender<Printed>,
-    ) -> Result<Evaluation> {
+    async fn evaluate(&mut self, text: &str, number: u32, print: &Print) -> Result<Evaluation> {
         if let Some(command) = text.trim().strip_prefix(':') {
             return self.command(command.trim()).await;
         }

@@ -17,6 +17,7 @@ pub mod linker;
 pub mod loops;
 pub mod places;
 pub mod positions;
+pub mod print;
 pub mod process;
 pub mod render;
 pub mod repair;
@@ -33,9 +34,9 @@ use std::{
     },
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use self::{failure::Failure, places::Places, process::Printed};
+use self::{failure::Failure, places::Places, print::Print};
 
 /// Whatever runs cells one after the other and remembers what they defined.
 #[async_trait::async_trait]
@@ -44,12 +45,7 @@ pub trait Evaluator: Send {
     ///
     /// # Errors
     /// If the machine fails it (no compiler, no space); a mistake in the cell is in [`Evaluation::error`].
-    async fn evaluate(
-        &mut self,
-        text: &str,
-        number: u32,
-        print: &mpsc::Sender<Printed>,
-    ) -> anyhow::Result<Evaluation>;
+    async fn evaluate(&mut self, text: &str, number: u32, print: &Print) -> anyhow::Result<Evaluation>;
 
     /// Names for completion: variables and items with what they are.
     fn names(&self) -> Vec<(String, String)>;

@@ -2,6 +2,7 @@
 
 use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
+use super::print::Print;
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -128,7 +129,7 @@ impl Process {
     }
 
     /// Runs one order to its end, handing on what is printed meanwhile.
-    pub async fn run(&mut self, order: &Order, print: &mpsc::Sender<Printed>) -> Outcome {
+    pub async fn run(&mut self, order: &Order, print: &Print) -> Outcome {
         let mut line = serde_json::to_string(order).expect("orders are plain data");
         line.push('\n');
         if let Err(error) = self.orders.write_all(line.as_bytes()).await {
@@ -161,7 +162,7 @@ impl Process {
         Outcome::Answered(answered.expect("the loop ends with an answer"))
     }
 
-    async fn hand_on(&mut self, text: Printed, print: &mpsc::Sender<Printed>) {
+    async fn hand_on(&mut self, text: Printed, print: &Print) {
         if let Printed::Stderr(text) = &text {
             self.overflowed |= text.contains("has overflowed its stack");
         }
