@@ -39,7 +39,7 @@ pub use error::LabelError;
 pub use groupby::GroupBy;
 pub use nuna_storage::{Attributes, StoreOptions, ZarrFormat};
 pub use open::open_zarr;
-pub use plot::Plot;
+pub use plot::{Plot, PlotOptions};
 pub use reduce::Reducer;
 pub use select::{Label, Pick, Selection, slice};
 pub use time::{TimePart, Times};

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use nuna_chunk::Chunk;
-use nuna_labels::{Calendar, DataArray, Dataset, Times};
+use nuna_labels::{Calendar, DataArray, Dataset, PlotOptions, Times};
 
 fn array() -> DataArray {
     let values: Vec<f32> = (0..24).map(|i| if i == 5 { f32::NAN } else { i as f32 / 4.0 - 2.0 }).collect();
@@ -72,6 +72,105 @@ fn plots_have_axes_units_and_gaps() {
         .where_(&array().isel("time", 0).unwrap().greater(99).unwrap());
     let error = error.unwrap().plot().unwrap_err().to_string();
     assert!(error.contains("all of them are missing"), "{error}");
+}
+
+/// A smooth field on a grid of longitudes from 0 to 360 and latitudes from south to north.
+fn earth() -> DataArray {
+    let (lat, lon): (Vec<f64>, Vec<f64>) = (
+        (0..90).map(|i| f64::from(i) * 2.0 - 89.0).collect(),
+        (0..180).map(|i| f64::from(i) * 2.0 + 1.0).collect(),
+    );
+    let values: Vec<f64> = lat
+        .iter()
+        .flat_map(|y| lon.iter().map(move |x| 28.0 * y.to_radians().cos() + 2.0 * (x / 30.0).sin() + 0.5))
+        .collect();
+    DataArray::from_chunk(Chunk::from_slice(&[90, 180], &values), ["lat", "lon"])
+        .unwrap()
+        .assign_coord("lat", lat)
+        .unwrap()
+        .assign_coord("lon", lon)
+        .unwrap()
+        .named("sst")
+        .with_attr("units", "degC")
+}
+
+/// Writes a drawing where `NUNA_PLOTS` says, to be looked at.
+fn look(name: &str, plot: &nuna_labels::Plot) {
+    if let Some(folder) = std::env::var_os("NUNA_PLOTS") {
+        plot.save(std::path::Path::new(&folder).join(format!("{name}.svg"))).unwrap();
+    }
+}
+
+#[test]
+fn a_grid_of_degrees_is_a_map_with_coasts() {
+    let map = earth().plot().unwrap();
+    look("map", &map);
+    let svg = map.svg();
+    assert!(svg.contains("aria-label=\"map of sst [degC]\""), "{}", &svg[..400]);
+    assert!(["60°N", "30°S", "60°E", "120°W"].iter().all(|tick| svg.contains(tick)));
+    assert!(svg.contains("stroke-opacity=\"0.75\""), "coastlines");
+    // As wide as two maps of its height, whatever the drawing's size.
+    let side = |name: &str| -> f64 {
+        let image = svg.split("<image ").nth(1).unwrap();
+        image.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+    };
+    assert!((side("width") / side("height") - 2.0).abs() < 0.02);
+    let turned = earth().transpose(["lon", "lat"]).unwrap().plot().unwrap();
+    assert!(turned.svg().contains("60°N") && turned.svg().contains("map of"));
+    let region = earth().sel("lat", 30.0..=60.0).unwrap();
+    let region = region.sel("lon", 0.0..=40.0).unwrap().plot_with(PlotOptions::new().robust()).unwrap();
+    look("region", &region);
+    assert!(
+        !earth()
+            .plot_with(PlotOptions::new().no_coastlines())
+            .unwrap()
+            .svg()
+            .contains("stroke-opacity=\"0.75\"")
+    );
+}
+
+#[test]
+fn lines_of_a_dimension_have_a_legend() {
+    let plot = array().plot_lines("lat", PlotOptions::new().title("by latitude")).unwrap();
+    look("lines", &plot);
+    let svg = plot.svg();
+    assert_eq!(svg.matches("clip-path=").count(), 6, "a line for each latitude");
+    assert!(svg.contains(">-50.0<title>") && svg.contains(">by latitude</text>"), "{svg}");
+    let error = earth().plot_lines("lon", PlotOptions::new()).unwrap_err().to_string();
+    assert!(error.contains("180 lines") && error.contains("isel(\"lon\", 0..20)"), "{error}");
+    assert!(
+        array()
+            .plot_lines("depth", PlotOptions::new())
+            .unwrap_err()
+            .to_string()
+            .contains("no dimension `depth`")
+    );
+}
+
+#[test]
+fn a_histogram_takes_any_number_of_dimensions() {
+    let plot = earth().plot_hist(PlotOptions::new().bins(30)).unwrap();
+    look("hist", &plot);
+    let bars = plot.svg().split("fill=\"#1f6fb4\"").next().unwrap().rsplit("<path d=\"").next().unwrap();
+    assert!((20..=30).contains(&bars.matches('M').count()), "{bars}");
+    assert!(plot.svg().contains(">count</text>") && plot.svg().contains("sst [degC]"));
+    look("hist_log", &earth().plot_hist(PlotOptions::new().log()).unwrap());
+    let error = array().plot_hist(PlotOptions::new().bins(0)).unwrap_err().to_string();
+    assert!(error.contains("1 to 10000 bins"), "{error}");
+}
+
+#[test]
+fn logarithmic_values_leave_out_what_is_not_positive() {
+    let values: Vec<f64> = (0..50).map(|i| 10f64.powf(f64::from(i) / 10.0) - 1.0).collect();
+    let array = DataArray::from_chunk(Chunk::from_slice(&[50], &values), ["x"]).unwrap().named("growth");
+    let plot = array.plot_with(PlotOptions::new().log()).unwrap();
+    look("log", &plot);
+    assert!(plot.svg().contains(">1000</text>"), "{}", plot.svg());
+    assert!(!plot.svg().contains("NaN") && !plot.svg().contains("inf"));
+    look("log_map", &earth().plot_with(PlotOptions::new().log().vmin(1.0).cmap("greys")).unwrap());
+    let error = array.plot_with(PlotOptions::new().vmin(2.0).vmax(1.0)).unwrap_err().to_string();
+    assert!(error.contains("vmin 2 is not below vmax 1"), "{error}");
+    assert!(array.plot_with(PlotOptions::new().size(5, 5)).unwrap_err().to_string().contains("160 to 4000"));
 }
 
 #[test]

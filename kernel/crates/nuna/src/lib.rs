@@ -31,8 +31,8 @@ pub use nuna_array::{
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{
     Attributes, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, IntoDims, Label,
-    LabelError, Pick, Plot, Reducer, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat,
-    concat, open_zarr, slice,
+    LabelError, Pick, Plot, PlotOptions, Reducer, Selection, StoreOptions, TimePart, Times, Values, Weighted,
+    ZarrFormat, concat, open_zarr, slice,
 };
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;

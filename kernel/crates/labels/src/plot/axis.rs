@@ -12,6 +12,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Scale {
     Number,
+    /// Positions are decimal logarithms.
+    Log,
     /// Microseconds of a calendar.
     Time(Calendar),
     /// Positions count the names.
@@ -29,6 +31,7 @@ impl Scale {
         }
         match self {
             Scale::Number => numbers(low, high),
+            Scale::Log => logarithms(low, high),
             Scale::Time(calendar) => times(*calendar, low, high),
             Scale::Text(names) => {
                 let step = names.len().div_ceil(12).max(1);
@@ -62,6 +65,25 @@ fn numbers(low: f64, high: f64) -> Vec<(f64, String)> {
             (x, if scientific { format!("{x:.3e}") } else { format!("{x:.decimals$}") })
         })
         .collect()
+}
+
+/// At powers of ten, and at twice and five times these where there are few.
+fn logarithms(low: f64, high: f64) -> Vec<(f64, String)> {
+    let step = ((high - low) / 8.0).ceil().max(1.0);
+    let factors: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let first = (low / step).floor();
+    let powers = (0..20).map(|i| (first + f64::from(i)) * step).take_while(|power| *power <= high);
+    let places =
+        powers.flat_map(|power| factors.iter().map(move |factor| (power + factor.log10(), factor, power)));
+    let inside = places.filter(|(at, ..)| (low - 1e-9..=high + 1e-9).contains(at));
+    let text = |factor: f64, power: f64| {
+        if (-4.0..6.0).contains(&power) {
+            crate::format::float(factor * 10f64.powf(power), 4).trim_end_matches(".0").to_owned()
+        } else {
+            format!("{factor}e{power}")
+        }
+    };
+    inside.map(|(at, &factor, power)| (at, text(factor, power))).collect()
 }
 
 /// At the starts of years, months, days or hours.
@@ -188,6 +210,13 @@ mod tests {
         assert_eq!(ticks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>(), ["0", "2", "4", "6"]);
         let ticks = Scale::Number.ticks(0.0, 0.011);
         assert!(ticks.iter().all(|(x, text)| (text.parse::<f64>().unwrap() - x).abs() < 1e-12), "{ticks:?}");
+    }
+
+    #[test]
+    fn logarithms_tick_at_powers_of_ten() {
+        let text = |low, high| logarithms(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
+        assert_eq!(text(-0.1, 1.0), ["1", "2", "5", "10"]);
+        assert_eq!(text(0.0, 7.0).len(), 8);
     }
 
     #[test]

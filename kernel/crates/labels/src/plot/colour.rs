@@ -1,5 +1,7 @@
 //! Owns colour scales: viridis, and a diverging one around zero; both can be told apart by the colour-blind.
 
+use crate::{LabelError, Result, plot::PlotOptions};
+
 /// Every eighth of viridis.
 const VIRIDIS: [[u8; 3]; 9] = [
     [68, 1, 84],
@@ -25,23 +27,56 @@ const DIVERGING: [[u8; 3]; 9] = [
     [103, 0, 31],
 ];
 
+/// Black to white.
+const GREYS: [[u8; 3]; 9] = [
+    [0, 0, 0],
+    [32, 32, 32],
+    [64, 64, 64],
+    [96, 96, 96],
+    [128, 128, 128],
+    [160, 160, 160],
+    [192, 192, 192],
+    [224, 224, 224],
+    [255, 255, 255],
+];
+
+const NAMES: [(&str, &[[u8; 3]; 9]); 3] =
+    [("viridis", &VIRIDIS), ("coolwarm", &DIVERGING), ("greys", &GREYS)];
+
 /// The values that the ends of the scale stand for, and the scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Colours {
     pub(crate) low: f64,
     pub(crate) high: f64,
-    diverging: bool,
+    table: &'static [[u8; 3]; 9],
 }
 
 impl Colours {
-    /// As xarray: symmetric and diverging where the data lie on both sides of zero.
-    pub(crate) fn fitting(low: f64, high: f64) -> Self {
-        if low < 0.0 && high > 0.0 {
-            let reach = high.max(-low);
-            return Self { low: -reach, high: reach, diverging: true };
-        }
+    /// As xarray: symmetric and diverging where the data lie on both sides of zero, but for limits that were given.
+    ///
+    /// # Errors
+    /// If `options` name a scale that there is not.
+    pub(crate) fn fitting(low: f64, high: f64, options: &PlotOptions) -> Result<Self> {
+        let named = match &options.cmap {
+            None => None,
+            Some(name) => Some(NAMES.iter().find(|(known, _)| known == name).ok_or_else(|| {
+                let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+                LabelError::Invalid(format!(
+                    "there is no colour scale `{name}`; there are {}",
+                    names.join(", ")
+                ))
+            })?),
+        };
+        let around_zero = low < 0.0 && high > 0.0 && !options.log;
+        let (low, high) = match (around_zero && named.is_none(), options.vmin, options.vmax) {
+            (true, None, None) => (-high.max(-low), high.max(-low)),
+            (true, Some(low), None) => (low, -low),
+            (true, None, Some(high)) => (-high, high),
+            _ => (low, high),
+        };
         let high = if low == high { low + 1.0 } else { high };
-        Self { low, high, diverging: false }
+        let table = named.map_or(if around_zero { &DIVERGING } else { &VIRIDIS }, |(_, table)| *table);
+        Ok(Self { low, high, table })
     }
 
     /// Red, green, blue, opacity; nothing for NaN.
@@ -49,7 +84,7 @@ impl Colours {
         if value.is_nan() {
             return [0; 4];
         }
-        let table = if self.diverging { &DIVERGING } else { &VIRIDIS };
+        let table = self.table;
         let at = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0) * (table.len() - 1) as f64;
         let index = (at as usize).min(table.len() - 2);
         let fraction = at - index as f64;
@@ -67,10 +102,18 @@ mod tests {
 
     #[test]
     fn data_around_zero_get_a_symmetric_scale() {
-        let colours = Colours::fitting(-1.0, 3.0);
+        let fitting = |low, high, options: &PlotOptions| Colours::fitting(low, high, options).unwrap();
+        let plain = PlotOptions::new();
+        let colours = fitting(-1.0, 3.0, &plain);
         assert_eq!((colours.low, colours.high), (-3.0, 3.0));
         assert_eq!(colours.of(0.0), [247, 247, 247, 255]);
-        assert_eq!(Colours::fitting(2.0, 3.0).of(2.0), [68, 1, 84, 255]);
+        assert_eq!(fitting(2.0, 3.0, &plain).of(2.0), [68, 1, 84, 255]);
         assert_eq!(colours.of(f64::NAN), [0; 4]);
+        let limited = fitting(-1.0, 2.0, &PlotOptions::new().vmax(2.0));
+        assert_eq!((limited.low, limited.high), (-2.0, 2.0));
+        let named = fitting(-1.0, 3.0, &PlotOptions::new().cmap("greys"));
+        assert_eq!((named.low, named.of(-1.0)), (-1.0, [0, 0, 0, 255]));
+        let error = Colours::fitting(0.0, 1.0, &PlotOptions::new().cmap("jet")).unwrap_err();
+        assert!(error.to_string().contains("viridis, coolwarm, greys"));
     }
 }

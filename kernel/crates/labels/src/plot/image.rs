@@ -8,22 +8,37 @@ use flate2::{Compression, Crc, write::ZlibEncoder};
 use crate::{
     DataArray, LabelError, Result,
     plot::{
-        Frame, HEIGHT, Plot, axis,
+        Frame, Plot, PlotOptions, axis,
         axis::{Places, Scale},
         colour::Colours,
-        labelled, nothing, paper, positions,
+        labelled,
+        map::{self, Angle},
+        nothing, paper, positions,
     },
 };
 
 /// Cells of the image along each side at most; about two per pixel of the drawing.
 const CELLS_MAX: usize = 1000;
 
-pub(super) fn draw(array: &DataArray) -> Result<Plot> {
+pub(super) fn draw(array: &DataArray, options: &PlotOptions) -> Result<Plot> {
     let (y_dim, x_dim) = (array.dims[0].clone(), array.dims[1].clone());
+    // A map has north at the top, however the array is laid out.
+    if map::angle(array, &y_dim) == Some(Angle::Longitude)
+        && map::angle(array, &x_dim) == Some(Angle::Latitude)
+    {
+        return draw(&array.transpose([x_dim.as_str(), y_dim.as_str()])?, options);
+    }
     let (x, x_scale, x_title) = positions(array, &x_dim)?;
     let (y, y_scale, y_title) = positions(array, &y_dim)?;
     let values = array.values_f64()?;
     let mut cells = Cells::averaged(&values, y.len(), x.len());
+    if options.log {
+        // The logarithm of what is not positive is no number, and stays blank.
+        cells
+            .values
+            .iter_mut()
+            .for_each(|value| *value = if *value > 0.0 { value.log10() } else { f64::NAN });
+    }
     // The image's first row is the top; larger coordinates go up and to the right, as in xarray.
     if !descends(&y) {
         cells.flip_rows();
@@ -31,21 +46,104 @@ pub(super) fn draw(array: &DataArray) -> Result<Plot> {
     if descends(&x) {
         cells.flip_columns();
     }
-    let finite = cells.values.iter().copied().filter(|v| v.is_finite());
-    let (low, high) =
-        finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    if low > high {
-        return Err(nothing(array));
-    }
-    let colours = Colours::fitting(low, high);
-    let frame = Frame { left: 76.0, top: 28.0, width: 450.0, height: HEIGHT - 84.0 };
-    let mut svg = paper(array, "heat map");
+    let Some((low, high)) = options.range(cells.values.iter().copied()) else { return Err(nothing(array)) };
+    let colours = Colours::fitting(low, high, options)?;
+    let (x_side, y_side) = (Side::of(&x), Side::of(&y));
+    let whole =
+        Frame { left: 76.0, top: 28.0, width: options.width() - 190.0, height: options.height() - 84.0 };
+    let degrees = |side: &Option<Side>, dim: &str, wanted: Angle| {
+        side.as_ref().filter(|_| map::angle(array, dim) == Some(wanted)).map(Side::extent)
+    };
+    let earth = degrees(&x_side, &x_dim, Angle::Longitude).zip(degrees(&y_side, &y_dim, Angle::Latitude));
+    let frame = earth.map_or(whole, |(x, y)| map::proportioned(whole, x, y));
+    // No blank paper below a map that is wider than high.
+    let fitted = match (earth, options.size) {
+        (Some(_), None) => options.clone().size(options.width() as u32, (frame.height + 84.0).ceil() as u32),
+        _ => options.clone(),
+    };
+    let mut svg = paper(array, if earth.is_some() { "map" } else { "heat map" }, &fitted);
     let pixels: Vec<u8> = cells.values.iter().flat_map(|&v| colours.of(v)).collect();
     image(&mut svg, frame, cells.columns, cells.rows, &pixels)?;
-    axis::draw(&mut svg, frame, &places(&x, &x_scale), &x_title, &places(&y, &y_scale), &y_title);
-    bar(&mut svg, colours, &labelled(array.name(), array.attrs()))?;
+    let (mut x_ticks, mut y_ticks) = (places(&x, &x_side, &x_scale), places(&y, &y_side, &y_scale));
+    if let (Some((longitudes, latitudes)), Some(x_side), Some(y_side)) = (earth, &x_side, &y_side) {
+        x_ticks = map_ticks(Angle::Longitude, x_side);
+        y_ticks = map_ticks(Angle::Latitude, y_side);
+        if !options.no_coastlines {
+            let clip = frame.clip(&mut svg);
+            let near = |side: &Side, (low, high): (f64, f64), value: f64| {
+                let room = (10.0 / (high - low)).max(0.3);
+                Some(side.at(value)).filter(|at| (-room..=1.0 + room).contains(at))
+            };
+            map::coastlines(
+                &mut svg,
+                frame,
+                &clip,
+                &|longitude| near(x_side, longitudes, longitude),
+                &|latitude| near(y_side, latitudes, latitude),
+            );
+        }
+    }
+    axis::draw(&mut svg, frame, &x_ticks, &x_title, &y_ticks, &y_title);
+    bar(&mut svg, colours, frame, &labelled(array.name(), array.attrs()), options)?;
     svg.push_str("</svg>");
     Ok(Plot { svg })
+}
+
+/// Round degrees, of which 30 is one.
+fn map_ticks(angle: Angle, side: &Side) -> Places {
+    let (low, high) = side.extent();
+    let raw = (high - low) / 6.0;
+    let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
+    let Some(step) = steps.into_iter().find(|step| *step >= raw * 0.99).filter(|step| raw * 4.0 >= *step)
+    else {
+        return Scale::Number
+            .ticks(low, high)
+            .into_iter()
+            .map(|(v, _)| (side.at(v), angle.tick(v)))
+            .collect();
+    };
+    let first = (low / step).ceil();
+    let ticks = (0..40).map(|i| (first + f64::from(i)) * step).take_while(|v| *v <= high + step * 1e-9);
+    ticks.map(|v| (side.at(v), angle.tick(v))).collect()
+}
+
+/// A side made of equal cells whose coordinates, in order, may be uneven.
+struct Side {
+    ascending: Vec<f64>,
+}
+
+impl Side {
+    /// `None` without an order.
+    fn of(positions: &[f64]) -> Option<Self> {
+        let mut ascending = positions.to_vec();
+        if descends(positions) {
+            ascending.reverse();
+        }
+        let ordered = !ascending.is_empty() && ascending.windows(2).all(|pair| pair[0] < pair[1]);
+        ordered.then_some(Self { ascending })
+    }
+
+    /// Where `value` lies, from 0 at the outer edge of the first cell to 1 at that of the last; beyond these, outside.
+    fn at(&self, value: f64) -> f64 {
+        let places = &self.ascending;
+        let n = places.len();
+        if n == 1 {
+            return 0.5 + (value - places[0]);
+        }
+        let after = places.partition_point(|&p| p < value).clamp(1, n - 1);
+        let (a, b) = (places[after - 1], places[after]);
+        ((after - 1) as f64 + (value - a) / (b - a) + 0.5) / n as f64
+    }
+
+    /// The coordinates of both outer edges.
+    fn extent(&self) -> (f64, f64) {
+        let places = &self.ascending;
+        let n = places.len();
+        if n == 1 {
+            return (places[0] - 0.5, places[0] + 0.5);
+        }
+        (places[0] - (places[1] - places[0]) / 2.0, places[n - 1] + (places[n - 1] - places[n - 2]) / 2.0)
+    }
 }
 
 struct Cells {
@@ -89,43 +187,20 @@ fn descends(positions: &[f64]) -> bool {
     positions.first() > positions.last()
 }
 
-/// Where ticks stand on a side made of equal cells: interpolated between the cells' coordinates, which may be uneven.
-fn places(positions: &[f64], scale: &Scale) -> Places {
+/// Where ticks stand; without an order, positions are all that can be written.
+fn places(positions: &[f64], side: &Option<Side>, scale: &Scale) -> Places {
     let n = positions.len() as f64;
-    let mut ascending = positions.to_vec();
-    if descends(positions) {
-        ascending.reverse();
-    }
-    let monotonic = ascending.windows(2).all(|pair| pair[0] < pair[1]);
-    let counted: Vec<f64>;
-    let scale = if monotonic {
-        scale
-    } else {
-        // Without an order, positions are all that can be written.
-        counted = (0..positions.len()).map(|i| i as f64).collect();
-        ascending = counted;
-        &Scale::Number
+    let Some(side) = side else {
+        let ticks = Scale::Number.ticks(0.0, n - 1.0);
+        return ticks.into_iter().map(|(value, text)| ((value + 0.5) / n, text)).collect();
     };
-    let (Some(&low), Some(&high)) = (ascending.first(), ascending.last()) else { return Vec::new() };
-    let ticks = scale.ticks(low, high);
-    ticks
-        .into_iter()
-        .map(|(value, text)| {
-            let after = ascending.partition_point(|&p| p < value).min(ascending.len() - 1);
-            let index = if after == 0 || ascending[after] <= value {
-                after as f64
-            } else {
-                let (a, b) = (ascending[after - 1], ascending[after]);
-                (after - 1) as f64 + (value - a) / (b - a)
-            };
-            ((index + 0.5) / n, text)
-        })
-        .collect()
+    let (low, high) = (side.ascending[0], side.ascending[side.ascending.len() - 1]);
+    scale.ticks(low, high).into_iter().map(|(value, text)| (side.at(value), text)).collect()
 }
 
-fn bar(svg: &mut String, colours: Colours, title: &str) -> Result<()> {
+fn bar(svg: &mut String, colours: Colours, beside: Frame, title: &str, options: &PlotOptions) -> Result<()> {
     const STEPS: usize = 128;
-    let frame = Frame { left: 546.0, top: 28.0, width: 16.0, height: HEIGHT - 84.0 };
+    let frame = Frame { left: beside.left + beside.width + 20.0, width: 16.0, ..beside };
     let value = |i: usize| colours.high + (colours.low - colours.high) * i as f64 / (STEPS - 1) as f64;
     let pixels: Vec<u8> = (0..STEPS).flat_map(|i| colours.of(value(i))).collect();
     image(svg, frame, 1, STEPS, &pixels)?;
@@ -134,7 +209,8 @@ fn bar(svg: &mut String, colours: Colours, title: &str) -> Result<()> {
         svg,
         "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"none\" stroke=\"#444\"/>"
     );
-    for (value, text) in Scale::Number.ticks(colours.low, colours.high) {
+    let scale = if options.log { Scale::Log } else { Scale::Number };
+    for (value, text) in scale.ticks(colours.low, colours.high) {
         let y = top + height - (value - colours.low) / (colours.high - colours.low) * height;
         let x = left + width;
         let _ = write!(
@@ -146,7 +222,8 @@ fn bar(svg: &mut String, colours: Colours, title: &str) -> Result<()> {
     }
     let _ = write!(
         svg,
-        "<text transform=\"translate(630 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+        "<text transform=\"translate({:.1} {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+        left + 84.0,
         top + height / 2.0,
         crate::html::escape(title)
     );
@@ -208,7 +285,7 @@ mod tests {
 
     #[test]
     fn ticks_find_their_cells_on_uneven_and_descending_axes() {
-        let at = |positions: &[f64]| places(positions, &Scale::Number);
+        let at = |positions: &[f64]| places(positions, &Side::of(positions), &Scale::Number);
         let even = at(&[0.0, 1.0, 2.0, 3.0]);
         let one = even.iter().find(|t| t.1.starts_with('1')).unwrap();
         assert!((one.0 - 1.5 / 4.0).abs() < 1e-12, "{even:?}");

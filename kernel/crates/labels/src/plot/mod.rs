@@ -1,17 +1,21 @@
-//! Owns plots of one- and two-dimensional arrays as SVG: a line, or a heat map with a colour bar.
+//! Owns plots as SVG: lines, heat maps and maps with a colour bar, histograms.
 //!
 //! Drawn without a plotting library: what is needed is axes, a path and an image, a heat map of a million cells must
 //! be one embedded image rather than a million rectangles, and every crate here is compiled on every user's machine.
 
 mod axis;
 mod colour;
+mod histogram;
 mod image;
 mod line;
+mod map;
+mod options;
 
 use std::fmt::Write as _;
 
 use crate::{DataArray, LabelError, Result, coord::Values};
 use axis::Scale;
+pub use options::PlotOptions;
 
 /// A drawing. Shown by a notebook, or written with [`Plot::save`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,16 +26,26 @@ pub struct Plot {
 /// Elements computed for a plot at most; beyond it, a selection is a better picture anyway.
 const BYTES_MAX: u64 = 1 << 30;
 
-pub(crate) const WIDTH: f64 = 640.0;
-pub(crate) const HEIGHT: f64 = 400.0;
-
 /// The box inside the axes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Frame {
     pub(crate) left: f64,
     pub(crate) top: f64,
     pub(crate) width: f64,
     pub(crate) height: f64,
+}
+
+impl Frame {
+    /// Defines a clip path of this box and gives its name. Drawings on one page that share a name share the box, too.
+    pub(crate) fn clip(&self, svg: &mut String) -> String {
+        let Frame { left, top, width, height } = self;
+        let name = format!("nuna-frame-{left:.0}-{top:.0}-{width:.0}-{height:.0}");
+        let _ = write!(
+            svg,
+            "<clipPath id=\"{name}\"><rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\"/></clipPath>"
+        );
+        name
+    }
 }
 
 impl Plot {
@@ -62,38 +76,98 @@ impl std::fmt::Display for Plot {
 }
 
 impl DataArray {
-    /// Draws it: a line for one dimension, a heat map for two; dimensions of length 1 do not count. NaNs stay blank.
+    /// Draws it: a line for one dimension, a heat map for two, which is a map of the Earth where these are longitude
+    /// and latitude; dimensions of length 1 do not count. NaNs stay blank.
     ///
     /// # Errors
     /// If it has other dimensions, nothing but NaN, or as [`compute`](DataArray::compute).
     pub fn plot(&self) -> Result<Plot> {
-        let mut flat = self.clone();
-        while let Some(axis) = flat.shape().iter().position(|&n| n == 1)
-            && flat.ndim() > 1
-        {
-            flat = flat.isel(&flat.dims[axis].clone(), 0)?;
-        }
-        let sizes: Vec<String> =
-            flat.dims.iter().zip(flat.shape()).map(|(d, n)| format!("{d}: {n}")).collect();
-        if flat.nbytes() > BYTES_MAX {
-            return Err(LabelError::Invalid(format!(
-                "a plot of {} ({}) would fetch {}; select a part of it or average first",
-                self.describe(),
-                sizes.join(", "),
-                crate::format::bytes(flat.nbytes())
-            )));
-        }
-        // A selection of what is in memory is computed here, too: the array is small by now.
+        self.plot_with(PlotOptions::new())
+    }
+
+    /// As [`plot`](DataArray::plot), with what `options` say.
+    ///
+    /// # Errors
+    /// As [`plot`](DataArray::plot), and if options do not fit each other.
+    pub fn plot_with(&self, options: PlotOptions) -> Result<Plot> {
+        options.check()?;
+        let flat = self.flat()?;
         match flat.ndim() {
-            1 => line::draw(&flat),
-            2 => image::draw(&flat),
+            1 => line::draw(&flat, &options),
+            2 => image::draw(&flat, &options),
             n => Err(LabelError::Invalid(format!(
-                "a plot needs 1 or 2 dimensions, {} has {n} ({}); select or average over the others, such as isel(\"{}\", 0)",
+                "a plot needs 1 or 2 dimensions, {} has {n} ({}); select or average over the others, such as isel(\"{}\", 0), \
+                 or draw how its values are distributed with plot_hist()",
                 self.describe(),
-                sizes.join(", "),
+                flat.sizes_text(),
                 flat.dims.first().map_or("time", String::as_str)
             ))),
         }
+    }
+
+    /// Draws one line for each label along `hue` of an array with two dimensions, with a legend.
+    ///
+    /// # Errors
+    /// If there is no such dimension, more than 20 labels along it, another number of dimensions, or as
+    /// [`plot`](DataArray::plot).
+    pub fn plot_lines(&self, hue: &str, options: PlotOptions) -> Result<Plot> {
+        options.check()?;
+        self.axis(hue)?;
+        let flat = self.flat_but(Some(hue))?;
+        if flat.ndim() != 2 {
+            return Err(LabelError::Invalid(format!(
+                "lines need two dimensions, `{hue}` and the one along which they run; {} has {} ({})",
+                self.describe(),
+                flat.ndim(),
+                flat.sizes_text()
+            )));
+        }
+        line::draw_each(&flat, hue, &options)
+    }
+
+    /// Draws how the values of all elements are distributed, whatever the dimensions. NaNs do not count.
+    ///
+    /// # Errors
+    /// If there is nothing but NaN, or as [`compute`](DataArray::compute).
+    pub fn plot_hist(&self, options: PlotOptions) -> Result<Plot> {
+        options.check()?;
+        self.fits_a_plot()?;
+        histogram::draw(self, &options)
+    }
+
+    /// Without its dimensions of length 1, as long as one is left.
+    fn flat(&self) -> Result<DataArray> {
+        self.flat_but(None)
+    }
+
+    fn flat_but(&self, kept: Option<&str>) -> Result<DataArray> {
+        let mut flat = self.clone();
+        while let Some(axis) =
+            (0..flat.ndim()).find(|&axis| flat.shape()[axis] == 1 && kept != Some(flat.dims[axis].as_str()))
+            && flat.ndim() > 1 + usize::from(kept.is_some())
+        {
+            flat = flat.isel(&flat.dims[axis].clone(), 0)?;
+        }
+        flat.fits_a_plot()?;
+        Ok(flat)
+    }
+
+    fn fits_a_plot(&self) -> Result<()> {
+        if self.nbytes() <= BYTES_MAX {
+            return Ok(());
+        }
+        Err(LabelError::Invalid(format!(
+            "a plot of {} ({}) would fetch {}; select a part of it or average first",
+            self.describe(),
+            self.sizes_text(),
+            crate::format::bytes(self.nbytes())
+        )))
+    }
+
+    fn sizes_text(&self) -> String {
+        let sizes: Vec<String> =
+            self.dims.iter().zip(self.shape()).map(|(d, n)| format!("{d}: {n}")).collect();
+        sizes.join(", ")
     }
 }
 
@@ -137,19 +211,20 @@ fn title(array: &DataArray) -> String {
 }
 
 /// Opens a drawing: white paper in any theme, since notebooks show SVG as an image that cannot know theirs.
-fn paper(array: &DataArray, what: &str) -> String {
+fn paper(array: &DataArray, what: &str, options: &PlotOptions) -> String {
+    let (width, height) = (options.width(), options.height());
     let label = crate::html::escape(&format!("{what} of {}", labelled(array.name(), array.attrs())));
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" aria-label=\"{label}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"11\" fill=\"#222\">\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
     );
-    let title = title(array);
+    let title = options.title.clone().unwrap_or_else(|| title(array));
     if !title.is_empty() {
         let _ = write!(
             svg,
             "<text x=\"{}\" y=\"18\" text-anchor=\"middle\" font-size=\"12\">{}</text>",
-            WIDTH / 2.0,
+            width / 2.0,
             crate::html::escape(&title)
         );
     }
