@@ -10,7 +10,10 @@ use std::{
 };
 
 use nuna::cell::{Failed, Failure};
-use nuna_kernel::evaluator::process::{Answer, END_OF_CELL, Location, Order, Trouble};
+use nuna_kernel::evaluator::{
+    lifeline,
+    process::{Answer, END_OF_CELL, Kept, Location, Order, Trouble},
+};
 
 static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
 
@@ -43,6 +46,13 @@ fn main() -> anyhow::Result<()> {
             }
         }
     });
+    // Clusters live with the kernel, so that a crash of this process does not take them along.
+    // The kernel has said so if its folder cannot have a named pipe.
+    if let Err(error) = nuna::parts::cluster::live_with(&lifeline::path(&folder))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error.into());
+    }
     nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
@@ -80,6 +90,7 @@ fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Resu
     for order in orders {
         let answer = match order {
             Order::Run { library, symbol, cell } => run(&library, &symbol, cell),
+            Order::PickUp => Answer { kept: pick_up(), ..Answer::default() },
             Order::Forget { names } => {
                 names.iter().for_each(|name| nuna::cell::forget(name));
                 Answer::default()
@@ -95,6 +106,19 @@ fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Resu
         answers.write_all(&line)?;
     }
     Ok(())
+}
+
+/// Attaches to the clusters of the process before this one.
+fn pick_up() -> Vec<Kept> {
+    let kept = nuna::parts::cluster::pick_up().into_iter();
+    kept.map(|kept| match kept.cluster {
+        Ok(cluster) => {
+            let workers = cluster.info().workers.len();
+            Kept { name: kept.name, workers, holds: Vec::new(), trouble: None }
+        }
+        Err(error) => Kept { name: kept.name, workers: 0, holds: Vec::new(), trouble: Some(error) },
+    })
+    .collect()
 }
 
 fn run(library: &str, symbol: &str, cell: u32) -> Answer {

@@ -69,7 +69,7 @@ impl Direct {
                 self.cells.clear();
                 let process = self.ensure_process()?;
                 if let Outcome::Died(how) = process.run(&Order::Forget { names }, &Print::nowhere()).await {
-                    self.process = None;
+                    self.replace_process().await?;
                     anyhow::bail!("the process that runs cells ended ({how}) while it dropped the variables");
                 }
                 shown("forgot all variables, items and `use` lines")

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -17,11 +18,12 @@ use super::{
     item::Kind,
     keep::{Gone, Skips},
     known::Known,
+    lifeline::Lifeline,
     linker::Linker,
     places::Places,
     positions::{Place, Source},
     print::Print,
-    process::{Answer, Order, Outcome, Printed, Process, Trouble},
+    process::{Answer, Kept, Order, Outcome, Printed, Process, Trouble},
     render::render,
     repair::Repairs,
     runtime::Runtime,
@@ -30,12 +32,16 @@ use super::{
 
 pub use super::{Evaluation, Running, failure::Failure};
 
+/// How long a new process may look for clusters; it gives up on single ones much earlier.
+const PICK_UP_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Evaluates cells one after the other.
 pub struct Direct {
     pub(super) runtime: Runtime,
     // Ends before its folder goes.
     pub(super) process: Option<Process>,
     pub(super) folder: Folder,
+    _lifeline: Option<Lifeline>,
     pub(super) linker: Option<Linker>,
     pub(super) known: Known,
     /// Crates that later cells may import from, with their libraries.
@@ -58,6 +64,9 @@ impl Direct {
     pub fn new(runtime: Runtime, kernel_id: String) -> Result<Self> {
         let folder = Folder::new(&std::env::temp_dir())?;
         let mut direct = Self {
+            _lifeline: Lifeline::new(folder.path())
+                .inspect_err(|error| tracing::warn!(%error, "clusters will not survive a crash of a cell"))
+                .ok(),
             linker: Linker::find(&runtime.rustc, folder.path()),
             runtime,
             process: None,
@@ -82,6 +91,22 @@ impl Direct {
             self.process = Some(process);
         }
         self.process.as_mut().context("the evaluator was just started")
+    }
+
+    /// Starts a process in the place of one that ended; gives the clusters that it found again.
+    pub(super) async fn replace_process(&mut self) -> Result<Vec<Kept>> {
+        self.process = None;
+        let process = self.ensure_process()?;
+        let nowhere = Print::nowhere();
+        let asked = process.run(&Order::PickUp, &nowhere);
+        match tokio::time::timeout(PICK_UP_PATIENCE, asked).await {
+            Ok(Outcome::Answered(answer)) => Ok(answer.kept),
+            Ok(Outcome::Died(_)) | Err(_) => {
+                self.process = None;
+                self.ensure_process()?;
+                Ok(Vec::new())
+            }
+        }
     }
 
     async fn run(
@@ -148,8 +173,8 @@ impl Direct {
                 };
                 let lost = std::mem::take(&mut self.known.variables).into_keys();
                 self.known.gone.extend(lost.map(|name| (name, Gone::Lost(job.source.number))));
-                self.ensure_process()?;
-                return Ok(failure::ended(&end, &variables).into());
+                let kept = self.replace_process().await?;
+                return Ok(failure::ended(&end, &variables, &kept).into());
             }
         };
         if answer.ran {

@@ -5,6 +5,7 @@ use super::{
     glue::Glue,
     known::Known,
     positions::Place,
+    process::Kept,
     render,
     split::{Cell, SyntaxError},
     types,
@@ -167,8 +168,8 @@ pub enum End {
     Other(String),
 }
 
-/// What to tell of an evaluator process that ended.
-pub fn ended(end: &End, variables: &[String]) -> Failure {
+/// What to tell of an evaluator process that ended; `kept` are the clusters that outlived it.
+pub fn ended(end: &End, variables: &[String], kept: &[Kept]) -> Failure {
     let lost = match variables {
         [] => "no variable was lost".to_owned(),
         names => format!("lost variables: {}", names.join(", ")),
@@ -190,10 +191,47 @@ pub fn ended(end: &End, variables: &[String]) -> Failure {
         ),
         End::Other(how) => ("EvaluatorEnded", format!("the process that runs cells ended ({how})")),
     };
+    let clusters: String = kept.iter().map(|kept| format!(". {}", still_there(kept))).collect();
     Failure::new(
         name,
         format!(
-            "{what}; {lost}. Functions and types of earlier cells are kept, and a new process has been started"
+            "{what}; {lost}. Functions and types of earlier cells are kept, and a new process has been started{clusters}"
         ),
     )
+}
+
+/// What is left of a cluster, and how to go on with it.
+fn still_there(kept: &Kept) -> String {
+    let Kept { name, workers, holds, trouble } = kept;
+    let workers = if *workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") };
+    match (trouble, holds.as_slice()) {
+        (Some(trouble), _) => {
+            format!("Cluster {name} is still there, but {trouble}; `nuna cluster stop {name}` ends it")
+        }
+        (None, []) => format!(
+            "Cluster {name} still runs with {workers}, and the next cells compute on it; `let cluster = \
+             Cluster::attach(\"{name}\")?;` gets its handle back"
+        ),
+        (None, [first, ..]) => format!(
+            "Cluster {name} still runs with {workers} and holds {}, and the next cells compute on it; `let cluster = \
+             Cluster::attach(\"{name}\")?;` gets its handle back, and `cluster.get(\"{first}\")?` what it holds",
+            holds.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_names_the_clusters_that_go_on() {
+        let kept =
+            Kept { name: "a".into(), workers: 2, holds: vec!["sst".into(), "u".into()], trouble: None };
+        let told = ended(&End::Overflow, &["x".into()], &[kept]).value;
+        assert!(told.contains("lost variables: x"), "{told}");
+        assert!(told.contains("Cluster a still runs with 2 workers and holds sst, u"), "{told}");
+        assert!(told.contains("`let cluster = Cluster::attach(\"a\")?;`"), "{told}");
+        assert!(told.contains("`cluster.get(\"sst\")?`"), "{told}");
+    }
 }

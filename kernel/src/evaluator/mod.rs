@@ -13,6 +13,7 @@ pub mod glue;
 pub mod item;
 pub mod keep;
 pub mod known;
+pub mod lifeline;
 pub mod linker;
 pub mod loops;
 pub mod places;

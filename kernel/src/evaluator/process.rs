@@ -29,8 +29,16 @@ const COALESCE_BYTES: usize = 256 << 10;
 /// From kernel to evaluator, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    Run { library: String, symbol: String, cell: u32 },
-    Forget { names: Vec<String> },
+    Run {
+        library: String,
+        symbol: String,
+        cell: u32,
+    },
+    Forget {
+        names: Vec<String>,
+    },
+    /// Finds the clusters again that the process before this one has started.
+    PickUp,
 }
 
 /// From evaluator to kernel, one JSON line for each order.
@@ -49,6 +57,20 @@ pub struct Answer {
     pub completed: usize,
     /// Variables that exist now.
     pub names: Vec<String>,
+    /// In answer to [`Order::PickUp`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+}
+
+/// A cluster that outlived a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub name: String,
+    pub workers: usize,
+    /// Names of what is published there.
+    pub holds: Vec<String>,
+    /// Why it cannot be used.
+    pub trouble: Option<String>,
 }
 
 /// Why a cell failed.

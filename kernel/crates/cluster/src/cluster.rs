@@ -10,7 +10,7 @@ use nuna_client::{Client, ClusterInfo};
 use nuna_plan::{Engine, default_engine, set_default_engine};
 use nuna_wire::{ClusterFile, cluster_file};
 
-use crate::{error::ClusterError, local, processes::Process};
+use crate::{error::ClusterError, local, pick_up, processes::Process};
 
 /// How often dead workers are looked for.
 const SUPERVISE: Duration = Duration::from_millis(200);
@@ -18,7 +18,8 @@ const SUPERVISE: Duration = Duration::from_millis(200);
 const RESTARTS_MAX: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-/// A cluster. Clones share it; the last one to go ends what this process has started.
+/// A cluster. Clones share it; the last one to go ends what this process has started. In a notebook the cluster outlives
+/// a crash of the process that runs cells, and ends with the kernel at the latest.
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
@@ -53,11 +54,16 @@ impl Cluster {
         local::Local::new()
     }
 
-    /// Connects to a cluster that runs, by name. It goes on when this process ends.
+    /// Connects to a cluster that runs, by name. It goes on when this process ends. One that this notebook's kernel
+    /// has kept through a crash is the same again, with what it holds.
     ///
     /// # Errors
     /// If there is none of that name, or it cannot be reached.
     pub fn attach(name: &str) -> Result<Self, ClusterError> {
+        if let Some(kept) = pick_up::kept(name) {
+            set_default_engine(Some(kept.engine()));
+            return Ok(kept);
+        }
         let running = list();
         let file =
             running.iter().find(|file| file.name == name).cloned().ok_or_else(|| ClusterError::NotFound {

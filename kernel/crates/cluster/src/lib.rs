@@ -1,5 +1,5 @@
 //! Owns starting clusters: a scheduler and its workers as processes of this machine, found by name afterwards, and
-//! gone with whoever started them.
+//! gone with whoever started them; in a notebook that is the kernel, which outlives the process that runs cells.
 //!
 //! Leaves to others: what the processes do (`runtime`), talking to them (`client`), and batch systems.
 
@@ -8,14 +8,18 @@
 mod allowance;
 mod cluster;
 mod error;
+mod lifeline;
 mod local;
 mod memory;
+mod pick_up;
 mod processes;
 mod view;
 
 pub use cluster::{Cluster, list};
 pub use error::ClusterError;
+pub use lifeline::live_with;
 pub use local::Local;
 pub use memory::{IntoByteCount, parse_bytes};
 pub use nuna_client::{Client, ClusterInfo, WorkerInfo};
 pub use nuna_wire::ClusterFile;
+pub use pick_up::{Kept, pick_up};

@@ -15,6 +15,7 @@ use crate::{
     allowance,
     cluster::{Cluster, Local as Parts},
     error::ClusterError,
+    lifeline::{self, Lifeline},
     memory::IntoByteCount,
     processes::{Process, program},
 };
@@ -76,7 +77,8 @@ impl Local {
         self
     }
 
-    /// Where the cluster file goes; the `clusters` folder of the state directory if not said.
+    /// Where the cluster file goes; the `clusters` folder of the state directory if not said. Elsewhere a cluster is not
+    /// found again, so it ends with this process even in a notebook.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
@@ -100,6 +102,7 @@ impl Local {
             }
         };
         let program = self.program.map_or_else(program, Ok)?;
+        let kernel = if self.directory.is_none() { lifeline::kernel() } else { None };
         let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);
         let running = ClusterFile::list(&directory);
         let name = self.name.unwrap_or_else(|| format!("local-{:06x}", rand::random::<u32>() & 0xff_ffff));
@@ -118,7 +121,7 @@ impl Local {
         for party in [Party::Scheduler, Party::Worker, Party::Client] {
             authority.issue(party)?.write(&folder, party)?;
         }
-        let (process, file) = start_scheduler(&program, &name, &directory, &folder)?;
+        let (process, file) = start_scheduler(&program, &name, &directory, &folder, kernel)?;
         let client = Client::connect(&file)?;
         let mut parts = Parts {
             scheduler: process,
@@ -144,6 +147,7 @@ impl Local {
                 &format!("worker-{number}"),
                 &options,
                 &folder,
+                kernel,
             )?);
         }
         wait_for_workers(&client, &mut parts, self.workers)?;
@@ -166,6 +170,7 @@ fn start_scheduler(
     name: &str,
     directory: &Path,
     folder: &Path,
+    kernel: Option<&'static Lifeline>,
 ) -> Result<(Process, ClusterFile), ClusterError> {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let options = scheduler::Options {
@@ -177,9 +182,10 @@ fn start_scheduler(
         started: jiff::Timestamp::now().to_string(),
         origin: std::env::var("NUNA_KERNEL_ID").unwrap_or_default(),
         lifeline: true,
+        kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
     };
     let options = serde_json::to_value(options).expect("options are plain data");
-    let mut process = Process::start(program, "scheduler", "scheduler", &options, folder)?;
+    let mut process = Process::start(program, "scheduler", "scheduler", &options, folder, kernel)?;
     let path = directory.join(format!("{name}.json"));
     let until = Instant::now() + START_PATIENCE;
     loop {
@@ -191,7 +197,7 @@ fn start_scheduler(
         }
         if let Some(status) = process.ended() {
             let (log, tail) = (process.log.clone(), process.log_tail());
-            return Err(ClusterError::SchedulerEnded { status: status.to_string(), log, tail });
+            return Err(ClusterError::SchedulerEnded { status, log, tail });
         }
         if Instant::now() >= until {
             return Err(ClusterError::SchedulerSlow {

@@ -1,18 +1,25 @@
 //! Owns the processes of a cluster: which program they run, how they are told what to do, and that they end. Each holds
-//! the reading end of a pipe whose other end is here; the operating system closes it however this process ends.
+//! the reading end of a pipe whose other end is here, or in the kernel; the operating system closes it however that ends.
 
 use std::{
     env, fs,
     io::{Read, Seek, SeekFrom},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value as Json;
 
-use crate::error::ClusterError;
+use crate::{
+    error::ClusterError,
+    lifeline::{self, Lifeline},
+};
 
 /// How long a process may take to end once its pipe is closed.
 const END_PATIENCE: Duration = Duration::from_secs(8);
@@ -20,11 +27,19 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A process of a cluster.
 pub(crate) struct Process {
-    child: Child,
+    handle: Handle,
+    /// Whether it ends with the kernel and not with this process.
+    kept: bool,
     pub(crate) log: PathBuf,
     program: PathBuf,
     role: String,
     options: PathBuf,
+}
+
+enum Handle {
+    Started(Child),
+    /// An earlier process has started it.
+    Found(u32),
 }
 
 /// The program `nuna`: `NUNA_BIN`, else beside this process's program or its shared library, else on `PATH`.
@@ -59,34 +74,63 @@ pub(crate) fn program() -> Result<PathBuf, ClusterError> {
 }
 
 impl Process {
-    /// Starts `program ROLE --options FILE`; its output goes to a log beside the options.
+    /// Starts `program ROLE --options FILE`; its output goes to a log beside the options. It ends with the writer of
+    /// `lifeline`, or else with this process.
     pub(crate) fn start(
         program: &Path,
         role: &str,
         name: &str,
         options: &Json,
         folder: &Path,
+        lifeline: Option<&Lifeline>,
     ) -> Result<Self, ClusterError> {
         let file = folder.join(format!("{name}.json"));
         let log = folder.join(format!("{name}.log"));
         nuna_wire::credentials::write_private(&file, options.to_string().as_bytes())?;
-        let child = spawn(program, role, &file, &log)?;
-        Ok(Self { child, log, program: program.to_owned(), role: role.to_owned(), options: file })
+        let child = spawn(program, role, &file, &log, lifeline)?;
+        Ok(Self {
+            handle: Handle::Started(child),
+            kept: lifeline.is_some(),
+            log,
+            program: program.to_owned(),
+            role: role.to_owned(),
+            options: file,
+        })
+    }
+
+    /// One that an earlier process of this kernel has started with these options.
+    pub(crate) fn found(program: &Path, role: &str, options: &Path, pid: u32) -> Self {
+        Self {
+            handle: Handle::Found(pid),
+            kept: true,
+            log: options.with_extension("log"),
+            program: program.to_owned(),
+            role: role.to_owned(),
+            options: options.to_owned(),
+        }
     }
 
     /// Starts it again, after it has ended.
     pub(crate) fn restart(&mut self) -> Result<(), ClusterError> {
-        self.child = spawn(&self.program, &self.role, &self.options, &self.log)?;
+        let lifeline = if self.kept { lifeline::kernel() } else { None };
+        let child = spawn(&self.program, &self.role, &self.options, &self.log, lifeline)?;
+        self.handle = Handle::Started(child);
         Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.handle {
+            Handle::Started(child) => child.id(),
+            Handle::Found(pid) => *pid,
+        }
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        match &mut self.handle {
+            Handle::Started(child) => child.try_wait().ok().flatten().map(|status| status.to_string()),
+            Handle::Found(pid) => (!runs_with(*pid, &self.options)).then(|| "it is gone".to_owned()),
+        }
     }
 
     /// The last lines of its log.
@@ -104,9 +148,23 @@ impl Process {
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
-    /// Closes its pipe: it will end.
+    /// Makes it end: closes its pipe if that is here. Kept workers end with their scheduler.
     pub(crate) fn cut(&mut self) {
-        drop(self.child.stdin.take());
+        if let Handle::Started(child) = &mut self.handle {
+            drop(child.stdin.take());
+        }
+        if self.kept && self.role == "scheduler" {
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        // Asked first, so that its number is not another process's by now.
+        if self.ended().is_none()
+            && let Ok(pid) = i32::try_from(self.pid())
+        {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 
     /// Waits until it has ended; kills it if that takes long.
@@ -114,8 +172,10 @@ impl Process {
         let until = Instant::now() + END_PATIENCE;
         while self.ended().is_none() {
             if Instant::now() >= until {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+                self.signal(Signal::SIGKILL);
+                if let Handle::Started(child) = &mut self.handle {
+                    let _ = child.wait();
+                }
                 return;
             }
             std::thread::sleep(POLL);
@@ -123,17 +183,38 @@ impl Process {
     }
 }
 
-fn spawn(program: &Path, role: &str, options: &Path, log: &Path) -> Result<Child, ClusterError> {
+/// Whether process `pid` is the one that was given these options. Numbers come round again; a file is one process's.
+fn runs_with(pid: u32, options: &Path) -> bool {
+    // A process that has ended and waits for its parent has no arguments any more.
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| {
+        arguments.split(|&byte| byte == 0).any(|argument| argument == options.as_os_str().as_bytes())
+    })
+}
+
+fn spawn(
+    program: &Path,
+    role: &str,
+    options: &Path,
+    log: &Path,
+    lifeline: Option<&Lifeline>,
+) -> Result<Child, ClusterError> {
     let open = || {
         let output = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
         std::io::Result::Ok((output.try_clone()?, output))
     };
     let (output, errors) = open().map_err(|source| ClusterError::File { path: log.to_owned(), source })?;
+    let input = match lifeline {
+        Some(lifeline) => {
+            let end = lifeline.end();
+            end.map_err(|source| ClusterError::Start { program: program.to_owned(), source })?.into()
+        }
+        None => Stdio::piped(),
+    };
     Command::new(program)
         .arg(role)
         .arg("--options")
         .arg(options)
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(output)
         .stderr(errors)
         // Ctrl-C in a terminal is for the notebook, not for its cluster.

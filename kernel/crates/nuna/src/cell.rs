@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     future::Future,
+    mem::ManuallyDrop,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -93,7 +94,9 @@ fn not_made() -> ! {
 }
 
 thread_local! {
-    static VARIABLES: RefCell<BTreeMap<String, Box<dyn Any>>> = const { RefCell::new(BTreeMap::new()) };
+    // Never dropped: a cell that ends the process must not end the clusters that outlive it.
+    static VARIABLES: RefCell<ManuallyDrop<BTreeMap<String, Box<dyn Any>>>> =
+        const { RefCell::new(ManuallyDrop::new(BTreeMap::new())) };
     static SHOWN: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
     static COMPLETED: Cell<u32> = const { Cell::new(0) };
 }

@@ -35,6 +35,8 @@ pub struct Options {
     pub origin: String,
     /// Whether the process ends when its standard input does.
     pub lifeline: bool,
+    /// The pipe that is its standard input, if a kernel holds the other end; the cluster file says so.
+    pub kernel_lifeline: Option<PathBuf>,
 }
 
 impl Options {
@@ -79,6 +81,7 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
         started: options.started,
         origin: options.origin,
         certificates: options.certificates,
+        lifeline: options.kernel_lifeline,
     };
     file.write(&options.directory)?;
     let _removed_at_the_end = Removal { file: file.clone(), directory: options.directory };

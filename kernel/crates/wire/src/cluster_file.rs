@@ -27,6 +27,9 @@ pub struct ClusterFile {
     pub origin: String,
     /// Folder with the credentials of its client.
     pub certificates: PathBuf,
+    /// The pipe with whose writer it ends, if that is not the program that started it: a kernel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifeline: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for ClusterFile {
@@ -120,6 +123,7 @@ mod tests {
             started: String::new(),
             origin: String::new(),
             certificates: directory.join(name),
+            lifeline: None,
         }
     }
 
