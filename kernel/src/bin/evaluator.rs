@@ -15,6 +15,9 @@ use nuna_kernel::evaluator::{
     process::{Answer, END_OF_CELL, Kept, Location, Order, Trouble},
 };
 
+#[path = "evaluator/orders.rs"]
+mod orders;
+
 static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
 
 /// Name of the thread that runs cells.
@@ -95,6 +98,9 @@ fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Resu
                 names.iter().for_each(|name| nuna::cell::forget(name));
                 Answer::default()
             }
+            Order::Shell { shell, command } => orders::shell(&shell, &command),
+            Order::Environment { change } => orders::environment(change),
+            Order::Folder { to } => orders::folder(to.as_deref()),
         };
         let answer = Answer { names: nuna::cell::names(), ..answer };
         let mut line = serde_json::to_vec(&answer)?;

@@ -8,7 +8,7 @@ use zeromq::{RouterRecvHalf, SocketRecv};
 
 use super::{Kernel, language};
 use crate::{
-    evaluator::split,
+    evaluator::{commands::without_commands, split},
     message::{Message, Signer},
 };
 
@@ -113,10 +113,7 @@ fn kernel_info() -> Value {
 }
 
 fn is_complete(code: &str) -> Value {
-    if code.trim_start().starts_with(':') {
-        return json!({"status": "complete"});
-    }
-    match split::split(code) {
+    match split::split(&without_commands(code)) {
         Ok(_) => json!({"status": "complete"}),
         Err(error) if error.at_end => json!({"status": "incomplete", "indent": "    "}),
         Err(_) => json!({"status": "invalid"}),

@@ -162,7 +162,14 @@ impl Writer {
         if statement.is_result {
             self.add(SHOW);
         }
+        let is_timed = statement.is_result && writing.cell.is_timed;
+        if is_timed {
+            self.add("nuna::cell::time_it(&mut || {");
+        }
         self.copy(writing.source, statement.range.clone(), &writing.cell.insertions, &[]);
+        if is_timed {
+            self.add("})");
+        }
         if statement.is_result {
             self.add(SHOWN);
         }

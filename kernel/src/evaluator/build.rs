@@ -136,6 +136,7 @@ impl Direct {
                 (Verdict::Wrong, _) => {
                     let own = own_errors(errors, &tried.glue, cell);
                     let failure = compile_failure(&own, &tried.glue, cell, &self.known, &repairs.notes);
+                    self.remember(own);
                     return Ok(Built::Failed(failure));
                 }
             }
@@ -196,6 +197,11 @@ impl Direct {
         unreachable!("the loop ends after ROUNDS_MAX")
     }
 
+    /// Keeps what the compiler said, for `:explain` and `:last_error_json`.
+    fn remember(&self, errors: Vec<Diagnostic>) {
+        *self.errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = errors;
+    }
+
     /// Types of the cell's new variables, from the compiler where the cell does not write plain ones. `None` if the
     /// person interrupts.
     async fn types(&self, job: &Job<'_>, repairs: &mut Repairs) -> Result<Option<Result<Types, Failure>>> {
@@ -252,7 +258,9 @@ impl Direct {
         }
         types.made.sort_by_key(|made| made.statement);
         if !others.is_empty() {
-            return Ok(Some(Err(compile_failure(&others, &glue, cell, &self.known, &repairs.notes))));
+            let failure = compile_failure(&others, &glue, cell, &self.known, &repairs.notes);
+            self.remember(others);
+            return Ok(Some(Err(failure)));
         }
         Ok(Some(Ok(types)))
     }

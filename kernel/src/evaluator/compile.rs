@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     linker::{Linker, through_cc},
@@ -16,7 +16,7 @@ use super::{
 /// A compilation that takes longer is stopped.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Diagnostic {
     pub message: String,
     pub code: Option<Code>,
@@ -27,12 +27,12 @@ pub struct Diagnostic {
     pub children: Vec<Diagnostic>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Code {
     pub code: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Span {
     pub file_name: String,
     pub line_start: usize,
@@ -46,7 +46,7 @@ pub struct Span {
     pub expansion: Option<Box<Expansion>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Expansion {
     pub span: Span,
 }

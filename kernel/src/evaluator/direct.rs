@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use super::{
     Evaluator,
     build::{Attempt, Built, Job, Made, Ready},
-    commands::{self, directives, magic},
+    commands::{self, Surroundings},
+    compile::Diagnostic,
     failure::{self, End},
     folder::Folder,
     item::Kind,
@@ -27,13 +28,22 @@ use super::{
     render::render,
     repair::Repairs,
     runtime::Runtime,
-    split::{self, Cell},
+    split::Cell,
+    times,
 };
 
 pub use super::{Evaluation, Running, failure::Failure};
 
 /// How long a new process may look for clusters; it gives up on single ones much earlier.
 const PICK_UP_PATIENCE: Duration = Duration::from_secs(15);
+/// How a cell is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct How {
+    /// Optimisation level, where the cell says one.
+    pub(super) level: Option<u8>,
+    /// Says afterwards how long it took.
+    pub(super) is_timed: bool,
+}
 
 /// Evaluates cells one after the other.
 pub struct Direct {
@@ -51,6 +61,10 @@ pub struct Direct {
     pub(super) timing: bool,
     pub running: Arc<Running>,
     pub places: Arc<Places>,
+    /// What the compiler said of the last cell that it refused.
+    pub(super) errors: Mutex<Vec<Diagnostic>>,
+    /// What later processes have to find as the first one left it.
+    pub(super) surroundings: Surroundings,
     /// Warnings that were shown already.
     warned: HashSet<(String, String)>,
     kernel_id: String,
@@ -78,6 +92,8 @@ impl Direct {
             running: Arc::default(),
             places: Arc::new(Places::new(folder.path())),
             folder,
+            errors: Mutex::default(),
+            surroundings: Surroundings::default(),
             warned: HashSet::new(),
             kernel_id,
         };
@@ -87,7 +103,12 @@ impl Direct {
 
     pub(super) fn ensure_process(&mut self) -> Result<&mut Process> {
         if self.process.is_none() {
-            let process = Process::start(&self.runtime.evaluator, &self.kernel_id, self.folder.path())?;
+            let process = Process::start(
+                &self.runtime.evaluator,
+                &self.kernel_id,
+                self.folder.path(),
+                &self.surroundings,
+            )?;
             self.process = Some(process);
         }
         self.process.as_mut().context("the evaluator was just started")
@@ -109,11 +130,11 @@ impl Direct {
         }
     }
 
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         source: Arc<Source>,
         cell: &Cell,
-        wished: Option<u8>,
+        how: How,
         print: &Print,
     ) -> Result<Evaluation> {
         let started = std::time::Instant::now();
@@ -131,7 +152,7 @@ impl Direct {
             Ok(Failure::interrupted("interrupted while the cell was compiled; nothing of it has run").into())
         };
 
-        let Ready { attempt, types, skips, repairs } = match self.build(&job, wished).await? {
+        let Ready { attempt, types, skips, repairs } = match self.build(&job, how.level).await? {
             Built::Ready(ready) => *ready,
             Built::Failed(failure) => {
                 for (_, made) in
@@ -156,6 +177,7 @@ impl Direct {
         let running = Arc::clone(&self.running);
         let process = self.ensure_process()?;
         running.pid.store(process.id().unwrap_or(0), Ordering::SeqCst);
+        let cpu = times::Cpu::of(process.id());
         let outcome =
             if running.stop.load(Ordering::SeqCst) { None } else { Some(process.run(&order, print).await) };
         running.pid.store(0, Ordering::SeqCst);
@@ -180,14 +202,12 @@ impl Direct {
         if answer.ran {
             self.learn(&job, &attempt, &repairs, &skips, types.made, &answer);
         }
-        if self.timing {
-            let total = started.elapsed();
-            let line = format!(
-                "compiled in {:.0} ms, ran in {:.0} ms\n",
-                compiled.as_secs_f64() * 1e3,
-                (total - compiled).as_secs_f64() * 1e3
-            );
-            let _ = print.send(Printed::Stderr(line)).await;
+        let spent =
+            times::Spent { compiling: compiled, running: started.elapsed() - compiled, cpu: cpu.ended() };
+        if how.is_timed {
+            let _ = print.send(Printed::Stdout(spent.summary())).await;
+        } else if self.timing {
+            let _ = print.send(Printed::Stderr(spent.line())).await;
         }
         Ok(self.evaluation(&job, answer))
     }
@@ -284,28 +304,7 @@ impl Direct {
 #[async_trait::async_trait]
 impl Evaluator for Direct {
     async fn evaluate(&mut self, text: &str, number: u32, print: &Print) -> Result<Evaluation> {
-        if let Some(command) = text.trim().strip_prefix(':') {
-            return self.command(command.trim()).await;
-        }
-        if let Some(advice) = magic(text.trim(), &self.known) {
-            return Ok(Failure::new("Command", advice).into());
-        }
-        let (text, wished) = directives(text);
-        let source = Arc::new(Source { number, text });
-        let cell = match split::split(&source.text) {
-            Ok(cell) => cell,
-            Err(error) => {
-                return Ok(Failure::syntax(
-                    &error,
-                    &Place { source, line: error.line, column: error.column },
-                )
-                .into());
-            }
-        };
-        if cell.is_empty() {
-            return Ok(Evaluation::default());
-        }
-        self.run(source, &cell, wished, print).await
+        self.steps(text, number, print).await
     }
 
     fn names(&self) -> Vec<(String, String)> {

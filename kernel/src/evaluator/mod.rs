@@ -4,7 +4,7 @@
 
 mod body;
 mod build;
-mod commands;
+pub mod commands;
 pub mod compile;
 pub mod direct;
 pub mod failure;
@@ -24,6 +24,7 @@ pub mod render;
 pub mod repair;
 pub mod runtime;
 pub mod split;
+mod times;
 pub mod types;
 pub mod uses;
 

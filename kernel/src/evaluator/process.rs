@@ -2,7 +2,7 @@
 
 use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
-use super::print::Print;
+use super::{commands::Surroundings, print::Print};
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -39,6 +39,19 @@ pub enum Order {
     },
     /// Finds the clusters again that the process before this one has started.
     PickUp,
+    /// Runs a command in a shell; says how it failed, if it did.
+    Shell {
+        shell: String,
+        command: String,
+    },
+    /// Sets an environment variable, or removes it; answers with all of them.
+    Environment {
+        change: Option<(String, Option<String>)>,
+    },
+    /// Changes the folder; says which it is.
+    Folder {
+        to: Option<String>,
+    },
 }
 
 /// From evaluator to kernel, one JSON line for each order.
@@ -57,6 +70,11 @@ pub struct Answer {
     pub completed: usize,
     /// Variables that exist now.
     pub names: Vec<String>,
+    /// What an order other than to run a cell is answered with.
+    #[serde(default)]
+    pub said: Option<String>,
+    #[serde(default)]
+    pub environment: Vec<(String, String)>,
     /// In answer to [`Order::PickUp`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
@@ -125,12 +143,21 @@ pub enum Outcome {
 impl Process {
     /// `folder` holds the compiled cells; the process removes it when it finds its kernel gone.
     ///
+    /// It finds the environment and the folder as an earlier one left them.
+    ///
     /// # Errors
     /// If the program cannot be started.
-    pub fn start(program: &Path, kernel_id: &str, folder: &Path) -> Result<Self> {
+    pub fn start(
+        program: &Path,
+        kernel_id: &str,
+        folder: &Path,
+        surroundings: &Surroundings,
+    ) -> Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().context("making a socket pair")?;
         ours.set_nonblocking(true)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        surroundings.apply(&mut command);
+        let mut child = command
             .arg(folder)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())

@@ -31,6 +31,8 @@ pub struct Cell {
     pub has_closures: bool,
     /// Text to put in at these bytes, in ascending order: visibility, where `serde` is found, looks for an interrupt.
     pub insertions: Vec<(usize, &'static str)>,
+    /// The last statement is run many times, and how long it takes is the cell's result.
+    pub is_timed: bool,
 }
 
 /// A statement, or the last expression.
@@ -57,6 +59,19 @@ pub struct Binding {
 impl Cell {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.uses.is_empty() && self.macros.is_empty() && self.statements.is_empty()
+    }
+
+    /// Has the last statement timed. False if there is none that makes sense to repeat.
+    pub fn time_last_statement(&mut self) -> bool {
+        let Some(last) = self.statements.last_mut().filter(|last| last.bound.is_empty() && !last.has_await)
+        else {
+            return false;
+        };
+        last.is_result = true;
+        self.is_timed = true;
+        // Nobody asks how long unoptimised code takes.
+        self.has_closures = true;
+        !self.has_return
     }
 
     /// Each new variable, with the number of its statement.

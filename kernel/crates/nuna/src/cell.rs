@@ -154,7 +154,7 @@ fn put_back_any(name: &str, value: Box<dyn Any>) {
     });
 }
 
-pub use crate::recast::migrate;
+pub use crate::{recast::migrate, timing::time_it};
 
 /// Puts what `change` makes of variable `name` in its place.
 pub(crate) fn replace(name: &str, change: &mut dyn FnMut(Box<dyn Any>) -> Box<dyn Any>) {

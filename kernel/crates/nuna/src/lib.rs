@@ -22,6 +22,7 @@ pub mod prelude;
 mod recast;
 pub mod session;
 pub mod tasks;
+mod timing;
 mod views;
 
 pub use nuna_array::{
