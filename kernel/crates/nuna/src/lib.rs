@@ -21,6 +21,7 @@ pub mod parameters;
 pub mod prelude;
 mod recast;
 pub mod session;
+pub mod table;
 pub mod tasks;
 mod timing;
 mod views;
@@ -38,6 +39,7 @@ pub use nuna_labels::{
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;
 pub use parameters::grid;
+pub use table::{Table, TableError, table};
 pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};
 
 /// N-dimensional arrays in memory, as `to_ndarray` gives them.

@@ -3,5 +3,5 @@
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Tasks,
-    captures, concat, grid, open_zarr, slice,
+    captures, concat, grid, open_zarr, slice, table,
 };
