@@ -9,28 +9,44 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::evaluator::runtime::{Runtime, on_path};
+use crate::evaluator::{
+    Kind, evcxr,
+    runtime::{Runtime, on_path},
+};
 
-/// Folder name of the kernelspec.
-pub const KERNEL_NAME: &str = "nuna";
+/// Folder name of the kernelspec, and the name that people choose.
+pub fn names(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Direct => ("nuna", "Nuna (Rust)"),
+        Kind::Evcxr => ("nuna-evcxr", "Nuna (Rust, evcxr)"),
+    }
+}
 
-/// Writes the kernelspec below `data` (such as `PREFIX/share/jupyter`) and returns its folder. The runtime stays where
+/// Writes the kernelspec of an evaluator below `data` (such as `PREFIX/share/jupyter`) and returns its folder. The runtime stays where
 /// it was built; `NUNA_RUNTIME_DIR` in the kernelspec names it.
 ///
 /// # Errors
 /// If the runtime is incomplete, the compiler found is not the one that built it, or the folder cannot be written.
-pub fn install(runtime_folder: &Path, data: &Path) -> Result<PathBuf> {
+pub fn install(runtime_folder: &Path, data: &Path, kind: Kind) -> Result<PathBuf> {
     let runtime = Runtime::at(runtime_folder)?;
-    check_compiler(&runtime)?;
+    match kind {
+        Kind::Direct => check_compiler(&runtime)?,
+        Kind::Evcxr => drop(evcxr::find(runtime_folder)?),
+    }
     let program = ["nuna-kernel", "bin/nuna-kernel"].map(|name| runtime_folder.join(name));
     let Some(program) = program.iter().find(|path| path.is_file()) else {
         bail!("no nuna-kernel in {}; run `cargo build` or unpack the archive anew", runtime_folder.display());
     };
-    let folder = data.join("kernels").join(KERNEL_NAME);
+    let (name, display_name) = names(kind);
+    let folder = data.join("kernels").join(name);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let argv = match kind {
+        Kind::Direct => json!([program, "{connection_file}"]),
+        Kind::Evcxr => json!([program, "--evaluator", "evcxr", "{connection_file}"]),
+    };
     let specification = json!({
-        "argv": [program, "{connection_file}"],
-        "display_name": "Nuna (Rust)",
+        "argv": argv,
+        "display_name": display_name,
         "language": "rust",
         "interrupt_mode": "message",
         "env": {

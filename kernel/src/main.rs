@@ -2,12 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+use std::{ffi::OsString, path::PathBuf};
+
 use anyhow::{Context, Result, bail};
 use nuna_kernel::{
     channels,
     connection::Connection,
-    evaluator::{direct::Direct, runtime::Runtime},
+    evaluator::{Evaluator, Kind, direct::Direct, evcxr::Evcxr, runtime::Runtime},
 };
+
+const USAGE: &str = "usage: nuna-kernel [--evaluator direct|evcxr] CONNECTION_FILE; Jupyter writes the file and starts \
+                     the kernel with it";
 
 fn main() -> Result<()> {
     tracing_subscriber::fmt()
@@ -16,14 +21,9 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
-    let mut arguments = std::env::args_os().skip(1).filter(|argument| argument != "-f");
-    let Some(path) = arguments.next() else {
-        bail!("usage: nuna-kernel CONNECTION_FILE; Jupyter writes the file and starts the kernel with it");
-    };
-    let connection = Connection::read(path.as_ref())?;
-    let runtime = Runtime::find()?;
+    let (path, kind) = arguments(std::env::args_os().skip(1))?;
+    let connection = Connection::read(&path)?;
     // jupyter_server names the file after the kernel; the extension finds this notebook's clusters by it.
-    let path = std::path::PathBuf::from(path);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = stem.strip_prefix("kernel-").unwrap_or(&stem).to_owned();
     tokio::runtime::Builder::new_multi_thread()
@@ -31,5 +31,47 @@ fn main() -> Result<()> {
         .enable_all()
         .build()
         .context("starting the kernel's threads")?
-        .block_on(async { channels::serve(connection, Box::new(Direct::new(runtime, id)?)).await })
+        .block_on(async {
+            let evaluator: Box<dyn Evaluator> = match kind {
+                Kind::Direct => Box::new(Direct::new(Runtime::find()?, id)?),
+                Kind::Evcxr => Box::new(Evcxr::new(&Runtime::folder()?, id)?),
+            };
+            channels::serve(connection, evaluator).await
+        })
+}
+
+/// The connection file, and which evaluator is wanted.
+fn arguments(mut given: impl Iterator<Item = OsString>) -> Result<(PathBuf, Kind)> {
+    let (mut path, mut kind) = (None, Kind::Direct);
+    while let Some(argument) = given.next() {
+        match argument.to_str() {
+            Some("-f") => {}
+            Some("--evaluator") => {
+                let name = given.next().context("--evaluator wants a name: direct or evcxr")?;
+                kind = name.to_string_lossy().parse()?;
+            }
+            _ if path.is_none() => path = Some(PathBuf::from(argument)),
+            _ => bail!("{USAGE}"),
+        }
+    }
+    Ok((path.context(USAGE)?, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[&str]) -> Result<(PathBuf, Kind)> {
+        arguments(given.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_direct_evaluator_runs_cells_unless_another_is_named() {
+        assert_eq!(read(&["-f", "c.json"]).unwrap(), ("c.json".into(), Kind::Direct));
+        assert_eq!(read(&["--evaluator", "evcxr", "c.json"]).unwrap(), ("c.json".into(), Kind::Evcxr));
+        assert!(
+            read(&["--evaluator", "python", "c.json"]).unwrap_err().to_string().contains("direct, evcxr")
+        );
+        assert!(read(&[]).is_err() && read(&["a", "b"]).is_err());
+    }
 }

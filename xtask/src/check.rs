@@ -6,6 +6,8 @@ use crate::{suite, tidy, tools, tools::Repository};
 
 pub(crate) fn run(repository: &Repository) -> Result<()> {
     tools::run("format", repository.cargo().args(["fmt", "--all", "--check"]))?;
+    let apart = ["fmt", "--manifest-path", "kernel/crates/evcxr-evaluator/Cargo.toml", "--check"];
+    tools::run("format of the evcxr evaluator", repository.cargo().args(apart))?;
     tidy::run(repository)?;
     tools::run(
         "lints",

@@ -1,4 +1,4 @@
-//! Owns the one command for everything: `cargo xtask up|setup|test|check|e2e|bench|tidy`.
+//! Owns the one command for everything: `cargo xtask up|setup|evcxr|test|check|e2e|bench|tidy`.
 //! What a step does is in the module of its name; this file only reads the command line.
 
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod demo;
+mod evcxr;
 mod setup;
 mod suite;
 mod supervise;
@@ -29,6 +30,8 @@ enum Task {
     Up(up::Options),
     /// Build the programs, the Python environment and the JupyterLab extension, and stop there.
     Setup,
+    /// Build the evcxr evaluator, which takes minutes, and install its kernel beside the other.
+    Evcxr,
     /// Run every test: Rust, Python, TypeScript, end to end.
     Test,
     /// Format, lints, structure and the fast tests: the inner loop.
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Up(options) => up::run(&repository, &options),
         Task::Setup => setup::run(&repository, setup::Extent::Tests),
+        Task::Evcxr => evcxr::run(&repository),
         Task::Test => suite::run(&repository),
         Task::Check => check::run(&repository),
         Task::E2e => suite::end_to_end(&repository),

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{self, Repository};
+use crate::{
+    evcxr,
+    tools::{self, Repository},
+};
 
 /// How much a set-up is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,7 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
     kernel(repository)?;
     if extent == Extent::Tests {
         system_packages()?;
+        evcxr::build(repository)?;
     }
     Ok(())
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::Kernel;
-use crate::message::Message;
+use crate::{
+    evaluator::{Language, Matches},
+    message::Message,
+};
 
 const KEYWORDS: &[&str] = &[
     "as", "async", "await", "break", "const", "continue", "else", "enum", "false", "fn", "for", "if", "impl",
@@ -21,13 +24,38 @@ pub(super) fn is_asked(request: &Message) -> bool {
 /// Answers one request.
 pub(super) async fn answer(kernel: Arc<Kernel>, request: Message, replies: mpsc::Sender<Message>) {
     kernel.status(&request.header, "busy").await;
-    let (kind, content) = match request.kind() {
-        "complete_request" => ("complete_reply", complete(&kernel, &request.content)),
-        _ => ("inspect_reply", inspect(&kernel, &request.content)),
+    let own = match &kernel.language {
+        Some(language) => evaluators_own(&**language, &request).await,
+        None => None,
+    };
+    let (kind, content) = match (own, request.kind()) {
+        (Some(answer), _) => answer,
+        (None, "complete_request") => ("complete_reply", complete(&kernel, &request.content)),
+        (None, _) => ("inspect_reply", inspect(&kernel, &request.content)),
     };
     // The sockets' tasks live as long as the kernel.
     let _ = replies.send(request.reply(&kernel.id, kind, content)).await;
     kernel.status(&request.header, "idle").await;
+}
+
+/// The answer of an evaluator that knows the language itself; `None` if it is busy or has nothing to say.
+async fn evaluators_own(language: &dyn Language, request: &Message) -> Option<(&'static str, Value)> {
+    let code = request.content["code"].as_str()?;
+    let before = before_cursor(code, &request.content);
+    if request.kind() == "complete_request" {
+        let Matches { matches, start, end } = language.complete(code, before.len()).await?;
+        // Jupyter counts characters.
+        let characters = |at: usize| code.get(..at).map(|text| text.chars().count());
+        let content = json!({
+            "status": "ok", "matches": matches, "metadata": {},
+            "cursor_start": characters(start)?, "cursor_end": characters(end)?,
+        });
+        return Some(("complete_reply", content));
+    }
+    let end = before.len() + word_end(code, before.len()).len();
+    let data: Map<String, Value> =
+        language.inspect(code, end).await?.into_iter().map(|(kind, data)| (kind, json!(data))).collect();
+    Some(("inspect_reply", json!({"status": "ok", "found": true, "data": data, "metadata": {}})))
 }
 
 /// Bytes of `code` before `cursor`, which counts characters.

@@ -21,7 +21,7 @@ use zeromq::{
 
 use crate::{
     connection::Connection,
-    evaluator::{Evaluator, Running, process},
+    evaluator::{Evaluator, Language, Running, process},
     message::{self, Message, Signer},
     session::Session,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Kernel {
     pub(crate) names: Mutex<Vec<(String, String)>>,
     iopub: mpsc::Sender<Message>,
     evaluator: Arc<Running>,
+    /// Completion and inspection, if the evaluator brings its own.
+    pub(crate) language: Option<Arc<dyn Language>>,
     /// How often the running cell was interrupted.
     pub(crate) interrupts: AtomicU32,
     /// Number of the request that runs, from 1; 0 while none does.
@@ -154,6 +156,7 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
         names: Mutex::default(),
         iopub: publish,
         evaluator: evaluator.running(),
+        language: evaluator.language(),
         interrupts: AtomicU32::new(0),
         running: AtomicU32::new(0),
         started: AtomicU32::new(0),

@@ -66,6 +66,21 @@ impl Failure {
         )
     }
 
+    /// evcxr itself was ended, with whatever it knew.
+    pub fn evcxr_killed(names: &[String]) -> Self {
+        let lost = if names.is_empty() {
+            "nothing was lost".to_owned()
+        } else {
+            format!("lost: {}", names.join(", "))
+        };
+        Self::new(
+            "Interrupted",
+            format!(
+                "interrupted a second time, so evcxr was ended with all that earlier cells defined; {lost}"
+            ),
+        )
+    }
+
     /// The compiler does not know the whole type of a variable.
     pub fn open_type(variable: &str, ty: &str) -> Self {
         let ty = types::shown(ty).replace("std::vec::", "");
@@ -162,6 +177,8 @@ pub fn outdated(ty: &str, known: &Known) -> Option<String> {
 pub enum End {
     /// The person interrupted a second time.
     Interrupted,
+    /// The person interrupted, and the evaluator has no other way to stop a cell.
+    InterruptedAtOnce,
     /// A stack was full.
     Overflow,
     /// As the operating system puts it.
@@ -178,6 +195,10 @@ pub fn ended(end: &End, variables: &[String], kept: &[Kept]) -> Failure {
         End::Interrupted => {
             ("Interrupted", "interrupted a second time, so the process that runs cells was ended".to_owned())
         }
+        End::InterruptedAtOnce => (
+            "Interrupted",
+            "interrupted; evcxr can stop a cell only by ending the process that runs cells".to_owned(),
+        ),
         End::Overflow => (
             "StackOverflow",
             "a function of the cell called itself too deeply, which ended the process that runs cells"

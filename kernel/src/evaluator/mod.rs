@@ -1,12 +1,14 @@
 //! Owns the evaluation of cells: reading them (`split`, `item`, `uses`, `loops`), what earlier ones left behind (`known`),
 //! writing the crate around them (`glue`), compiling it (`compile`), and the process that runs it (`process`). `direct`
 //! joins them; what people read is made in `failure`, `render` and `places`. The channels know the trait [`Evaluator`].
+//! `evcxr` is another one.
 
 mod body;
 mod build;
 pub mod commands;
 pub mod compile;
 pub mod direct;
+pub mod evcxr;
 pub mod failure;
 pub mod folder;
 pub mod glue;
@@ -40,6 +42,33 @@ use tokio::sync::Notify;
 
 use self::{failure::Failure, places::Places, print::Print};
 
+/// The evaluators there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// `rustc`, called by the kernel.
+    #[default]
+    Direct,
+    /// evcxr, as the reference.
+    Evcxr,
+}
+
+impl std::str::FromStr for Kind {
+    type Err = UnknownEvaluator;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEvaluator> {
+        match name {
+            "direct" => Ok(Self::Direct),
+            "evcxr" => Ok(Self::Evcxr),
+            _ => Err(UnknownEvaluator(name.to_owned())),
+        }
+    }
+}
+
+/// A name that no evaluator has.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no evaluator {0:?}; the evaluators are direct, evcxr")]
+pub struct UnknownEvaluator(String);
+
 /// Whatever runs cells one after the other and remembers what they defined.
 #[async_trait::async_trait]
 pub trait Evaluator: Send {
@@ -60,6 +89,29 @@ pub trait Evaluator: Send {
 
     /// Where compiled cells are kept; whoever ends this program without dropping this value removes it.
     fn folder(&self) -> PathBuf;
+
+    /// Completion and inspection, if this evaluator brings its own.
+    fn language(&self) -> Option<Arc<dyn Language>> {
+        None
+    }
+}
+
+/// Completion and inspection by an evaluator that knows the language itself. Positions are bytes of the code.
+#[async_trait::async_trait]
+pub trait Language: Send + Sync {
+    /// What could stand at byte `at`; `None` if it is busy with a cell.
+    async fn complete(&self, code: &str, at: usize) -> Option<Matches>;
+
+    /// About the word that ends at byte `at`: media type and data. `None` if nothing is known, or it is busy.
+    async fn inspect(&self, code: &str, at: usize) -> Option<Vec<(String, String)>>;
+}
+
+/// Texts that could stand in the place of bytes `start..end`.
+#[derive(Debug)]
+pub struct Matches {
+    pub matches: Vec<String>,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// What became of a cell.

@@ -19,15 +19,19 @@ impl Runtime {
     /// # Errors
     /// If a part is missing; names it and says how to get it.
     pub fn find() -> Result<Self> {
-        let folder = match std::env::var_os("NUNA_RUNTIME_DIR") {
-            Some(folder) => PathBuf::from(folder),
-            None => {
-                let program =
-                    std::env::current_exe().context("finding this program's own folder")?.canonicalize()?;
-                program.parent().context("a program lies in a folder")?.to_path_buf()
-            }
-        };
-        Self::at(&folder)
+        Self::at(&Self::folder()?)
+    }
+
+    /// Where to look for it all.
+    ///
+    /// # Errors
+    /// If the system does not say where this program lies.
+    pub fn folder() -> Result<PathBuf> {
+        if let Some(folder) = std::env::var_os("NUNA_RUNTIME_DIR") {
+            return Ok(PathBuf::from(folder));
+        }
+        let program = std::env::current_exe().context("finding this program's own folder")?.canonicalize()?;
+        Ok(program.parent().context("a program lies in a folder")?.to_path_buf())
     }
 
     /// # Errors

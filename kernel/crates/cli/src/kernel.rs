@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use nuna_kernel::evaluator::Kind;
+
+/// Which kernel, and where Jupyter is to find it.
+#[derive(Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    place: Place,
+    /// What runs the cells: direct, or evcxr as the reference (a second kernel, built by `cargo xtask evcxr`).
+    #[arg(long, value_name = "NAME", default_value = "direct")]
+    evaluator: Kind,
+}
 
 #[derive(Args)]
 #[group(multiple = false)]
@@ -39,10 +50,11 @@ impl Place {
     }
 }
 
-pub(crate) fn install(place: &Place) -> Result<()> {
-    let data = place.data_directory()?;
-    let folder = nuna_kernel::install::install(&runtime_directory()?, &data)?;
-    crate::print(&format!("installed {}; Jupyter shows it as \"Nuna (Rust)\"", folder.display()));
+pub(crate) fn install(wanted: &Install) -> Result<()> {
+    let data = wanted.place.data_directory()?;
+    let folder = nuna_kernel::install::install(&runtime_directory()?, &data, wanted.evaluator)?;
+    let (_, display_name) = nuna_kernel::install::names(wanted.evaluator);
+    crate::print(&format!("installed {}; Jupyter shows it as \"{display_name}\"", folder.display()));
     Ok(())
 }
 

@@ -63,7 +63,7 @@ enum ClusterCommand {
 #[derive(Subcommand)]
 enum KernelCommand {
     /// Write the kernelspec, after a check that cells compile here.
-    Install(kernel::Place),
+    Install(kernel::Install),
 }
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Command::Worker(process) => processes::worker(&process.options),
         Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
         Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
-        Command::Kernel(KernelCommand::Install(place)) => kernel::install(&place),
+        Command::Kernel(KernelCommand::Install(wanted)) => kernel::install(&wanted),
         Command::Doctor => return doctor::run(),
     };
     match result {

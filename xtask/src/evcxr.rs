@@ -1,0 +1,38 @@
+//! Owns the evcxr evaluator's set-up: a workspace of its own, so that its minutes of compilation are spent on request and
+//! in the test run, never by who only wants the kernel.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools::{self, Repository};
+
+const PROGRAM: &str = "nuna-evcxr";
+
+/// Builds the program and makes its kernel known to the project's own JupyterLab.
+pub(crate) fn run(repository: &Repository) -> Result<()> {
+    let nuna = repository.programs().join("nuna");
+    if !nuna.is_file() || !repository.python().is_file() {
+        bail!("the kernel is not set up yet: `cargo xtask setup` first");
+    }
+    build(repository)?;
+    let mut install = repository.command(nuna);
+    install.args(["kernel", "install", "--evaluator", "evcxr", "--prefix"]).arg(repository.venv());
+    tools::run("install the evcxr kernel", &mut install)
+}
+
+/// Builds the program and puts it beside the kernel, which looks for it there.
+pub(crate) fn build(repository: &Repository) -> Result<()> {
+    // Another folder than the kernel's: cargo locks one for as long as it builds.
+    let target = repository.target().join("evcxr");
+    let mut cargo = repository.cargo();
+    cargo.args(["build", "--locked", "--manifest-path", "kernel/crates/evcxr-evaluator/Cargo.toml"]);
+    tools::run("build the evcxr evaluator", cargo.arg("--target-dir").arg(&target))?;
+    let built = target.join("debug").join(PROGRAM);
+    let beside = repository.programs().join(PROGRAM);
+    // One that runs can be replaced, but not written to.
+    let new = beside.with_extension("new");
+    fs::copy(&built, &new)
+        .and_then(|_| fs::rename(&new, &beside))
+        .with_context(|| format!("copying {} to {}", built.display(), beside.display()))
+}
