@@ -32,4 +32,6 @@ def kernelspec(tmp_path_factory):
     data = tmp_path_factory.mktemp("jupyter")
     write_kernelspec(data)
     os.environ["JUPYTER_PATH"] = str(data)
+    # Nothing is taken from, or left in, the cache of who runs the tests.
+    os.environ["NUNA_CELL_CACHE"] = str(tmp_path_factory.mktemp("cells"))
     yield

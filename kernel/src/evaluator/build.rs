@@ -10,12 +10,14 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
+    cache::Inputs,
     compile::{Compiled, Diagnostic, Request, compile},
     direct::Direct,
     failure::{Failure, compile_failure},
     glue::{self, Glue, Origin, Purpose, Writing},
     keep::{Local, Skips, Verdict, own_errors},
-    known::Plan,
+    known::{Dropped, Plan},
+    naming::may_have_statics,
     positions::{Place, Source},
     repair::{ROUNDS_MAX, Repairs},
     split::Cell,
@@ -33,6 +35,10 @@ pub(super) struct Job<'a> {
     pub(super) symbol: String,
     pub(super) file: PathBuf,
     pub(super) library: PathBuf,
+    /// Optimisation level.
+    pub(super) level: u8,
+    /// Run once more, it is another crate.
+    pub(super) is_apart: bool,
 }
 
 /// The type of a variable that a statement makes.
@@ -74,6 +80,39 @@ pub(super) struct Ready {
 }
 
 impl Direct {
+    /// What a cell is on its way. Its name follows from its crate as it would be if it had nothing to repair, because
+    /// what is repaired follows from that in turn.
+    pub(super) fn job<'a>(&self, source: Arc<Source>, cell: &'a Cell, wished: Option<u8>) -> Job<'a> {
+        let level = wished.or(self.optimise).unwrap_or(if cell.has_closures { 2 } else { 0 });
+        let (dropped, skips) = (Dropped::default(), Skips::default());
+        let plan = self.known.plan(cell, &source.text, &dropped);
+        let glue = glue::write(&Writing {
+            source: &source,
+            cell,
+            known: &self.known,
+            plan: &plan,
+            dropped: &dropped,
+            symbol: "entry",
+            skips: &skips,
+            purpose: Purpose::Block,
+        });
+        let mut inputs = Inputs::default();
+        inputs.add(glue.text.as_bytes());
+        inputs.add(&[level]);
+        let name = self.names.name(&inputs);
+        let has_items = !plan.fresh.is_empty() || !plan.again.is_empty();
+        Job {
+            cell,
+            symbol: format!("nuna_{name}"),
+            file: self.folder.path().join(format!("{name}.rs")),
+            library: self.folder.path().join(format!("lib{name}.so")),
+            level,
+            is_apart: has_items || may_have_statics(&glue.text),
+            source,
+            name,
+        }
+    }
+
     /// Compiles unless the person interrupts.
     async fn compile(&self, request: &Request<'_>) -> Result<Option<Compiled>> {
         let cancelled = self.running.cancel.notified();
@@ -81,24 +120,21 @@ impl Direct {
             return Ok(None);
         }
         tokio::select! {
-            compiled = compile(&self.runtime, request) => compiled.map(Some),
+            compiled = compile(&self.runtime, self.cache.as_ref(), request) => compiled.map(Some),
             () = cancelled => Ok(None),
         }
     }
 
     /// Compiles a cell. The types of its variables are asked for while it is compiled in the hope that none of them
     /// matters for that, as is mostly so.
-    pub(super) async fn build(&self, job: &Job<'_>, wished: Option<u8>) -> Result<Built> {
+    pub(super) async fn build(&self, job: &Job<'_>) -> Result<Built> {
         let cell = job.cell;
-        let level = wished.or(self.optimise).unwrap_or(if cell.has_closures { 2 } else { 0 });
         // One statement alone has nothing before it to keep; a `return` must end them all.
         let in_steps = cell.statements.len() > 1 && !cell.has_return;
         let mut purpose = if in_steps { Purpose::Steps } else { Purpose::Block };
         let (mut repairs, mut guessed, no_skips) = (Repairs::default(), Repairs::default(), Skips::default());
-        let (types, early) = tokio::join!(
-            self.types(job, &mut repairs),
-            self.attempt(job, purpose, level, &no_skips, &mut guessed)
-        );
+        let (types, early) =
+            tokio::join!(self.types(job, &mut repairs), self.attempt(job, purpose, &no_skips, &mut guessed));
         let types = match types? {
             Some(Ok(types)) => types,
             Some(Err(failure)) => return Ok(Built::Failed(failure)),
@@ -116,7 +152,7 @@ impl Direct {
         for _ in 0..SKIPS_MAX {
             let tried = match next.take() {
                 Some(early) => early,
-                None => match self.attempt(job, purpose, level, &skips, &mut repairs).await? {
+                None => match self.attempt(job, purpose, &skips, &mut repairs).await? {
                     Some(tried) => tried,
                     None => return Ok(Built::Stopped),
                 },
@@ -151,7 +187,6 @@ impl Direct {
         &self,
         job: &Job<'_>,
         purpose: Purpose,
-        level: u8,
         skips: &Skips,
         repairs: &mut Repairs,
     ) -> Result<Option<Attempt>> {
@@ -173,11 +208,12 @@ impl Direct {
                 Purpose::Probe => {
                     (None, job.file.with_extension("probe"), job.library.with_extension("rmeta"))
                 }
-                Purpose::Steps | Purpose::Block => (Some(level), job.file.clone(), job.library.clone()),
+                Purpose::Steps | Purpose::Block => (Some(job.level), job.file.clone(), job.library.clone()),
             };
             std::fs::write(&file, &glue.text).with_context(|| format!("writing {}", file.display()))?;
             let request = Request {
                 source: &file,
+                text: &glue.text,
                 name: &job.name,
                 optimise,
                 output: &output,
@@ -220,7 +256,7 @@ impl Direct {
         if let Some(made) = written.collect() {
             return Ok(Some(Ok(Types { made, ..Types::default() })));
         }
-        let tried = self.attempt(job, Purpose::Probe, 0, &Skips::default(), repairs).await?;
+        let tried = self.attempt(job, Purpose::Probe, &Skips::default(), repairs).await?;
         let Some(Attempt { plan, glue, compiled }) = tried else { return Ok(None) };
         let mut types = Types::default();
         let mut others = Vec::new();

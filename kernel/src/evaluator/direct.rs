@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 use super::{
     Evaluator,
     build::{Attempt, Built, Job, Made, Ready},
+    cache::Cache,
     commands::{self, Surroundings},
-    compile::Diagnostic,
+    compile::{CELLS, Diagnostic},
     failure::{self, End},
     folder::Folder,
     item::Kind,
@@ -21,6 +22,7 @@ use super::{
     known::Known,
     lifeline::Lifeline,
     linker::Linker,
+    naming::Names,
     places::Places,
     positions::{Place, Source},
     print::Print,
@@ -56,7 +58,8 @@ pub struct Direct {
     pub(super) known: Known,
     /// Crates that later cells may import from, with their libraries.
     pub(super) cells: Vec<(String, PathBuf)>,
-    compiled: u32,
+    pub(super) names: Names,
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) optimise: Option<u8>,
     pub(super) timing: bool,
     pub running: Arc<Running>,
@@ -76,7 +79,8 @@ impl Direct {
     /// # Errors
     /// If the evaluator cannot be started.
     pub fn new(runtime: Runtime, kernel_id: String) -> Result<Self> {
-        let folder = Folder::new(&std::env::temp_dir())?;
+        let folder = Folder::new(&std::path::absolute(std::env::temp_dir())?)?;
+        let cache = runtime.build().ok().and_then(|build| Cache::find(&build)).map(Arc::new);
         let mut direct = Self {
             _lifeline: Lifeline::new(folder.path())
                 .inspect_err(|error| tracing::warn!(%error, "clusters will not survive a crash of a cell"))
@@ -86,11 +90,12 @@ impl Direct {
             process: None,
             known: Known::default(),
             cells: Vec::new(),
-            compiled: 0,
+            names: Names::default(),
+            cache,
             optimise: None,
             timing: false,
             running: Arc::default(),
-            places: Arc::new(Places::new(folder.path())),
+            places: Arc::new(Places::new(Path::new(CELLS))),
             folder,
             errors: Mutex::default(),
             surroundings: Surroundings::default(),
@@ -138,21 +143,12 @@ impl Direct {
         print: &Print,
     ) -> Result<Evaluation> {
         let started = std::time::Instant::now();
-        self.compiled += 1;
-        let name = format!("cell_{}", self.compiled);
-        let job = Job {
-            cell,
-            symbol: format!("nuna_{name}_{}", std::process::id()),
-            file: self.folder.path().join(format!("{name}.rs")),
-            library: self.folder.path().join(format!("lib{name}.so")),
-            source,
-            name,
-        };
+        let job = self.job(source, cell, how.level);
         let stopped = || {
             Ok(Failure::interrupted("interrupted while the cell was compiled; nothing of it has run").into())
         };
 
-        let Ready { attempt, types, skips, repairs } = match self.build(&job, how.level).await? {
+        let Ready { attempt, types, skips, repairs } = match self.build(&job).await? {
             Built::Ready(ready) => *ready,
             Built::Failed(failure) => {
                 for (_, made) in
@@ -200,10 +196,17 @@ impl Direct {
             }
         };
         if answer.ran {
+            if job.is_apart {
+                self.names.take(&job.name);
+            }
             self.learn(&job, &attempt, &repairs, &skips, types.made, &answer);
         }
-        let spent =
-            times::Spent { compiling: compiled, running: started.elapsed() - compiled, cpu: cpu.ended() };
+        let spent = times::Spent {
+            compiling: compiled,
+            replayed: attempt.compiled.replayed,
+            running: started.elapsed() - compiled,
+            cpu: cpu.ended(),
+        };
         if how.is_timed {
             let _ = print.send(Printed::Stdout(spent.summary())).await;
         } else if self.timing {

@@ -4,6 +4,7 @@ use super::{
     compile::Diagnostic,
     glue::Glue,
     known::Known,
+    naming,
     positions::Place,
     process::Kept,
     render,
@@ -164,7 +165,7 @@ pub fn outdated(ty: &str, known: &Known) -> Option<String> {
     let mut old = None;
     types::map_paths(ty, |home, name| {
         let index = known.item(name)?;
-        if home.starts_with("cell_") && known.definitions[index].home != home {
+        if naming::is_cell(home) && known.definitions[index].home != home {
             old = Some(name.to_owned());
         }
         None

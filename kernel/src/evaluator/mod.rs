@@ -1,10 +1,11 @@
 //! Owns the evaluation of cells: reading them (`split`, `item`, `uses`, `loops`), what earlier ones left behind (`known`),
-//! writing the crate around them (`glue`), compiling it (`compile`), and the process that runs it (`process`). `direct`
+//! writing the crate around them (`glue`), what that is called (`naming`), compiling it (`compile`, or `cache` if it was), and the process that runs it (`process`). `direct`
 //! joins them; what people read is made in `failure`, `render` and `places`. The channels know the trait [`Evaluator`].
 //! `evcxr` is another one.
 
 mod body;
 mod build;
+pub mod cache;
 pub mod commands;
 pub mod compile;
 pub mod direct;
@@ -18,6 +19,7 @@ pub mod known;
 pub mod lifeline;
 pub mod linker;
 pub mod loops;
+pub mod naming;
 pub mod places;
 pub mod positions;
 pub mod print;

@@ -12,7 +12,7 @@ use super::positions::{Place, Positions};
 
 /// Every cell that was compiled.
 pub struct Places {
-    /// Folder of the generated files, with the slash behind it.
+    /// Folder of the generated files, as the compiler calls it, with the slash behind it.
     folder: String,
     files: Mutex<BTreeMap<String, Arc<Positions>>>,
 }

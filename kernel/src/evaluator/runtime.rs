@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::cache::{Inputs, Key};
+
 /// A place that cells can be compiled against: `cargo`'s own target folder, or what `nuna kernel install` laid out.
 #[derive(Clone, Debug)]
 pub struct Runtime {
@@ -28,10 +30,22 @@ impl Runtime {
     /// If the system does not say where this program lies.
     pub fn folder() -> Result<PathBuf> {
         if let Some(folder) = std::env::var_os("NUNA_RUNTIME_DIR") {
-            return Ok(PathBuf::from(folder));
+            return std::path::absolute(folder).context("reading NUNA_RUNTIME_DIR");
         }
         let program = std::env::current_exe().context("finding this program's own folder")?.canonicalize()?;
         Ok(program.parent().context("a program lies in a folder")?.to_path_buf())
+    }
+
+    /// Names this very library and this very compiler: what one compiled, only they take.
+    ///
+    /// # Errors
+    /// If one of them cannot be found.
+    pub fn build(&self) -> Result<Key> {
+        let mut inputs = Inputs::default();
+        for path in [&self.library, &on_path(&self.rustc).unwrap_or_else(|| self.rustc.clone())] {
+            inputs.add_file(path).with_context(|| format!("looking at {}", path.display()))?;
+        }
+        Ok(inputs.key())
     }
 
     /// # Errors
@@ -84,7 +98,7 @@ fn beyond_shim(rustc: PathBuf) -> PathBuf {
 /// Where a program is that was named by a path or by its name alone.
 pub(crate) fn on_path(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
-        return Some(program.to_owned());
+        return std::path::absolute(program).ok();
     }
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())

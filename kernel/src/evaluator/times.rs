@@ -14,6 +14,8 @@ pub(super) struct Cpu {
 /// What a cell took.
 pub(super) struct Spent {
     pub(super) compiling: Duration,
+    /// It was compiled before, and that was found.
+    pub(super) replayed: bool,
     pub(super) running: Duration,
     /// In the program itself and in the system on its behalf, where the system tells.
     pub(super) cpu: Option<(Duration, Duration)>,
@@ -45,7 +47,8 @@ fn parse(stat: &str) -> Option<(Duration, Duration)> {
 impl Spent {
     /// For `:timing`, on one line.
     pub(super) fn line(&self) -> String {
-        format!("compiled in {}, ran in {}\n", read(self.compiling), read(self.running))
+        let before = if self.replayed { " (kept from before)" } else { "" };
+        format!("compiled in {}{before}, ran in {}\n", read(self.compiling), read(self.running))
     }
 
     /// For `%time`, in the words of IPython.

@@ -7,6 +7,8 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
+use super::naming;
+
 /// Types that every cell writes the same way.
 const PLAIN: &[&str] = &[
     "bool", "char", "str", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
@@ -119,15 +121,19 @@ pub fn shown(ty: &str) -> String {
     let ty = ty.as_str();
     let mut out = String::with_capacity(ty.len());
     let mut rest = ty;
-    while let Some(at) = rest.find("cell_") {
-        let after = &rest[at + 5..];
-        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let begins_word = !rest[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        if begins_word && digits > 0 && after[digits..].starts_with("::") {
+    while let Some(at) = rest.find(naming::PREFIX) {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let word = rest[at..].split(|c| !is_word(c)).next().unwrap_or_default();
+        let after = &rest[at + word.len()..];
+        let begins_word = !rest[..at].ends_with(is_word);
+        if begins_word
+            && naming::is_cell(word)
+            && let Some(after) = after.strip_prefix("::")
+        {
             out.push_str(&rest[..at]);
-            rest = &after[digits + 2..];
+            rest = after;
         } else {
-            out.push_str(&rest[..at + 5]);
+            out.push_str(&rest[..at + word.len()]);
             rest = after;
         }
     }
@@ -204,7 +210,7 @@ mod tests {
 
     #[test]
     fn people_do_not_see_the_crates_of_cells() {
-        assert_eq!(shown("std::vec::Vec<cell_12::P>"), "std::vec::Vec<P>");
+        assert_eq!(shown("std::vec::Vec<cell_0123456789abcdef_2::P>"), "std::vec::Vec<P>");
         assert_eq!(shown("my_cell_1::P, cell_x"), "my_cell_1::P, cell_x");
         assert_eq!(
             shown("Map<Range<i32>, {closure@/tmp/c/cell_1.rs:3:9: 3:12}>"),

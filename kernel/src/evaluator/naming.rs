@@ -1,0 +1,171 @@
+//! Owns what a cell's crate is called. The name follows from what the crate is made of, not from when it was compiled:
+//! the same cell behind the same cells is the same crate in every session, so its compilation can be looked up
+//! (`cache`). A cell that runs again is the same crate as before, and is loaded already, unless that could be noticed.
+
+use std::collections::HashSet;
+
+use super::cache::Inputs;
+
+/// How every cell's crate begins.
+pub const PREFIX: &str = "cell_";
+/// Hexadecimal digits behind it.
+const DIGITS: usize = 16;
+
+/// Macros of the standard library and of `nuna` that make no static.
+const WITHOUT_STATICS: &[&str] = &[
+    "addr_of",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "captures",
+    "cfg",
+    "column",
+    "compile_error",
+    "concat",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "eprint",
+    "eprintln",
+    "file",
+    "format",
+    "format_args",
+    "grid",
+    "line",
+    "macro_rules",
+    "matches",
+    "module_path",
+    "panic",
+    "pin",
+    "print",
+    "println",
+    "stringify",
+    "todo",
+    "unimplemented",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
+];
+
+/// Names of the crates that this session's process has loaded and that must not be loaded as the same once more.
+#[derive(Debug, Default)]
+pub struct Names {
+    taken: HashSet<String>,
+}
+
+impl Names {
+    /// The name for a crate of these `inputs`. What was taken gets a number, in the same order in every session.
+    pub fn name(&self, inputs: &Inputs) -> String {
+        let digest = blake3::Hash::from_bytes(inputs.key().0).to_hex();
+        let name = format!("{PREFIX}{}", &digest[..DIGITS]);
+        let mut free = name.clone();
+        let mut number = 1;
+        while self.taken.contains(&free) {
+            number += 1;
+            free = format!("{name}_{number}");
+        }
+        free
+    }
+
+    /// From now on `name` is another crate.
+    pub fn take(&mut self, name: &str) {
+        self.taken.insert(name.to_owned());
+    }
+}
+
+/// Whether running `text`, a generated crate without items, a second time could be told from going on with the first:
+/// by a static. A macro that is not known may make one.
+pub fn may_have_statics(text: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = |at: usize, word: &str| {
+        !text[..at].ends_with(|c| is_word(c) || c == '\'') && !text[at + word.len()..].starts_with(is_word)
+    };
+    if text.match_indices("static").any(|(at, word)| whole(at, word)) {
+        return true;
+    }
+    let word_before = |at: usize| {
+        let before = text[..at].trim_end();
+        &before[before.trim_end_matches(is_word).len()..]
+    };
+    // Bodies of the cells' own macros are part of the text.
+    let own: HashSet<&str> = text
+        .match_indices("macro_rules!")
+        .filter_map(|(at, found)| text[at + found.len()..].trim_start().split(|c| !is_word(c)).next())
+        .collect();
+    text.match_indices('!').any(|(at, _)| {
+        let word = word_before(at);
+        !word.is_empty()
+            && !text[at + 1..].starts_with('=')
+            && !own.contains(word)
+            && WITHOUT_STATICS.binary_search(&word).is_err()
+    })
+}
+
+/// Whether `name` is that of a cell's crate.
+pub fn is_cell(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let (digits, number) = rest.split_at_checked(DIGITS).unwrap_or((rest, ""));
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    digits.len() == DIGITS
+        && digits.chars().all(is_hex)
+        && (number.is_empty()
+            || number.strip_prefix('_').is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(text: &str) -> Inputs {
+        let mut inputs = Inputs::default();
+        inputs.add(text.as_bytes());
+        inputs
+    }
+
+    #[test]
+    fn a_name_follows_from_what_is_inside() {
+        let mut names = Names::default();
+        let first = names.name(&inputs("a"));
+        assert!(is_cell(&first), "{first}");
+        assert_eq!(names.name(&inputs("a")), first);
+        assert_ne!(names.name(&inputs("b")), first);
+        names.take(&first);
+        let second = names.name(&inputs("a"));
+        assert_eq!(second, format!("{first}_2"));
+        names.take(&second);
+        assert_eq!(names.name(&inputs("a")), format!("{first}_3"));
+        assert!(is_cell(&second));
+    }
+
+    #[test]
+    fn names_of_other_crates_are_not_those_of_cells() {
+        for name in
+            ["cell_", "cell_1", "cell_data", "cell_0123456789abcdeg", "cell_0123456789abcdef_x", "std"]
+        {
+            assert!(!is_cell(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_statics_make_a_second_run_differ() {
+        assert!(WITHOUT_STATICS.is_sorted());
+        for text in [
+            "1 + 1",
+            "let s: &'static str = x;",
+            "println!(\"{}\", vec![1].len())",
+            "a != b && !c",
+            "statics()",
+        ] {
+            assert!(!may_have_statics(text), "{text}");
+        }
+        for text in
+            ["{ static N: u8 = 0; }", "lazy! { a }", "tracing::info ! (\"a\")", "std::thread_local! {}"]
+        {
+            assert!(may_have_statics(text), "{text}");
+        }
+        assert!(!may_have_statics("macro_rules! own { () => { vec![1] } }\nown!()"));
+        assert!(may_have_statics("macro_rules! own { () => { lazy!() } }\nown!()"));
+    }
+}
