@@ -147,3 +147,91 @@ def test_a_programs_own_cluster_still_ends_with_the_program(started, tmp_path):
     assert re.search(r'"lifeline": ".*/nuna-cells-[0-9a-f]+/lifeline"', file), file
     environment = cells.value('std::env::vars().filter(|(_, value)| value.contains("lifeline")).count()')
     assert environment == "0"
+
+
+PUBLISH = """
+let sst = Array::arange(0.0, 0.1, 24).rechunk(&[5])?;
+let labelled = DataArray::new(sst.clone(), ["time"])?.named("sst").with_attr("units", "K").with_attr("tenth", 0.1 + 0.2)
+    .assign_coord("time", (0..24).map(|i| f64::from(i) / 3.0).collect::<Vec<_>>())?;
+let ds = Dataset::new().assign("sst", &labelled)?.assign("double", &(&labelled * 2.0))?;
+cluster.publish("plain", &sst)?;
+let labelled = cluster.publish("labelled", &labelled)?;
+cluster.publish("set", &ds)?;
+fn bits(array: &DataArray) -> u64 {
+    array.values_f64().unwrap().iter().fold(7, |hash: u64, x| hash.wrapping_mul(31).wrapping_add(x.to_bits()))
+}
+"""
+FACTS = """
+let plain = DataArray::new(cluster.get::<Array>("plain")?, ["x"])?;
+let labelled: DataArray = cluster.get("labelled")?;
+let set: Dataset = cluster.get("set")?;
+let time = labelled.coord("time")?.values()?.clone();
+(bits(&plain), bits(&labelled), bits(&set.var("double")?), format!("{time:?}"), format!("{:?}", labelled.attrs()), format!("{set:?}"))
+"""
+
+
+@pytest.mark.parametrize("how", CRASHES)
+def test_published_data_is_the_same_after_a_crash(started, how):
+    manager, cells = started()
+    name = with_cluster(cells, workers=2)
+    made = cells.run(PUBLISH)
+    assert made.ok, made.failure
+    before = cells.value(FACTS)
+    assert "units" in before and "0.30000000000000004" in before
+    message = crash(manager, cells, how)
+    assert "holds labelled (DataArray float64 (time: 24))" in message and "plain (Array float64 [24])" in message, message
+    assert 'let data: DataArray = cluster.get("labelled")?;' in message, message
+    assert cells.run(f'use nuna::prelude::*;\nlet cluster = Cluster::attach("{name}")?;').ok
+    assert cells.value(FACTS) == before
+
+
+def test_what_was_not_published_is_freed_after_a_crash(started):
+    _, cells = started()
+    name = with_cluster(cells)
+    made = cells.run("let kept = cluster.publish(\"kept\", &Array::arange(0, 1, 1_000_000))?;\nlet held = (&kept + 1).persist()?;")
+    assert made.ok, made.failure
+    used = "cluster.info().workers.iter().map(|worker| worker.used_bytes).sum::<u64>() / 1_000_000"
+    until(lambda: int(cells.value(used)) == 16, "two arrays of 8 MB are held")
+    cells.fails("std::process::abort();")
+    assert cells.run(f'use nuna::prelude::*;\nlet cluster = Cluster::attach("{name}")?;').ok
+    until(lambda: int(cells.value(used)) == 8, "only the published one stays")
+    assert cells.run('cluster.unpublish("kept")?;').ok
+    until(lambda: int(cells.value(used)) == 0, "taken away, it is freed")
+
+
+def test_another_notebook_gets_what_this_one_published(started):
+    _, cells = started()
+    name = with_cluster(cells)
+    made = cells.run('cluster.publish("shared", &Array::arange(0, 1, 10))?;')
+    assert made.ok, made.failure
+    _, other = started()
+    assert other.run(f'use nuna::prelude::*;\nlet cluster = Cluster::attach("{name}")?;').ok
+    listed = other.value("cluster.published()?")
+    assert "shared: Array int64 [10], 8" in listed, listed
+    assert other.value('cluster.get::<Array>("shared")?.sum(&[0])?.compute()?.to_vec::<i64>()') == "[45]"
+
+
+def test_published_lost_with_a_worker_is_computed_again(started, tmp_path):
+    _, cells = started()
+    name = with_cluster(cells, workers=2)
+    assert cells.run(PUBLISH).ok
+    before = cells.value(FACTS)
+    cells.fails("std::process::abort();")
+    for worker in workers_of(tmp_path):
+        os.kill(worker, signal.SIGKILL)
+    assert cells.run(f'use nuna::prelude::*;\nlet cluster = Cluster::attach("{name}")?;').ok
+    assert cells.value(FACTS) == before
+
+
+def test_names_that_are_taken_unknown_or_of_another_kind_say_so(started):
+    _, cells = started()
+    with_cluster(cells)
+    made = cells.run('let a = Array::arange(0, 1, 10);\ncluster.publish("sst", &a)?;')
+    assert made.ok, made.failure
+    assert '`sst` is published already (Array int64 [10])' in cells.fails('cluster.publish("sst", &a)?;')
+    assert "nothing is published as `u`; there is sst" in cells.fails('cluster.get::<Array>("u")?')
+    message = cells.fails('cluster.get::<Dataset>("sst")?')
+    assert 'let data: Array = cluster.get("sst")?;' in message, message
+    assert "nothing is published as `u`" in cells.fails('cluster.unpublish("u")?')
+    assert cells.run('cluster.unpublish("sst")?;').ok
+    assert cells.value("cluster.published()?") == "nothing is published"

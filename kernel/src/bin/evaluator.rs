@@ -9,7 +9,10 @@ use std::{
     sync::{Mutex, mpsc},
 };
 
-use nuna::cell::{Failed, Failure};
+use nuna::{
+    Publishing,
+    cell::{Failed, Failure},
+};
 use nuna_kernel::evaluator::{
     lifeline,
     process::{Answer, END_OF_CELL, Kept, Location, Order, Trouble},
@@ -120,7 +123,11 @@ fn pick_up() -> Vec<Kept> {
     kept.map(|kept| match kept.cluster {
         Ok(cluster) => {
             let workers = cluster.info().workers.len();
-            Kept { name: kept.name, workers, holds: Vec::new(), trouble: None }
+            let held = cluster.published();
+            let trouble = held.as_ref().err().map(ToString::to_string);
+            let holds = held.iter().flat_map(|held| held.iter());
+            let holds = holds.map(|held| (held.name.clone(), held.summary.clone())).collect();
+            Kept { name: kept.name, workers, holds, trouble }
         }
         Err(error) => Kept { name: kept.name, workers: 0, holds: Vec::new(), trouble: Some(error) },
     })

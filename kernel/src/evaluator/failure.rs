@@ -234,10 +234,11 @@ fn still_there(kept: &Kept) -> String {
             "Cluster {name} still runs with {workers}, and the next cells compute on it; `let cluster = \
              Cluster::attach(\"{name}\")?;` gets its handle back"
         ),
-        (None, [first, ..]) => format!(
+        (None, [(first, kind), ..]) => format!(
             "Cluster {name} still runs with {workers} and holds {}, and the next cells compute on it; `let cluster = \
-             Cluster::attach(\"{name}\")?;` gets its handle back, and `cluster.get(\"{first}\")?` what it holds",
-            holds.join(", ")
+             Cluster::attach(\"{name}\")?;` gets its handle back, then `let data: {} = cluster.get(\"{first}\")?;` what it holds",
+            holds.iter().map(|(name, what)| format!("{name} ({what})")).collect::<Vec<_>>().join(", "),
+            kind.split(' ').next().unwrap_or_default()
         ),
     }
 }
@@ -248,12 +249,15 @@ mod tests {
 
     #[test]
     fn a_crash_names_the_clusters_that_go_on() {
-        let kept =
-            Kept { name: "a".into(), workers: 2, holds: vec!["sst".into(), "u".into()], trouble: None };
+        let holds = vec![("sst".to_owned(), "DataArray float64 (x: 2)".to_owned())];
+        let kept = Kept { name: "a".into(), workers: 2, holds, trouble: None };
         let told = ended(&End::Overflow, &["x".into()], &[kept]).value;
         assert!(told.contains("lost variables: x"), "{told}");
-        assert!(told.contains("Cluster a still runs with 2 workers and holds sst, u"), "{told}");
+        assert!(
+            told.contains("Cluster a still runs with 2 workers and holds sst (DataArray float64 (x: 2)),"),
+            "{told}"
+        );
         assert!(told.contains("`let cluster = Cluster::attach(\"a\")?;`"), "{told}");
-        assert!(told.contains("`cluster.get(\"sst\")?`"), "{told}");
+        assert!(told.contains("`let data: DataArray = cluster.get(\"sst\")?;`"), "{told}");
     }
 }

@@ -85,8 +85,8 @@ pub struct Answer {
 pub struct Kept {
     pub name: String,
     pub workers: usize,
-    /// Names of what is published there.
-    pub holds: Vec<String>,
+    /// What is published there: names, and what they are.
+    pub holds: Vec<(String, String)>,
     /// Why it cannot be used.
     pub trouble: Option<String>,
 }

@@ -13,6 +13,7 @@ mod executor;
 mod explain;
 mod expr;
 pub mod grid;
+mod held;
 mod memory;
 mod ops;
 mod origin;
@@ -27,6 +28,7 @@ pub use array::{Array, Block, MapBlocks, map_blocks_call};
 pub use error::ArrayError;
 pub use executor::executor;
 pub use grid::ChunkGrid;
+pub use held::HeldArray;
 pub use nuna_chunk::{
     Chunk, DType, Region, Scalar, Shape,
     reduce::{NanPolicy, Operation},

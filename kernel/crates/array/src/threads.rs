@@ -14,8 +14,8 @@ use std::{
 };
 
 use nuna_plan::{
-    Engine, EngineError, Executor, Finished, HeldId, Keep, Plan, Prepared, Running, Source, TaskError, Value,
-    WorkKind,
+    Engine, EngineError, Executor, Finished, HeldId, Keep, Plan, Prepared, Progress, Running, Source,
+    TaskError, Value, WorkKind,
 };
 
 use crate::executor::executor;
@@ -125,6 +125,7 @@ struct StageState {
     /// The next block to start of a stage that waits for nothing; `None` if blocks become ready one by one.
     cursor: Option<u64>,
     count: u64,
+    done: u64,
     /// For each block, inputs that are not there yet.
     unmet: Vec<u64>,
     values: HashMap<u64, (Value, u64)>,
@@ -163,6 +164,7 @@ impl State {
             stages.push(StageState {
                 cursor,
                 count,
+                done: 0,
                 unmet,
                 values: HashMap::new(),
                 readers: Vec::new(),
@@ -332,6 +334,7 @@ impl Run {
             }
         }
         state.done += 1;
+        state.stages[number].done += 1;
         self.changed.notify_all();
     }
 
@@ -383,6 +386,12 @@ impl Running for ThreadRun {
             }
             state = self.run.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn progress(&self) -> Progress {
+        let state = lock(&self.run.state);
+        let stages = state.stages.iter().map(|stage| stage.done).collect();
+        Progress { done: state.done, total: state.total, stages }
     }
 
     fn cancel(&mut self) {

@@ -13,7 +13,7 @@ use nuna_wire::{
     ConnectError, Connection, Connector, Fetcher, Outbox, Party, Payload, StageKey, WorkerId,
     connection::Reader,
     frame::unpack,
-    message::{ClusterInfo, FromClient, Role, RoleAnswer, ToClient},
+    message::{ClusterInfo, FromClient, Role, RoleAnswer, ToClient, Told},
     outbox,
 };
 use tokio::time::{interval, timeout};
@@ -29,7 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// What a running plan hears.
 pub(crate) enum Update {
     Blocks { stage: u32, values: Vec<(u64, Value)> },
-    Progress { done: u64, total: u64 },
+    Progress { done: u64, total: u64, stages: Vec<u64> },
     End,
     Failed(EngineError),
 }
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     /// With `info`: something was heard of the cluster, or the connection was lost.
     pub(crate) changed: Condvar,
     plans: Mutex<HashMap<u32, mpsc::Sender<Update>>>,
+    /// Who waits for the answer to a request.
+    asked: Mutex<HashMap<u32, mpsc::Sender<Told>>>,
     lost: Mutex<Option<EngineError>>,
 }
 
@@ -59,6 +61,14 @@ impl Shared {
         if let Some(error) = self.lost() {
             self.lose(error);
         }
+    }
+
+    pub(crate) fn await_answer(&self, request: u32, sender: mpsc::Sender<Told>) {
+        lock(&self.asked).insert(request, sender);
+    }
+
+    pub(crate) fn forget_answer(&self, request: u32) {
+        lock(&self.asked).remove(&request);
     }
 
     pub(crate) fn close(&self, submission: u32) {
@@ -102,6 +112,7 @@ pub(crate) fn run(
             info: Mutex::new(info),
             changed: Condvar::new(),
             plans: Mutex::default(),
+            asked: Mutex::default(),
             lost: Mutex::default(),
         });
         let (outbox, outgoing) = outbox::<FromClient>(OUTBOX_BYTES_MAX);
@@ -208,8 +219,14 @@ fn receive(
                 }
             });
         }
-        ToClient::Progress { submission, done, total } => {
-            shared.tell(submission, Update::Progress { done, total });
+        ToClient::Progress { submission, done, total, stages } => {
+            shared.tell(submission, Update::Progress { done, total, stages });
+        }
+        ToClient::Told { request, told } => {
+            // Nobody waits any more: the program was interrupted.
+            if let Some(sender) = lock(&shared.asked).remove(&request) {
+                let _ = sender.send(told);
+            }
         }
         ToClient::Finished { submission } => {
             shared.tell(submission, Update::End);

@@ -21,10 +21,13 @@ use std::{
 use nuna_plan::{Engine, EngineError, HeldId, LibraryId, Plan, Running};
 use nuna_wire::{ClusterFile, Connector, Credentials, Outbox, Party, Payload, message::FromClient};
 
-pub use nuna_wire::message::{ClusterInfo, WorkerInfo};
+pub use nuna_wire::message::{Ask, ClusterInfo, PublishError, Published, Told, WorkerInfo};
 
 use connection::{Shared, Update};
 use running::RunningPlan;
+
+/// The scheduler answers between two messages of workers.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to a cluster. Clones share it; it ends with the last of them.
 #[derive(Clone)]
@@ -37,6 +40,7 @@ struct Inner {
     shared: Arc<Shared>,
     outbox: Outbox<FromClient>,
     next_submission: AtomicU32,
+    next_request: AtomicU32,
     next_held: AtomicU64,
     uploaded: Mutex<HashSet<LibraryId>>,
 }
@@ -71,6 +75,7 @@ impl Client {
                 shared,
                 outbox,
                 next_submission: AtomicU32::new(1),
+                next_request: AtomicU32::new(1),
                 next_held: AtomicU64::new(1),
                 uploaded: Mutex::default(),
             }),
@@ -115,6 +120,39 @@ impl Client {
                 .wait_timeout(info, left.min(running::POLL))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+        }
+    }
+
+    /// Asks about published data, and waits for the answer.
+    ///
+    /// # Errors
+    /// If the connection is lost, the program is interrupted, or there is no answer within half a minute.
+    pub fn ask(&self, ask: Ask) -> Result<Told, EngineError> {
+        let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = mpsc::channel();
+        self.inner.shared.await_answer(request, sender);
+        let told =
+            self.send(FromClient::Ask { request, ask }, Payload::new()).and_then(|()| self.answer(&answer));
+        self.inner.shared.forget_answer(request);
+        told
+    }
+
+    fn answer(&self, answer: &mpsc::Receiver<Told>) -> Result<Told, EngineError> {
+        let until = Instant::now() + ANSWER_PATIENCE;
+        loop {
+            if let Ok(told) = answer.recv_timeout(running::POLL) {
+                return Ok(told);
+            }
+            if let Some(error) = self.inner.shared.lost() {
+                return Err(error);
+            }
+            if nuna_plan::engine::interrupted() {
+                return Err(EngineError::Cancelled);
+            }
+            if Instant::now() >= until {
+                let message = format!("it did not answer within {} s", ANSWER_PATIENCE.as_secs());
+                return Err(EngineError::Lost { engine: self.describe(), message });
+            }
         }
     }
 
@@ -174,7 +212,7 @@ impl Engine for Client {
         plan.validate()?;
         self.upload(&plan)?;
         let submission = self.inner.next_submission.fetch_add(1, Ordering::Relaxed);
-        let total = plan.block_count();
+        let blocks = plan.stages.iter().map(|stage| stage.grid.count()).collect();
         let (sender, updates) = mpsc::channel::<Update>();
         self.inner.shared.open(submission, sender);
         if let Err(error) = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new())
@@ -184,7 +222,7 @@ impl Engine for Client {
         }
         Ok(Box::new(RunningPlan::new(
             submission,
-            total,
+            blocks,
             updates,
             self.inner.shared.clone(),
             self.inner.outbox.clone(),
@@ -213,6 +251,10 @@ impl Engine for Client {
 
     fn describe(&self) -> String {
         format!("cluster {}", self.inner.shared.name)
+    }
+
+    fn worker_count(&self) -> Option<usize> {
+        Some(self.inner.shared.info().workers.len())
     }
 }
 

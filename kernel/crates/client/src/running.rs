@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_plan::{EngineError, Finished, Running, Value};
+use nuna_plan::{EngineError, Finished, Progress, Running, Value};
 use nuna_wire::{Outbox, Payload, message::FromClient};
 
 use crate::connection::{Shared, Update};
@@ -18,8 +18,9 @@ const CONSUMED_STEP: u64 = 1 << 20;
 
 pub(crate) struct RunningPlan {
     submission: u32,
-    done: u64,
-    total: u64,
+    progress: Progress,
+    /// Of each stage.
+    blocks: Vec<u64>,
     updates: mpsc::Receiver<Update>,
     /// Arrived together, handed out one by one.
     values: VecDeque<(u32, u64, Value)>,
@@ -33,15 +34,15 @@ pub(crate) struct RunningPlan {
 impl RunningPlan {
     pub(crate) fn new(
         submission: u32,
-        total: u64,
+        blocks: Vec<u64>,
         updates: mpsc::Receiver<Update>,
         shared: Arc<Shared>,
         outbox: Outbox<FromClient>,
     ) -> Self {
         Self {
             submission,
-            done: 0,
-            total,
+            progress: Progress { done: 0, total: blocks.iter().sum(), stages: vec![0; blocks.len()] },
+            blocks,
             updates,
             values: VecDeque::new(),
             consumed: 0,
@@ -56,9 +57,12 @@ impl RunningPlan {
             Update::Blocks { stage, values } => {
                 self.values.extend(values.into_iter().map(|(block, value)| (stage, block, value)));
             }
-            Update::Progress { done, total } => (self.done, self.total) = (done, total),
+            Update::Progress { done, total, stages } => {
+                self.progress = Progress { done, total, stages };
+            }
             Update::End => {
-                self.done = self.total;
+                self.progress.done = self.progress.total;
+                self.progress.stages.clone_from(&self.blocks);
                 self.end = Some(Ok(()));
             }
             Update::Failed(error) => self.end = Some(Err(error)),
@@ -109,9 +113,13 @@ impl Running for RunningPlan {
             if nuna_plan::engine::interrupted() {
                 self.cancel();
             } else if left <= POLL {
-                return Ok(Finished::Waiting { done: self.done, total: self.total });
+                return Ok(Finished::Waiting { done: self.progress.done, total: self.progress.total });
             }
         }
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn cancel(&mut self) {

@@ -19,7 +19,7 @@ pub use cluster::{Cluster, list};
 pub use error::ClusterError;
 pub use lifeline::live_with;
 pub use local::Local;
-pub use memory::{IntoByteCount, parse_bytes};
+pub use memory::{IntoByteCount, parse_bytes, show_bytes};
 pub use nuna_client::{Client, ClusterInfo, WorkerInfo};
 pub use nuna_wire::ClusterFile;
 pub use pick_up::{Kept, pick_up};

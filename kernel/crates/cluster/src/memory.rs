@@ -48,7 +48,7 @@ impl IntoByteCount for u64 {
 }
 
 /// `1.5 GB`.
-pub(crate) fn show_bytes(bytes: u64) -> String {
+pub fn show_bytes(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["kB", "MB", "GB", "TB"] {
         if value < 1000.0 {

@@ -205,6 +205,14 @@ impl Coord {
         }
     }
 
+    /// Where the labels are stored, whether they have been read or not.
+    pub(crate) fn address(&self) -> Option<&ZarrSource> {
+        match &self.data {
+            Data::Stored { source, .. } => Some(source),
+            Data::Loaded(_) => None,
+        }
+    }
+
     pub(crate) fn dtype_name(&self) -> String {
         match &self.data {
             Data::Loaded(values) => values.dtype_name(),

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apart;
 mod arithmetic;
 mod build;
 mod calendar;

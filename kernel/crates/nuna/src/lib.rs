@@ -19,6 +19,7 @@ pub mod cell;
 pub mod display;
 pub mod parameters;
 pub mod prelude;
+pub mod publish;
 mod recast;
 pub mod session;
 pub mod table;
@@ -39,6 +40,7 @@ pub use nuna_labels::{
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;
 pub use parameters::grid;
+pub use publish::{Publications, Publish, PublishError, Publishing};
 pub use table::{Table, TableError, table};
 pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};
 

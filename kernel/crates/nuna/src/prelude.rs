@@ -2,6 +2,6 @@
 
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
-    Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Tasks,
-    captures, concat, grid, open_zarr, slice, table,
+    Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Publishing,
+    Tasks, captures, concat, grid, open_zarr, slice, table,
 };

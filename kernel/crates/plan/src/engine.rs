@@ -32,6 +32,11 @@ pub trait Engine: Send + Sync {
 
     /// For messages: `cluster local-1`, `2 threads of this process`.
     fn describe(&self) -> String;
+
+    /// Worker processes that are there now; nothing if blocks run in this process.
+    fn worker_count(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A plan under way. Dropping it cancels what has not run.
@@ -44,6 +49,20 @@ pub trait Running: Send {
 
     /// Stops what has not started; blocks that run finish unseen.
     fn cancel(&mut self);
+
+    /// How far it is, as far as is known without waiting.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
+}
+
+/// How far a plan is, in blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+    /// Blocks done of each stage; empty if that is not known.
+    pub stages: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,7 @@ pub mod range_set;
 pub mod stage;
 pub mod value;
 
-pub use engine::{Engine, EngineError, Finished, Running, default_engine, set_default_engine};
+pub use engine::{Engine, EngineError, Finished, Progress, Running, default_engine, set_default_engine};
 pub use executor::{Executor, Prepared, TaskError};
 pub use grid::BlockGrid;
 pub use map::{AxisMap, BlockMap, Splits};

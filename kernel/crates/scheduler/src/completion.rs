@@ -77,7 +77,8 @@ impl Scheduler {
             self.finish(id, Outcome::Done, None);
         } else if now.saturating_duration_since(computation.last_progress) >= interval {
             computation.last_progress = now;
-            self.to_client(client, ToClient::Progress { submission, done, total });
+            let stages = self.computation(id).stages.iter().map(|key| self.stage(*key).done).collect();
+            self.to_client(client, ToClient::Progress { submission, done, total, stages });
         }
     }
 
@@ -265,7 +266,7 @@ impl Scheduler {
         let message =
             if attempts > 1 { format!("{} (attempt {attempts})", error.message) } else { error.message };
         let worker = self.worker_mut(worker).hello.name.clone();
-        self.fail_with_readers(computation, EngineError::Task { task, worker, cell, message });
+        self.give_up(computation, EngineError::Task { task, worker, cell, message });
     }
 
     pub(crate) fn received(&mut self, client: ClientId, submission: u32, index: u32, blocks: &[u64]) {

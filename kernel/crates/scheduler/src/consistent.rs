@@ -88,6 +88,20 @@ impl Scheduler {
         for (held, key) in &self.held {
             assert_eq!(self.stage(*key).held, Some(*held), "{held:?}");
         }
+        for (name, publication) in &self.published {
+            for held in &publication.held {
+                assert_ne!(
+                    self.held.contains_key(held),
+                    self.lost.contains_key(held),
+                    "{held:?} of `{name}` is either held or lost"
+                );
+            }
+        }
+        for held in self.lost.keys() {
+            let held_by = |client: &crate::scheduler::Client| client.held.contains_key(held);
+            let published = self.published.values().any(|publication| publication.held.contains(held));
+            assert!(published || self.clients.values().any(held_by), "{held:?} is lost to nobody");
+        }
     }
 
     fn assert_waits(&self, key: StageKey, block: u64) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nuna_plan::{HeldId, Plan, TaskError, Value};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
-    message::{Completed, Sample, ToClient, ToWorker, WorkerHello},
+    message::{Ask, Completed, Sample, ToClient, ToWorker, WorkerHello},
 };
 
 /// What can be tuned. The defaults suit a cluster in one building.
@@ -41,7 +41,7 @@ impl Default for Settings {
 #[derive(Clone, Debug)]
 pub enum Event {
     ClientJoined(ClientId),
-    /// Its connection ended; what it had running is cancelled, what it held is freed.
+    /// Its connection ended; what it had running is cancelled, what it held and did not publish is freed.
     ClientLeft(ClientId),
     ClientHeard(ClientId),
     Submit {
@@ -53,7 +53,16 @@ pub enum Event {
         client: ClientId,
         submission: u32,
     },
-    Release(HeldId),
+    /// The client has one use less for it.
+    Release {
+        client: ClientId,
+        held: HeldId,
+    },
+    Ask {
+        client: ClientId,
+        request: u32,
+        ask: Ask,
+    },
     Received {
         client: ClientId,
         submission: u32,

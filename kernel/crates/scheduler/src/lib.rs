@@ -15,6 +15,7 @@ mod event;
 mod lifetime;
 mod loss;
 mod placement;
+mod published;
 mod scheduler;
 mod stage;
 

@@ -29,7 +29,7 @@ impl Scheduler {
             last_heard: now,
             outstanding_bytes: 0,
             submissions: BTreeMap::new(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
         };
         let before = self.clients.insert(client, state);
         assert!(before.is_none(), "{client:?} joined twice");
@@ -40,8 +40,8 @@ impl Scheduler {
         for computation in gone.submissions.into_values() {
             self.end(computation, Outcome::Cancelled);
         }
-        for held in gone.held {
-            self.release(held);
+        for held in gone.held.into_keys() {
+            self.release_unneeded(held);
         }
     }
 
@@ -82,7 +82,7 @@ impl Scheduler {
                 .collect();
             if let Keep::Hold(held) = stage.keep {
                 self.held.insert(held, key);
-                self.clients.get_mut(&client).expect("checked with the plan").held.insert(held);
+                self.clients.get_mut(&client).expect("checked with the plan").held.insert(held, 1);
             }
             for (input, source) in inputs.iter().enumerate() {
                 self.stage_mut(*source).consumers.push((key, input));
@@ -136,10 +136,15 @@ impl Scheduler {
                     Source::Stage(earlier) => Ok(earlier),
                     Source::Held(held) => {
                         let key = *self.held.get(&held).ok_or_else(|| {
-                            EngineError::Refused(format!(
-                                "stage `{}` reads a persisted result that this cluster does not hold (any more); persist it again",
-                                stage.name
-                            ))
+                            let name = &stage.name;
+                            EngineError::Refused(match self.lost.get(&held) {
+                                Some(reason) => format!(
+                                    "stage `{name}` reads a persisted result that was lost ({reason}); persist it again"
+                                ),
+                                None => format!(
+                                    "stage `{name}` reads a persisted result that this cluster does not hold (any more); persist it again"
+                                ),
+                            })
                         })?;
                         let found = match &input.map {
                             BlockMap::Same => &stage.grid,
@@ -278,6 +283,29 @@ impl Scheduler {
         }
     }
 
+    /// Fails a computation for good. If it was over, what it holds cannot be made again, nor what was made from that.
+    pub(crate) fn give_up(&mut self, id: u32, error: EngineError) {
+        let Some(computation) = self.computations.get(&id) else { return };
+        if computation.running {
+            return self.fail(id, error);
+        }
+        for reader in self.readers_of(id) {
+            self.give_up(reader, error.clone());
+        }
+        // It may have gone with the last of them.
+        let Some(computation) = self.computations.get(&id) else { return };
+        for key in computation.stages.clone() {
+            if let Some(held) = self.stage_mut(key).held.take() {
+                self.held.remove(&held);
+                if self.is_needed(held) {
+                    self.lost.insert(held, error.to_string());
+                }
+                self.free_unread(key);
+            }
+        }
+        self.collect(id);
+    }
+
     /// Other computations that read what this one has left.
     fn readers_of(&self, id: u32) -> BTreeSet<u32> {
         let stages = self.computation(id).stages.iter().filter_map(|key| self.stages.get(key));
@@ -313,11 +341,29 @@ impl Scheduler {
         self.collect(id);
     }
 
-    pub(crate) fn release(&mut self, held: HeldId) {
-        let Some(key) = self.held.remove(&held) else { return };
-        self.clients.values_mut().for_each(|client| {
+    /// Takes one use of what a client holds away.
+    pub(crate) fn release(&mut self, client: ClientId, held: HeldId) {
+        let Some(client) = self.clients.get_mut(&client) else { return };
+        let Some(uses) = client.held.get_mut(&held) else { return };
+        *uses -= 1;
+        if *uses == 0 {
             client.held.remove(&held);
-        });
+            self.release_unneeded(held);
+        }
+    }
+
+    fn is_needed(&self, held: HeldId) -> bool {
+        self.clients.values().any(|client| client.held.contains_key(&held))
+            || self.published.values().any(|publication| publication.held.contains(&held))
+    }
+
+    /// Frees held values if no client holds them any more and they are not published.
+    pub(crate) fn release_unneeded(&mut self, held: HeldId) {
+        if self.is_needed(held) {
+            return;
+        }
+        self.lost.remove(&held);
+        let Some(key) = self.held.remove(&held) else { return };
         let stage = self.stage_mut(key);
         stage.held = None;
         let id = stage.computation;

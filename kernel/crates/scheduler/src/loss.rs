@@ -71,7 +71,7 @@ impl Scheduler {
                 ),
             };
             let computation = stage.computation;
-            self.fail_with_readers(computation, error);
+            self.give_up(computation, error);
         }
     }
 
@@ -237,7 +237,7 @@ impl Scheduler {
             ),
         };
         let computation = stage.computation;
-        self.fail_with_readers(computation, error);
+        self.give_up(computation, error);
     }
 }
 

@@ -13,6 +13,7 @@ use nuna_wire::{
 
 use crate::{
     event::{Effect, Event, Settings},
+    published::Publication,
     stage::StageState,
 };
 
@@ -48,7 +49,8 @@ pub(crate) struct Client {
     pub(crate) outstanding_bytes: u64,
     /// The computations it runs, by its own number.
     pub(crate) submissions: BTreeMap<u32, u32>,
-    pub(crate) held: BTreeSet<HeldId>,
+    /// What it holds, and how many of its arrays read that; no zeros.
+    pub(crate) held: BTreeMap<HeldId, u32>,
 }
 
 pub(crate) struct Computation {
@@ -73,6 +75,9 @@ pub struct Scheduler {
     pub(crate) computations: BTreeMap<u32, Computation>,
     pub(crate) stages: BTreeMap<StageKey, StageState>,
     pub(crate) held: BTreeMap<HeldId, StageKey>,
+    /// What was held, is needed by a client or a publication, and cannot be made again; with the reason.
+    pub(crate) lost: BTreeMap<HeldId, String>,
+    pub(crate) published: BTreeMap<String, Publication>,
     /// Stages with ready blocks, most urgent last.
     pub(crate) ready_stages: BTreeSet<(u32, StageKey)>,
     /// Values to be forgotten at the end of this event.
@@ -107,6 +112,8 @@ impl Scheduler {
             computations: BTreeMap::new(),
             stages: BTreeMap::new(),
             held: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            published: BTreeMap::new(),
             ready_stages: BTreeSet::new(),
             forget: BTreeMap::new(),
             effects: Vec::new(),
@@ -127,7 +134,8 @@ impl Scheduler {
             Event::ClientHeard(_) | Event::WorkerHeard(_) => {}
             Event::Submit { client, submission, plan } => self.submit(now, client, submission, *plan),
             Event::Cancel { client, submission } => self.cancel(client, submission),
-            Event::Release(held) => self.release(held),
+            Event::Release { client, held } => self.release(client, held),
+            Event::Ask { client, request, ask } => self.ask(client, request, ask),
             Event::Received { client, submission, stage, blocks } => {
                 self.received(client, submission, stage, &blocks)
             }
@@ -201,6 +209,8 @@ impl Scheduler {
             | Event::Cancel { client, .. }
             | Event::Received { client, .. }
             | Event::Missing { client, .. }
+            | Event::Release { client, .. }
+            | Event::Ask { client, .. }
             | Event::Consumed { client, .. } => {
                 if let Some(client) = self.clients.get_mut(client) {
                     client.last_heard = now;
@@ -209,7 +219,6 @@ impl Scheduler {
             }
             Event::ClientJoined(_)
             | Event::ClientLeft(_)
-            | Event::Release(_)
             | Event::WorkerJoined { .. }
             | Event::WorkerLeft(_)
             | Event::Tick => None,

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, HeldId, Keep, Source};
 use nuna_scheduler::{Event, Totals};
-use nuna_wire::{WorkerId, message::ToClient};
+use nuna_wire::{
+    WorkerId,
+    message::{Ask, PublishError, ToClient, Told},
+};
 use support::*;
 
 fn delivered_blocks(cluster: &Cluster, submission: u32) -> Vec<u64> {
@@ -257,7 +260,7 @@ fn held_values_stay_until_released_and_are_rebuilt_when_lost() {
     };
     let second = cluster.submit(read());
     // Released while it is read: it stays for that reader.
-    cluster.handle(Event::Release(held));
+    cluster.handle(Event::Release { client: CLIENT, held });
     cluster.run();
     assert!(cluster.finished(second));
     assert!(cluster.workers.values().all(|worker| worker.stored.is_empty()));
@@ -277,6 +280,115 @@ fn a_client_that_leaves_takes_its_work_with_it() {
     assert!(
         cluster.workers[&WorkerId(0)].stored.is_empty() && cluster.workers[&WorkerId(0)].leased.is_empty()
     );
+}
+
+/// Ten blocks under `held`, computed and not released.
+fn hold(cluster: &mut Cluster, held: HeldId) {
+    let stages = vec![
+        stage("a", BlockGrid::line(10), Keep::No),
+        reads(stage("b", BlockGrid::line(10), Keep::Hold(held)), Source::Stage(0), BlockMap::Same),
+    ];
+    let submission = cluster.submit(plan(stages));
+    cluster.run();
+    assert!(cluster.finished(submission));
+}
+
+fn read_of(held: HeldId) -> nuna_plan::Plan {
+    plan(vec![reads(stage("c", BlockGrid::line(10), Keep::Deliver), Source::Held(held), BlockMap::Same)])
+}
+
+fn publish(name: &str, held: HeldId) -> Ask {
+    let (summary, about) = ("ten blocks".to_owned(), vec![1, 2, 3]);
+    Ask::Publish { name: name.into(), summary, about, held: vec![held] }
+}
+
+#[test]
+fn published_values_stay_when_their_client_goes_and_others_get_them() {
+    let mut cluster = cluster().workers(2);
+    let (held, unpublished) = (HeldId(5), HeldId(6));
+    hold(&mut cluster, held);
+    hold(&mut cluster, unpublished);
+    assert_eq!(cluster.ask(CLIENT, publish("sst", held)), Told::Done);
+    // The array that was published is dropped, and its program crashes.
+    cluster.handle(Event::Release { client: CLIENT, held });
+    cluster.handle(Event::ClientLeft(CLIENT));
+    let stored: usize = cluster.workers.values().map(|worker| worker.stored.len()).sum();
+    assert_eq!(stored, 10, "what was published, and nothing else");
+
+    cluster.handle(Event::ClientJoined(CLIENT));
+    let Told::Listed(listed) = cluster.ask(CLIENT, Ask::List) else { panic!("a list") };
+    assert_eq!((listed[0].name.as_str(), listed[0].blocks, listed[0].blocks_stored), ("sst", 10, 10));
+    let found = Told::Found { summary: "ten blocks".into(), about: vec![1, 2, 3], held: vec![held] };
+    assert_eq!(cluster.ask(CLIENT, Ask::Get { name: "sst".into() }), found);
+    assert_eq!(cluster.ask(CLIENT, Ask::Get { name: "sst".into() }), found);
+    // A second array of the same: each is released once.
+    cluster.handle(Event::Release { client: CLIENT, held });
+    assert_eq!(cluster.ask(CLIENT, Ask::Unpublish { name: "sst".into() }), Told::Done);
+    let read = cluster.submit(read_of(held));
+    cluster.run();
+    assert!(cluster.finished(read), "the client that has got it holds it still");
+    cluster.handle(Event::Release { client: CLIENT, held });
+    assert!(cluster.workers.values().all(|worker| worker.stored.is_empty()));
+    assert_eq!(cluster.scheduler.totals().stages, 0);
+}
+
+#[test]
+fn published_names_are_unique_and_unknown_ones_are_told_from_known_ones() {
+    let mut cluster = cluster().workers(1);
+    hold(&mut cluster, HeldId(5));
+    assert_eq!(cluster.ask(CLIENT, publish("sst", HeldId(5))), Told::Done);
+    let taken = PublishError::Taken { name: "sst".into(), summary: "ten blocks".into() };
+    assert_eq!(cluster.ask(CLIENT, publish("sst", HeldId(5))), Told::Refused(taken));
+    let unknown = PublishError::Unknown { name: "u".into(), there: vec!["sst".into()] };
+    assert_eq!(cluster.ask(CLIENT, Ask::Get { name: "u".into() }), Told::Refused(unknown.clone()));
+    assert_eq!(cluster.ask(CLIENT, Ask::Unpublish { name: "u".into() }), Told::Refused(unknown));
+    let not_held = PublishError::NotHeld { name: "v".into() };
+    assert_eq!(cluster.ask(CLIENT, publish("v", HeldId(7))), Told::Refused(not_held.clone()));
+    // What another client holds is not this one's to publish.
+    let stranger = nuna_wire::ClientId(9);
+    cluster.handle(Event::ClientJoined(stranger));
+    assert_eq!(cluster.ask(stranger, publish("v", HeldId(5))), Told::Refused(not_held));
+    assert!(matches!(
+        cluster.ask(CLIENT, publish("", HeldId(5))),
+        Told::Refused(PublishError::BadName { .. })
+    ));
+}
+
+#[test]
+fn published_values_are_rebuilt_after_their_client_has_gone() {
+    let mut cluster = cluster().workers(2);
+    hold(&mut cluster, HeldId(5));
+    assert_eq!(cluster.ask(CLIENT, publish("sst", HeldId(5))), Told::Done);
+    cluster.handle(Event::ClientLeft(CLIENT));
+    cluster.lose(0);
+    cluster.handle(Event::ClientJoined(CLIENT));
+    let Told::Listed(listed) = cluster.ask(CLIENT, Ask::List) else { panic!("a list") };
+    assert!(listed[0].blocks_stored < listed[0].blocks, "{listed:?}");
+    cluster.run();
+    assert_eq!(cluster.workers[&WorkerId(1)].stored.len(), 10);
+}
+
+#[test]
+fn published_values_that_cannot_be_rebuilt_say_why() {
+    let mut cluster = cluster().workers(2);
+    hold(&mut cluster, HeldId(5));
+    assert_eq!(cluster.ask(CLIENT, publish("sst", HeldId(5))), Told::Done);
+    cluster.lose(0);
+    let waiting = cluster.submit(read_of(HeldId(5)));
+    while cluster.failure(waiting).is_none() {
+        cluster.fail(1, false);
+    }
+    assert!(cluster.failure(waiting).unwrap().contains("no"), "{:?}", cluster.failure(waiting));
+    let Told::Refused(lost) = cluster.ask(CLIENT, Ask::Get { name: "sst".into() }) else { panic!("lost") };
+    assert!(lost.to_string().contains("`sst` is lost: task a["), "{lost}");
+    let Told::Listed(listed) = cluster.ask(CLIENT, Ask::List) else { panic!("a list") };
+    assert!(listed[0].lost.is_some());
+    let late = cluster.submit(read_of(HeldId(5)));
+    assert!(cluster.failure(late).unwrap().contains("was lost"));
+    assert_eq!(cluster.ask(CLIENT, Ask::Unpublish { name: "sst".into() }), Told::Done);
+    cluster.handle(Event::Release { client: CLIENT, held: HeldId(5) });
+    assert_eq!(cluster.scheduler.totals().stages, 0);
+    assert!(cluster.workers.values().all(|worker| worker.stored.is_empty()));
 }
 
 #[test]

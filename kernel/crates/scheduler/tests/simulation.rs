@@ -341,6 +341,7 @@ impl Simulation {
                 drop(self.ended.insert(submission, Err(error.to_string())))
             }
             ToClient::Delivered { .. }
+            | ToClient::Told { .. }
             | ToClient::Progress { .. }
             | ToClient::Cluster(_)
             | ToClient::Heartbeat => {}

@@ -58,6 +58,20 @@ impl ZarrSource {
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
 
+    /// What [`ChunkSource::spec`] described, without reading metadata again.
+    ///
+    /// # Errors
+    /// If it is not the descriptor of a stored array, or does not fit `shape`.
+    pub fn from_spec(spec: &SourceSpec, shape: Vec<u64>) -> Result<Self, String> {
+        if spec.kind != ZARR_KIND {
+            return Err(format!("`{}` is no stored Zarr array", spec.kind));
+        }
+        let address: Address = postcard::from_bytes(&spec.payload)
+            .map_err(|error| format!("the address of a stored array cannot be decoded: {error}"))?;
+        let Address { name, root, path, format, metadata, decode, is_text } = address;
+        Self::new(name, root, path, format, &metadata, shape, decode, is_text)
+    }
+
     /// Whether the elements are text, which [`ZarrReader::read_text`] reads and arrays cannot hold.
     pub fn is_text(&self) -> bool {
         self.inner.address.is_text

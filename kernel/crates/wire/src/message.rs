@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Raised whenever a message changes.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The first frame of every connection, from the side that connected. Its form never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,83 @@ pub enum FromClient {
     Heartbeat,
     /// Ends the cluster.
     ShutDown,
+    /// `request` is the client's own number for what it asks.
+    Ask {
+        request: u32,
+        ask: Ask,
+    },
+}
+
+/// What a client asks about published data: results that workers hold under a name, until it is taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Keeps `held`, which the client holds, whatever becomes of the client.
+    Publish {
+        name: String,
+        /// For people, in one line.
+        summary: String,
+        /// For whoever gets it: what the blocks mean.
+        about: Vec<u8>,
+        held: Vec<HeldId>,
+    },
+    /// The client holds what it gets, and releases it as if it had made it.
+    Get {
+        name: String,
+    },
+    List,
+    Unpublish {
+        name: String,
+    },
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    Done,
+    Found { summary: String, about: Vec<u8>, held: Vec<HeldId> },
+    Listed(Vec<Published>),
+    Refused(PublishError),
+}
+
+/// Published data as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub name: String,
+    pub summary: String,
+    /// As far as workers have it.
+    pub bytes: u64,
+    pub blocks: u64,
+    /// Blocks that workers have; the others were lost with a worker and are being made anew.
+    pub blocks_stored: u64,
+    /// Why it is of no use any more.
+    pub lost: Option<String>,
+}
+
+/// Why published data could not be had, or data not be published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum PublishError {
+    #[error(
+        "`{name}` is published already ({summary}); choose another name, or take it away first: `cluster.unpublish(\"{name}\")?`"
+    )]
+    Taken { name: String, summary: String },
+    #[error("nothing is published as `{name}`{}", if there.is_empty() { ", nor is anything else".to_owned() } else { format!("; there is {}", there.join(", ")) })]
+    Unknown { name: String, there: Vec<String> },
+    #[error("`{name}` cannot be a name; it must not be empty, and 128 bytes at most")]
+    BadName { name: String },
+    #[error(
+        "`{name}` cannot be published: the cluster does not hold its blocks (any more); compute it again"
+    )]
+    NotHeld { name: String },
+    #[error(
+        "`{name}` is lost: {reason}. Take it away with `cluster.unpublish(\"{name}\")?`, and publish it anew"
+    )]
+    Lost { name: String, reason: String },
+    #[error(
+        "`{name}` cannot be published: its coordinates and attributes are {bytes} bytes, {limit} at most; drop large coordinates first, or make them variables"
+    )]
+    TooLarge { name: String, bytes: u64, limit: u64 },
+    #[error("`{name}` cannot be published: {limit} names are taken; take some away with `cluster.unpublish`")]
+    TooMany { name: String, limit: usize },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,10 +215,12 @@ pub enum ToClient {
         worker: WorkerId,
         address: SocketAddr,
     },
+    /// Blocks done, of all stages and of each.
     Progress {
         submission: u32,
         done: u64,
         total: u64,
+        stages: Vec<u64>,
     },
     Finished {
         submission: u32,
@@ -152,6 +231,10 @@ pub enum ToClient {
     },
     Cluster(ClusterInfo),
     Heartbeat,
+    Told {
+        request: u32,
+        told: Told,
+    },
 }
 
 /// What a worker must know of a stage.

@@ -295,7 +295,8 @@ impl Driver {
                 self.handle(Event::Submit { client, submission, plan })
             }
             FromClient::Cancel { submission } => self.handle(Event::Cancel { client, submission }),
-            FromClient::Release(held) => self.handle(Event::Release(held)),
+            FromClient::Release(held) => self.handle(Event::Release { client, held }),
+            FromClient::Ask { request, ask } => self.handle(Event::Ask { client, request, ask }),
             FromClient::Received { submission, stage, blocks } => {
                 self.handle(Event::Received { client, submission, stage, blocks });
             }

@@ -15,7 +15,7 @@ use nuna_plan::{
 use nuna_scheduler::{Effect, Event, Scheduler, Settings};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
-    message::{Completed, StageDefinition, ToClient, ToWorker, WorkerHello},
+    message::{Ask, Completed, StageDefinition, ToClient, ToWorker, Told, WorkerHello},
 };
 
 pub const CLIENT: ClientId = ClientId(1);
@@ -161,6 +161,14 @@ impl Cluster {
         }
         if let Some(event) = self.pending.pop_front() {
             self.handle(event);
+        }
+    }
+
+    pub fn ask(&mut self, client: ClientId, ask: Ask) -> Told {
+        self.handle(Event::Ask { client, request: 7, ask });
+        match self.messages.pop() {
+            Some(ToClient::Told { request: 7, told }) => told,
+            other => panic!("an answer, not {other:?}"),
         }
     }
 
