@@ -70,7 +70,10 @@ pub fn render(diagnostic: &Diagnostic, positions: &Positions) -> Vec<String> {
         } else {
             String::new()
         };
-        lines.push(format!("     {BOLD}= {}{OFF}: {}{put}", child.level, child.message));
+        // Further lines stand below the first one's words, as rustc has them.
+        let indent = format!("\n{}", " ".repeat(child.level.len() + 9));
+        let message = child.message.replace('\n', &indent);
+        lines.push(format!("     {BOLD}= {}{OFF}: {message}{put}", child.level));
     }
     lines
 }

@@ -115,6 +115,13 @@ fn a_grid_of_degrees_is_a_map_with_coasts() {
         image.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
     };
     assert!((side("width") / side("height") - 2.0).abs() < 0.02);
+    // No line runs from one edge of the world to the other.
+    let coast = svg.split("stroke-opacity=\"0.75\"").next().unwrap().rsplit("<path d=\"").next().unwrap();
+    for line in coast.split('M').filter(|line| !line.is_empty()) {
+        let longitudes: Vec<f64> =
+            line.split(['L', '"']).filter_map(|point| point.split(' ').next()?.parse().ok()).collect();
+        assert!(longitudes.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 100.0), "{line}");
+    }
     let turned = earth().transpose(["lon", "lat"]).unwrap().plot().unwrap();
     assert!(turned.svg().contains("60°N") && turned.svg().contains("map of"));
     let region = earth().sel("lat", 30.0..=60.0).unwrap();

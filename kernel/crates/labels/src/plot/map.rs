@@ -87,7 +87,11 @@ pub(crate) fn coastlines(
     for turn in [-360.0, 0.0, 360.0] {
         for line in coast() {
             let mut pen_down = false;
+            let mut before = f64::NAN;
             for (longitude, latitude) in line {
+                // From one edge of the world to the other is no coast either.
+                pen_down &= (longitude - before).abs() < 180.0;
+                before = longitude;
                 let (Some(px), Some(py)) = (x(longitude + turn), y(latitude)) else {
                     pen_down = false;
                     continue;
