@@ -24,7 +24,11 @@ struct World {
     user: nix::unistd::User,
 }
 
-/// A person's account on this machine, if this is root.
+/// Stands in where a machine, such as a fresh container, has no account of a person.
+const INVENTED: &str = "nunatester:x:23456:23456::/nonexistent:/bin/sh";
+
+/// A person's account, if this is root: one of this machine, else an invented one that only the program under test
+/// sees, in a mount namespace of its own (see [`run`]).
 fn person() -> Option<nix::unistd::User> {
     if !getuid().is_root() {
         eprintln!("skipped: only root can become somebody else");
@@ -35,10 +39,30 @@ fn person() -> Option<nix::unistd::User> {
         .lines()
         .filter_map(|line| nix::unistd::User::from_name(line.split(':').next()?).ok().flatten())
         .find(|user| (1000..60_000).contains(&user.uid.as_raw()) && user.gid.as_raw() != 0);
-    if found.is_none() {
-        eprintln!("skipped: this machine has no account of a person");
+    Some(found.unwrap_or_else(|| nix::unistd::User {
+        name: "nunatester".to_owned(),
+        passwd: c"x".to_owned(),
+        uid: 23_456.into(),
+        gid: 23_456.into(),
+        gecos: c"".to_owned(),
+        dir: "/nonexistent".into(),
+        shell: "/bin/sh".into(),
+    }))
+}
+
+/// The program under test: on a machine without the account, where `/etc/passwd` has it.
+fn program(user_is_known: bool) -> Command {
+    let own = std::env::current_exe().unwrap();
+    if user_is_known {
+        return Command::new(own);
     }
-    found
+    let script = format!(
+        "cp /etc/passwd /tmp/nuna-passwd-$$ && echo '{INVENTED}' >> /tmp/nuna-passwd-$$ && \
+         mount --bind /tmp/nuna-passwd-$$ /etc/passwd && rm -f /tmp/nuna-passwd-$$ && exec \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(own);
+    command
 }
 
 impl World {
@@ -80,7 +104,9 @@ impl World {
 }
 
 fn run(config: &Path, arguments: &[&str], stdin: &str) -> Output {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let known = arguments.first().is_none_or(|name| *name != "nunatester")
+        || nix::unistd::User::from_name("nunatester").is_ok_and(|user| user.is_some());
+    let mut child = program(known)
         .args(["--exact", "in_a_process_of_its_own", "--ignored", "--nocapture"])
         .env("NUNA_TEST_CONFIG", config)
         .env("NUNA_TEST_ARGUMENTS", arguments.join("\n"))
