@@ -15,12 +15,16 @@ pub(crate) struct Options {
     /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
     #[arg(long, env = "NUNA_BENCH_DATA")]
     data: Option<PathBuf>,
-    /// Folder of the peers' scripts; without it Nuna runs alone.
-    #[arg(long, env = "NUNA_BENCH_PEERS")]
+    /// Folder of the peers' scripts; without it Nuna runs alone. For `kernel` no folder is needed: it has evcxr_jupyter
+    /// built into `build/bench`, once.
+    #[arg(long, env = "NUNA_BENCH_PEERS", num_args = 0..=1, default_missing_value = "")]
     peers: Option<PathBuf>,
     /// Python that has the peers' packages.
     #[arg(long, env = "NUNA_BENCH_PYTHON")]
     python: Option<PathBuf>,
+    /// The peer's kernel, where it is neither in `build/bench` nor on `PATH`.
+    #[arg(long, env = "NUNA_BENCH_EVCXR")]
+    evcxr: Option<PathBuf>,
 }
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
@@ -32,7 +36,10 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     if all || options.which == "kernel" {
         let mut bench = repository.command(repository.python());
         bench.arg(repository.path("kernel/tests/bench_kernel.py"));
-        tools::run("kernel", &mut bench)?;
+        if let Some(program) = evcxr(repository, options)? {
+            bench.arg("--evcxr").arg(program);
+        }
+        tools::run("kernels", &mut bench)?;
     }
     if all || options.which == "tasks" {
         tools::run(
@@ -83,8 +90,29 @@ fn nuna(repository: &Repository) -> PathBuf {
     repository.programs().join("nuna")
 }
 
+/// The peer's kernel. `None` leaves it to the bench to look on `PATH`, and to say that it is missing.
+fn evcxr(repository: &Repository, options: &Options) -> Result<Option<PathBuf>> {
+    if let Some(program) = &options.evcxr {
+        if !program.is_file() {
+            bail!("there is no {}, which --evcxr names", program.display());
+        }
+        return absolute(program).map(Some);
+    }
+    let root = repository.path("build/bench");
+    let program = root.join("bin/evcxr_jupyter");
+    if !program.is_file() && options.peers.is_some() {
+        let mut install = repository.cargo();
+        install.args(["install", "--locked", "evcxr_jupyter", "--root"]).arg(&root);
+        // It must not become a part of this workspace, nor take its flags.
+        install.current_dir(std::env::temp_dir()).env_remove("RUSTFLAGS");
+        tools::run("building evcxr_jupyter, once", &mut install)?;
+    }
+    Ok(program.is_file().then_some(program))
+}
+
 fn peer(repository: &Repository, options: &Options, script: &str, runs: &[&[&str]]) -> Result<()> {
-    let (Some(folder), Some(python)) = (&options.peers, &options.python) else {
+    let folder = options.peers.as_ref().filter(|folder| !folder.as_os_str().is_empty());
+    let (Some(folder), Some(python)) = (folder, &options.python) else {
         println!("== {script}: no --peers and --python, so Nuna's figures stand alone");
         return Ok(());
     };
