@@ -59,6 +59,7 @@ fn main() -> anyhow::Result<()> {
     {
         return Err(error.into());
     }
+    nuna::progress::show_in_cells();
     nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
@@ -145,6 +146,7 @@ fn run(library: &str, symbol: &str, cell: u32) -> Answer {
     };
     // The glue catches the cell's own panics; taking a variable that is gone panics outside of it.
     let ended = std::panic::catch_unwind(entry).unwrap_or_else(|payload| Err(Failed::panic(payload)));
+    nuna::progress::end_cell();
     let completed = nuna::cell::take_completed() as usize;
     let shown = nuna::cell::take_shown();
     let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

@@ -33,3 +33,22 @@ impl Lifeline {
         Ok(Self { _writer: writer })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, os::unix::fs::OpenOptionsExt};
+
+    use super::*;
+
+    #[test]
+    fn whoever_holds_the_other_end_sees_the_kernels_end_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let lifeline = Lifeline::new(folder.path()).unwrap();
+        let options = nix::fcntl::OFlag::O_NONBLOCK.bits();
+        let mut end = OpenOptions::new().read(true).custom_flags(options).open(path(folder.path())).unwrap();
+        let waits = end.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+        drop(lifeline);
+        assert_eq!(end.read(&mut [0; 8]).unwrap(), 0);
+    }
+}

@@ -120,7 +120,7 @@ fn follow(
     engine: &Arc<dyn Engine>,
     take: &mut dyn FnMut(u32, u64, nuna_plan::Value) -> Result<(), ArrayError>,
 ) -> Result<(), ArrayError> {
-    let mut running = engine.submit(plan)?;
+    let mut running = nuna_plan::watch::submit(engine, plan, None)?;
     loop {
         if origin::take_interrupt() {
             running.cancel();

@@ -117,6 +117,7 @@ struct State {
     delivered: VecDeque<(u32, u64, Value)>,
     done: u64,
     total: u64,
+    read_bytes: u64,
     failed: Option<EngineError>,
     cancelled: bool,
 }
@@ -172,7 +173,16 @@ impl State {
             });
         }
         let total = plan.block_count();
-        Self { stages, ready, delivered: VecDeque::new(), done: 0, total, failed: None, cancelled: false }
+        Self {
+            stages,
+            ready,
+            delivered: VecDeque::new(),
+            done: 0,
+            total,
+            read_bytes: 0,
+            failed: None,
+            cancelled: false,
+        }
     }
 
     fn over(&self) -> bool {
@@ -219,7 +229,9 @@ impl Run {
                 }
             };
             let result = self.attempt(stage, block, inputs);
+            let read_bytes = nuna_plan::meter::take_read_bytes();
             let mut state = lock(&self.state);
+            state.read_bytes += read_bytes;
             match result {
                 Ok(value) => self.finish(&mut state, stage, block, value),
                 Err(error) => self.fail(&mut state, stage, block, thread, error),
@@ -391,7 +403,7 @@ impl Running for ThreadRun {
     fn progress(&self) -> Progress {
         let state = lock(&self.run.state);
         let stages = state.stages.iter().map(|stage| stage.done).collect();
-        Progress { done: state.done, total: state.total, stages }
+        Progress { done: state.done, total: state.total, stages, read_bytes: state.read_bytes }
     }
 
     fn cancel(&mut self) {

@@ -29,8 +29,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// What a running plan hears.
 pub(crate) enum Update {
     Blocks { stage: u32, values: Vec<(u64, Value)> },
-    Progress { done: u64, total: u64, stages: Vec<u64> },
-    End,
+    Progress { done: u64, total: u64, stages: Vec<u64>, read_bytes: u64 },
+    End { read_bytes: u64 },
     Failed(EngineError),
 }
 
@@ -219,8 +219,8 @@ fn receive(
                 }
             });
         }
-        ToClient::Progress { submission, done, total, stages } => {
-            shared.tell(submission, Update::Progress { done, total, stages });
+        ToClient::Progress { submission, done, total, stages, read_bytes } => {
+            shared.tell(submission, Update::Progress { done, total, stages, read_bytes });
         }
         ToClient::Told { request, told } => {
             // Nobody waits any more: the program was interrupted.
@@ -228,8 +228,8 @@ fn receive(
                 let _ = sender.send(told);
             }
         }
-        ToClient::Finished { submission } => {
-            shared.tell(submission, Update::End);
+        ToClient::Finished { submission, read_bytes } => {
+            shared.tell(submission, Update::End { read_bytes });
             shared.close(submission);
         }
         ToClient::Failed { submission, error } => {

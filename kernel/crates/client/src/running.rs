@@ -41,7 +41,12 @@ impl RunningPlan {
     ) -> Self {
         Self {
             submission,
-            progress: Progress { done: 0, total: blocks.iter().sum(), stages: vec![0; blocks.len()] },
+            progress: Progress {
+                done: 0,
+                total: blocks.iter().sum(),
+                stages: vec![0; blocks.len()],
+                read_bytes: 0,
+            },
             blocks,
             updates,
             values: VecDeque::new(),
@@ -57,10 +62,11 @@ impl RunningPlan {
             Update::Blocks { stage, values } => {
                 self.values.extend(values.into_iter().map(|(block, value)| (stage, block, value)));
             }
-            Update::Progress { done, total, stages } => {
-                self.progress = Progress { done, total, stages };
+            Update::Progress { done, total, stages, read_bytes } => {
+                self.progress = Progress { done, total, stages, read_bytes };
             }
-            Update::End => {
+            Update::End { read_bytes } => {
+                self.progress.read_bytes = read_bytes;
                 self.progress.done = self.progress.total;
                 self.progress.stages.clone_from(&self.blocks);
                 self.end = Some(Ok(()));
@@ -147,7 +153,7 @@ impl Drop for RunningPlan {
             .try_iter()
             .map(|update| match update {
                 Update::Blocks { values, .. } => values.iter().map(|(_, value)| value.byte_count()).sum(),
-                Update::Progress { .. } | Update::End | Update::Failed(_) => 0,
+                Update::Progress { .. } | Update::End { .. } | Update::Failed(_) => 0,
             })
             .sum();
         self.consumed += untaken + on_their_way;

@@ -50,3 +50,18 @@ impl Lifeline {
         self.pipe.try_clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_no_lifeline() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lifeline");
+        std::fs::write(&path, "").unwrap();
+        assert!(live_with(&path).unwrap_err().to_string().contains("is no pipe of this user"));
+        assert_eq!(live_with(&folder.path().join("gone")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(kernel().is_none());
+    }
+}

@@ -19,6 +19,7 @@ pub mod cell;
 pub mod display;
 pub mod parameters;
 pub mod prelude;
+pub mod progress;
 pub mod publish;
 mod recast;
 pub mod session;
@@ -40,6 +41,7 @@ pub use nuna_labels::{
 pub use nuna_plan::EngineError;
 pub use nuna_ship::Ship;
 pub use parameters::grid;
+pub use progress::progress;
 pub use publish::{Publications, Publish, PublishError, Publishing};
 pub use table::{Table, TableError, table};
 pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};

@@ -10,6 +10,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub fn set_cell(number: u32) {
     CELL.store(number, Ordering::Relaxed);
     nuna_array::set_cell(number);
+    crate::progress::begin_cell();
     INTERRUPTED.store(false, Ordering::Relaxed);
 }
 

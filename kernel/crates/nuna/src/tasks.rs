@@ -240,7 +240,8 @@ impl State {
                 done: 0,
                 total: 0,
             },
-            Ok((plan, layout)) => match self.engine.submit(plan) {
+            Ok((plan, layout)) => match nuna_plan::watch::submit(&self.engine, plan, Some(layout.task_count))
+            {
                 Err(error) => Stage::Failed(error.into()),
                 Ok(running) => Stage::Under {
                     running: Some(running),

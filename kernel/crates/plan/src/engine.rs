@@ -63,6 +63,8 @@ pub struct Progress {
     pub total: u64,
     /// Blocks done of each stage; empty if that is not known.
     pub stages: Vec<u64>,
+    /// Decoded bytes read from stores.
+    pub read_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]

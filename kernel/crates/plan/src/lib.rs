@@ -11,9 +11,11 @@ pub mod engine;
 pub mod executor;
 pub mod grid;
 pub mod map;
+pub mod meter;
 pub mod range_set;
 pub mod stage;
 pub mod value;
+pub mod watch;
 
 pub use engine::{Engine, EngineError, Finished, Progress, Running, default_engine, set_default_engine};
 pub use executor::{Executor, Prepared, TaskError};

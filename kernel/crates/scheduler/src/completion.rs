@@ -28,13 +28,14 @@ impl Scheduler {
             return;
         }
         let mut values = Vec::new();
-        let (mut time_us, mut count) = (0_u64, 0_u64);
+        let (mut time_us, mut count, mut read_bytes) = (0_u64, 0_u64, 0_u64);
         for (done, value) in blocks {
             let stage = self.stage_mut(key);
             let known = done.block < stage.block_count();
             if !known || stage.state(done.block) != BlockState::Leased || stage.holder(done.block) != worker {
                 continue;
             }
+            read_bytes = read_bytes.saturating_add(done.read_bytes);
             time_us += u64::from(done.duration_us);
             count += 1;
             self.unqueue(worker, key, 1);
@@ -51,7 +52,8 @@ impl Scheduler {
             Reclaim::Possible | Reclaim::Barren => Reclaim::Possible,
         };
         let (client, submission) = {
-            let computation = self.computation(computation);
+            let computation = self.computation_mut(computation);
+            computation.read_bytes = computation.read_bytes.saturating_add(read_bytes);
             (computation.client, computation.submission)
         };
         if let Some(to) = self.clients.get_mut(&client)
@@ -78,7 +80,8 @@ impl Scheduler {
         } else if now.saturating_duration_since(computation.last_progress) >= interval {
             computation.last_progress = now;
             let stages = self.computation(id).stages.iter().map(|key| self.stage(*key).done).collect();
-            self.to_client(client, ToClient::Progress { submission, done, total, stages });
+            let read_bytes = self.computation(id).read_bytes;
+            self.to_client(client, ToClient::Progress { submission, done, total, stages, read_bytes });
         }
     }
 

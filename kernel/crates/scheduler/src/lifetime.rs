@@ -65,6 +65,7 @@ impl Scheduler {
             running: true,
             done: 0,
             total,
+            read_bytes: 0,
             offered: 0,
             last_progress: now,
         };
@@ -259,7 +260,7 @@ impl Scheduler {
         }
         let message = match error {
             Some(error) => ToClient::Failed { submission, error },
-            None => ToClient::Finished { submission },
+            None => ToClient::Finished { submission, read_bytes: self.computation(id).read_bytes },
         };
         self.to_client(client, message);
         self.end(id, outcome);

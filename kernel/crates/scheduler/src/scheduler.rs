@@ -62,6 +62,8 @@ pub(crate) struct Computation {
     /// Blocks that are done, of all its stages.
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// From stores, by all attempts.
+    pub(crate) read_bytes: u64,
     /// Blocks the client was told to fetch and has not confirmed.
     pub(crate) offered: u64,
     pub(crate) last_progress: Instant,

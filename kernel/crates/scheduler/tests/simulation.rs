@@ -271,8 +271,15 @@ impl Simulation {
         }
         let bytes = definition.stage.bound.output;
         let duration_us = self.rng.random_range(0..2_000);
-        let completed =
-            Completed { block: block.1, bytes, start_us: 0, duration_us, thread: 0, inline: None };
+        let completed = Completed {
+            block: block.1,
+            bytes,
+            start_us: 0,
+            duration_us,
+            thread: 0,
+            read_bytes: 0,
+            inline: None,
+        };
         let message = FromWorker::Completed(vec![(block.0, vec![completed])]);
         self.send(u32::from(id.0), SCHEDULER, What::ToScheduler(id, message, vec![inline.then_some(value)]));
         self.worker_hears(id, nuna_worker::Event::Finished { block, bytes, duration_us, kept });
@@ -336,7 +343,7 @@ impl Simulation {
                 let delay = self.rng.random_range(100..5_000);
                 self.at(delay, What::ClientFetched { submission, stage, key, block, worker });
             }
-            ToClient::Finished { submission } => drop(self.ended.insert(submission, Ok(()))),
+            ToClient::Finished { submission, .. } => drop(self.ended.insert(submission, Ok(()))),
             ToClient::Failed { submission, error } => {
                 drop(self.ended.insert(submission, Err(error.to_string())))
             }

@@ -193,7 +193,9 @@ impl ZarrReader {
 
     fn read_stored(&self, region: &Region) -> Result<Vec<u8>, StorageError> {
         // A whole chunk that the array's end cuts short is decoded whole and cropped by the codecs.
-        codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))
+        let bytes = codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))?;
+        nuna_plan::meter::add_read_bytes(bytes.len() as u64);
+        Ok(bytes)
     }
 
     /// Reads a box of text.

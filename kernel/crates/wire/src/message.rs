@@ -221,9 +221,11 @@ pub enum ToClient {
         done: u64,
         total: u64,
         stages: Vec<u64>,
+        read_bytes: u64,
     },
     Finished {
         submission: u32,
+        read_bytes: u64,
     },
     Failed {
         submission: u32,
@@ -298,6 +300,8 @@ pub struct Completed {
     pub start_us: u64,
     pub duration_us: u32,
     pub thread: u16,
+    /// Decoded bytes that it read from stores.
+    pub read_bytes: u64,
     /// The value travels in this frame's payload.
     pub inline: Option<ValueShape>,
 }

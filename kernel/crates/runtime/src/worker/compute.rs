@@ -72,6 +72,7 @@ pub(crate) struct Done {
     pub(crate) thread: u16,
     pub(crate) start_us: u64,
     pub(crate) duration_us: u32,
+    pub(crate) read_bytes: u64,
     pub(crate) ended: Ended,
 }
 
@@ -176,6 +177,7 @@ impl Pool {
                 thread,
                 start_us: (start - self.epoch).as_micros() as u64,
                 duration_us: elapsed.as_micros().min(u128::from(u32::MAX)) as u32,
+                read_bytes: nuna_plan::meter::take_read_bytes(),
                 ended,
             });
             start = end;

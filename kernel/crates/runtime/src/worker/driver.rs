@@ -204,7 +204,7 @@ impl Driver {
         outbox: &Outbox<FromWorker>,
     ) -> anyhow::Result<()> {
         let mut batch = Batch::default();
-        for Done { block, thread, start_us, duration_us, ended } in done {
+        for Done { block, thread, start_us, duration_us, read_bytes, ended } in done {
             let (key, number) = block;
             match ended {
                 Ended::Value { bytes, kept, inline } => {
@@ -215,6 +215,7 @@ impl Driver {
                         start_us,
                         duration_us,
                         thread,
+                        read_bytes,
                         inline,
                     });
                     if batch.is_full() {

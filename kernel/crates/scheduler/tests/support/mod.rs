@@ -238,6 +238,7 @@ impl Cluster {
                 start_us: 0,
                 duration_us: self.duration_us,
                 thread: 0,
+                read_bytes: 0,
                 inline: None,
             };
             let blocks = vec![(completed, inline.then(|| self.value.clone()))];
@@ -276,7 +277,7 @@ impl Cluster {
     pub fn finished(&self, submission: u32) -> bool {
         self.messages
             .iter()
-            .any(|message| matches!(message, ToClient::Finished { submission: of } if *of == submission))
+            .any(|message| matches!(message, ToClient::Finished { submission: of, .. } if *of == submission))
     }
 
     pub fn failure(&self, submission: u32) -> Option<String> {
