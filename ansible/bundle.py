@@ -96,11 +96,16 @@ def runtime(built, tree, sysroot):
         sys.exit(f"bundle: the compiler named no metadata below {built}/deps")
     for path in found:
         copy(path, tree / "lib/deps" / path.name)
+    # What completion knows of the libraries; made for the very build whose identity the library carries.
+    for name in ("std.index", "nuna.index"):
+        copy(built / name, tree / "lib" / name)
 
 
 def toolchain(tree, sysroot, target):
     """The compiler without its documentation and the parts that cells never use."""
-    copy(sysroot / "bin/rustc", tree / "toolchain/bin/rustc", 0o755)
+    # rustdoc reads the libraries that people add, for completion.
+    for name in ("rustc", "rustdoc"):
+        copy(sysroot / "bin" / name, tree / "toolchain/bin" / name, 0o755)
     for path in sorted((sysroot / "lib").glob("*.so*")):
         copy(path, tree / "toolchain/lib" / path.name)
     libraries = Path("lib/rustlib") / target

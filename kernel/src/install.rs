@@ -62,6 +62,17 @@ pub fn install(runtime_folder: &Path, data: &Path, kind: Kind) -> Result<PathBuf
     Ok(folder)
 }
 
+/// Makes the indexes that completion reads, beside the runtime library. Takes some ten seconds; what is there from this
+/// build stays. Gives the names of those that were made.
+///
+/// # Errors
+/// If `rustdoc` fails, or the folder cannot be written.
+pub fn index(runtime_folder: &Path) -> Result<Vec<&'static str>> {
+    let runtime = Runtime::at(runtime_folder)?;
+    let folder = runtime.library.parent().context("the runtime library lies in a folder")?;
+    crate::language::make::make_missing(&runtime, folder)
+}
+
 /// Cells link `libnuna.so`, so they must be compiled by exactly the compiler that built it.
 fn check_compiler(runtime: &Runtime) -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -7,5 +7,6 @@ pub mod channels;
 pub mod connection;
 pub mod evaluator;
 pub mod install;
+pub mod language;
 pub mod message;
 pub mod session;

@@ -9,6 +9,7 @@ use nuna_kernel::{
     channels,
     connection::Connection,
     evaluator::{Evaluator, Kind, direct::Direct, evcxr::Evcxr, runtime::Runtime},
+    language,
 };
 
 const USAGE: &str = "usage: nuna-kernel [--evaluator direct|evcxr] CONNECTION_FILE; Jupyter writes the file and starts \
@@ -21,6 +22,12 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|first| first == "index") {
+        // The kernel starts itself so for the indexes that completion reads.
+        let folder = given.next().context("usage: nuna-kernel index FOLDER")?;
+        return language::make::make_missing(&Runtime::find()?, folder.as_ref()).map(drop);
+    }
     let (path, kind) = arguments(std::env::args_os().skip(1))?;
     let connection = Connection::read(&path)?;
     // jupyter_server names the file after the kernel; the extension finds this notebook's clusters by it.

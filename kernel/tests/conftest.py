@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -35,3 +36,11 @@ def kernelspec(tmp_path_factory):
     # Nothing is taken from, or left in, the cache of who runs the tests.
     os.environ["NUNA_CELL_CACHE"] = str(tmp_path_factory.mktemp("cells"))
     yield
+
+
+@pytest.fixture(scope="session")
+def indexes(kernelspec):
+    """What completion knows of the libraries, as `nuna kernel install` leaves it; nothing is done if it is there."""
+    environment = {**os.environ, "NUNA_RUNTIME_DIR": str(programs())}
+    done = subprocess.run([str(programs() / "nuna-kernel"), "index", str(programs())], env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 
+@pytest.mark.usefixtures("indexes")
 class NunaKernelTests(jupyter_kernel_test.KernelTests):
     kernel_name = "nuna"
     language_name = "rust"
@@ -23,7 +24,10 @@ class NunaKernelTests(jupyter_kernel_test.KernelTests):
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "inspected"
     code_clear_output = "nuna::display::clear_output();"
-    completion_samples = [{"text": "stru", "matches": {"struct"}}, {"text": "let x = whi", "matches": {"while"}}]
+    completion_samples = [{"text": "stru", "matches": {"struct"}}, {"text": "let x = whi", "matches": {"while"}},
+                          {"text": "std::collections::HashM", "matches": {"HashMap"}}, {"text": "vec![1.5].pus", "matches": {"push"}},
+                          {"text": "let v = vec![1];\nv.iter().ma", "matches": {"map"}}, {"text": "println", "matches": {"println!"}},
+                          {"text": ":hel", "matches": {":help"}}]
 
     def test_inspect(self):
         self.flush_channels()

@@ -30,7 +30,6 @@ pub(super) async fn run(
 ) {
     while let Some(request) = queue.recv().await {
         let behind = cell(&kernel, &mut *evaluator, &request, &mut queue, &replies).await;
-        *kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = evaluator.names();
         for behind in behind {
             kernel.status(&behind.header, "busy").await;
             let content = json!({"status": "aborted", "execution_count": count(&kernel)});
@@ -102,6 +101,8 @@ async fn cell(
     if remember {
         kernel.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).finish(number, shown_text);
     }
+    // Whoever reads the reply may ask about what the cell made.
+    kernel.service.learn(evaluator.snapshot());
     let _ = replies.send(request.reply(&kernel.id, "execute_reply", content)).await;
     kernel.status(parent, "idle").await;
     behind

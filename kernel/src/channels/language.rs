@@ -1,4 +1,5 @@
-//! Owns completion and inspection: requests that are answered beside the cells, also while one runs.
+//! Owns the messages about completion and inspection; requests are answered beside the cells, also while one runs, by the
+//! language service.
 
 use std::sync::Arc;
 
@@ -8,14 +9,9 @@ use tokio::sync::mpsc;
 use super::Kernel;
 use crate::{
     evaluator::{Language, Matches},
+    language::{complete::Completion, cursor},
     message::Message,
 };
-
-const KEYWORDS: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "else", "enum", "false", "fn", "for", "if", "impl",
-    "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait",
-    "true", "type", "unsafe", "use", "where", "while",
-];
 
 pub(super) fn is_asked(request: &Message) -> bool {
     ["complete_request", "inspect_request"].contains(&request.kind())
@@ -24,14 +20,29 @@ pub(super) fn is_asked(request: &Message) -> bool {
 /// Answers one request.
 pub(super) async fn answer(kernel: Arc<Kernel>, request: Message, replies: mpsc::Sender<Message>) {
     kernel.status(&request.header, "busy").await;
+    let content = &request.content;
+    let text = content["code"].as_str().unwrap_or_default().to_owned();
+    // The protocol's default is the end.
+    let cursor = content["cursor_pos"].as_u64().map_or(usize::MAX, |cursor| cursor as usize);
     let own = match &kernel.language {
         Some(language) => evaluators_own(&**language, &request).await,
         None => None,
     };
     let (kind, content) = match (own, request.kind()) {
         (Some(answer), _) => answer,
-        (None, "complete_request") => ("complete_reply", complete(&kernel, &request.content)),
-        (None, _) => ("inspect_reply", inspect(&kernel, &request.content)),
+        (None, "complete_request") => {
+            ("complete_reply", completed(&kernel.service.complete(text, cursor).await))
+        }
+        (None, _) => {
+            let detailed = content["detail_level"].as_u64().unwrap_or(0) > 0;
+            let mut data = Map::new();
+            if let Some(found) = kernel.service.inspect(text, cursor, detailed).await {
+                data.insert("text/plain".to_owned(), json!(found.plain));
+                data.insert("text/markdown".to_owned(), json!(found.markdown));
+            }
+            let content = json!({"status": "ok", "found": !data.is_empty(), "data": data, "metadata": {}});
+            ("inspect_reply", content)
+        }
     };
     // The sockets' tasks live as long as the kernel.
     let _ = replies.send(request.reply(&kernel.id, kind, content)).await;
@@ -41,9 +52,10 @@ pub(super) async fn answer(kernel: Arc<Kernel>, request: Message, replies: mpsc:
 /// The answer of an evaluator that knows the language itself; `None` if it is busy or has nothing to say.
 async fn evaluators_own(language: &dyn Language, request: &Message) -> Option<(&'static str, Value)> {
     let code = request.content["code"].as_str()?;
-    let before = before_cursor(code, &request.content);
+    let characters = request.content["cursor_pos"].as_u64().map_or(usize::MAX, |cursor| cursor as usize);
+    let at = cursor::byte_of(code, characters);
     if request.kind() == "complete_request" {
-        let Matches { matches, start, end } = language.complete(code, before.len()).await?;
+        let Matches { matches, start, end } = language.complete(code, at).await?;
         // Jupyter counts characters.
         let characters = |at: usize| code.get(..at).map(|text| text.chars().count());
         let content = json!({
@@ -52,55 +64,23 @@ async fn evaluators_own(language: &dyn Language, request: &Message) -> Option<(&
         });
         return Some(("complete_reply", content));
     }
-    let end = before.len() + word_end(code, before.len()).len();
+    let end = cursor::word_at(code, at).end;
     let data: Map<String, Value> =
         language.inspect(code, end).await?.into_iter().map(|(kind, data)| (kind, json!(data))).collect();
     Some(("inspect_reply", json!({"status": "ok", "found": true, "data": data, "metadata": {}})))
 }
 
-/// Bytes of `code` before `cursor`, which counts characters.
-fn before_cursor<'a>(code: &'a str, content: &Value) -> &'a str {
-    let cursor = content["cursor_pos"].as_u64().unwrap_or(u64::MAX) as usize;
-    code.char_indices().nth(cursor).map_or(code, |(at, _)| &code[..at])
-}
-
-fn word_end(code: &str, from: usize) -> &str {
-    let rest = &code[from..];
-    &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
-}
-
-fn word_start(before: &str) -> &str {
-    let start = before
-        .rfind(|c: char| !c.is_alphanumeric() && c != '_')
-        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-    &before[start..]
-}
-
-fn complete(kernel: &Kernel, content: &Value) -> Value {
-    let code = content["code"].as_str().unwrap_or_default();
-    let before = before_cursor(code, content);
-    let word = word_start(before);
-    let end = before.chars().count();
-    let start = end - word.chars().count();
-    let after_dot = before[..before.len() - word.len()].ends_with(['.', ':']);
-    let mut matches: Vec<String> = Vec::new();
-    if !after_dot {
-        let names = kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        matches.extend(names.iter().map(|(name, _)| name.clone()).filter(|name| name.starts_with(word)));
-        matches.extend(KEYWORDS.iter().filter(|k| k.starts_with(word)).map(|k| (*k).to_owned()));
-    }
-    json!({"status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end, "metadata": {}})
-}
-
-fn inspect(kernel: &Kernel, content: &Value) -> Value {
-    let code = content["code"].as_str().unwrap_or_default();
-    let before = before_cursor(code, content);
-    let word = format!("{}{}", word_start(before), word_end(code, before.len()));
-    let names = kernel.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match names.iter().find(|(name, _)| *name == word) {
-        Some((name, ty)) => {
-            json!({"status": "ok", "found": true, "data": {"text/plain": format!("{name}: {ty}")}, "metadata": {}})
-        }
-        None => json!({"status": "ok", "found": false, "data": {}, "metadata": {}}),
-    }
+fn completed(completion: &Completion) -> Value {
+    let Completion { offers, start, end } = completion;
+    let matches: Vec<&str> = offers.iter().map(|offer| offer.text.as_str()).collect();
+    let kinds: Vec<Value> = offers
+        .iter()
+        .map(|offer| {
+            json!({"start": start, "end": end, "text": offer.text, "type": offer.kind, "signature": offer.signature})
+        })
+        .collect();
+    json!({
+        "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
+        "metadata": {"_jupyter_types_experimental": kinds},
+    })
 }

@@ -22,6 +22,7 @@ use zeromq::{
 use crate::{
     connection::Connection,
     evaluator::{Evaluator, Language, Running, process},
+    language::Service,
     message::{self, Message, Signer},
     session::Session,
 };
@@ -33,10 +34,10 @@ const QUEUE_MAX: usize = 10_000;
 pub(crate) struct Kernel {
     pub(crate) id: String,
     pub(crate) session: Mutex<Session>,
-    /// Variables and items with their types, as of the last cell.
-    pub(crate) names: Mutex<Vec<(String, String)>>,
     iopub: mpsc::Sender<Message>,
     evaluator: Arc<Running>,
+    /// Completion and inspection.
+    pub(crate) service: Arc<Service>,
     /// Completion and inspection, if the evaluator brings its own.
     pub(crate) language: Option<Arc<dyn Language>>,
     /// How often the running cell was interrupted.
@@ -153,9 +154,9 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     let kernel = Arc::new(Kernel {
         id: uuid::Uuid::new_v4().to_string(),
         session: Mutex::default(),
-        names: Mutex::default(),
         iopub: publish,
         evaluator: evaluator.running(),
+        service: evaluator.service(),
         language: evaluator.language(),
         interrupts: AtomicU32::new(0),
         running: AtomicU32::new(0),

@@ -303,7 +303,7 @@ impl Direct {
 }
 
 /// The type in ``the trait bound `T: nuna::cell::Reveal` is not satisfied``, written so that a later cell can use it.
-fn revealed(diagnostic: &Diagnostic) -> Option<String> {
+pub(crate) fn revealed(diagnostic: &Diagnostic) -> Option<String> {
     let (before, _) = diagnostic.message.rsplit_once(": nuna::cell::Reveal`")?;
     let ty = before.split_once('`')?.1;
     Some(ty.replace("{float}", "f64").replace("{integer}", "i32"))

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::language::{Service, Snapshot};
+
 use super::{
     Evaluator,
     build::{Attempt, Built, Job, Made, Ready},
@@ -71,6 +73,8 @@ pub struct Direct {
     /// Warnings that were shown already.
     warned: HashSet<(String, String)>,
     kernel_id: String,
+    /// Also answers `:doc` and `:type`.
+    pub(super) service: Arc<Service>,
 }
 
 impl Direct {
@@ -101,6 +105,7 @@ impl Direct {
             surroundings: Surroundings::default(),
             warned: HashSet::new(),
             kernel_id,
+            service: Arc::default(),
         };
         direct.ensure_process()?;
         Ok(direct)
@@ -308,6 +313,19 @@ impl Direct {
 impl Evaluator for Direct {
     async fn evaluate(&mut self, text: &str, number: u32, print: &Print) -> Result<Evaluation> {
         self.steps(text, number, print).await
+    }
+
+    fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            names: Vec::new(),
+            known: self.known.clone(),
+            cells: self.cells.clone(),
+            folder: Some(self.folder.path().to_owned()),
+        }
     }
 
     fn names(&self) -> Vec<(String, String)> {

@@ -4,7 +4,7 @@
 //! `evcxr` is another one.
 
 mod body;
-mod build;
+pub(crate) mod build;
 pub mod cache;
 pub mod commands;
 pub mod compile;
@@ -41,6 +41,8 @@ use std::{
 };
 
 use tokio::sync::Notify;
+
+use crate::language::{Service, Snapshot};
 
 use self::{failure::Failure, places::Places, print::Print};
 
@@ -82,6 +84,16 @@ pub trait Evaluator: Send {
 
     /// Names for completion: variables and items with what they are.
     fn names(&self) -> Vec<(String, String)>;
+
+    /// What the language service answers from until the next cell.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { names: self.names(), ..Snapshot::default() }
+    }
+
+    /// The language service, for an evaluator that answers cells from it too. Asked for once.
+    fn service(&self) -> Arc<Service> {
+        Arc::default()
+    }
 
     /// By which a running cell is interrupted; the same for the evaluator's whole life.
     fn running(&self) -> Arc<Running>;

@@ -55,6 +55,14 @@ pub(crate) fn install(wanted: &Install) -> Result<()> {
     let folder = nuna_kernel::install::install(&runtime_directory()?, &data, wanted.evaluator)?;
     let (_, display_name) = nuna_kernel::install::names(wanted.evaluator);
     crate::print(&format!("installed {}; Jupyter shows it as \"{display_name}\"", folder.display()));
+    match nuna_kernel::install::index(&runtime_directory()?) {
+        Ok(made) if made.is_empty() => {}
+        Ok(made) => crate::print(&format!("indexed the libraries for completion: {}", made.join(", "))),
+        // Cells run without; the kernel tries once more, in the person's own cache.
+        Err(error) => crate::print(&format!(
+            "completion will know less, since the libraries were not indexed: {error:#}"
+        )),
+    }
     Ok(())
 }
 

@@ -25,9 +25,10 @@ use super::{
     split,
 };
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 :vars                    variables and their types
-:type NAME               type of one variable; also :t
+:type EXPRESSION         type of a variable, or of an expression, which is not run; also :t
+:doc NAME                documentation of an item, method, variable or keyword, such as :doc Vec::push
 :opt [0-3]               optimise every cell this much; without a number, only cells with closures or functions
 :timing                  show after each cell how long compiling and running took
 :env [NAME[=VALUE]]      show or set environment variables of cells; :env -u NAME removes one
@@ -127,7 +128,7 @@ impl Direct {
             Call::Line { word, rest } => self.line_magic(&word, &rest, print).await,
             Call::Whole { word, rest, body } => self.cell_magic(&word, &rest, &body, print).await,
             Call::Shell(command) => self.shell(&command, print).await,
-            Call::About(name) => Ok(self.about(&name)),
+            Call::About(name) => Ok(self.about(&name).await),
         }
     }
 
@@ -135,7 +136,8 @@ impl Direct {
         Ok(match word {
             "help" => shown(HELP),
             "vars" => self.vars(),
-            "type" | "t" => self.type_of(rest),
+            "type" | "t" => self.type_of(rest).await,
+            "doc" => self.doc(rest).await,
             "opt" => self.opt(rest),
             "timing" => self.toggle_timing(),
             "clear" => self.clear().await?,
@@ -166,7 +168,7 @@ impl Direct {
             }
             "who" | "who_ls" => self.who(),
             "whos" => self.vars(),
-            "pinfo" | "pinfo2" => self.about(rest),
+            "pinfo" | "pinfo2" => self.about(rest).await,
             "reset" => self.clear().await?,
             "sx" | "system" => self.shell(rest, print).await?,
             "lsmagic" | "magic" | "quickref" => shown(HELP),

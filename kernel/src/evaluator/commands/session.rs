@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{refused, shown};
 use crate::evaluator::{
-    Evaluation,
+    Evaluation, Evaluator as _,
     compile::Diagnostic,
     direct::Direct,
     failure::outdated,
@@ -33,15 +33,46 @@ impl Direct {
         shown(self.known.variables.keys().cloned().collect::<Vec<_>>().join("  "))
     }
 
-    pub(super) fn type_of(&self, name: &str) -> Evaluation {
-        match self.known.variables.get(name) {
-            Some(ty) => shown(described(ty, &self.known)),
-            None => refused(format!("there is no variable `{name}`; `:vars` lists them")),
+    pub(super) async fn type_of(&self, expression: &str) -> Evaluation {
+        if expression.is_empty() {
+            return refused(
+                "the type of what? `:type values.iter().sum::<f64>()`; `:vars` lists the variables",
+            );
+        }
+        if let Some(ty) = self.known.variables.get(expression) {
+            return shown(described(ty, &self.known));
+        }
+        self.service.learn(self.snapshot());
+        match self.service.type_of(expression).await {
+            Some(ty) => shown(ty),
+            None => refused(format!(
+                "the compiler knows no type of `{expression}`; run it as a cell to see why. `:vars` lists the variables"
+            )),
+        }
+    }
+
+    /// Documentation of whatever has a name.
+    pub(super) async fn doc(&self, name: &str) -> Evaluation {
+        if name.is_empty() {
+            return refused("documentation of what? `:doc Vec::push`");
+        }
+        self.service.learn(self.snapshot());
+        match self.service.documentation(name).await {
+            Some(found) => Evaluation {
+                shown: Some(vec![
+                    ("text/plain".to_owned(), found.plain),
+                    ("text/markdown".to_owned(), found.markdown),
+                ]),
+                error: None,
+            },
+            None => refused(format!(
+                "there is no documentation of `{name}`: no item, method, variable or keyword of that name is known here"
+            )),
         }
     }
 
     /// What a name is: a variable's type, or an item's own text.
-    pub(super) fn about(&self, name: &str) -> Evaluation {
+    pub(super) async fn about(&self, name: &str) -> Evaluation {
         if let Some(ty) = self.known.variables.get(name) {
             return shown(format!("{name}: {}", described(ty, &self.known)));
         }
@@ -58,6 +89,9 @@ impl Direct {
         }
         if let Some(import) = self.known.uses.iter().find(|import| import.name.as_deref() == Some(name)) {
             return shown(import.line.clone());
+        }
+        if self.service.documentation(name).await.is_some() {
+            return self.doc(name).await;
         }
         refused(format!(
             "no cell has defined `{name}`; `:vars` lists the variables, and the Tab key what there is"
