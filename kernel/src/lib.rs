@@ -1,5 +1,5 @@
 //! The Jupyter kernel as a library: reading and compiling cells, the evaluator process, messages, installation.
-//! `main.rs` wires them to sockets; `bin/evaluator.rs` is the process that runs what was compiled.
+//! `main.rs` wires them to sockets; `bin/evaluator/` is the process that runs what was compiled.
 
 #![forbid(unsafe_code)]
 

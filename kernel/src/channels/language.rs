@@ -20,15 +20,23 @@ pub(super) fn is_asked(request: &Message) -> bool {
 /// Answers one request.
 pub(super) async fn answer(kernel: Arc<Kernel>, request: Message, replies: mpsc::Sender<Message>) {
     kernel.status(&request.header, "busy").await;
+    let (kind, content) = content_of(&kernel, &request).await;
+    // The sockets' tasks live as long as the kernel.
+    let _ = replies.send(request.reply(&kernel.id, kind, content)).await;
+    kernel.status(&request.header, "idle").await;
+}
+
+/// Kind and content of the answer.
+pub(super) async fn content_of(kernel: &Kernel, request: &Message) -> (&'static str, Value) {
     let content = &request.content;
     let text = content["code"].as_str().unwrap_or_default().to_owned();
     // The protocol's default is the end.
     let cursor = content["cursor_pos"].as_u64().map_or(usize::MAX, |cursor| cursor as usize);
     let own = match &kernel.language {
-        Some(language) => evaluators_own(&**language, &request).await,
+        Some(language) => evaluators_own(&**language, request).await,
         None => None,
     };
-    let (kind, content) = match (own, request.kind()) {
+    match (own, request.kind()) {
         (Some(answer), _) => answer,
         (None, "complete_request") => {
             ("complete_reply", completed(&kernel.service.complete(text, cursor).await))
@@ -43,10 +51,7 @@ pub(super) async fn answer(kernel: Arc<Kernel>, request: Message, replies: mpsc:
             let content = json!({"status": "ok", "found": !data.is_empty(), "data": data, "metadata": {}});
             ("inspect_reply", content)
         }
-    };
-    // The sockets' tasks live as long as the kernel.
-    let _ = replies.send(request.reply(&kernel.id, kind, content)).await;
-    kernel.status(&request.header, "idle").await;
+    }
 }
 
 /// The answer of an evaluator that knows the language itself; `None` if it is busy or has nothing to say.

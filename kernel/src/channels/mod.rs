@@ -1,27 +1,47 @@
 //! Owns the kernel's five sockets and the tasks on them. Reading a socket never waits for a cell: cells run in a task
 //! of their own (`execute`), everything else is answered at once.
 
+mod comm;
+mod control;
+mod displays;
 mod execute;
+mod iopub;
 mod language;
+mod origin;
+mod pager;
 mod shell;
+mod stdin;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeromq::{
     PubSocket, RepSocket, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage,
 };
 
+use self::{
+    iopub::Lanes,
+    origin::{Origin, Origins},
+    stdin::Stdin,
+};
+
 use crate::{
     connection::Connection,
-    evaluator::{Evaluator, Language, Running, process},
+    evaluator::{
+        Evaluator, Language, Running,
+        print::{Output, Parent, Print},
+        process,
+    },
     language::Service,
     message::{self, Message, Signer},
     session::Session,
@@ -34,44 +54,94 @@ const QUEUE_MAX: usize = 10_000;
 pub(crate) struct Kernel {
     pub(crate) id: String,
     pub(crate) session: Mutex<Session>,
-    iopub: mpsc::Sender<Message>,
-    evaluator: Arc<Running>,
     /// Completion and inspection.
     pub(crate) service: Arc<Service>,
     /// Completion and inspection, if the evaluator brings its own.
     pub(crate) language: Option<Arc<dyn Language>>,
+    /// Comms that are open between cells and clients.
+    pub(crate) comms: Mutex<comm::Table>,
+    pub(crate) subshells: Mutex<control::Subshells>,
+    pub(crate) stdin: Arc<Stdin>,
+    lanes: Lanes,
+    outlet: mpsc::Sender<Output>,
+    origins: Mutex<Origins>,
+    pub(crate) evaluator: Arc<Running>,
     /// How often the running cell was interrupted.
     pub(crate) interrupts: AtomicU32,
-    /// Number of the request that runs, from 1; 0 while none does.
-    running: AtomicU32,
-    started: AtomicU32,
+    /// The request whose cell runs; 0 while none does.
+    pub(crate) cell: AtomicU64,
 }
 
 impl Kernel {
+    /// Sends what belongs to a cell, after all that it sent before.
     pub(crate) async fn publish(&self, kind: &str, parent: &Value, content: Value) {
         // The socket's task lives as long as the kernel.
-        let _ = self.iopub.send(message::child(&self.id, kind, parent, content)).await;
+        let _ = self.lanes.ordered.send(message::child(&self.id, kind, parent, content)).await;
     }
 
-    pub(crate) async fn status(&self, parent: &Value, state: &str) {
+    /// The status of a cell, in order with what it prints.
+    pub(crate) async fn cell_status(&self, parent: &Value, state: &str) {
         self.publish("status", parent, json!({"execution_state": state})).await;
     }
 
-    pub(crate) fn cell_started(&self) {
+    /// The status of a request that prints nothing, so it need not wait behind a cell that prints much.
+    pub(crate) async fn status(&self, parent: &Value, state: &str) {
+        let content = json!({"execution_state": state});
+        let _ = self.lanes.express.send(message::child(&self.id, "status", parent, content)).await;
+    }
+
+    fn add_origin(&self, origin: Origin) -> Parent {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner).add(origin)
+    }
+
+    fn origin(&self, parent: Parent) -> Option<Arc<Origin>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(parent)
+    }
+
+    /// Takes what is printed for a request.
+    fn print(&self, parent: Parent) -> Print {
+        Print::new(self.outlet.clone(), parent)
+    }
+
+    /// Waits until all that was printed for a request so far is on its way.
+    async fn flush(&self, parent: Parent) {
+        let (flushed, done) = oneshot::channel();
+        if self.outlet.send(Output::Flushed(parent, flushed)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Tells the clients that the comms of a process that has ended are closed.
+    async fn close_comms(&self, parent: Parent) {
+        let ids = self.comms.lock().unwrap_or_else(PoisonError::into_inner).take_all();
+        let Some(origin) = self.origin(parent) else { return };
+        for id in ids {
+            self.publish("comm_close", &origin.header, json!({"comm_id": id, "data": {}})).await;
+        }
+    }
+
+    fn cell_started(&self, parent: Parent) {
         self.interrupts.store(0, Ordering::SeqCst);
         self.evaluator.stop.store(false, Ordering::SeqCst);
         self.evaluator.killed.store(false, Ordering::SeqCst);
-        self.running.store(self.started.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.cell.store(parent, Ordering::SeqCst);
     }
 
-    pub(crate) fn cell_ended(&self) {
-        self.running.store(0, Ordering::SeqCst);
+    fn cell_ended(&self) {
+        self.cell.store(0, Ordering::SeqCst);
+        self.stdin.forget();
     }
 
     /// The first time asks the cell to stop and keeps every variable; the second ends its process.
-    fn interrupt(self: &Arc<Self>, parent: &Value) {
-        let running = self.running.load(Ordering::SeqCst);
-        if running == 0 {
+    fn interrupt(self: &Arc<Self>) {
+        let cell = self.cell.load(Ordering::SeqCst);
+        if cell == 0 {
+            // A comm's handler may run, which no cell would notice.
+            let handled = !self.evaluator.delivered.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            let pid = self.evaluator.process.load(Ordering::SeqCst);
+            if handled && pid > 0 {
+                process::signal(pid, Signal::SIGINT);
+            }
             return;
         }
         let pid = self.evaluator.pid.load(Ordering::SeqCst);
@@ -85,23 +155,31 @@ impl Kernel {
         // Nothing may run yet: the compiler does.
         self.evaluator.stop.store(true, Ordering::SeqCst);
         self.evaluator.cancel.notify_waiters();
-        tokio::spawn(Arc::clone(self).insist(running, parent.clone()));
+        tokio::spawn(Arc::clone(self).insist(cell));
     }
 
     /// Asks the running cell to stop until it does; one that just begins may have missed the first time.
-    async fn insist(self: Arc<Self>, running: u32, parent: Value) {
+    async fn insist(self: Arc<Self>, cell: Parent) {
         for turn in 0.. {
-            if self.running.load(Ordering::SeqCst) != running {
+            if self.cell.load(Ordering::SeqCst) != cell {
                 return;
             }
             let pid = self.evaluator.pid.load(Ordering::SeqCst);
             if pid > 0 {
-                process::signal(pid, Signal::SIGINT);
+                // Programs that the cell waits for are interrupted once, as a terminal does it; the process itself looks
+                // at signals when it can.
+                if turn == 0 {
+                    process::signal_group(pid, Signal::SIGINT)
+                } else {
+                    process::signal(pid, Signal::SIGINT)
+                }
             }
-            if turn == STUBBORN_TURNS {
+            if turn == STUBBORN_TURNS
+                && let Some(origin) = self.origin(cell)
+            {
                 let text = "the cell has not stopped yet; it may be in code that does not look for interrupts. \
                             Interrupt again to end its process, which loses all variables\n";
-                self.publish("stream", &parent, json!({"name": "stderr", "text": text})).await;
+                self.publish("stream", &origin.header, json!({"name": "stderr", "text": text})).await;
             }
             tokio::time::sleep(INSIST).await;
         }
@@ -109,7 +187,7 @@ impl Kernel {
 }
 
 /// How often a cell is asked to stop, and when the person is told that it does not.
-const INSIST: std::time::Duration = std::time::Duration::from_millis(250);
+const INSIST: Duration = Duration::from_millis(250);
 const STUBBORN_TURNS: u32 = 12;
 
 /// Serves until a shutdown request. Returns once the reply is out.
@@ -134,67 +212,57 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
                 Ok(message) => drop(heartbeat.send(message).await),
                 Err(error) => {
                     tracing::debug!(%error, "heartbeat");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
     });
-    let (publish, mut published) = mpsc::channel::<Message>(1024);
-    let publisher_signer = signer.clone();
-    let publisher = tokio::spawn(async move {
-        while let Some(message) = published.recv().await {
-            if let Ok(frames) = ZmqMessage::try_from(publisher_signer.frames(&message))
-                && let Err(error) = iopub.send(frames).await
-            {
-                tracing::warn!(%error, "a message to the notebook was lost");
-            }
-        }
-    });
-
+    let (shell_send, shell_receive) = shell.split();
+    let (control_send, control_receive) = control.split();
+    let (stdin_send, stdin_receive) = stdin.split();
+    let id = uuid::Uuid::new_v4().to_string();
+    let running = evaluator.running();
+    let (outlet, outputs) = mpsc::channel(iopub::OUTPUTS_MAX);
+    // Whoever set it before would take what this kernel's cells print.
+    running.outlet.set(outlet.clone()).ok().context("the evaluator serves another kernel already")?;
     let kernel = Arc::new(Kernel {
-        id: uuid::Uuid::new_v4().to_string(),
         session: Mutex::default(),
-        iopub: publish,
-        evaluator: evaluator.running(),
         service: evaluator.service(),
         language: evaluator.language(),
+        comms: Mutex::default(),
+        subshells: Mutex::default(),
+        stdin: Stdin::start(id.clone(), stdin_send, stdin_receive, signer.clone()),
+        lanes: iopub::publish(iopub, signer.clone()),
+        outlet,
+        origins: Mutex::default(),
+        evaluator: running,
         interrupts: AtomicU32::new(0),
-        running: AtomicU32::new(0),
-        started: AtomicU32::new(0),
+        cell: AtomicU64::new(0),
+        id,
     });
     kernel.status(&json!({}), "starting").await;
     let folder = evaluator.folder();
 
-    let (shell_send, shell_receive) = shell.split();
-    let (control_send, control_receive) = control.split();
+    tokio::spawn(iopub::print(Arc::clone(&kernel), outputs, evaluator.places()));
     let shell_replies = replies(shell_send, signer.clone());
     let control_replies = replies(control_send, signer.clone());
     let (cells, queue) = mpsc::channel(QUEUE_MAX);
+    let (comms, messages) = mpsc::channel(comm::WAITING_MAX);
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(execute::run(Arc::clone(&kernel), evaluator, queue, shell_replies.clone()));
-    tokio::spawn(shell::answer(
-        Arc::clone(&kernel),
-        shell_receive,
-        signer.clone(),
-        shell_replies,
-        cells.clone(),
-        stop.clone(),
-    ));
-    tokio::spawn(shell::answer(Arc::clone(&kernel), control_receive, signer, control_replies, cells, stop));
-    // Nothing asks for input, but the port belongs to the protocol.
-    tokio::spawn(async move {
-        loop {
-            if stdin.recv().await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        }
-    });
+    tokio::spawn(comm::run(Arc::clone(&kernel), messages));
+    let rooms = shell::Rooms { cells, comms, stop };
+    let answer = |socket, replies| {
+        tokio::spawn(shell::answer(Arc::clone(&kernel), socket, signer.clone(), replies, rooms.clone()))
+    };
+    answer(shell_receive, shell_replies);
+    answer(control_receive, control_replies);
 
     let interrupted = Arc::clone(&kernel);
     tokio::spawn(async move {
         if let Ok(mut signals) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()) {
             while signals.recv().await.is_some() {
-                interrupted.interrupt(&json!({}));
+                interrupted.interrupt();
             }
         }
     });
@@ -202,15 +270,14 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     tokio::select! {
         _ = stopped.wait_for(|stop| *stop) => {
             // Whatever was sent last is on its way through the sockets' own tasks.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         _ = terminate.recv() => {}
     }
-    let pid = kernel.evaluator.pid.load(Ordering::SeqCst);
+    let pid = kernel.evaluator.process.load(Ordering::SeqCst);
     if pid > 0 {
         process::signal(pid, Signal::SIGKILL);
     }
-    publisher.abort();
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::warn!(%error, folder = %folder.display(), "compiled cells were left behind");
     }

@@ -118,6 +118,7 @@ impl Direct {
                 &self.kernel_id,
                 self.folder.path(),
                 &self.surroundings,
+                &self.running,
             )?;
             self.process = Some(process);
         }

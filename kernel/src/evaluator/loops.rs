@@ -1,6 +1,7 @@
 //! Owns where a cell's loops look for an interrupt. `loop {}` and `while` never end by themselves, so each looks once a
 //! turn: a load and a branch. A `for` ends, and its body may be vectorised, so inside functions and closures only one
-//! with another loop in it looks. Code that is evaluated by the compiler cannot look at all.
+//! with another loop in it looks. Code that is evaluated by the compiler cannot look at all. What follows a sleep looks too:
+//! an interrupt cuts the sleep short, and it would run too early.
 
 use syn::{
     Expr, ExprClosure, ExprForLoop, ExprLoop, ExprWhile, ImplItemFn, ItemConst, ItemFn, ItemStatic,
@@ -57,6 +58,17 @@ impl<'ast> Visit<'ast> for Checks<'_> {
         self.in_for = before;
     }
 
+    fn visit_block(&mut self, block: &'ast syn::Block) {
+        for statement in &block.stmts {
+            if let Stmt::Expr(expression, Some(semicolon)) = statement
+                && is_sleep(expression)
+            {
+                self.insertions.push((semicolon.span.byte_range().end, CHECK));
+            }
+        }
+        visit::visit_block(self, block);
+    }
+
     fn visit_expr_closure(&mut self, expression: &'ast ExprClosure) {
         let before = std::mem::replace(&mut self.in_function, true);
         visit::visit_expr_closure(self, expression);
@@ -88,6 +100,13 @@ impl<'ast> Visit<'ast> for Checks<'_> {
     fn visit_type(&mut self, _: &'ast syn::Type) {}
 }
 
+/// A call of something named `sleep`, as `std::thread::sleep` is.
+fn is_sleep(expression: &Expr) -> bool {
+    let Expr::Call(call) = expression else { return false };
+    let Expr::Path(function) = &*call.func else { return false };
+    function.path.segments.last().is_some_and(|name| name.ident == "sleep" || name.ident == "sleep_until")
+}
+
 fn holds_loop(block: &syn::Block) -> bool {
     struct Found(bool);
     impl<'ast> Visit<'ast> for Found {
@@ -117,5 +136,6 @@ mod tests {
         assert_eq!(looks("fn f(v: &[f64]) -> f64 { let mut s = 0.0; for x in v { s += x } s }"), 0);
         assert_eq!(looks("fn f() { for i in 0..9 { for j in 0..9 { } } }"), 1);
         assert_eq!(looks("const fn f() { loop { } }"), 0);
+        assert_eq!(looks("fn f() { std::thread::sleep(t); go() }"), 1);
     }
 }

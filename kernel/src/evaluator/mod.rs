@@ -20,6 +20,8 @@ pub mod lifeline;
 pub mod linker;
 pub mod loops;
 pub mod naming;
+pub mod nesting;
+mod output;
 pub mod places;
 pub mod positions;
 pub mod print;
@@ -28,23 +30,30 @@ pub mod render;
 pub mod repair;
 pub mod runtime;
 pub mod split;
+pub mod streams;
 mod times;
 pub mod types;
 pub mod uses;
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI32},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicI32, AtomicU32},
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::language::{Service, Snapshot};
 
-use self::{failure::Failure, places::Places, print::Print};
+use self::{
+    failure::Failure,
+    places::Places,
+    print::{Output, Parent, Print},
+    process::Orders,
+};
 
 /// The evaluators there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,4 +161,14 @@ pub struct Running {
     pub killed: AtomicBool,
     /// Wakes a compilation that is to be given up.
     pub cancel: Notify,
+    /// Process id of the evaluator as long as it lives, also between cells.
+    pub process: AtomicI32,
+    /// How many processes there have been.
+    pub processes: AtomicU32,
+    /// Takes what cells print and ask, also between cells. Set once, before the first cell.
+    pub outlet: OnceLock<mpsc::Sender<Output>>,
+    /// For messages to comms of the cells, also while one runs.
+    pub orders: Mutex<Option<Orders>>,
+    /// Who waits for a comm's handler, by the message it handles.
+    pub delivered: Mutex<HashMap<Parent, oneshot::Sender<()>>>,
 }

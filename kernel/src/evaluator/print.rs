@@ -14,8 +14,8 @@ pub enum Output {
     Printed(Parent, Printed),
     /// The cell waits for the answer; an error says why there is none.
     Ask(Parent, Question, oneshot::Sender<Result<String, String>>),
-    /// Everything before has been handed on.
-    Flushed(oneshot::Sender<()>),
+    /// Everything of this request has been handed on.
+    Flushed(Parent, oneshot::Sender<()>),
 }
 
 /// What a cell asks the person.

@@ -1,8 +1,24 @@
-//! Owns the evaluator process: starts it, sends cells to it, reads what they print, and notices its end.
+//! Owns the evaluator process: starts it, sends orders to it, reads its reports, and notices its end. What it prints is
+//! read in `output`.
 
-use std::{os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use super::{commands::Surroundings, print::Print};
+use super::{
+    Running,
+    commands::Surroundings,
+    output::{Passed, Reader},
+    print::{Output, Parent, Print, Question},
+    streams::Streams,
+};
 use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -10,21 +26,14 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{
         UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
+        unix::{OwnedReadHalf, OwnedWriteHalf, pipe},
     },
     process::{Child, Command},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
-
-/// Ends what a cell printed; the process writes it to both streams when the cell is done.
-pub const END_OF_CELL: &[u8] = b"\x02nuna-end-of-cell\x03\n";
-/// Prints are gathered for so long before they are sent on.
-const COALESCE: Duration = Duration::from_millis(15);
-/// Or until there is so much.
-const COALESCE_BYTES: usize = 256 << 10;
 
 /// From kernel to evaluator, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,9 +61,34 @@ pub enum Order {
     Folder {
         to: Option<String>,
     },
+    /// Answers question `number`; an error says why there is no answer.
+    Input {
+        number: u64,
+        answer: Result<String, String>,
+    },
+    /// A message of a client to one of the cells' comms; when its handler is done, a mark in the output says so.
+    Comm {
+        message: nuna::comm::Incoming,
+    },
 }
 
-/// From evaluator to kernel, one JSON line for each order.
+/// An order as it is written; what carrying it out prints belongs to request `parent`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ordered<O = Order> {
+    pub parent: Parent,
+    pub order: O,
+}
+
+/// From evaluator to kernel, one JSON line each.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// To [`Order::Run`] and [`Order::Forget`].
+    Answer(Answer),
+    /// Something that belongs to `parent` reads its standard input.
+    Ask { number: u64, parent: Parent, prompt: String, password: bool },
+}
+
+/// What became of an order.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// The cell's library was loaded and called, however that went.
@@ -121,16 +155,10 @@ pub enum Printed {
 
 pub struct Process {
     child: Child,
-    orders: OwnedWriteHalf,
-    answers: BufReader<OwnedReadHalf>,
-    printed: mpsc::Receiver<Stream>,
-    /// What the standard library prints when a stack is full was seen.
-    overflowed: bool,
-}
-
-enum Stream {
-    Text(Printed),
-    End,
+    orders: mpsc::Sender<Vec<u8>>,
+    answers: mpsc::Receiver<Result<Answer, String>>,
+    passed: mpsc::UnboundedReceiver<Passed>,
+    overflowed: Arc<AtomicBool>,
 }
 
 /// How a cell's run ended.
@@ -140,8 +168,14 @@ pub enum Outcome {
     Died(String),
 }
 
+/// After the process is gone, its pipes are read so much longer: a program that it started may hold them open.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Orders that may wait; comm messages come as fast as a person drags a slider.
+const ORDERS_MAX: usize = 256;
+
 impl Process {
-    /// `folder` holds the compiled cells; the process removes it when it finds its kernel gone.
+    /// `folder` holds the compiled cells; the process removes it when it finds its kernel gone. What it prints and asks
+    /// goes to the outlet of `running`.
     ///
     /// It finds the environment and the folder as an earlier one left them.
     ///
@@ -152,13 +186,16 @@ impl Process {
         kernel_id: &str,
         folder: &Path,
         surroundings: &Surroundings,
+        running: &Arc<Running>,
     ) -> Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().context("making a socket pair")?;
         ours.set_nonblocking(true)?;
+        let nonce = &uuid::Uuid::new_v4().simple().to_string()[..16];
         let mut command = Command::new(program);
         surroundings.apply(&mut command);
         let mut child = command
             .arg(folder)
+            .arg(nonce)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -167,61 +204,59 @@ impl Process {
             .env("NUNA_KERNEL_ID", kernel_id)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        let (answers, orders) = UnixStream::from_std(ours)?.into_split();
-        // Bounded, so that a cell that prints faster than the notebook reads waits instead of filling memory.
-        let (sender, printed) = mpsc::channel(64);
+        running
+            .process
+            .store(child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0), Ordering::SeqCst);
+        running.processes.fetch_add(1, Ordering::SeqCst);
+        let (read, write) = UnixStream::from_std(ours)?.into_split();
         let stdout = child.stdout.take().context("the evaluator's stdout was piped")?;
         let stderr = child.stderr.take().context("the evaluator's stderr was piped")?;
-        tokio::spawn(forward(stdout, sender.clone(), Printed::Stdout));
-        tokio::spawn(forward(stderr, sender, Printed::Stderr));
-        Ok(Self { child, orders, answers: BufReader::new(answers), printed, overflowed: false })
+        let (pass, passed) = mpsc::unbounded_channel();
+        let overflowed = Arc::new(AtomicBool::new(false));
+        let reader = Reader {
+            stdout: pipe::Receiver::from_owned_fd(stdout.into_owned_fd()?)?,
+            stderr: pipe::Receiver::from_owned_fd(stderr.into_owned_fd()?)?,
+            streams: Streams::new(nonce),
+            running: Arc::clone(running),
+            passed: pass,
+            overflowed: Arc::clone(&overflowed),
+        };
+        tokio::spawn(reader.run());
+        let (orders, queue) = mpsc::channel(ORDERS_MAX);
+        let (answered, answers) = mpsc::channel(1);
+        tokio::spawn(write_orders(queue, write));
+        tokio::spawn(read_reports(read, answered, Orders(orders.downgrade()), Arc::clone(running)));
+        *running.orders.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(Orders(orders.downgrade()));
+        Ok(Self { child, orders, answers, passed, overflowed })
     }
 
-    /// Runs one order to its end, handing on what is printed meanwhile.
+    /// Runs one order to its end; all that it printed has been handed on then.
     pub async fn run(&mut self, order: &Order, print: &Print) -> Outcome {
-        let mut line = serde_json::to_string(order).expect("orders are plain data");
-        line.push('\n');
-        if let Err(error) = self.orders.write_all(line.as_bytes()).await {
-            return self.died(&error.to_string()).await;
+        if self.orders.send(line(print.parent(), order)).await.is_err() {
+            return self.died("it closed its channel").await;
         }
-        // Kept over turns of the loop: a partly read line must survive the other branch.
-        let mut answer = Vec::new();
-        let (mut ends, mut answered) = (0, None);
-        while ends < 2 || answered.is_none() {
-            tokio::select! {
-                read = self.answers.read_until(b'\n', &mut answer), if answered.is_none() => match read {
-                    Ok(0) | Err(_) => {
-                        while let Ok(Some(stream)) = tokio::time::timeout(Duration::from_secs(2), self.printed.recv()).await {
-                            if let Stream::Text(text) = stream { self.hand_on(text, print).await; }
-                        }
-                        return self.died("it closed its channel").await;
-                    }
-                    Ok(_) => match serde_json::from_slice::<Answer>(&answer) {
-                        Ok(read) => answered = Some(read),
-                        Err(error) => return self.died(&format!("its answer cannot be read: {error}")).await,
-                    },
-                },
-                stream = self.printed.recv() => match stream {
-                    Some(Stream::Text(text)) => self.hand_on(text, print).await,
-                    Some(Stream::End) => ends += 1,
-                    None => return self.died("it closed its output").await,
-                },
+        let answer = match self.answers.recv().await {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => return self.died(&error).await,
+            None => {
+                let _ = tokio::time::timeout(LAST_WORDS, self.closed()).await;
+                return self.died("it closed its channel").await;
             }
+        };
+        match self.passed.recv().await {
+            Some(Passed::End) => Outcome::Answered(answer),
+            Some(Passed::Closed) | None => self.died("it closed its output").await,
         }
-        Outcome::Answered(answered.expect("the loop ends with an answer"))
     }
 
-    async fn hand_on(&mut self, text: Printed, print: &Print) {
-        if let Printed::Stderr(text) = &text {
-            self.overflowed |= text.contains("has overflowed its stack");
-        }
-        // Nobody listens to what expressions print.
-        let _ = print.send(text).await;
+    async fn closed(&mut self) {
+        while self.passed.recv().await.is_some_and(|passed| passed != Passed::Closed) {}
     }
 
     /// Whether the process ended because a stack was full.
     pub fn overflowed(&self) -> bool {
-        self.overflowed
+        self.overflowed.load(Ordering::SeqCst)
     }
 
     async fn died(&mut self, what: &str) -> Outcome {
@@ -244,85 +279,78 @@ impl Process {
     }
 }
 
+/// For orders beside those that [`Process::run`] waits for; ends with the process.
+#[derive(Clone, Debug)]
+pub struct Orders(mpsc::WeakSender<Vec<u8>>);
+
+impl Orders {
+    /// False if the process is gone.
+    pub async fn send(&self, parent: Parent, order: &Order) -> bool {
+        match self.0.upgrade() {
+            Some(orders) => orders.send(line(parent, order)).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+fn line(parent: Parent, order: &Order) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&Ordered { parent, order }).expect("orders are plain data");
+    line.push(b'\n');
+    line
+}
+
+async fn write_orders(mut orders: mpsc::Receiver<Vec<u8>>, mut socket: OwnedWriteHalf) {
+    while let Some(line) = orders.recv().await {
+        // The process is gone; whoever waits for its answer notices.
+        if socket.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_reports(
+    socket: OwnedReadHalf,
+    answers: mpsc::Sender<Result<Answer, String>>,
+    orders: Orders,
+    running: Arc<Running>,
+) {
+    let mut lines = BufReader::new(socket);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+        match serde_json::from_slice::<Report>(&line) {
+            Ok(Report::Answer(answer)) => drop(answers.send(Ok(answer)).await),
+            Ok(Report::Ask { number, parent, prompt, password }) => {
+                let (outlet, orders) = (running.outlet.get().cloned(), orders.clone());
+                tokio::spawn(async move {
+                    let answer = ask(outlet, parent, Question { prompt, password }).await;
+                    orders.send(parent, &Order::Input { number, answer }).await;
+                });
+            }
+            Err(error) => drop(answers.send(Err(format!("its answer cannot be read: {error}"))).await),
+        }
+        line.clear();
+    }
+    // Whoever waits for a handler of this process waits no longer.
+    running.delivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+}
+
+async fn ask(
+    outlet: Option<mpsc::Sender<Output>>,
+    parent: Parent,
+    question: Question,
+) -> Result<String, String> {
+    let (sender, answer) = oneshot::channel();
+    let gone = || "nobody is there to answer".to_owned();
+    outlet.ok_or_else(gone)?.send(Output::Ask(parent, question, sender)).await.map_err(|_| gone())?;
+    answer.await.unwrap_or_else(|_| Err(gone()))
+}
+
+/// Sends a signal to the evaluator and to the programs that its cells have started.
+pub fn signal_group(id: i32, signal: Signal) {
+    let _ = nix::sys::signal::killpg(Pid::from_raw(id), signal);
+}
+
 /// Sends a signal to the evaluator; one that is gone already is no error.
 pub fn signal(id: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(id), signal);
-}
-
-/// Reads a stream to its end, gathering small prints, and marks where cells end.
-async fn forward(
-    mut stream: impl AsyncRead + Unpin,
-    sender: mpsc::Sender<Stream>,
-    wrap: fn(String) -> Printed,
-) {
-    let mut held: Vec<u8> = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = if held.is_empty() {
-            stream.read(&mut buffer).await
-        } else {
-            match tokio::time::timeout(COALESCE, stream.read(&mut buffer)).await {
-                Ok(read) => read,
-                Err(_) => {
-                    let keep = incomplete_tail(&held);
-                    let rest = held.split_off(held.len() - keep);
-                    if !flush(&mut held, &sender, wrap).await {
-                        return;
-                    }
-                    held = rest;
-                    if held.is_empty() { continue } else { stream.read(&mut buffer).await }
-                }
-            }
-        };
-        let Ok(count @ 1..) = read else { break };
-        held.extend_from_slice(&buffer[..count]);
-        while let Some(at) = find(&held, END_OF_CELL) {
-            let rest = held.split_off(at + END_OF_CELL.len());
-            held.truncate(at);
-            if !flush(&mut held, &sender, wrap).await || sender.send(Stream::End).await.is_err() {
-                return;
-            }
-            held = rest;
-        }
-        if held.len() >= COALESCE_BYTES {
-            let rest = held.split_off(held.len() - incomplete_tail(&held));
-            if !flush(&mut held, &sender, wrap).await {
-                return;
-            }
-            held = rest;
-        }
-    }
-    flush(&mut held, &sender, wrap).await;
-}
-
-/// Bytes at the end that may be the beginning of the mark or of a character.
-fn incomplete_tail(held: &[u8]) -> usize {
-    let longest = END_OF_CELL.len().min(held.len());
-    let mark = (1..=longest).rev().find(|&n| END_OF_CELL.starts_with(&held[held.len() - n..])).unwrap_or(0);
-    let character = match std::str::from_utf8(held) {
-        Err(error) if error.error_len().is_none() => held.len() - error.valid_up_to(),
-        _ => 0,
-    };
-    mark.max(character)
-}
-
-async fn flush(held: &mut Vec<u8>, sender: &mpsc::Sender<Stream>, wrap: fn(String) -> Printed) -> bool {
-    if held.is_empty() {
-        return true;
-    }
-    let text = String::from_utf8_lossy(held).into_owned();
-    held.clear();
-    sender.send(Stream::Text(wrap(text))).await.is_ok()
-}
-
-fn find(held: &[u8], what: &[u8]) -> Option<usize> {
-    // The mark begins with a byte that text hardly holds.
-    let mut from = 0;
-    while let Some(at) = held[from..].iter().position(|byte| *byte == what[0]) {
-        if held[from + at..].starts_with(what) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
 }

@@ -10,7 +10,7 @@ use syn::{Item, Local, Pat, Stmt, parse::Parser, spanned::Spanned, visit::Visit}
 
 use super::{
     item::{self, Part},
-    loops,
+    loops, nesting,
     uses::{self, Import},
 };
 
@@ -110,6 +110,11 @@ pub fn split(text: &str) -> Result<Cell, SyntaxError> {
         };
         SyntaxError { message, line: at.line, column: at.column + 1, at_end: unbalanced(text) }
     })?;
+    if let Some(at) = nesting::too_deep(tokens.clone()) {
+        let message =
+            format!("this is nested more than {} deep, which the compiler does not read", nesting::DEPTH_MAX);
+        return Err(SyntaxError { message, line: at.line, column: at.column + 1, at_end: false });
+    }
     let mut cell = Cell { mentioned: mentioned(tokens.clone()), ..Cell::default() };
     let statements = syn::Block::parse_within.parse2(tokens).map_err(|error| {
         let at = error.span().start();

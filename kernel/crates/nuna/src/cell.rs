@@ -77,6 +77,10 @@ pub fn step<T>(statement: impl FnOnce() -> Result<T, Error>) -> Result<T, Failed
             made = Some(statement());
         }
     })?;
+    // What comes after a sleep must not run because the sleep was cut short.
+    if crate::session::interrupted() && crate::session::wait_was_cut() {
+        return Err(Failed::panic(Box::new(Interrupted)));
+    }
     match made {
         Some(Ok(made)) => Ok(made),
         Some(Err(error)) => Err(Failed::error(error)),

@@ -50,7 +50,12 @@ pub fn publish(kind: &str, data: &str) {
 }
 
 fn send(kind: &str, content: Value) {
-    publish(MESSAGE, &json!({"msg_type": kind, "content": content}).to_string());
+    send_message(&json!({"msg_type": kind, "content": content}));
+}
+
+/// Sends a whole message to the notebook, as far as the kernel lets cells send it.
+pub(crate) fn send_message(message: &Value) {
+    publish(MESSAGE, &message.to_string());
 }
 
 fn data(value: &(impl Display + ?Sized)) -> Map<String, Value> {

@@ -16,7 +16,9 @@
 //! `#[serde(crate = "nuna::serde")]` to types that derive `Serialize` or `Deserialize` and do not have it.
 
 pub mod cell;
+pub mod comm;
 pub mod display;
+mod input;
 pub mod parameters;
 pub mod prelude;
 pub mod progress;
@@ -28,6 +30,7 @@ pub mod tasks;
 mod timing;
 mod views;
 
+pub use input::{input, password};
 pub use nuna_array::{
     Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand,
     Operation, Region, Scalar, Shape, Unary, engine,
@@ -50,6 +53,8 @@ pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};
 pub use ndarray;
 /// For parameter and result types of your own: `#[derive(Serialize, Deserialize)]`.
 pub use serde;
+/// What comms carry: `nuna::serde_json::json!({"value": 3})`.
+pub use serde_json;
 
 /// The parts below the façade, for tools and programs built beside it. Cells need none of them.
 pub mod parts {

@@ -1,17 +1,34 @@
-//! Owns what cells and the evaluator process share about the run: which cell it is, and whether the person
-//! pressed interrupt. Set by the kernel's evaluator; plain programs never touch it.
+//! Owns what cells and the evaluator process share about the run: which cell it is, for which request a thread works, and
+//! whether the person pressed interrupt. Set by the kernel's evaluator; plain programs never touch it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::{
+    cell::Cell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
 
 static CELL: AtomicU32 = AtomicU32::new(0);
+static RUNNING: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static ASK: OnceLock<Ask> = OnceLock::new();
+
+thread_local! {
+    // Without destructors, so that they may be asked for at any time of a thread's life.
+    static PARENT: Cell<u64> = const { Cell::new(0) };
+    static CUT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Asks the person: the prompt, and whether the answer is a password.
+pub type Ask = fn(&str, bool) -> std::io::Result<String>;
 
 /// Says which `In [n]` runs from now on; clears an interrupt meant for the one before.
 pub fn set_cell(number: u32) {
     CELL.store(number, Ordering::Relaxed);
     nuna_array::set_cell(number);
     crate::progress::begin_cell();
-    INTERRUPTED.store(false, Ordering::Relaxed);
+    forget_interrupt();
 }
 
 /// The running cell; 0 outside of a notebook.
@@ -27,6 +44,39 @@ pub fn origin() -> Option<nuna_plan::Origin> {
     }
 }
 
+/// The request whose cell runs now; 0 between cells.
+pub fn running() -> u64 {
+    RUNNING.load(Ordering::Relaxed)
+}
+
+/// An interrupt so far was meant for what ran before.
+pub fn forget_interrupt() {
+    INTERRUPTED.store(false, Ordering::Relaxed);
+    CUT.set(false);
+}
+
+/// A comm's handler begins: an interrupt that was meant for a cell is not for it.
+pub fn begin_handler() {
+    if running() == 0 {
+        forget_interrupt();
+    }
+}
+
+/// See [`running`].
+pub fn set_running(parent: u64) {
+    RUNNING.store(parent, Ordering::Relaxed);
+}
+
+/// The request for which this thread works: that of the cell which started it.
+pub fn parent() -> u64 {
+    PARENT.get()
+}
+
+/// See [`parent`].
+pub fn set_parent(parent: u64) {
+    PARENT.set(parent);
+}
+
 /// Asks whatever waits to stop waiting. Safe to call from a signal handler.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
@@ -37,4 +87,23 @@ pub fn interrupt() {
 #[inline]
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// A wait of this thread was cut short because of the interrupt, so what follows must not run as if it had been waited.
+pub fn cut_wait() {
+    CUT.set(true);
+}
+
+/// Whether a wait of this thread was cut short since the cell began.
+pub fn wait_was_cut() -> bool {
+    CUT.get()
+}
+
+/// Says how the person is asked; the first call counts.
+pub fn set_ask(ask: Ask) {
+    let _ = ASK.set(ask);
+}
+
+pub(crate) fn ask() -> Option<Ask> {
+    ASK.get().copied()
 }

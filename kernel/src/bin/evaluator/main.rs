@@ -1,12 +1,16 @@
 //! The process that runs cells: loads what the kernel compiled, calls it, and reports. It links `libnuna.so`, keeps
-//! the variables, and ends with its kernel. If that was killed, the folder of compiled cells, the only argument, is
-//! this one's to remove.
+//! the variables, and ends with its kernel. If that was killed, the folder of compiled cells, the first argument, is
+//! this one's to remove. The second is by what the kernel knows this process's marks among what cells print.
+
+mod interpose;
+mod orders;
+mod questions;
 
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, PoisonError, mpsc},
 };
 
 use nuna::{
@@ -15,13 +19,13 @@ use nuna::{
 };
 use nuna_kernel::evaluator::{
     lifeline,
-    process::{Answer, END_OF_CELL, Kept, Location, Order, Trouble},
+    process::{Answer, Kept, Location, Order, Ordered, Report, Trouble},
+    streams::End,
 };
 
-#[path = "evaluator/orders.rs"]
-mod orders;
-
 static PANIC: Mutex<Option<Trouble>> = Mutex::new(None);
+/// Where reports go.
+static CHANNEL: Mutex<Option<UnixStream>> = Mutex::new(None);
 
 /// Name of the thread that runs cells.
 const CELLS: &str = "cells";
@@ -30,8 +34,11 @@ const STACK_BYTES: usize = 256 << 20;
 type Entry = fn() -> nuna::cell::Ended;
 
 fn main() -> anyhow::Result<()> {
-    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        anyhow::bail!("usage: nuna-evaluator FOLDER; nuna-kernel starts it with a socket as standard input");
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(folder), Some(nonce)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
+        anyhow::bail!(
+            "usage: nuna-evaluator FOLDER NONCE; nuna-kernel starts it with a socket as standard input"
+        );
     };
     // Should the socket's end be missed, the system says that the kernel is gone.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
@@ -60,6 +67,9 @@ fn main() -> anyhow::Result<()> {
         return Err(error.into());
     }
     nuna::progress::show_in_cells();
+    *CHANNEL.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.try_clone()?);
+    interpose::mark_prints(nonce.to_string_lossy().into_owned());
+    nuna::session::set_ask(questions::ask);
     nuna::parts::plan::engine::set_interrupt_check(Some(nuna::session::interrupted));
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message").to_owned();
@@ -74,13 +84,16 @@ fn main() -> anyhow::Result<()> {
     }));
 
     let (orders, received) = mpsc::channel();
-    let reader = channel.try_clone()?;
+    let (comms, messages) = mpsc::channel();
+    std::thread::Builder::new().name("comms".to_owned()).spawn(move || deliver(messages))?;
     std::thread::spawn(move || {
-        for line in BufReader::new(reader).lines() {
+        for line in BufReader::new(channel).lines() {
             let Ok(line) = line else { break };
-            match serde_json::from_str::<Order>(&line) {
-                Ok(order) => drop(orders.send(order)),
-                Err(_) => break,
+            let Ok(Ordered { parent, order }) = serde_json::from_str(&line) else { break };
+            match order {
+                Order::Input { number, answer } => questions::answered(number, answer),
+                Order::Comm { message } => drop(comms.send((parent, message))),
+                order => drop(orders.send((parent, order))),
             }
         }
         // The kernel is gone, and what it started goes with it.
@@ -88,13 +101,27 @@ fn main() -> anyhow::Result<()> {
     });
     // People put whole arrays on the stack. It is address space until it is used.
     let cells = std::thread::Builder::new().name(CELLS.to_owned()).stack_size(STACK_BYTES);
-    let ended = cells.spawn(move || serve(received, channel))?.join();
+    let ended = cells.spawn(move || serve(received))?.join();
     ended.unwrap_or_else(|_| anyhow::bail!("the thread that runs cells panicked outside of them"))
 }
 
+/// Writes one line to the kernel.
+pub(crate) fn report(report: &Report) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    match CHANNEL.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        Some(channel) => channel.write_all(&line),
+        None => Err(std::io::ErrorKind::NotConnected.into()),
+    }
+}
+
 /// Carries out orders until there are no more.
-fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Result<()> {
-    for order in orders {
+fn serve(orders: mpsc::Receiver<(u64, Order)>) -> anyhow::Result<()> {
+    for (parent, order) in orders {
+        nuna::session::set_parent(parent);
+        nuna::session::forget_interrupt();
+        nuna::session::set_running(parent);
+        questions::begin();
         let answer = match order {
             Order::Run { library, symbol, cell } => run(&library, &symbol, cell),
             Order::PickUp => Answer { kept: pick_up(), ..Answer::default() },
@@ -105,15 +132,14 @@ fn serve(orders: mpsc::Receiver<Order>, mut answers: UnixStream) -> anyhow::Resu
             Order::Shell { shell, command } => orders::shell(&shell, &command),
             Order::Environment { change } => orders::environment(change),
             Order::Folder { to } => orders::folder(to.as_deref()),
+            // The thread that reads orders has passed these on itself.
+            Order::Input { .. } | Order::Comm { .. } => continue,
         };
         let answer = Answer { names: nuna::cell::names(), ..answer };
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        for stream in [&mut std::io::stdout() as &mut dyn Write, &mut std::io::stderr()] {
-            stream.write_all(END_OF_CELL)?;
-            stream.flush()?;
-        }
-        answers.write_all(&line)?;
+        nuna::session::set_running(0);
+        std::io::stdout().flush()?;
+        interpose::end(End::Order);
+        report(&Report::Answer(answer))?;
     }
     Ok(())
 }
@@ -135,6 +161,18 @@ fn pick_up() -> Vec<Kept> {
     .collect()
 }
 
+/// Calls the comms' handlers. One that panics is told of, and the next message is delivered.
+fn deliver(messages: mpsc::Receiver<(u64, nuna::comm::Incoming)>) {
+    for (parent, message) in messages {
+        nuna::session::set_parent(parent);
+        nuna::session::begin_handler();
+        // The panic's message has been printed by then.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| nuna::comm::deliver(message)));
+        let _ = std::io::stdout().flush();
+        interpose::end(End::Handler);
+    }
+}
+
 fn run(library: &str, symbol: &str, cell: u32) -> Answer {
     nuna::session::set_cell(cell);
     let entry = match load(library, symbol) {
@@ -151,19 +189,29 @@ fn run(library: &str, symbol: &str, cell: u32) -> Answer {
     let shown = nuna::cell::take_shown();
     let panic = PANIC.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let ran = Answer { ran: true, completed, ..Answer::default() };
-    match ended.map_err(Failed::failure) {
+    let refusal = questions::refusal();
+    let explained = |trouble: Trouble| match &refusal {
+        Some(reason) => Trouble { message: format!("standard input cannot be read: {reason}"), ..trouble },
+        None => trouble,
+    };
+    let ended = ended.map_err(Failed::failure);
+    // Reading that was cut short made an error, and perhaps the cell made a panic of it.
+    if ended.is_err() && nuna::session::interrupted() && nuna::session::wait_was_cut() {
+        return Answer { interrupted: true, ..ran };
+    }
+    match ended {
         Ok(()) => Answer { shown, ..ran },
         Err(Failure::Error(error)) => {
             let trouble =
                 Trouble { message: explain(error.cause()), location: Some(error.location().into()) };
-            Answer { error: Some(trouble), ..ran }
+            Answer { error: Some(explained(trouble)), ..ran }
         }
         Err(Failure::Panic(payload)) if payload.is::<nuna::cell::Interrupted>() => {
             Answer { interrupted: true, ..ran }
         }
         Err(Failure::Panic(_)) => {
             let unknown = Trouble { message: "a panic without a message".to_owned(), location: None };
-            Answer { panic: Some(panic.unwrap_or(unknown)), ..ran }
+            Answer { panic: Some(explained(panic.unwrap_or(unknown))), ..ran }
         }
     }
 }
