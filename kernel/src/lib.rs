@@ -6,7 +6,9 @@
 pub mod channels;
 pub mod connection;
 pub mod evaluator;
+pub mod history;
 pub mod install;
 pub mod language;
 pub mod message;
+pub mod parent;
 pub mod session;

@@ -1,15 +1,22 @@
-//! Owns the state that outlives a cell in the kernel itself: the execution count and the history. No I/O.
+//! Owns the state that outlives a cell in the kernel itself: the execution count and the history. No I/O; what earlier
+//! sessions have typed is read in `history`.
 
 use serde_json::{Value, json};
+
+use crate::history::Typed;
 
 /// Cells run so far, oldest first, and the number of the next.
 #[derive(Default)]
 pub struct Session {
+    /// Of this kernel among those of its user; 0 until it is known.
+    number: u32,
     count: u32,
     history: Vec<Entry>,
 }
 
 struct Entry {
+    /// None is this session.
+    session: Option<u32>,
     number: u32,
     input: String,
     output: Option<String>,
@@ -19,6 +26,25 @@ struct Entry {
 const HISTORY_MAX: usize = 10_000;
 
 impl Session {
+    /// Takes what was typed before; cells may have run already.
+    pub fn opened(&mut self, number: u32, earlier: Vec<Typed>) {
+        self.number = number;
+        let skip = earlier.len().saturating_sub(HISTORY_MAX / 2);
+        let earlier = earlier.into_iter().skip(skip);
+        let earlier = earlier.map(|t| Entry {
+            session: Some(t.session),
+            number: t.number,
+            input: t.input,
+            output: None,
+        });
+        self.history.splice(..0, earlier);
+    }
+
+    /// Which session of the user's this is.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Number of the last cell.
     pub fn count(&self) -> u32 {
         self.count
@@ -27,7 +53,7 @@ impl Session {
     /// Takes the next number for a cell that is to be remembered.
     pub fn begin(&mut self, input: &str) -> u32 {
         self.count += 1;
-        self.history.push(Entry { number: self.count, input: input.to_owned(), output: None });
+        self.history.push(Entry { session: None, number: self.count, input: input.to_owned(), output: None });
         if self.history.len() > HISTORY_MAX {
             self.history.remove(0);
         }
@@ -35,12 +61,14 @@ impl Session {
     }
 
     pub fn finish(&mut self, number: u32, output: Option<String>) {
-        if let Some(entry) = self.history.iter_mut().rev().find(|entry| entry.number == number) {
+        if let Some(entry) =
+            self.history.iter_mut().rev().find(|entry| entry.session.is_none() && entry.number == number)
+        {
             entry.output = output;
         }
     }
 
-    /// Answers a `history_request`; session 0 is the current one.
+    /// Answers a `history_request`; session 0 is the current one, -1 the one before it.
     pub fn history(&self, request: &Value) -> Value {
         let wants_output = request["output"].as_bool().unwrap_or(false);
         let n = request["n"].as_u64().unwrap_or(u64::MAX) as usize;
@@ -51,7 +79,15 @@ impl Session {
                     if value < 0 { value + i64::from(self.count) + 1 } else { value }
                 };
                 let (start, stop) = (at("start", 1), at("stop", i64::from(self.count) + 1));
-                self.history.iter().filter(|e| (start..stop).contains(&i64::from(e.number))).collect()
+                let own = i64::from(self.number);
+                let session = match request["session"].as_i64().unwrap_or(0) {
+                    0 => own,
+                    session if session < 0 => own.saturating_add(session),
+                    session => session,
+                };
+                let of_session = |e: &&Entry| e.session.map_or(own, i64::from) == session;
+                let in_range = |e: &&Entry| (start..stop).contains(&i64::from(e.number));
+                self.history.iter().filter(of_session).filter(in_range).collect()
             }
             "search" => {
                 let pattern = request["pattern"].as_str().unwrap_or("*");
@@ -70,10 +106,11 @@ impl Session {
         let rows: Vec<Value> = chosen
             .iter()
             .map(|e| {
+                let session = e.session.unwrap_or(self.number);
                 if wants_output {
-                    json!([0, e.number, [e.input, e.output]])
+                    json!([session, e.number, [e.input, e.output]])
                 } else {
-                    json!([0, e.number, e.input])
+                    json!([session, e.number, e.input])
                 }
             })
             .collect();
@@ -134,6 +171,25 @@ mod tests {
             session().history(&json!({"hist_access_type": "range", "start": 1, "stop": -1, "output": true}));
         assert_eq!(reply["history"].as_array().unwrap().len(), 3);
         assert_eq!(reply["history"][0], json!([0, 1, ["let a = 1;", "out 1"]]));
+    }
+
+    #[test]
+    fn earlier_sessions_come_before_this_one() {
+        let mut session = session();
+        let typed = |session, number, input: &str| Typed { session, number, input: input.to_owned() };
+        session.opened(7, vec![typed(5, 1, "old"), typed(6, 1, "less old"), typed(6, 2, "a + 1")]);
+        let rows = |request| session.history(&request)["history"].clone();
+        assert_eq!(rows(json!({"hist_access_type": "tail", "n": 5}))[0], json!([6, 2, "a + 1"]));
+        let range = |session| json!({"hist_access_type": "range", "session": session, "start": 1, "stop": 2});
+        assert_eq!(rows(range(0)), json!([[7, 1, "let a = 1;"]]));
+        assert_eq!(rows(range(7)), rows(range(0)));
+        assert_eq!(rows(range(-1)), json!([[6, 1, "less old"]]));
+        assert_eq!(rows(range(5)), json!([[5, 1, "old"]]));
+        assert_eq!(rows(range(9)), json!([]));
+        assert_eq!(
+            rows(json!({"hist_access_type": "search", "pattern": "a + 1", "unique": true})),
+            json!([[7, 4, "a + 1"]])
+        );
     }
 
     #[test]

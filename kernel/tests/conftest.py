@@ -34,6 +34,7 @@ def kernelspec(tmp_path_factory):
     write_kernelspec(data)
     os.environ["JUPYTER_PATH"] = str(data)
     # Nothing is taken from, or left in, the cache of who runs the tests.
+    os.environ.setdefault("NUNA_HISTORY", "0")
     os.environ["NUNA_CELL_CACHE"] = str(tmp_path_factory.mktemp("cells"))
     yield
 

@@ -23,6 +23,7 @@ class NunaKernelTests(jupyter_kernel_test.KernelTests):
     code_history_pattern = "1 + 2*"
     supported_history_operations = ("tail", "range", "search")
     code_inspect_sample = "inspected"
+    code_page_something = "?"
     code_clear_output = "nuna::display::clear_output();"
     completion_samples = [{"text": "stru", "matches": {"struct"}}, {"text": "let x = whi", "matches": {"while"}},
                           {"text": "std::collections::HashM", "matches": {"HashMap"}}, {"text": "vec![1.5].pus", "matches": {"push"}},

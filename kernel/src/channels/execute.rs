@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::{Kernel, origin::Origin, pager};
 use crate::{
     evaluator::{Evaluation, Evaluator, failure::Failure, print::Parent},
+    history::Typed,
     message::Message,
 };
 
@@ -109,11 +110,16 @@ async fn cell(kernel: &Arc<Kernel>, evaluator: &mut dyn Evaluator, request: &Mes
     let parent = kernel.add_origin(Origin::of(request));
     let mut payload = Vec::new();
     kernel.cell_started(parent);
-    let evaluation = match pager::asked(code) {
-        Some(name) => pager::page(kernel, name).await.map_or_else(Evaluation::from, |page| {
+    let page = match pager::asked(code) {
+        Some(name) => pager::page(kernel, name).await,
+        None => None,
+    };
+    let evaluation = match page {
+        Some(page) => {
             payload.push(page);
             Evaluation::default()
-        }),
+        }
+        // It may still be a command.
         None => evaluate(kernel, evaluator, parent, code, number).await,
     };
     kernel.cell_ended();
@@ -148,7 +154,15 @@ async fn cell(kernel: &Arc<Kernel>, evaluator: &mut dyn Evaluator, request: &Mes
         }
     };
     if remember {
-        kernel.session.lock().unwrap_or_else(PoisonError::into_inner).finish(number, shown_text);
+        let session = {
+            let mut session = kernel.session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.finish(number, shown_text);
+            session.number()
+        };
+        // Not waited for: a home folder that does not answer must not hold up cells.
+        if let Some(Some(keep)) = kernel.history.get() {
+            keep.add(Typed { session, number, input: code.to_owned() });
+        }
     }
     (reply(content), failed)
 }

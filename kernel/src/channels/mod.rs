@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use zeromq::{
     PubSocket, RepSocket, RouterSendHalf, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage,
 };
@@ -42,6 +42,7 @@ use crate::{
         print::{Output, Parent, Print},
         process,
     },
+    history::{self, Keep},
     language::Service,
     message::{self, Message, Signer},
     session::Session,
@@ -54,6 +55,8 @@ const QUEUE_MAX: usize = 10_000;
 pub(crate) struct Kernel {
     pub(crate) id: String,
     pub(crate) session: Mutex<Session>,
+    /// Set once earlier sessions' history has been read; who keeps this one's.
+    pub(crate) history: OnceCell<Option<Keep>>,
     /// Completion and inspection.
     pub(crate) service: Arc<Service>,
     /// Completion and inspection, if the evaluator brings its own.
@@ -88,6 +91,22 @@ impl Kernel {
     pub(crate) async fn status(&self, parent: &Value, state: &str) {
         let content = json!({"execution_state": state});
         let _ = self.lanes.express.send(message::child(&self.id, "status", parent, content)).await;
+    }
+
+    /// Reads what earlier sessions have typed, the first time. A slow home folder keeps nobody waiting but who asks.
+    pub(crate) async fn open_history(&self) -> &Option<Keep> {
+        self.history
+            .get_or_init(|| async {
+                match tokio::task::spawn_blocking(|| history::open(history::path())).await {
+                    Ok(opened) => {
+                        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+                        session.opened(opened.session, opened.earlier);
+                        opened.keep
+                    }
+                    Err(_) => None,
+                }
+            })
+            .await
     }
 
     fn add_origin(&self, origin: Origin) -> Parent {
@@ -227,6 +246,7 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     running.outlet.set(outlet.clone()).ok().context("the evaluator serves another kernel already")?;
     let kernel = Arc::new(Kernel {
         session: Mutex::default(),
+        history: OnceCell::new(),
         service: evaluator.service(),
         language: evaluator.language(),
         comms: Mutex::default(),
@@ -243,6 +263,8 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     kernel.status(&json!({}), "starting").await;
     let folder = evaluator.folder();
 
+    let reader = Arc::clone(&kernel);
+    tokio::spawn(async move { reader.open_history().await.is_some() });
     tokio::spawn(iopub::print(Arc::clone(&kernel), outputs, evaluator.places()));
     let shell_replies = replies(shell_send, signer.clone());
     let control_replies = replies(control_send, signer.clone());
@@ -273,6 +295,7 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         _ = terminate.recv() => {}
+        () = crate::parent::gone() => {}
     }
     let pid = kernel.evaluator.process.load(Ordering::SeqCst);
     if pid > 0 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Kernel, language};
-use crate::evaluator::failure::Failure;
+use crate::message::child;
 
 /// The name that a cell asks about, empty for the kernel itself; none if the cell is something else.
 pub(super) fn asked(code: &str) -> Option<&str> {
@@ -17,22 +17,20 @@ pub(super) fn asked(code: &str) -> Option<&str> {
     name.chars().all(plain).then_some(name)
 }
 
-/// The payload that makes a front end open its pager.
-pub(super) async fn page(kernel: &Arc<Kernel>, name: &str) -> Result<Value, Failure> {
+/// The payload that makes a front end open its pager; none if nothing is known.
+pub(super) async fn page(kernel: &Arc<Kernel>, name: &str) -> Option<Value> {
     let data = if name.is_empty() {
         json!({"text/plain": HELP})
     } else {
         let content = json!({"code": name, "cursor_pos": name.chars().count(), "detail_level": 1});
-        let mut answer = language::inspected(kernel, &content).await;
+        let request = child(&kernel.id, "inspect_request", &json!({}), content);
+        let (_, mut answer) = language::content_of(kernel, &request).await;
         if answer["found"] != true {
-            return Err(Failure::new(
-                "NotFound",
-                format!("nothing is known about `{name}`; `:vars` lists variables, and `:doc` may know more"),
-            ));
+            return None;
         }
         answer["data"].take()
     };
-    Ok(json!({"source": "page", "data": data, "start": 0}))
+    Some(json!({"source": "page", "data": data, "start": 0}))
 }
 
 const HELP: &str = "\

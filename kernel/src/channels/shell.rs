@@ -16,6 +16,9 @@ use crate::{
     message::{Message, Signer},
 };
 
+/// How long an answer about history waits for that of earlier sessions.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where requests go that are not answered here.
 #[derive(Clone)]
 pub(super) struct Rooms {
@@ -78,6 +81,17 @@ async fn route(kernel: &Arc<Kernel>, request: Message, replies: &mpsc::Sender<Me
         tokio::spawn(language::answer(Arc::clone(kernel), request, replies.clone()));
         return;
     }
+    if request.kind() == "history_request" {
+        let (kernel, replies) = (Arc::clone(kernel), replies.clone());
+        tokio::spawn(async move {
+            // Without the earlier ones, if they take long to read.
+            let _ = tokio::time::timeout(HISTORY_PATIENCE, kernel.open_history()).await;
+            let content =
+                kernel.session.lock().unwrap_or_else(PoisonError::into_inner).history(&request.content);
+            reply(&kernel, &request, content, &replies).await;
+        });
+        return;
+    }
     match control::respond(kernel, &request).map(|(_, content)| content).or_else(|| respond(kernel, &request))
     {
         Some(content) => reply(kernel, &request, content, replies).await,
@@ -112,7 +126,6 @@ fn respond(kernel: &Kernel, request: &Message) -> Option<Value> {
                 control::refused("BadRequest", "an is_complete_request has its code in the text field `code`")
             }
         },
-        "history_request" => kernel.session.lock().unwrap_or_else(PoisonError::into_inner).history(content),
         "comm_info_request" => kernel.comms.lock().unwrap_or_else(PoisonError::into_inner).info(content),
         _ => return None,
     })

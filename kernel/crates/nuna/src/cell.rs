@@ -176,6 +176,13 @@ pub struct Interrupted;
 #[inline]
 pub fn check() {
     if crate::session::interrupted() {
+        stop_if_meant();
+    }
+}
+
+#[cold]
+fn stop_if_meant() {
+    if crate::session::is_meant() {
         stop();
     }
 }

@@ -11,6 +11,10 @@ use std::{
 
 static CELL: AtomicU32 = AtomicU32::new(0);
 static RUNNING: AtomicU64 = AtomicU64::new(0);
+/// The message whose handler ran last.
+static HANDLER: AtomicU64 = AtomicU64::new(0);
+/// For whom the last interrupt was.
+static TARGET: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static ASK: OnceLock<Ask> = OnceLock::new();
 
@@ -57,6 +61,7 @@ pub fn forget_interrupt() {
 
 /// A comm's handler begins: an interrupt that was meant for a cell is not for it.
 pub fn begin_handler() {
+    HANDLER.store(parent(), Ordering::Relaxed);
     if running() == 0 {
         forget_interrupt();
     }
@@ -79,6 +84,9 @@ pub fn set_parent(parent: u64) {
 
 /// Asks whatever waits to stop waiting. Safe to call from a signal handler.
 pub fn interrupt() {
+    let running = running();
+    let target = if running == 0 { HANDLER.load(Ordering::Relaxed) } else { running };
+    TARGET.store(target, Ordering::Relaxed);
     INTERRUPTED.store(true, Ordering::Relaxed);
     nuna_array::interrupt();
 }
@@ -87,6 +95,12 @@ pub fn interrupt() {
 #[inline]
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Whether the last interrupt was for what this thread does: not if an earlier cell has started it.
+pub fn is_meant() -> bool {
+    let parent = parent();
+    parent == 0 || parent == TARGET.load(Ordering::Relaxed)
 }
 
 /// A wait of this thread was cut short because of the interrupt, so what follows must not run as if it had been waited.
