@@ -99,12 +99,15 @@ def runtime(built, tree, sysroot):
     # What completion knows of the libraries; made for the very build whose identity the library carries.
     for name in ("std.index", "nuna.index"):
         copy(built / name, tree / "lib" / name)
+    # With which features they were built: by it, crates that people add share these with `nuna`.
+    crates = run(built / "nuna-kernel", "--runtime-crates", env={**os.environ, "NUNA_RUNTIME_DIR": str(built)})
+    (tree / "lib/deps/crates.json").write_text(crates)
 
 
 def toolchain(tree, sysroot, target):
     """The compiler without its documentation and the parts that cells never use."""
-    # rustdoc reads the libraries that people add, for completion.
-    for name in ("rustc", "rustdoc"):
+    # rustdoc reads the libraries that people add, for completion; cargo fetches and compiles them.
+    for name in ("rustc", "rustdoc", "cargo"):
         copy(sysroot / "bin" / name, tree / "toolchain/bin" / name, 0o755)
     for path in sorted((sysroot / "lib").glob("*.so*")):
         copy(path, tree / "toolchain/lib" / path.name)

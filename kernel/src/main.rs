@@ -2,13 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, io::Write, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nuna_kernel::{
     channels,
     connection::Connection,
-    evaluator::{Evaluator, Kind, direct::Direct, evcxr::Evcxr, runtime::Runtime},
+    evaluator::{
+        Evaluator, Kind,
+        dep::{self, wrapper},
+        direct::Direct,
+        evcxr::Evcxr,
+        runtime::Runtime,
+    },
     language,
 };
 
@@ -16,6 +22,15 @@ const USAGE: &str = "usage: nuna-kernel [--evaluator direct|evcxr] CONNECTION_FI
                      the kernel with it";
 
 fn main() -> Result<()> {
+    if let Some(orders) = std::env::var_os(wrapper::ORDERS) {
+        // Cargo calls this program in the compiler's place.
+        let arguments = std::env::args_os().skip(1).collect();
+        return Err(wrapper::run(&orders, arguments)).context("compiling a crate of :dep");
+    }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--runtime-crates") {
+        // For whoever packs the runtime.
+        return Ok(writeln!(std::io::stdout(), "{}", dep::runtime_crates(&Runtime::find()?)?)?);
+    }
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("NUNA_LOG").unwrap_or_else(|_| "warn".into()),

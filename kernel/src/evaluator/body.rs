@@ -10,6 +10,12 @@ const SHOW: &str =
     "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(";
 const SHOWN: &str = "))).show(); }";
 
+/// The same for a value whose type may have a method `evcxr_display`.
+const SHOW_EVCXR: &str =
+    "{ use nuna::cell::{EvcxrDisplay as _, ShowRich as _, ShowDebug as _, ShowType as _}; match &(";
+const SHOWN_EVCXR: &str = ") { __nuna_shown => if nuna::cell::is_unshown(&__nuna_shown.evcxr_display()) { \
+                           (&&&&nuna::cell::Shown(__nuna_shown)).show(); } } }";
+
 /// Why a variable is in scope.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
@@ -159,8 +165,10 @@ impl Writer {
     }
 
     fn statement(&mut self, writing: &Writing<'_>, statement: &Statement) {
+        let (show, shown) =
+            if may_have_evcxr_display(writing) { (SHOW_EVCXR, SHOWN_EVCXR) } else { (SHOW, SHOWN) };
         if statement.is_result {
-            self.add(SHOW);
+            self.add(show);
         }
         let is_timed = statement.is_result && writing.cell.is_timed;
         if is_timed {
@@ -171,7 +179,16 @@ impl Writer {
             self.add("})");
         }
         if statement.is_result {
-            self.add(SHOWN);
+            self.add(shown);
         }
     }
+}
+
+/// Whether there can be such a method at all; looking for it takes the compiler time.
+fn may_have_evcxr_display(writing: &Writing<'_>) -> bool {
+    let Writing { cell, known, .. } = *writing;
+    let named = |words: &std::collections::BTreeSet<String>| words.contains("evcxr_display");
+    !known.crates.names.is_empty()
+        || named(&cell.mentioned)
+        || known.definitions.iter().any(|definition| named(&definition.part.mentioned))
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cache::{Cache, Entry, Inputs, Key, replace},
     linker::{Linker, through_cc},
+    naming,
     runtime::Runtime,
 };
 
@@ -258,7 +259,12 @@ impl Request<'_> {
         for argument in self.arguments(runtime)? {
             inputs.add(&without(argument.as_encoded_bytes(), folder));
         }
-        for (_, library) in self.named() {
+        for (name, library) in self.named() {
+            if !naming::is_cell(name) {
+                // A crate of `:dep`, which is large, and another file when it is made of something else.
+                inputs.add_file(library).with_context(|| format!("looking at {}", library.display()))?;
+                continue;
+            }
             inputs.add(&fs::read(library).with_context(|| format!("reading {}", library.display()))?);
         }
         Ok(inputs.key())

@@ -17,6 +17,7 @@ use super::{
     cache::Cache,
     commands::{self, Surroundings},
     compile::{CELLS, Diagnostic},
+    dep::Deps,
     failure::{self, End},
     folder::Folder,
     item::Kind,
@@ -70,6 +71,8 @@ pub struct Direct {
     pub(super) errors: Mutex<Vec<Diagnostic>>,
     /// What later processes have to find as the first one left it.
     pub(super) surroundings: Surroundings,
+    /// Crates that were added.
+    pub(super) deps: Deps,
     /// Warnings that were shown already.
     warned: HashSet<(String, String)>,
     kernel_id: String,
@@ -103,6 +106,7 @@ impl Direct {
             folder,
             errors: Mutex::default(),
             surroundings: Surroundings::default(),
+            deps: Deps::default(),
             warned: HashSet::new(),
             kernel_id,
             service: Arc::default(),
@@ -287,7 +291,10 @@ impl Direct {
         let of_completed = made.into_iter().filter(|made| made.statement < answer.completed);
         for Made { name, ty, .. } in of_completed {
             match ty {
-                Some(ty) => drop(self.known.variables.insert(name, ty)),
+                Some(ty) => {
+                    self.offer_crate_of(&ty);
+                    self.known.variables.insert(name, ty);
+                }
                 None => drop(self.known.variables.remove(&name)),
             }
         }

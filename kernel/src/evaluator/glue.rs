@@ -131,6 +131,11 @@ impl Writer {
             self.copy(source, cell.items[index].range.clone(), &cell.insertions, &[]);
         }
         self.body(writing);
+        if let Some(library) = &known.crates.library
+            && known.crates.names.iter().any(|name| self.glue.text.contains(name.as_str()))
+        {
+            self.add(&format!("extern crate {library} as _;"));
+        }
     }
 
     pub(super) fn mark(&mut self, from: usize, origin: Origin) {

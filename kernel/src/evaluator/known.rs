@@ -68,6 +68,16 @@ pub struct Known {
     pub definitions: Vec<Definition>,
     pub uses: Vec<Import>,
     pub macros: BTreeMap<String, Macro>,
+    /// Crates of `:dep`.
+    pub crates: Crates,
+}
+
+/// Crates of `:dep` as cells name them.
+#[derive(Clone, Debug, Default)]
+pub struct Crates {
+    pub names: BTreeSet<String>,
+    /// Holds them all; a cell that uses one names it too, so that it takes them from there.
+    pub library: Option<String>,
 }
 
 /// What does not fit any more, as the compiler found out.

@@ -221,6 +221,24 @@ fn record(bundle: Vec<(String, String)>) {
     SHOWN.with_borrow_mut(|shown| *shown = Some(bundle));
 }
 
+/// What [`EvcxrDisplay`] gives for a type that has no such method of its own.
+pub struct Unshown;
+
+/// Stands in where a type has no method `evcxr_display`. One of its own is found first, and shows the value by printing
+/// what the kernel understands: the convention of evcxr's display crates.
+pub trait EvcxrDisplay {
+    fn evcxr_display(&self) -> Unshown {
+        Unshown
+    }
+}
+
+impl<T: ?Sized> EvcxrDisplay for &T {}
+
+/// Whether the stand-in was called.
+pub fn is_unshown<R>(_: &R) -> bool {
+    std::any::type_name::<R>() == std::any::type_name::<Unshown>()
+}
+
 /// A type with views of its own.
 pub trait ShowRich {
     fn show(&self);

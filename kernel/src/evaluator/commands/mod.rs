@@ -29,6 +29,9 @@ pub(crate) const HELP: &str = "\
 :vars                    variables and their types
 :type EXPRESSION         type of a variable, or of an expression, which is not run; also :t
 :doc NAME                documentation of an item, method, variable or keyword, such as :doc Vec::push
+:dep NAME = \"1.2\"        add a crate; also NAME alone, or { version, features, path, git, … } as in Cargo.toml
+:show_deps               crates that were added
+:offline [0|1]           whether :dep stays off the network
 :opt [0-3]               optimise every cell this much; without a number, only cells with closures or functions
 :timing                  show after each cell how long compiling and running took
 :env [NAME[=VALUE]]      show or set environment variables of cells; :env -u NAME removes one
@@ -69,6 +72,10 @@ impl Names for Known {
     }
 }
 
+fn is_dep(step: &Step) -> bool {
+    matches!(step, Step::Command(Call::Colon { word, .. }) if word == "dep")
+}
+
 impl Direct {
     /// Runs a cell's steps in order, up to the first that fails. What the last one shows is the cell's result.
     pub(super) async fn steps(&mut self, text: &str, number: u32, print: &Print) -> Result<Evaluation> {
@@ -76,7 +83,24 @@ impl Direct {
         let steps = script::steps(&text, &self.known);
         let mut last = Evaluation::default();
         let count = steps.len();
-        for (index, step) in steps.into_iter().enumerate() {
+        let mut steps = steps.into_iter().enumerate().peekable();
+        while let Some((index, step)) = steps.next() {
+            // Crates that are asked for together are chosen and compiled together.
+            if let Step::Command(Call::Colon { word, rest }) = &step
+                && word == "dep"
+            {
+                let mut lines = vec![rest.clone()];
+                while let Some((_, Step::Command(Call::Colon { rest, .. }))) =
+                    steps.next_if(|(_, step)| is_dep(step))
+                {
+                    lines.push(rest);
+                }
+                last = self.add_crates(&lines, print).await?;
+                if last.error.is_some() {
+                    break;
+                }
+                continue;
+            }
             let is_command = matches!(step, Step::Command(_));
             last = match step {
                 Step::Command(call) => self.call(call, print).await?,
@@ -148,9 +172,9 @@ impl Direct {
             "env" => self.env(rest, print).await?,
             "cd" => self.cd(rest, print).await?,
             "pwd" => self.pwd(print).await?,
-            "dep" => refused(
-                "crates of your own (:dep) cannot be added to this kernel yet; `nuna`, `serde` and the standard library are there",
-            ),
+            "dep" => self.add_crates(&[rest.to_owned()], print).await?,
+            "show_deps" => shown(self.added_crates()),
+            "offline" => self.offline(rest),
             word => elsewhere::colon(word, rest),
         })
     }

@@ -123,6 +123,7 @@ impl Direct {
         let names: Vec<String> = self.known.variables.keys().cloned().collect();
         self.known = Known::default();
         self.cells.clear();
+        self.offer_crates();
         let process = self.ensure_process()?;
         if let Outcome::Died(how) = process.run(&Order::Forget { names }, &Print::nowhere()).await {
             self.replace_process().await?;
@@ -165,6 +166,20 @@ impl Direct {
             Ok(text) => shown(text),
             Err(error) => refused(format!("the errors cannot be written as data: {error}")),
         }
+    }
+
+    pub(super) fn offline(&mut self, word: &str) -> Evaluation {
+        self.deps.is_offline = match word {
+            "" => !self.deps.is_offline,
+            "1" | "true" | "on" => true,
+            "0" | "false" | "off" => false,
+            other => return refused(format!(":offline takes 0 or 1, not {other:?}")),
+        };
+        shown(if self.deps.is_offline {
+            "crates come from this machine only"
+        } else {
+            "crates may come from the network"
+        })
     }
 
     fn last_errors(&self) -> Vec<Diagnostic> {
