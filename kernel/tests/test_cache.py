@@ -40,7 +40,9 @@ class Machine:
         (folder / "bin").mkdir()
         (folder / "lib").symlink_to(pathlib.Path(sysroot) / "lib")
         compiler = folder / "bin/rustc"
-        compiler.write_text(f'#!/bin/sh\necho once >>"{self.count}"\nexec "{sysroot}/bin/rustc" "$@"\n')
+        # The question which crates there are is no compilation.
+        count = f'case "$*" in *-Zbinary-dep-depinfo*) ;; *) echo once >>"{self.count}" ;; esac'
+        compiler.write_text(f'#!/bin/sh\n{count}\nexec "{sysroot}/bin/rustc" "$@"\n')
         compiler.chmod(0o755)
         self.environment = {**os.environ, "NUNA_RUSTC": str(compiler), "NUNA_CELL_CACHE": str(self.cache)}
 
@@ -88,13 +90,12 @@ def test_a_second_kernel_runs_a_notebook_without_the_compiler(machine):
 
 
 def test_a_broken_entry_is_compiled_again(machine):
-    first, _ = machine.run(NOTEBOOK[:4])
-    entries = machine.entries()
-    for index, path in enumerate(entries):
+    first, compiled_first = machine.run(NOTEBOOK[:4])
+    for index, path in enumerate(machine.entries()):
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if index % 2 else bytes([whole[0] ^ 1]) + whole[1:])
     second, compiled = machine.run(NOTEBOOK[:4])
-    assert second == first and compiled == len(entries)
+    assert second == first and compiled == compiled_first
     assert machine.run(NOTEBOOK[:4]) == (first, 0)
 
 

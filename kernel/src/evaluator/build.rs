@@ -219,6 +219,7 @@ impl Direct {
                 output: &output,
                 cells: &self.cells,
                 linker: self.linker.as_ref(),
+                crates: self.crates.links(),
             };
             let Some(compiled) = self.compile(&request).await? else { return Ok(None) };
             if purpose == Purpose::Probe {

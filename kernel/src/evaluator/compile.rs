@@ -85,6 +85,7 @@ impl Diagnostic {
 }
 
 /// How a crate is compiled.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub source: &'a Path,
     /// What stands in `source`.
@@ -98,6 +99,8 @@ pub struct Request<'a> {
     pub cells: &'a [(String, PathBuf)],
     /// `None` leaves it to the compiler how to link.
     pub linker: Option<&'a Linker>,
+    /// A folder with what is needed of the runtime's dependencies; `None` shows them all to the compiler.
+    pub crates: Option<&'a Path>,
 }
 
 /// What the compiler said.
@@ -156,14 +159,25 @@ pub async fn compile(
             return Ok(compiled);
         }
     }
-    let compiled = compile_once(runtime, cache, request).await?;
-    // What the system's own linker finds, the compiler's may not.
-    if request.linker.is_some()
-        && compiled.errors.iter().any(|error| error.message.starts_with("linking with"))
-    {
-        return compile_once(runtime, cache, &through_cc).await;
+    let mut request = *request;
+    loop {
+        let compiled = compile_once(runtime, cache, &request).await?;
+        let failed = |why: &dyn Fn(&Diagnostic) -> bool| compiled.errors.iter().any(why);
+        if request.crates.is_some() && failed(&lacks_a_crate) {
+            request.crates = None;
+        } else if request.linker.is_some() && failed(&|error| error.message.starts_with("linking with")) {
+            // What the system's own linker finds, the compiler's may not.
+            request.linker = None;
+        } else {
+            return Ok(compiled);
+        }
     }
-    Ok(compiled)
+}
+
+/// Whether more crates in sight could help.
+fn lacks_a_crate(error: &Diagnostic) -> bool {
+    ["E0460", "E0461", "E0462", "E0463", "E0519"].contains(&error.code())
+        || error.message.contains("required to be available")
 }
 
 /// What compiling the same gave. `None` if it is not known, or cannot be put where it belongs.
@@ -245,7 +259,7 @@ impl Request<'_> {
             }
         }
         arguments.push(of("--extern=nuna=", &runtime.library));
-        arguments.push(of("-Ldependency=", &runtime.dependencies));
+        arguments.push(of("-Ldependency=", self.crates.unwrap_or(&runtime.dependencies)));
         arguments.extend(self.named().map(|(name, library)| of(&format!("--extern={name}="), library)));
         arguments.push(of("-Ldependency=", self.folder()));
         Ok(arguments)
@@ -256,8 +270,12 @@ impl Request<'_> {
         let mut inputs = Inputs::default();
         inputs.add(self.text.as_bytes());
         let folder = self.folder().as_os_str().as_encoded_bytes();
-        for argument in self.arguments(runtime)? {
+        // How many crates are in sight changes nothing.
+        for argument in (Request { crates: None, ..*self }).arguments(runtime)? {
             inputs.add(&without(argument.as_encoded_bytes(), folder));
+            if let Some(library) = outside(&argument, self.folder()) {
+                inputs.add_file(library)?;
+            }
         }
         for (name, library) in self.named() {
             if !naming::is_cell(name) {
@@ -269,6 +287,13 @@ impl Request<'_> {
         }
         Ok(inputs.key())
     }
+}
+
+/// The library that an argument names, unless it is a cell's. Cargo may build another under the same path.
+fn outside<'a>(argument: &'a std::ffi::OsStr, folder: &Path) -> Option<&'a Path> {
+    let (_, library) = argument.to_str()?.strip_prefix("--extern=")?.split_once('=')?;
+    let library = Path::new(library);
+    (library.is_absolute() && !library.starts_with(folder)).then_some(library)
 }
 
 /// `text` with [`CELLS`] in the place of the session's folder.
@@ -360,8 +385,11 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_in_every_session_and_follows_what_is_compiled() {
+        let opt = tempfile::tempdir().unwrap();
+        let nuna = opt.path().join("libnuna.so");
+        fs::write(&nuna, "built once").unwrap();
         let runtime = Runtime {
-            library: "/opt/libnuna.so".into(),
+            library: nuna.clone(),
             dependencies: "/opt/deps".into(),
             evaluator: "/opt/nuna-evaluator".into(),
             rustc: "rustc".into(),
@@ -381,6 +409,7 @@ mod tests {
                 output: &output,
                 cells: &cells,
                 linker: None,
+                crates: None,
             };
             request.key(&runtime).unwrap()
         };
@@ -396,6 +425,8 @@ mod tests {
         }
         // What is not named does not matter.
         assert_eq!(key(0, "1 + 1", Some(0), "one"), key(1, "1 + 1", Some(0), "two"));
+        replace(&nuna, b"built anew").unwrap();
+        assert_ne!(key(0, "use cell_a::P;", Some(0), "one"), first);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     cache::Cache,
     commands::{self, Surroundings},
     compile::{CELLS, Diagnostic},
+    crates::Crates,
     dep::Deps,
     failure::{self, End},
     folder::Folder,
@@ -63,6 +64,7 @@ pub struct Direct {
     pub(super) cells: Vec<(String, PathBuf)>,
     pub(super) names: Names,
     pub(super) cache: Option<Arc<Cache>>,
+    pub(super) crates: Arc<Crates>,
     pub(super) optimise: Option<u8>,
     pub(super) timing: bool,
     pub running: Arc<Running>,
@@ -93,17 +95,18 @@ impl Direct {
                 .inspect_err(|error| tracing::warn!(%error, "clusters will not survive a crash of a cell"))
                 .ok(),
             linker: Linker::find(&runtime.rustc, folder.path()),
-            runtime,
             process: None,
             known: Known::default(),
             cells: Vec::new(),
             names: Names::default(),
+            crates: Arc::new(Crates::new(folder.path(), &runtime, cache.as_deref())),
             cache,
             optimise: None,
             timing: false,
             running: Arc::default(),
             places: Arc::new(Places::new(Path::new(CELLS))),
             folder,
+            runtime,
             errors: Mutex::default(),
             surroundings: Surroundings::default(),
             deps: Deps::default(),
@@ -176,7 +179,7 @@ impl Direct {
 
         let variables: Vec<String> = self.known.variables.keys().cloned().collect();
         let order = Order::Run {
-            library: job.library.display().to_string(),
+            library: self.names.to_load(&job.name, &job.library)?.display().to_string(),
             symbol: job.symbol.clone(),
             cell: job.source.number,
         };
@@ -221,6 +224,9 @@ impl Direct {
             let _ = print.send(Printed::Stdout(spent.summary())).await;
         } else if self.timing {
             let _ = print.send(Printed::Stderr(spent.line())).await;
+        }
+        if !attempt.compiled.replayed {
+            self.crates.ask(&self.runtime, self.cache.as_ref());
         }
         Ok(self.evaluation(&job, answer))
     }

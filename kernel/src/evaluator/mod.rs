@@ -8,6 +8,7 @@ pub(crate) mod build;
 pub mod cache;
 pub mod commands;
 pub mod compile;
+pub mod crates;
 pub mod dep;
 pub mod direct;
 pub mod evcxr;

@@ -2,7 +2,12 @@
 //! the same cell behind the same cells is the same crate in every session, so its compilation can be looked up
 //! (`cache`). A cell that runs again is the same crate as before, and is loaded already, unless that could be noticed.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
 
 use super::cache::Inputs;
 
@@ -53,6 +58,8 @@ const WITHOUT_STATICS: &[&str] = &[
 #[derive(Debug, Default)]
 pub struct Names {
     taken: HashSet<String>,
+    /// What was loaded under a name, by its hash.
+    loaded: HashMap<String, blake3::Hash>,
 }
 
 impl Names {
@@ -67,6 +74,24 @@ impl Names {
             free = format!("{name}_{number}");
         }
         free
+    }
+
+    /// Where to load the crate `name` from, which was compiled to `library`. The loader gives what it has for a path
+    /// that it knows, so what differs from that (a crate that the cell uses was replaced) gets a path of its own.
+    ///
+    /// # Errors
+    /// If the session's folder cannot be read or written.
+    pub fn to_load(&mut self, name: &str, library: &Path) -> Result<PathBuf> {
+        let bytes = std::fs::read(library).with_context(|| format!("reading {}", library.display()))?;
+        let hash = blake3::hash(&bytes);
+        if *self.loaded.entry(name.to_owned()).or_insert(hash) == hash {
+            return Ok(library.to_owned());
+        }
+        let path = library.with_extension(format!("{}.so", &hash.to_hex()[..DIGITS]));
+        if !path.exists() {
+            std::fs::copy(library, &path).with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(path)
     }
 
     /// From now on `name` is another crate.
@@ -137,6 +162,25 @@ mod tests {
         names.take(&second);
         assert_eq!(names.name(&inputs("a")), format!("{first}_3"));
         assert!(is_cell(&second));
+    }
+
+    #[test]
+    fn what_the_loader_has_under_a_path_is_not_taken_for_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("libcell_a.so");
+        let mut names = Names::default();
+        let mut load = |content: &str| {
+            std::fs::write(&library, content).unwrap();
+            let path = names.to_load("cell_a", &library).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            path
+        };
+        assert_eq!(load("one"), library);
+        assert_eq!(load("one"), library);
+        let other = load("two");
+        assert_ne!(other, library);
+        assert_eq!(load("two"), other);
+        assert_eq!(load("one"), library);
     }
 
     #[test]
