@@ -359,6 +359,8 @@ async fn compile_once(
     // A compiler that was killed, or found no space, may do better the next time.
     let lasts = matches!(output.status.code(), Some(0 | 1))
         && compiled.is_about_the_text()
+        && (request.named().all(|(name, _)| naming::is_cell(name))
+            || !naming::may_run_foreign_code(request.text))
         && list.is_some_and(|list| read_only(&list, request.source));
     if let Some(cache) = cache
         && lasts

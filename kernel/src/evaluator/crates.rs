@@ -26,6 +26,9 @@ use super::{
 /// Asking takes as long as a trivial cell.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The folder of links, in the session's.
+pub const LINKS: &str = "crates";
+
 /// The folder of links, once it is known what belongs there.
 #[derive(Debug)]
 pub struct Crates {
@@ -101,18 +104,19 @@ impl Crates {
     }
 
     fn link<'n>(&self, runtime: &Runtime, names: impl Iterator<Item = &'n str>) -> io::Result<()> {
-        let links = self.folder.join("crates");
-        fs::create_dir(&links)?;
+        let (links, unfinished) = (self.folder.join(LINKS), self.folder.join("crates.unfinished"));
+        fs::create_dir(&unfinished)?;
         let mut count = 0;
         for name in names {
             // A list that was tampered with names nothing elsewhere.
             if name.contains('/') {
                 return Err(io::Error::other("not the name of a file"));
             }
-            symlink(runtime.dependencies.join(name), links.join(name))?;
+            symlink(runtime.dependencies.join(name), unfinished.join(name))?;
             count += 1;
         }
         if count > 0 {
+            fs::rename(&unfinished, &links)?;
             let _ = self.links.set(links);
         }
         Ok(())

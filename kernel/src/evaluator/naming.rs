@@ -54,6 +54,60 @@ const WITHOUT_STATICS: &[&str] = &[
     "writeln",
 ];
 
+/// Macros by example that people take from other crates. What they make of their arguments follows from the text.
+const DECLARATIVE: &[&str] = &[
+    "anyhow",
+    "array",
+    "azip",
+    "bail",
+    "bitflags",
+    "debug",
+    "ensure",
+    "error",
+    "info",
+    "iproduct",
+    "izip",
+    "json",
+    "lazy_static",
+    "s",
+    "thread_local",
+    "trace",
+    "warn",
+];
+/// Attributes of the language and of `serde`.
+const ATTRIBUTES: &[&str] = &[
+    "allow",
+    "cfg",
+    "cold",
+    "default",
+    "deny",
+    "doc",
+    "expect",
+    "inline",
+    "macro_export",
+    "must_use",
+    "non_exhaustive",
+    "repr",
+    "serde",
+    "track_caller",
+    "unsafe",
+    "warn",
+];
+/// Derives of the language and of `serde`.
+const DERIVES: &[&str] = &[
+    "Clone",
+    "Copy",
+    "Debug",
+    "Default",
+    "Deserialize",
+    "Eq",
+    "Hash",
+    "Ord",
+    "PartialEq",
+    "PartialOrd",
+    "Serialize",
+];
+
 /// Names of the crates that this session's process has loaded and that must not be loaded as the same once more.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -107,24 +161,44 @@ pub fn may_have_statics(text: &str) -> bool {
     let whole = |at: usize, word: &str| {
         !text[..at].ends_with(|c| is_word(c) || c == '\'') && !text[at + word.len()..].starts_with(is_word)
     };
-    if text.match_indices("static").any(|(at, word)| whole(at, word)) {
-        return true;
-    }
-    let word_before = |at: usize| {
+    text.match_indices("static").any(|(at, word)| whole(at, word))
+        || macros(text).any(|name| WITHOUT_STATICS.binary_search(&name).is_err())
+}
+
+/// Macros that `text` calls, without those that it defines: their bodies are part of it.
+fn macros(text: &str) -> impl Iterator<Item = &str> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word_before = move |at: usize| {
         let before = text[..at].trim_end();
         &before[before.trim_end_matches(is_word).len()..]
     };
-    // Bodies of the cells' own macros are part of the text.
     let own: HashSet<&str> = text
         .match_indices("macro_rules!")
         .filter_map(|(at, found)| text[at + found.len()..].trim_start().split(|c| !is_word(c)).next())
         .collect();
-    text.match_indices('!').any(|(at, _)| {
-        let word = word_before(at);
-        !word.is_empty()
-            && !text[at + 1..].starts_with('=')
-            && !own.contains(word)
-            && WITHOUT_STATICS.binary_search(&word).is_err()
+    text.match_indices('!')
+        .filter(|(at, _)| !text[at + 1..].starts_with('='))
+        .map(move |(at, _)| word_before(at))
+        .filter(move |word| !word.is_empty() && !own.contains(word))
+}
+
+/// Whether `text`, which uses crates of `:dep`, may call a procedural macro of one: such a macro can read what it likes
+/// without the compiler knowing.
+pub fn may_run_foreign_code(text: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let known = |list: &[&str], word: &str| list.contains(&word);
+    if macros(text).any(|name| !known(WITHOUT_STATICS, name) && !known(DECLARATIVE, name)) {
+        return true;
+    }
+    text.match_indices("#[").chain(text.match_indices("#![")).any(|(at, begin)| {
+        let inside = text[at + begin.len()..].split(']').next().unwrap_or_default().trim();
+        let Some(derived) = inside.strip_prefix("derive") else {
+            return !known(ATTRIBUTES, inside.split(|c| !is_word(c)).next().unwrap_or_default());
+        };
+        let names = derived.trim_matches(|c: char| c == '(' || c == ')' || c.is_whitespace()).split(',');
+        names
+            .map(str::trim)
+            .any(|name| !name.is_empty() && !known(DERIVES, name.rsplit("::").next().unwrap_or(name)))
     })
 }
 
@@ -189,6 +263,23 @@ mod tests {
             ["cell_", "cell_1", "cell_data", "cell_0123456789abcdeg", "cell_0123456789abcdef_x", "std"]
         {
             assert!(!is_cell(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn macros_of_other_crates_that_could_read_anything_are_seen() {
+        for text in [
+            "json!({\"a\": 1})",
+            "#![allow(dead_code)]\n#[unsafe(no_mangle)]\npub fn f() { println!(\"{}\", 1) }",
+            "#[derive(Clone, serde::Serialize)]\n#[serde(rename_all = \"kebab-case\")]\nstruct P;",
+            "#[derive()]\nstruct P;",
+        ] {
+            assert!(!may_run_foreign_code(text), "{text}");
+        }
+        for text in
+            ["query!(\"select\")", "#[derive(Clone, Template)]\nstruct P;", "#[tokio::main]\nasync fn f() {}"]
+        {
+            assert!(may_run_foreign_code(text), "{text}");
         }
     }
 

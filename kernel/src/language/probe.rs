@@ -9,6 +9,7 @@ use super::cursor::{self, Lexeme, Token};
 use crate::evaluator::{
     build::revealed,
     compile::{Request, compile},
+    crates::LINKS,
     glue::{self, Purpose, Writing},
     keep::Skips,
     known::{Dropped, Known},
@@ -111,6 +112,7 @@ impl Probe<'_> {
         // The compiler's list of what it read.
         let _list = Temporary(self.folder.join(format!("asked_{}.rmeta.d", self.number)));
         std::fs::write(&file.0, &glue.text)?;
+        let crates = self.folder.join(LINKS);
         let request = Request {
             source: &file.0,
             text: &glue.text,
@@ -119,6 +121,7 @@ impl Probe<'_> {
             output: &output.0,
             cells: self.cells,
             linker: None,
+            crates: crates.is_dir().then_some(&crates),
         };
         let compiled = compile(self.runtime, None, &request).await?;
         let own = compiled.errors.iter().filter(|error| {
