@@ -75,8 +75,13 @@ fn count(kernel: &Kernel) -> u32 {
 /// Runs one cell; gives its reply and whether it failed.
 async fn cell(kernel: &Arc<Kernel>, evaluator: &mut dyn Evaluator, request: &Message) -> (Message, bool) {
     let header = &request.header;
+    let started = jiff::Timestamp::now().to_string();
     kernel.cell_status(header, "busy").await;
-    let reply = |content| request.reply(&kernel.id, "execute_reply", content);
+    // JupyterLab shows from it how long the cell took.
+    let reply = |content: Value| {
+        let metadata = json!({"started": started, "status": content["status"]});
+        Message { metadata, ..request.reply(&kernel.id, "execute_reply", content) }
+    };
     let refused = |reason: &str| {
         reply(json!({
             "status": "error", "ename": "BadRequest", "evalue": reason, "traceback": [reason],

@@ -4,6 +4,7 @@
 mod comm;
 mod control;
 mod displays;
+mod door;
 mod execute;
 mod iopub;
 mod language;
@@ -13,6 +14,7 @@ mod shell;
 mod stdin;
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -215,14 +217,15 @@ const STUBBORN_TURNS: u32 = 12;
 /// If a socket cannot be bound.
 pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Result<()> {
     let signer = Signer::new(&connection.key);
+    let folder = evaluator.folder();
     let mut heartbeat = RepSocket::new();
     let mut iopub = PubSocket::new();
     let (mut shell, mut control, mut stdin) = (RouterSocket::new(), RouterSocket::new(), RouterSocket::new());
-    bind(&mut heartbeat, &connection, connection.hb_port, "heartbeat").await?;
-    bind(&mut iopub, &connection, connection.iopub_port, "iopub").await?;
-    bind(&mut shell, &connection, connection.shell_port, "shell").await?;
-    bind(&mut control, &connection, connection.control_port, "control").await?;
-    bind(&mut stdin, &connection, connection.stdin_port, "stdin").await?;
+    bind(&mut heartbeat, &connection, connection.hb_port, &folder, "heartbeat").await?;
+    bind(&mut iopub, &connection, connection.iopub_port, &folder, "iopub").await?;
+    bind(&mut shell, &connection, connection.shell_port, &folder, "shell").await?;
+    bind(&mut control, &connection, connection.control_port, &folder, "control").await?;
+    bind(&mut stdin, &connection, connection.stdin_port, &folder, "stdin").await?;
 
     tokio::spawn(async move {
         loop {
@@ -261,7 +264,6 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
         id,
     });
     kernel.status(&json!({}), "starting").await;
-    let folder = evaluator.folder();
 
     let reader = Arc::clone(&kernel);
     tokio::spawn(async move { reader.open_history().await.is_some() });
@@ -308,7 +310,16 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     std::process::exit(0)
 }
 
-async fn bind(socket: &mut impl Socket, connection: &Connection, port: u32, name: &str) -> Result<()> {
+async fn bind(
+    socket: &mut impl Socket,
+    connection: &Connection,
+    port: u32,
+    folder: &Path,
+    name: &'static str,
+) -> Result<()> {
+    if door::guards(&connection.transport) {
+        return door::bind(socket, &connection.ip, port, folder, name).await;
+    }
     let endpoint = connection.endpoint(port);
     socket.bind(&endpoint).await.with_context(|| format!("binding the {name} socket to {endpoint}"))?;
     Ok(())
