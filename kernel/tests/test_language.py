@@ -1,6 +1,12 @@
 """Completion and inspection as a notebook asks for them: `|` in a sample is the cursor."""
 
+import json
+import os
+import stat
+import time
+
 import pytest
+from conftest import programs, write_kernelspec
 from jupyter_client.manager import start_new_kernel
 from session import COLOURS, Session
 
@@ -99,6 +105,17 @@ METHODS = {
     "before_more_code": ("let n = words.le|\nlet m = n + 1;", ["len"]),
     "behind_a_question_mark": ("std::fs::read_to_string(\"x\")?.li|", ["lines"]),
     "an_array": ("open_zarr(\"x\")?.att|", ["attrs"]),
+    "a_parameter_by_its_bounds": ("fn g<T: Iterator<Item = f64>>(mut it: T) {\n    it.fil|", ["filter"]),
+    "impl_trait": ("fn g(it: impl Iterator<Item = f64>) {\n    it.fil|", ["filter"]),
+    "a_trait_object": ("fn g(it: Box<dyn Iterator<Item = f64>>) {\n    it.fil|", ["filter"]),
+    "through_own_deref": (
+        "struct W(Vec<f64>);\nimpl std::ops::Deref for W {\n    type Target = Vec<f64>;\n    fn deref(&self) -> &Vec<f64> { &self.0 }\n}\nlet w = W(vec![]);\nw.spli|",
+        ["split_at"],
+    ),
+    "a_trait_of_this_cell": ("trait Walk { fn walk(&self) {} }\nimpl Walk for Station {}\nstation.wal|", ["walk"]),
+    "an_array_of_ndarray": ("let a = nuna::ndarray::Array2::<f64>::zeros((2, 2));\na.sum_|", ["sum_axis"]),
+    "behind_commands": (":opt 2\nlet n = words.clone();\nn.to_up|", ["to_uppercase"]),
+    "in_a_command": (":type words.chars().re|", ["rev"]),
     "an_enum_of_the_library": ("kind.siz|", ["size"]),
 }
 
@@ -138,6 +155,10 @@ NAMES = {
     "keywords": ("whil|", ["while"]),
     "fields_of_a_struct_that_is_made": ("Station { hei|", ["height"]),
     "commands": (":ti|", [":timing"]),
+    "patterns": ("if let So|", ["Some"]),
+    "words_of_commands": (":doc HashM|", ["HashMap"]),
+    "magics": ("%ti|", ["%time", "%timeit"]),
+    "the_environment": (":env HOM|", ["HOME"]),
     "constants": ("std::f64::consts::P|", ["PI"]),
     "numbers": ("f64::INFIN|", ["INFINITY"]),
 }
@@ -240,3 +261,32 @@ def test_commands_answer_from_the_same_service(editor):
     assert editor.value(":type numbers.iter().map(|x| x * 2.0).sum::<f64>()") == "f64"
     assert "Vec<f64>" in editor.value(":type numbers")
     assert "no_such_thing" in editor.fails(":doc no_such_thing")
+
+
+def test_a_kernel_without_an_index_answers_and_makes_one(tmp_path, monkeypatch):
+    runtime, data, cache = tmp_path / "runtime", tmp_path / "data", tmp_path / "cache"
+    runtime.mkdir()
+    for name in ["libnuna.so", "deps", "nuna-kernel", "nuna-evaluator"]:
+        (runtime / name).symlink_to(programs() / name)
+    write_kernelspec(data)
+    path = data / "kernels/nuna/kernel.json"
+    specification = json.loads(path.read_text())
+    specification["env"]["NUNA_RUNTIME_DIR"] = str(runtime)
+    path.write_text(json.dumps(specification))
+    monkeypatch.setenv("JUPYTER_PATH", str(data))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
+    try:
+        editor = Editor(client)
+        assert editor.run("let numbers = vec![1.5];").ok
+        assert "numbers" in editor.offers("numb|")
+        # It comes while other things are asked.
+        deadline = time.monotonic() + 240
+        while "push" not in editor.offers("numbers.pu|") or "open_zarr" not in editor.offers("nuna::open_|"):
+            assert time.monotonic() < deadline, os.listdir(cache)
+            time.sleep(0.5)
+        assert stat.S_IMODE((cache / "nuna").stat().st_mode) == 0o700
+        assert sorted(name for name in os.listdir(cache / "nuna") if name.endswith(".index")) == ["nuna.index", "std.index"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

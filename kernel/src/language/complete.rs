@@ -53,21 +53,34 @@ impl Completion {
     }
 }
 
-/// Commands, where the cell is one, and where the word begins.
-pub fn command(text: &str, cursor: usize) -> Option<(usize, Vec<(String, String)>)> {
-    let indent = text.len() - text.trim_start().len();
-    let written = text.get(indent..cursor)?.strip_prefix(':')?;
-    if written.starts_with(':') || written.contains(char::is_whitespace) {
-        return None;
+/// Commands that begin as what is typed, with what they do.
+pub fn commands(text: &str, word: Range<usize>) -> Completion {
+    let typed = &text[word.clone()];
+    let mut found: Vec<(String, String)> = Vec::new();
+    for line in crate::evaluator::commands::HELP.lines() {
+        let about = line.trim();
+        // `;` and what follows may name another spelling: "also :t", "%%time at the top".
+        let spelled = |word: &&str| word.starts_with([':', '%']) && word.len() > 1;
+        for (number, word) in about.split([' ', ',', ';']).enumerate().filter(|(_, word)| spelled(word)) {
+            let is_first = number == 0;
+            if word.starts_with(typed) && (is_first || about.starts_with([':', '%'])) {
+                found.push((word.to_owned(), about.to_owned()));
+            }
+        }
     }
-    let known = crate::evaluator::commands::HELP.lines().filter_map(|line| {
-        let word = line.split_whitespace().next()?.strip_prefix(':')?;
-        Some((format!(":{word}"), line.trim().to_owned()))
-    });
-    let mut found: Vec<(String, String)> = known.filter(|(word, _)| word[1..].starts_with(written)).collect();
     found.sort();
     found.dedup_by(|a, b| a.0 == b.0);
-    Some((indent, found))
+    Completion::of_words(text, word, found)
+}
+
+/// Variables of the environment that begin as what is typed.
+pub fn environment(text: &str, word: Range<usize>) -> Completion {
+    let typed = &text[word.clone()];
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut found: Vec<(String, String)> =
+        names.filter(|name| name.starts_with(typed)).map(|name| (name, "environment".to_owned())).collect();
+    found.sort();
+    Completion::of_words(text, word, found)
 }
 
 /// Whether a string is being formatted, and the cursor stands in a brace of it.
@@ -79,7 +92,7 @@ pub fn is_in_format(content: &str) -> bool {
 /// Answers a request.
 pub fn complete(request: &Request, place: Place) -> Completion {
     let own = own(request);
-    let world = World { libraries: &request.libraries, own: &own };
+    let world = World { libraries: &request.libraries, own: &own, text: &request.text };
     let sight = Sight {
         world,
         known: &request.snapshot.known,
@@ -128,13 +141,7 @@ pub fn complete(request: &Request, place: Place) -> Completion {
 
 /// What the notebook defines: earlier cells, and as far as it can be read this one.
 pub fn own(request: &Request) -> Own {
-    let mut own = request.own.clone();
-    for definition in &request.snapshot.known.definitions {
-        own.read(definition.text());
-    }
-    for held in request.snapshot.known.macros.values() {
-        own.read(&held.source.text[held.range.clone()]);
-    }
+    let mut own = (*request.own).clone();
     read_cell(&request.text, &mut own);
     own
 }
@@ -276,7 +283,12 @@ fn path(sight: &Sight<'_>, before: &[String], in_use: bool, typed: bool) -> Vec<
             Kind::Macro if !in_use => format!("{name}!"),
             _ => name.to_owned(),
         };
-        let rank = if entry.item.deprecated { 9 } else { 1 + u32::from(entry.item.kind == Kind::Module) };
+        let rank = match entry.item.kind {
+            _ if entry.item.deprecated => 9,
+            Kind::Module => 2,
+            Kind::Macro => 3,
+            _ => 1,
+        };
         candidates.push(Candidate::new(
             &text,
             entry.item.kind,
@@ -423,12 +435,11 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_words_behind_a_colon() {
-        let (start, found) = command(":ti", 3).unwrap();
-        assert_eq!((start, found[0].0.as_str()), (0, ":timing"));
-        assert!(
-            command("x:", 2).is_none() && command(":type x", 7).is_none() && command("::std", 5).is_none()
-        );
+    fn commands_complete_with_what_they_do() {
+        let found = commands(":ti", 0..3);
+        assert_eq!((found.offers[0].text.as_str(), found.start, found.end), (":timing", 0, 3));
+        assert!(commands("%t", 0..2).offers.iter().any(|offer| offer.text == "%time"));
+        assert!(commands(":type", 0..5).offers.iter().all(|offer| offer.text == ":type"));
     }
 
     #[test]

@@ -150,7 +150,9 @@ fn quote(rest: &str) -> (Lexeme, usize) {
     let mut characters = rest.char_indices().skip(1);
     match characters.next() {
         Some((_, '\\')) => {
-            let end = rest[3.min(rest.len())..].find('\'').map(|at| at + 4);
+            // What is escaped may be a quote itself.
+            let escaped = rest[2..].chars().next().map_or(0, char::len_utf8);
+            let end = rest[2 + escaped..].find('\'').map(|at| 2 + escaped + at + 1);
             (Lexeme::Literal(end.is_some()), end.unwrap_or(rest.len()))
         }
         Some((_, c)) => match characters.next() {

@@ -163,6 +163,10 @@ impl<'t> Document<'t> {
             out.push_str(&text);
         }
         for &child in &self.nodes[id].children {
+            // A sign that opens a note on the returned type.
+            if self.name(child) == "a" && self.has_class(child, "tooltip") {
+                continue;
+            }
             // Bounds stand on lines of their own, which only their box tells.
             if self.name(child) == "div" && !out.ends_with('\n') {
                 out.push('\n');
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn a_page_becomes_a_tree() {
         let page = Document::read(
-            r#"<section id="method.push" class="method x"><h4 class='code-header'>fn <a title="a > b" href=#>push</a>(&amp;self, v: Vec&lt;T&gt;)<div class="where">where T: &#39;static</div></h4><br>x</section>y"#,
+            r#"<section id="method.push" class="method x"><h4 class='code-header'>fn <a title="a > b" href=#>push</a>(&amp;self, v: Vec&lt;T&gt;)<a class="tooltip">i</a><div class="where">where T: &#39;static</div></h4><br>x</section>y"#,
         );
         let section = page.children(0)[0];
         assert_eq!(page.attribute(section, "id").unwrap(), "method.push");

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// Changes with the layout of the file.
-const MAGIC: &[u8] = b"nuna index 1\n";
+const MAGIC: &[u8] = b"nuna index 2\n";
 /// Documentation is compressed in pieces of so many bytes.
 const BLOCK: usize = 64 << 10;
 /// No index is as large; a length beyond it is damage.

@@ -31,7 +31,7 @@ struct About {
 /// Answers a request about the word that ends at the cursor.
 pub fn inspect(request: &Request, place: &Place, detailed: bool) -> Option<Inspection> {
     let own = super::complete::own(request);
-    let world = World { libraries: &request.libraries, own: &own };
+    let world = World { libraries: &request.libraries, own: &own, text: &request.text };
     let sight = Sight {
         world,
         known: &request.snapshot.known,
@@ -110,9 +110,7 @@ fn of_variable(sight: &Sight<'_>, name: &str, ty: &str) -> About {
 
 fn of_path(sight: &Sight<'_>, segments: &[String]) -> Option<About> {
     let world = sight.world;
-    let Some(resolved) = sight.resolve(segments) else {
-        return None;
-    };
+    let resolved = sight.resolve(segments)?;
     if let Some(known) = world.item(&resolved) {
         return Some(of_item(known));
     }

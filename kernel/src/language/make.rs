@@ -562,7 +562,7 @@ mod tests {
         };
         assert_eq!(
             (member("new").kind, member("new").signature.as_str()),
-            (Kind::AssociatedFunction, "fn new(height: T) -> Self")
+            (Kind::AssociatedFunction, "fn new(height: T) -> Place<T>")
         );
         assert_eq!(index.docs(member("new").docs), "Makes a `Place`.\n\n#### Panics\n\nNever.");
         assert_eq!(

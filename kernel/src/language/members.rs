@@ -156,6 +156,8 @@ const NOISE: &[&str] = &[
 pub struct World<'a> {
     pub libraries: &'a Libraries,
     pub own: &'a Own,
+    /// The cell, for the bounds of its type parameters.
+    pub text: &'a str,
 }
 
 /// The item that a path stands for.
@@ -195,7 +197,7 @@ impl<'a> World<'a> {
             let bare = unify::bare(&ty).clone();
             self.collect(&bare, step, &mut found);
             let Some(next) = self.target(&bare) else { break };
-            ty = next;
+            ty = self.whole(next);
         }
         found.retain(|found| matches!(found.kind, Kind::Method | Kind::Field));
         first_of_each(found)
@@ -245,6 +247,24 @@ impl<'a> World<'a> {
             }
             unify::replaced(target, &unify::matches(&block, ty)?)
         })
+    }
+
+    /// A library calls its own types by their names alone; such a name is looked up.
+    fn whole(&self, ty: Type) -> Type {
+        let Type::Path(mut path) = ty else { return ty };
+        if let Some(only) = path.path.segments.first().filter(|_| path.path.segments.len() == 1) {
+            let name = only.ident.to_string();
+            if self.item(&name).is_none()
+                && let Some((found, _)) =
+                    self.libraries.named(&name).into_iter().find(|(_, entry)| entry.item.kind.is_type())
+                && let Ok(mut whole) = syn::parse_str::<syn::Path>(found)
+                && let Some(last) = whole.segments.last_mut()
+            {
+                last.arguments = only.arguments.clone();
+                path.path = whole;
+            }
+        }
+        Type::Path(path)
     }
 
     fn collect(&self, ty: &Type, step: usize, found: &mut Vec<Found<'a>>) {
@@ -304,7 +324,12 @@ impl<'a> World<'a> {
                 }
             }
             Some(Known::Library(entry)) => self.library_members(entry, ty, step, found),
-            None => {}
+            None if path.contains("::") => {}
+            None => {
+                for bound in super::scope::bounds(self.text, &path) {
+                    self.named_trait(&bound, Nearness::Inherent, step, found);
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub mod html;
 pub mod index;
 pub mod inspect;
 pub mod libraries;
+pub mod lines;
 pub mod make;
 pub mod markdown;
 pub mod members;
@@ -34,13 +35,15 @@ use std::{
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
-use self::{index::Index, libraries::Libraries, own::Own};
+use self::{index::Index, libraries::Libraries, lines::Line, own::Own};
 use crate::evaluator::{known::Known, runtime::Runtime};
 
 /// An answer that takes the compiler longer comes too late.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// A folder on a file system that is slower is not completed.
 const FILES_MAX: Duration = Duration::from_millis(1500);
+/// A cell of more bytes is data, of which nothing is said.
+const TEXT_MAX: usize = 1 << 20;
 /// Answers of the compiler that are kept.
 const ASKED_MAX: usize = 32;
 
@@ -61,6 +64,8 @@ pub struct Service {
     snapshot: Mutex<(u64, Arc<Snapshot>)>,
     runtime: OnceLock<Option<Runtime>>,
     libraries: Mutex<Option<Arc<Libraries>>>,
+    /// What earlier cells define, as of a snapshot.
+    own: Mutex<(u64, Arc<Own>)>,
     making: AtomicBool,
     /// Number of the newest question to the compiler; older ones give up.
     newest: watch::Sender<u64>,
@@ -74,6 +79,7 @@ impl Default for Service {
             snapshot: Mutex::default(),
             runtime: OnceLock::new(),
             libraries: Mutex::default(),
+            own: Mutex::default(),
             making: AtomicBool::new(false),
             newest: watch::Sender::new(0),
             asked: Mutex::default(),
@@ -89,7 +95,8 @@ pub struct Request {
     pub cursor: usize,
     pub snapshot: Arc<Snapshot>,
     pub libraries: Arc<Libraries>,
-    pub own: Own,
+    /// What earlier cells define.
+    pub own: Arc<Own>,
     /// Type of the expression in front of the dot, if there is one and it is known.
     pub receiver: Option<String>,
 }
@@ -107,21 +114,21 @@ impl Service {
 
     /// What may stand at character `cursor` of `text`.
     pub async fn complete(self: &Arc<Self>, text: String, cursor: usize) -> complete::Completion {
-        let cursor = cursor::byte_of(&text, cursor);
-        let place = cursor::place(&text, cursor);
-        if let Some((start, words)) = complete::command(&text, cursor) {
-            return complete::Completion::of_words(&text, start..cursor, words);
+        if text.len() > TEXT_MAX {
+            return complete::Completion::default();
         }
+        let cursor = cursor::byte_of(&text, cursor);
+        let (text, cursor) = match lines::line(&text, cursor) {
+            Line::Rust { text, cursor } => (text, cursor),
+            Line::Command { word } => return complete::commands(&text, word),
+            Line::Environment { word } => return complete::environment(&text, word),
+            Line::File { written } => return files(&text, written).await,
+        };
+        let place = cursor::place(&text, cursor);
         if let cursor::Place::Text { content } = &place
             && !complete::is_in_format(&text[content.clone()])
         {
-            let written = text[content.clone()].to_owned();
-            let entries = tokio::task::spawn_blocking(move || files::entries(&written));
-            let (start, entries) = match tokio::time::timeout(FILES_MAX, entries).await {
-                Ok(Ok(found)) => found,
-                Ok(Err(_)) | Err(_) => (0, Vec::new()),
-            };
-            return complete::Completion::of_files(&text, content.start + start..cursor, entries);
+            return files(&text, content.clone()).await;
         }
         let request = self.request(text, cursor, &place).await;
         blocking(move || complete::complete(&request, place)).await.unwrap_or_default()
@@ -134,7 +141,11 @@ impl Service {
         cursor: usize,
         detailed: bool,
     ) -> Option<inspect::Inspection> {
+        if text.len() > TEXT_MAX {
+            return None;
+        }
         let cursor = cursor::byte_of(&text, cursor);
+        let Line::Rust { text, cursor } = lines::line(&text, cursor) else { return None };
         // The end of the word tells what is in front of it.
         let word = cursor::word_at(&text, cursor);
         let place = cursor::place(&text, word.end);
@@ -179,11 +190,28 @@ impl Service {
     }
 
     async fn request(self: &Arc<Self>, text: String, cursor: usize, place: &cursor::Place) -> Request {
-        let (_, snapshot) = self.snapshot();
+        let (generation, snapshot) = self.snapshot();
         let receiver = self.receiver(&text, cursor, place, &snapshot).await;
-        let service = Arc::clone(self);
-        let libraries = blocking(move || service.libraries()).await.unwrap_or_default();
-        Request { text, cursor, snapshot, libraries, own: Own::default(), receiver }
+        let (service, held) = (Arc::clone(self), Arc::clone(&snapshot));
+        let found = blocking(move || (service.libraries(), service.own(generation, &held))).await;
+        let (libraries, own) = found.unwrap_or_default();
+        Request { text, cursor, snapshot, libraries, own, receiver }
+    }
+
+    /// What the cells of a snapshot define; read once.
+    fn own(&self, generation: u64, snapshot: &Snapshot) -> Arc<Own> {
+        let mut held = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.0 != generation {
+            let mut own = Own::default();
+            for definition in &snapshot.known.definitions {
+                own.read(definition.text());
+            }
+            for held in snapshot.known.macros.values() {
+                own.read(&held.source.text[held.range.clone()]);
+            }
+            *held = (generation, Arc::new(own));
+        }
+        Arc::clone(&held.1)
     }
 
     async fn receiver(
@@ -214,7 +242,8 @@ impl Service {
     ) -> Option<String> {
         let folder = snapshot.folder.as_ref()?;
         let runtime = self.runtime()?;
-        let (question, cell) = probe::question(text, receiver, rest)?;
+        let (owned, range) = (text.to_owned(), receiver.clone());
+        let (question, cell) = blocking(move || probe::question(&owned, &range, rest)).await??;
         let generation = self.snapshot().0;
         let held = |(at, own, _): &&(u64, String, Option<String>)| *at == generation && *own == question;
         if let Some((.., answer)) =
@@ -311,6 +340,17 @@ impl Service {
             Ok(()) => tracing::info!("made the index of the libraries"),
         }
     }
+}
+
+/// Files whose names begin as what is written.
+async fn files(text: &str, written: Range<usize>) -> complete::Completion {
+    let typed = text[written.clone()].to_owned();
+    let entries = tokio::task::spawn_blocking(move || files::entries(&typed));
+    let (start, entries) = match tokio::time::timeout(FILES_MAX, entries).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => (0, Vec::new()),
+    };
+    complete::Completion::of_files(text, written.start + start..written.end, entries)
 }
 
 /// Work on a thread of its own, since reading types and files takes milliseconds.

@@ -333,6 +333,10 @@ fn use_lines(text: &str) -> Vec<String> {
     lines
 }
 
+/// A declaration in one line, without what nobody can reach.
 pub fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim_end_matches([' ', '{', ';']).to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let line = line.replace(" { /* private fields */ }", "").replace("(/* private fields */)", "");
+    line.trim_end_matches([' ', '{', ';', '(', ',']).to_owned()
 }

@@ -20,6 +20,8 @@ use crate::evaluator::{
 
 /// The most brackets whose ends are tried in every combination.
 const OPEN_MAX: usize = 6;
+/// A cell that is longer is tried as it is only.
+const TRIED_MAX: usize = 64 << 10;
 
 /// `text` with a question about the expression at `receiver` in its place; `rest` is where the text goes on behind what is
 /// being typed. `None` if it cannot be made whole.
@@ -39,7 +41,7 @@ pub fn question(text: &str, receiver: &Range<usize>, rest: usize) -> Option<(Str
     }
     // What follows may be as unfinished: end every bracket here.
     let open = open_brackets(before);
-    if open.len() > OPEN_MAX {
+    if open.len() > OPEN_MAX || text.len() > TRIED_MAX {
         return None;
     }
     for first in ["", " {}"] {

@@ -50,7 +50,7 @@ pub fn locals(text: &str, cursor: usize) -> Vec<Local> {
                         at = end;
                         continue;
                     }
-                    "for" if word(at + 1) != "" || sign(at + 1) == '(' => {
+                    "for" if !word(at + 1).is_empty() || sign(at + 1) == '(' => {
                         if let Some(end) = (at + 1..tokens.len().min(at + 40)).find(|&end| word(end) == "in")
                         {
                             pending.extend(names(text, &tokens[at + 1..end], "for"));
@@ -117,6 +117,35 @@ pub fn items(text: &str) -> Vec<Local> {
             found.push(Local { name: text[three[2].range.clone()].to_owned(), made_by: "macro" });
         }
     }
+    found
+}
+
+/// Traits that `parameter` is bound by anywhere in the cell: `T: Clone + Iterator`.
+pub fn bounds(text: &str, parameter: &str) -> Vec<String> {
+    let all = cursor::tokens(text);
+    let mut found = Vec::new();
+    for (at, pair) in all.windows(2).enumerate() {
+        if pair[0].kind != Lexeme::Word
+            || &text[pair[0].range.clone()] != parameter
+            || pair[1].kind != Lexeme::Sign(':')
+        {
+            continue;
+        }
+        let (mut depth, mut path) = (0, String::new());
+        for token in &all[at + 2..] {
+            match token.kind {
+                Lexeme::Sign('<' | '(') => depth += 1,
+                Lexeme::Sign('>' | ')') if depth > 0 => depth -= 1,
+                _ if depth > 0 => {}
+                Lexeme::Word | Lexeme::Colons => path.push_str(&text[token.range.clone()]),
+                Lexeme::Sign('+') => found.push(std::mem::take(&mut path)),
+                Lexeme::Lifetime | Lexeme::Sign('?') | Lexeme::Arrow => path.clear(),
+                _ => break,
+            }
+        }
+        found.push(path);
+    }
+    found.retain(|path| !path.is_empty());
     found
 }
 
@@ -248,6 +277,12 @@ mod tests {
         assert_eq!(at("v.map(|x| x + 1).¦"), [""; 0]);
         assert_eq!(at("for (i, row) in v.iter() { ¦"), ["i", "row"]);
         assert_eq!(at("let z = a | b; ¦"), ["z"]);
+    }
+
+    #[test]
+    fn parameters_have_bounds() {
+        let text = "fn f<T: Clone + std::io::Read, U: Fn(i32) -> T>(t: T, u: U) where T: 'static + Iterator<Item = u8> {";
+        assert_eq!(bounds(text, "T"), ["Clone", "std::io::Read", "Iterator"]);
     }
 
     #[test]
