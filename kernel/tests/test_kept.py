@@ -235,3 +235,31 @@ def test_names_that_are_taken_unknown_or_of_another_kind_say_so(started):
     assert "nothing is published as `u`" in cells.fails('cluster.unpublish("u")?')
     assert cells.run('cluster.unpublish("sst")?;').ok
     assert cells.value("cluster.published()?") == "nothing is published"
+
+
+def test_a_new_cluster_takes_the_place_of_one_that_nothing_uses(started, tmp_path):
+    _, cells = started()
+    name = with_cluster(cells)
+    cells.fails("std::process::abort();")
+    message = cells.fails("cluster.name()")
+    assert f'`let cluster = Cluster::attach("{name}")?;` gets it back' in message, message
+    # As a person does who runs the first cells of the notebook again.
+    made = cells.run('use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).threads(1).memory("200MB").start()?;')
+    assert made.ok and f"cluster {name}" in made.printed("stderr"), made.failure
+    until(lambda: len(processes_of(tmp_path)) == 2, "the old cluster is still there")
+
+
+@pytest.mark.parametrize("use", ['let held = Array::arange(0, 1, 10).persist()?;', 'let old = Cluster::attach("{name}")?;', 'cluster'])
+def test_a_kept_cluster_that_is_used_stays_beside_a_new_one(started, tmp_path, use):
+    _, cells = started()
+    name = with_cluster(cells)
+    if use == "cluster":
+        assert cells.run('cluster.publish("sst", &Array::arange(0, 1, 10))?;').ok
+    cells.fails("std::process::abort();")
+    if use != "cluster":
+        assert cells.run("use nuna::prelude::*;\n" + use.format(name=name)).ok
+    made = cells.run('use nuna::prelude::*;\nlet new = Cluster::local().workers(1).threads(1).memory("200MB").start()?;')
+    assert made.ok and name not in made.printed("stderr"), made.failure
+    assert len(processes_of(tmp_path)) == 4
+    if "held" in use:
+        assert cells.value(f'held.sum(&[0])?.compute_with(&Cluster::attach("{name}")?.engine())?.to_vec::<i64>()') == "[45]"

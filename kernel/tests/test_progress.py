@@ -2,6 +2,8 @@
 
 import re
 
+import nbclient
+import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 from session import Session
@@ -72,6 +74,18 @@ def test_array_computations_count_blocks(cells):
     assert progress and "blocks" in progress[-1][2] and "done in" in progress[-1][2], progress
 
 
+def test_bytes_read_from_a_store_are_counted(cells, tmp_path):
+    ran = cells.run(
+        'let made = DataArray::new(Array::arange(0.0, 1.0, 16), ["i"])?;\n'
+        f'Dataset::new().assign("x", &made)?.to_zarr("{tmp_path}/x.zarr")?;\n'
+        'let options = nuna::MapBlocks { name: "slow".into(), dtype: nuna::DType::F64, chunks: None };\n'
+        f'open_zarr("{tmp_path}/x.zarr")?.var("x")?.array().rechunk(&[1])?.map_blocks(options, |block| {{\n'
+        "    std::thread::sleep(std::time::Duration::from_millis(200));\n    Ok(block.inputs[0].clone())\n})?.compute()?.len()"
+    )
+    assert ran.ok and ran.result == "16", ran.failure
+    assert ", 128 B read, done in" in shown(ran)[-1][2], shown(ran)
+
+
 def test_what_is_quick_shows_nothing(cells):
     ran = cells.run(slow(4, 1) + ".gather()?.len()")
     assert ran.ok and not shown(ran)
@@ -130,3 +144,11 @@ def test_the_threads_of_the_process_show_progress_too(cells):
     assert ran.ok and ran.result == "12", ran.failure
     progress = shown(ran)
     assert "2 threads" in progress[-1][2] and "done in" in progress[-1][2], progress
+
+
+def test_a_notebook_run_from_outside_keeps_the_final_state_only():
+    code = ["use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).threads(1).memory(\"200MB\").start()?;", slow(8, 200) + ".batch(1).gather()?.len()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="nuna").execute()
+    [progress] = [output for output in notebook.cells[1].outputs if output.output_type == "display_data"]
+    assert progress["data"]["text/plain"].startswith("map: 8 tasks, done in"), progress

@@ -202,9 +202,16 @@ impl Direct {
                 } else {
                     End::Other(how)
                 };
-                let lost = std::mem::take(&mut self.known.variables).into_keys();
-                self.known.gone.extend(lost.map(|name| (name, Gone::Lost(job.source.number))));
+                let lost = std::mem::take(&mut self.known.variables);
                 let kept = self.replace_process().await?;
+                let clusters: Vec<String> = kept.iter().map(|kept| kept.name.clone()).collect();
+                let number = job.source.number;
+                self.known.gone.extend(lost.into_iter().map(|(name, ty)| {
+                    let is_cluster =
+                        !clusters.is_empty() && ty.starts_with("nuna") && ty.ends_with("::Cluster");
+                    let cluster = || Gone::LostCluster(number, clusters.clone());
+                    (name, if is_cluster { cluster() } else { Gone::Lost(number) })
+                }));
                 return Ok(failure::ended(&end, &variables, &kept).into());
             }
         };

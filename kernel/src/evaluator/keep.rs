@@ -22,6 +22,8 @@ pub enum Gone {
     Local(u32, Local),
     /// The process that held it ended in In [number].
     Lost(u32),
+    /// The same, and these clusters outlived it, of which it may have been one.
+    LostCluster(u32, Vec<String>),
 }
 
 /// Why a variable lives in its own cell only.
@@ -48,6 +50,16 @@ impl Gone {
             Self::Local(cell, Local::Borrows) => {
                 format!(
                     "`{name}` of In [{cell}] borrows from another variable, so it lived in that cell only; keep what it borrows from, or clone it"
+                )
+            }
+            Self::LostCluster(cell, clusters) => {
+                let attach: Vec<String> = clusters
+                    .iter()
+                    .map(|cluster| format!("`let {name} = Cluster::attach(\"{cluster}\")?;`"))
+                    .collect();
+                format!(
+                    "`{name}` was lost when the process that runs cells ended in In [{cell}], but its cluster was not; {} gets it back",
+                    attach.join(" or ")
                 )
             }
             Self::Lost(cell) => format!(

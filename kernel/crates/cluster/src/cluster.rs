@@ -92,6 +92,14 @@ impl Cluster {
         Self { inner }
     }
 
+    /// Whether nothing of this process uses it but the list of clusters that were picked up.
+    pub(crate) fn is_unused(&self) -> bool {
+        let default = default_engine().is_some_and(|engine| Arc::ptr_eq(&engine, &self.inner.engine));
+        // Arrays that are held there have the engine; handles have all.
+        Arc::strong_count(&self.inner) == 1
+            && Arc::strong_count(&self.inner.engine) == 1 + usize::from(default)
+    }
+
     pub fn name(&self) -> &str {
         &self.inner.file.name
     }

@@ -19,7 +19,7 @@ pub enum ClusterError {
     #[error("{have} of {want} workers were up within {seconds} s; the end of the log {}:\n{tail}", log.display())]
     WorkersSlow { have: usize, want: usize, seconds: u64, log: PathBuf, tail: String },
     #[error(
-        "a cluster named {name} is running (process {pid}); choose another name, or end it with `nuna cluster stop {name}`"
+        "a cluster named {name} is running (process {pid}); use it with `Cluster::attach(\"{name}\")?`, choose another name, or end it with `nuna cluster stop {name}`"
     )]
     NameTaken { name: String, pid: u32 },
     #[error("`{name}` cannot be a cluster's name; use letters, digits, `-` and `_`, 64 at most")]

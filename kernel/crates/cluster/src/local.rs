@@ -17,6 +17,7 @@ use crate::{
     error::ClusterError,
     lifeline::{self, Lifeline},
     memory::IntoByteCount,
+    pick_up,
     processes::{Process, program},
 };
 
@@ -152,7 +153,17 @@ impl Local {
         }
         wait_for_workers(&client, &mut parts, self.workers)?;
         cleanup.disarm();
-        Ok(Cluster::started(file, client, parts))
+        let cluster = Cluster::started(file, client, parts);
+        retired(&pick_up::retire());
+        Ok(cluster)
+    }
+}
+
+fn retired(names: &[String]) {
+    for name in names {
+        eprintln!(
+            "note: cluster {name}, which nothing has used since its variable was lost and which held nothing, was ended"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_client::Client;
+use nuna_client::{Ask, Client, Told};
 use nuna_wire::{ClusterFile, cluster_file};
 
 use crate::{
@@ -74,6 +74,24 @@ pub(crate) fn kept(name: &str) -> Option<Cluster> {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.retain(|cluster| !cluster.client().is_lost());
     kept.iter().find(|cluster| cluster.name() == name).cloned()
+}
+
+/// Ends clusters that were picked up, that nothing has used since, and that hold nothing under a name: a new one takes
+/// their place, as it would have if the variable of the old one had not been lost. Gives their names.
+pub(crate) fn retire() -> Vec<String> {
+    let unused: Vec<Cluster> = {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extract_if(.., |cluster| cluster.is_unused() && holds_nothing(cluster)).collect()
+    };
+    for cluster in &unused {
+        cluster.shutdown();
+    }
+    unused.iter().map(|cluster| cluster.name().to_owned()).collect()
+}
+
+fn holds_nothing(cluster: &Cluster) -> bool {
+    // One that does not answer is left alone.
+    matches!(cluster.client().ask(Ask::List), Ok(Told::Listed(published)) if published.is_empty())
 }
 
 /// Nothing if the cluster was still being started, in which case it is ended.

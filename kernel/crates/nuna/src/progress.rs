@@ -130,18 +130,33 @@ impl Follow for Follower {
     }
 
     fn ended(&mut self, progress: &Progress, result: Result<(), &EngineError>) {
+        self.row.progress.clone_from(progress);
+        self.end(match result {
+            Ok(()) => State::Done,
+            Err(EngineError::Cancelled) => State::Interrupted,
+            Err(_) => State::Failed,
+        });
+    }
+}
+
+impl Follower {
+    fn end(&mut self, state: fn(Duration) -> State) {
+        self.row.state = state(self.row.begun.elapsed());
         let mut board = board();
         // Whatever was not shown while it ran is not worth showing.
-        let Some(board) = board.as_mut().filter(|board| board.has(self.row.number)) else { return };
-        self.row.progress.clone_from(progress);
-        let elapsed = self.row.begun.elapsed();
-        self.row.state = match result {
-            Ok(()) => State::Done(elapsed),
-            Err(EngineError::Cancelled) => State::Interrupted(elapsed),
-            Err(_) => State::Failed(elapsed),
-        };
-        board.put(&self.row);
-        board.send();
+        if let Some(board) = board.as_mut().filter(|board| board.has(self.row.number)) {
+            board.put(&self.row);
+            board.send();
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // The program has dropped what it waited for.
+        if self.row.state == State::Running {
+            self.end(State::Left);
+        }
     }
 }
 
