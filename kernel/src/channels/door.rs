@@ -37,14 +37,16 @@ pub(super) async fn bind(
     folder: &Path,
     name: &'static str,
 ) -> Result<()> {
-    let port = u16::try_from(port).with_context(|| format!("port {port} of the {name} socket is above 65535"))?;
+    let port =
+        u16::try_from(port).with_context(|| format!("port {port} of the {name} socket is above 65535"))?;
     let at = || format!("binding the {name} socket to {ip}:{port}");
     let ip = if ip == "*" { "0.0.0.0" } else { ip };
     let outside = TcpListener::bind((ip, port)).await.with_context(at)?;
     // The folder's own path may be longer than a socket's name can be.
     let folder: OwnedFd = open(folder, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .with_context(|| format!("opening {}", folder.display()))?;
-    let inside = Arc::new(Inside { path: format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()), _folder: folder });
+    let inside =
+        Arc::new(Inside { path: format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()), _folder: folder });
     let listener = std::os::unix::net::UnixListener::bind(&inside.path).with_context(at)?;
     socket.bind_listener(listener).await.with_context(at)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -94,7 +96,11 @@ async fn pass(outside: TcpStream, path: &str) -> std::io::Result<()> {
             to.write_all(&buffer[..count]).await?;
         }
     };
-    let going = async { tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(256 << 10, &mut out), &mut back).await.map(drop) };
+    let going = async {
+        tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(256 << 10, &mut out), &mut back)
+            .await
+            .map(drop)
+    };
     // Either side's end is the connection's.
     tokio::select! {
         ended = coming => ended,

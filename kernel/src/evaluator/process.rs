@@ -81,6 +81,7 @@ pub struct Ordered<O = Order> {
 
 /// From evaluator to kernel, one JSON line each.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Report {
     /// To [`Order::Run`] and [`Order::Forget`].
     Answer(Answer),
@@ -162,6 +163,7 @@ pub struct Process {
 }
 
 /// How a cell's run ended.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Outcome {
     Answered(Answer),
     /// The process is gone; says how.
