@@ -399,14 +399,15 @@ mod tests {
         let sessions = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let key = |session: usize, text: &str, optimise: Option<u8>, earlier: &str| {
             let folder = sessions[session].path();
-            let (source, output) = (folder.join("cell_b.rs"), folder.join("libcell_b.so"));
-            let library = folder.join("libcell_a.so");
+            let (source, output) =
+                (folder.join("cell_00000000000000bb.rs"), folder.join("libcell_00000000000000bb.so"));
+            let library = folder.join("libcell_00000000000000aa.so");
             fs::write(&library, earlier).unwrap();
-            let cells = [("cell_a".to_owned(), library)];
+            let cells = [("cell_00000000000000aa".to_owned(), library)];
             let request = Request {
                 source: &source,
                 text,
-                name: "cell_b",
+                name: "cell_00000000000000bb",
                 optimise,
                 output: &output,
                 cells: &cells,
@@ -415,20 +416,20 @@ mod tests {
             };
             request.key(&runtime).unwrap()
         };
-        let first = key(0, "use cell_a::P;", Some(0), "one");
-        assert_eq!(key(1, "use cell_a::P;", Some(0), "one"), first);
+        let first = key(0, "use cell_00000000000000aa::P;", Some(0), "one");
+        assert_eq!(key(1, "use cell_00000000000000aa::P;", Some(0), "one"), first);
         for other in [
-            key(0, "use cell_a::Q;", Some(0), "one"),
-            key(0, "use cell_a::P;", Some(2), "one"),
-            key(0, "use cell_a::P;", None, "one"),
-            key(0, "use cell_a::P;", Some(0), "two"),
+            key(0, "use cell_00000000000000aa::Q;", Some(0), "one"),
+            key(0, "use cell_00000000000000aa::P;", Some(2), "one"),
+            key(0, "use cell_00000000000000aa::P;", None, "one"),
+            key(0, "use cell_00000000000000aa::P;", Some(0), "two"),
         ] {
             assert_ne!(other, first);
         }
         // What is not named does not matter.
         assert_eq!(key(0, "1 + 1", Some(0), "one"), key(1, "1 + 1", Some(0), "two"));
         replace(&nuna, b"built anew").unwrap();
-        assert_ne!(key(0, "use cell_a::P;", Some(0), "one"), first);
+        assert_ne!(key(0, "use cell_00000000000000aa::P;", Some(0), "one"), first);
     }
 
     #[test]
