@@ -1,9 +1,13 @@
 """`:dep`: crates of the user's own, with crates of a folder and of cargo's cache only; no test needs a network."""
 
+import json
 import os
+import pathlib
 import re
+import subprocess
 
 import pytest
+from conftest import programs
 from jupyter_client.manager import start_new_kernel
 from session import Session
 
@@ -237,3 +241,48 @@ def test_what_one_kernel_added_the_next_one_has_at_once(crates, shared):
     finally:
         for session in sessions:
             end(session)
+
+
+def packed_runtime(folder):
+    """What `ansible/bundle.py` packs: of the crates in the runtime library there is only metadata."""
+    built = programs()
+    (folder / "lib/deps").mkdir(parents=True)
+    (folder / "bin").mkdir()
+    for name in ("nuna-kernel", "nuna-evaluator", "nuna"):
+        (folder / "bin" / name).symlink_to(built / name)
+    (folder / "lib/libnuna.so").symlink_to(built / "libnuna.so")
+    said = subprocess.run(
+        ["rustc", "-Zls=root", str(built / "libnuna.so")], env={**os.environ, "RUSTC_BOOTSTRAP": "1"},
+        capture_output=True, text=True, check=True, timeout=60,
+    )
+    for unit in re.findall(r"^\d+ (\S+-[0-9a-f]{16}) hash", said.stdout, re.M):
+        for kind in ("rmeta", "so"):
+            path = built / "deps" / f"lib{unit}.{kind}"
+            if path.exists():
+                (folder / "lib/deps" / path.name).symlink_to(path)
+    crates = subprocess.run(
+        [built / "nuna-kernel", "--runtime-crates"], env={**os.environ, "NUNA_RUNTIME_DIR": str(built)},
+        capture_output=True, text=True, check=True, timeout=60,
+    )
+    (folder / "lib/deps/crates.json").write_text(crates.stdout)
+    specification = {
+        "argv": [str(built / "nuna-kernel"), "{connection_file}"], "display_name": "packed", "language": "rust",
+        "interrupt_mode": "message", "env": {"NUNA_RUNTIME_DIR": str(folder)},
+    }
+    kernels = pathlib.Path(os.environ["JUPYTER_PATH"]) / "kernels/packed"
+    kernels.mkdir(parents=True, exist_ok=True)
+    (kernels / "kernel.json").write_text(json.dumps(specification))
+
+
+def test_a_packed_runtime_shares_its_crates_too(crates, tmp_path):
+    packed_runtime(tmp_path / "packed")
+    write_crate(crates, "my-grids", GRIDS, 'ndarray = "0.17"\nserde = { version = "1", features = ["derive"] }\n')
+    manager, client = start_new_kernel(kernel_name="packed", startup_timeout=60, cwd=str(crates))
+    session = Session(client)
+    session.manager = manager
+    try:
+        ran = session.run(':dep my-grids = { path = "my-grids" }', patience=600)
+        assert ran.ok, ran.failure
+        assert session.value("my_grids::doubled(&nuna::ndarray::Array2::ones((2, 2))).sum()") == "8.0"
+    finally:
+        end(session)

@@ -303,6 +303,11 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
     if pid > 0 {
         process::signal(pid, Signal::SIGKILL);
     }
+    let build = kernel.evaluator.build.load(Ordering::SeqCst);
+    if build > 0 {
+        // A negative number is a group.
+        process::signal(-build, Signal::SIGKILL);
+    }
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::warn!(%error, folder = %folder.display(), "compiled cells were left behind");
     }

@@ -163,6 +163,8 @@ pub struct Running {
     pub killed: AtomicBool,
     /// Wakes a compilation that is to be given up.
     pub cancel: Notify,
+    /// Process group that compiles crates of `:dep`; 0 while none does.
+    pub build: AtomicI32,
     /// Process id of the evaluator as long as it lives, also between cells.
     pub process: AtomicI32,
     /// How many processes there have been.

@@ -108,7 +108,9 @@ impl Cargo<'_> {
         let mut child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         // Whoever gives up on this value ends the compilers too.
-        let _guard = Group(group);
+        let _guard = Group { group, running: self.running };
+        // So does the end of the kernel.
+        self.running.build.store(group.map_or(0, Pid::as_raw), Ordering::SeqCst);
         let (sender, mut lines) = mpsc::channel(256);
         tokio::spawn(read(
             child.stdout.take().context("cargo's output was piped")?,
@@ -148,11 +150,15 @@ impl Cargo<'_> {
 }
 
 /// The processes of one run; dropping it ends those that are left.
-struct Group(Option<Pid>);
+struct Group<'a> {
+    group: Option<Pid>,
+    running: &'a Running,
+}
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
-        signal(self.0, Signal::SIGKILL);
+        self.running.build.store(0, Ordering::SeqCst);
+        signal(self.group, Signal::SIGKILL);
     }
 }
 
