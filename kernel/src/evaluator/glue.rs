@@ -100,6 +100,12 @@ pub fn write(writing: &Writing<'_>) -> Glue {
 impl Writer {
     fn everything(&mut self, writing: &Writing<'_>) {
         let Writing { source, cell, known, plan, dropped, .. } = *writing;
+        for range in &cell.attributes {
+            self.copy(source, range.clone(), &[], &[]);
+        }
+        for attribute in &known.attributes {
+            self.add(attribute);
+        }
         self.add("#![allow(dead_code, unused_imports, unused_mut, unused_macros, unused_braces, unused_parens, non_snake_case, non_upper_case_globals, \
              private_interfaces, private_bounds)]");
         for (name, held) in &known.macros {

@@ -65,6 +65,8 @@ pub struct Known {
     pub variables: BTreeMap<String, String>,
     /// Variables that there were, or that a cell meant to make.
     pub gone: BTreeMap<String, Gone>,
+    /// `#![…]` lines, which hold for every cell behind theirs.
+    pub attributes: BTreeSet<String>,
     pub definitions: Vec<Definition>,
     pub uses: Vec<Import>,
     pub macros: BTreeMap<String, Macro>,
@@ -468,6 +470,7 @@ impl Known {
         let mut uses: Vec<Import> = plan.uses.iter().map(|&index| self.uses[index].clone()).collect();
         uses.extend(cell.imports.iter().cloned());
         self.uses = uses;
+        self.attributes.extend(cell.attributes.iter().map(|range| source.text[range.clone()].to_owned()));
         for name in &dropped.macros {
             self.macros.remove(name);
         }

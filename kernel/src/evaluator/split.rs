@@ -17,6 +17,8 @@ use super::{
 /// A cell taken apart. Ranges are bytes of its text.
 #[derive(Debug, Default)]
 pub struct Cell {
+    /// `#![…]` at the top, which hold for later cells too.
+    pub attributes: Vec<Range<usize>>,
     pub items: Vec<Part>,
     pub uses: Vec<Range<usize>>,
     /// Each name that the `use` lines bring, on a line of its own.
@@ -58,7 +60,9 @@ pub struct Binding {
 
 impl Cell {
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.uses.is_empty() && self.macros.is_empty() && self.statements.is_empty()
+        self.attributes.is_empty()
+            && self.items.is_empty()
+            && self.uses.is_empty() && self.macros.is_empty() && self.statements.is_empty()
     }
 
     /// Has the last statement timed. False if there is none that makes sense to repeat.
@@ -116,11 +120,17 @@ pub fn split(text: &str) -> Result<Cell, SyntaxError> {
         return Err(SyntaxError { message, line: at.line, column: at.column + 1, at_end: false });
     }
     let mut cell = Cell { mentioned: mentioned(tokens.clone()), ..Cell::default() };
-    let statements = syn::Block::parse_within.parse2(tokens).map_err(|error| {
+    let whole = |input: syn::parse::ParseStream<'_>| {
+        Ok((input.call(syn::Attribute::parse_inner)?, syn::Block::parse_within(input)?))
+    };
+    let (attributes, statements) = whole.parse2(tokens).map_err(|error| {
         let at = error.span().start();
         let at_end = error.to_string().contains("unexpected end of input");
         SyntaxError { message: error.to_string(), line: at.line, column: at.column + 1, at_end }
     })?;
+    // `//!` lines are for whoever reads the cell.
+    let attributes = attributes.iter().filter(|attribute| !attribute.path().is_ident("doc"));
+    cell.attributes = attributes.map(|attribute| attribute.span().byte_range()).collect();
     let count = statements.len();
     for (index, statement) in statements.iter().enumerate() {
         let range = statement.span().byte_range();
@@ -303,6 +313,15 @@ mod tests {
         assert!(last.is_result);
         assert_eq!(&text[last.range.clone()], "a + b");
         assert!(cell.uses_behind(0, "a") && !cell.uses_behind(2, "d"));
+    }
+
+    #[test]
+    fn inner_attributes_are_no_statements() {
+        let text = "//! words\n#![allow(unused)]\nlet a = 1;";
+        let cell = split(text).unwrap();
+        assert_eq!(cell.attributes.len(), 1);
+        assert_eq!(&text[cell.attributes[0].clone()], "#![allow(unused)]");
+        assert_eq!(cell.statements.len(), 1);
     }
 
     #[test]
