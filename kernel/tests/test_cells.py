@@ -229,3 +229,35 @@ def test_commands_do_what_help_says(cells):
     assert "no command `:nonsense`" in cells.fails(":nonsense")
     assert cells.run(":clear").ok and cells.value(":vars") == ""
     assert "cannot find value `grid`" in cells.fails("grid")
+
+
+def test_a_type_with_an_evcxr_display_shows_itself(cells):
+    cells.run('''struct Swatch(&'static str);
+impl Swatch { fn evcxr_display(&self) { println!("EVCXR_BEGIN_CONTENT text/html\\n<i>{}</i>\\nEVCXR_END_CONTENT", self.0); } }''')
+    ran = cells.run('Swatch("red")')
+    assert [c["data"] for _, c in ran.outputs if "data" in c] == [{"text/html": "<i>red</i>"}]
+
+
+def test_a_result_whose_type_is_known_late_is_shown(cells):
+    assert cells.value("let late = |x| x + 1; late(2)") == "3"
+
+
+def test_a_mutable_borrow_ends_with_its_last_use(cells):
+    code = "let mut list = vec![3, 1, 2];\nlet smallest = list.iter_mut().min().unwrap();\n*smallest = 10;\nlist"
+    assert cells.value(code) == "[3, 10, 2]"
+    assert cells.value("list.len()") == "3"
+
+
+def test_functions_of_other_languages_are_there_for_later_cells(cells):
+    assert cells.run('unsafe extern "C" { fn labs(x: i64) -> i64; }').ok
+    assert cells.value("unsafe { labs(-4) }") == "4"
+
+
+def test_a_test_function_is_called_like_any_other(cells):
+    assert cells.run("#[test]\nfn adds_up() { assert_eq!(1 + 1, 3); }").ok
+    assert "left: 2" in cells.fails("adds_up()")
+
+
+def test_inner_attributes_hold_for_later_cells(cells):
+    assert cells.run("#![deny(unused_must_use)]\nfn fallible() -> Result<u8, String> { Ok(1) }").ok
+    assert "must be used" in cells.fails("fallible();")

@@ -1,63 +1,13 @@
 """The same notebooks on both evaluators: equal outputs, but for the differences that `docs/reference/evaluators.md` lists."""
 
-import contextlib
-import json
-import os
-
 import pytest
-from conftest import programs
-from jupyter_client.manager import start_new_kernel
-from session import Session
+from evaluators import evcxr, kernel, kernelspecs  # noqa: F401 (fixtures)
+from session import Ran
 from suite_notebooks import differences, notebooks, summary
 
 NOTEBOOKS = notebooks()
 # evcxr compiles a cell up to five times, and other tests may run beside.
 PATIENCE = {"direct": 60, "evcxr": 90}
-
-
-@pytest.fixture(scope="module")
-def kernelspecs(tmp_path_factory):
-    """A kernelspec for each evaluator, in a folder of their own."""
-    data = tmp_path_factory.mktemp("evaluators")
-    # evcxr fetches tokio when a cell awaits. Without a registry it is the same wherever this runs.
-    cargo_home = tmp_path_factory.mktemp("cargo")
-    for evaluator in ["direct", "evcxr"]:
-        folder = data / "kernels" / evaluator
-        folder.mkdir(parents=True)
-        (folder / "kernel.json").write_text(json.dumps({
-            "argv": [str(programs() / "nuna-kernel"), "--evaluator", evaluator, "{connection_file}"],
-            "display_name": evaluator, "language": "rust", "interrupt_mode": "message",
-            "env": {
-                "NUNA_RUNTIME_DIR": str(programs()), "NUNA_BIN": str(programs() / "nuna"),
-                **({"CARGO_HOME": str(cargo_home), "CARGO_NET_OFFLINE": "true"} if evaluator == "evcxr" else {}),
-            },
-        }))
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = str(data)
-    yield
-    if before is None:
-        del os.environ["JUPYTER_PATH"]
-    else:
-        os.environ["JUPYTER_PATH"] = before
-
-
-@contextlib.contextmanager
-def kernel(evaluator):
-    manager, client = start_new_kernel(kernel_name=evaluator, startup_timeout=60)
-    try:
-        yield Session(client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-
-
-@pytest.fixture(scope="module")
-def evcxr(kernelspecs):
-    """One kernel for all notebooks: evcxr needs several seconds for its start, and `:clear` makes it forget."""
-    if not (programs() / "nuna-evcxr").exists():
-        pytest.fail(f"no nuna-evcxr in {programs()}; `cargo xtask evcxr` builds it")
-    with kernel("evcxr") as session:
-        yield session
 
 
 def test_the_suite_is_as_large_as_promised():
@@ -81,11 +31,20 @@ def test_a_notebook_on_evcxr(notebook, evcxr):
     compare(evcxr, notebook, "evcxr")
 
 
+def run(session, code, patience):
+    """A cell that does not end is interrupted, so that those behind it have their turn."""
+    try:
+        return session.run(code, patience)
+    except TimeoutError:
+        session.manager.interrupt_kernel()
+        return Ran({"status": "did not end", "ename": "Timeout", "evalue": f"not within {patience} s", "traceback": []})
+
+
 def compare(session, notebook, evaluator):
     listed = differences()
     faults = []
     for cell in NOTEBOOKS[notebook]:
-        ran = session.run(cell.code, PATIENCE[evaluator])
+        ran = run(session, cell.code, PATIENCE[evaluator])
         found = cell.faults(ran)
         difference = listed.get((notebook, cell.name))
         if difference is None or difference.evaluator != evaluator:

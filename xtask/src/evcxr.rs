@@ -1,7 +1,7 @@
 //! Owns the evcxr evaluator's set-up: a workspace of its own, so that its minutes of compilation are spent on request and
 //! in the test run, never by who only wants the kernel.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,6 +23,7 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
 
 /// Builds the program and puts it beside the kernel, which looks for it there.
 pub(crate) fn build(repository: &Repository) -> Result<()> {
+    standard_library_source(repository)?;
     // Another folder than the kernel's: cargo locks one for as long as it builds.
     let target = repository.target().join("evcxr");
     let mut cargo = repository.cargo();
@@ -35,4 +36,16 @@ pub(crate) fn build(repository: &Repository) -> Result<()> {
     fs::copy(&built, &new)
         .and_then(|_| fs::rename(&new, &beside))
         .with_context(|| format!("copying {} to {}", built.display(), beside.display()))
+}
+
+/// evcxr reads the standard library's source to find the types of variables.
+fn standard_library_source(repository: &Repository) -> Result<()> {
+    let output = repository.command("rustc").args(["--print", "sysroot"]).output().context("asking rustc")?;
+    let sysroot = Path::new(std::str::from_utf8(&output.stdout)?.trim()).to_owned();
+    if sysroot.join("lib/rustlib/src/rust/library").is_dir() {
+        return Ok(());
+    }
+    let mut rustup = repository.command("rustup");
+    tools::run("fetch the standard library's source", rustup.args(["component", "add", "rust-src"]))
+        .context("evcxr needs the source of the standard library (Debian: apt-get install rust-src)")
 }

@@ -10,6 +10,14 @@ const SHOW: &str =
     "{ use nuna::cell::{ShowRich as _, ShowDebug as _, ShowType as _}; (&&&&nuna::cell::Shown(&(";
 const SHOWN: &str = "))).show(); }";
 
+/// Where the compiler cannot choose, because it knows the value's type only at the end.
+const SHOW_PLAINLY: &str = "{ nuna::cell::ShowDebug::show(&&nuna::cell::Shown(&(";
+const SHOWN_PLAINLY: &str = "))); }";
+
+/// To learn the types of variables, it does not matter how the value is shown.
+const SHOW_NOT: &str = "{ let _ = &(";
+const SHOWN_NOT: &str = "); }";
+
 /// The same for a value whose type may have a method `evcxr_display`.
 const SHOW_EVCXR: &str =
     "{ use nuna::cell::{EvcxrDisplay as _, ShowRich as _, ShowDebug as _, ShowType as _}; match &(";
@@ -165,8 +173,12 @@ impl Writer {
     }
 
     fn statement(&mut self, writing: &Writing<'_>, statement: &Statement) {
-        let (show, shown) =
-            if may_have_evcxr_display(writing) { (SHOW_EVCXR, SHOWN_EVCXR) } else { (SHOW, SHOWN) };
+        let (show, shown) = match writing.purpose {
+            Purpose::Probe => (SHOW_NOT, SHOWN_NOT),
+            _ if writing.skips.shows_plainly => (SHOW_PLAINLY, SHOWN_PLAINLY),
+            _ if may_have_evcxr_display(writing) => (SHOW_EVCXR, SHOWN_EVCXR),
+            Purpose::Steps | Purpose::Block => (SHOW, SHOWN),
+        };
         if statement.is_result {
             self.add(show);
         }

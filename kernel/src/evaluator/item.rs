@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, ops::Range};
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Fields, ImplItem, Item, ItemImpl, StmtMacro, TraitItem, Type, Visibility, spanned::Spanned};
+use syn::{
+    Fields, ForeignItem, ImplItem, Item, ItemImpl, StmtMacro, TraitItem, Type, Visibility, spanned::Spanned,
+};
 
 use super::split::mentioned;
 
@@ -59,8 +61,11 @@ pub fn part(
     insertions: &mut Vec<(usize, &'static str)>,
 ) -> Part {
     publish(item, insertions);
-    let (names, kind) = names_and_kind(item);
+    let (mut names, kind) = names_and_kind(item);
     let mut bare = item.clone();
+    if attributes(&mut bare).is_some_and(|attributes| attributes.iter().any(is_for_tests)) {
+        names.clear();
+    }
     if let Some(attributes) = attributes(&mut bare) {
         attributes.retain(|attribute| {
             !["doc", "derive", "allow", "serde"].iter().any(|name| attribute.path().is_ident(name))
@@ -140,6 +145,14 @@ fn names_and_kind(item: &Item) -> (Vec<String>, Kind) {
         Item::Static(s) => (&s.ident, Kind::Static),
         Item::Const(c) if c.ident != "_" => (&c.ident, Kind::Other),
         Item::Mod(m) => (&m.ident, Kind::Other),
+        Item::ForeignMod(block) => {
+            let names = block.items.iter().filter_map(|item| match item {
+                ForeignItem::Fn(f) => Some(f.sig.ident.to_string()),
+                ForeignItem::Static(s) => Some(s.ident.to_string()),
+                _ => None,
+            });
+            return (names.collect(), Kind::Other);
+        }
         _ => return (Vec::new(), Kind::Other),
     };
     (vec![name.to_string()], kind)
@@ -218,6 +231,12 @@ fn depends_on_impls(tokens: TokenStream) -> bool {
     false
 }
 
+/// `#[cfg(test)]`: the compiler leaves the item out, so no later cell can have it.
+fn is_for_tests(attribute: &syn::Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && matches!(&attribute.meta, syn::Meta::List(list) if list.tokens.to_string() == "test")
+}
+
 fn attributes(item: &mut Item) -> Option<&mut Vec<syn::Attribute>> {
     Some(match item {
         Item::Fn(i) => &mut i.attrs,
@@ -227,6 +246,7 @@ fn attributes(item: &mut Item) -> Option<&mut Vec<syn::Attribute>> {
         Item::Type(i) => &mut i.attrs,
         Item::Trait(i) => &mut i.attrs,
         Item::Const(i) => &mut i.attrs,
+        Item::Mod(i) => &mut i.attrs,
         _ => return None,
     })
 }
@@ -239,7 +259,23 @@ fn publish(item: &Item, insertions: &mut Vec<(usize, &'static str)>) {
         }
     };
     match item {
-        Item::Fn(f) => public(&f.vis, f.sig.span()),
+        Item::Fn(f) => {
+            public(&f.vis, f.sig.span());
+            // The compiler leaves test functions out of what is not a test; in a notebook they are there to be called.
+            for attribute in f.attrs.iter().filter(|attribute| attribute.path().is_ident("test")) {
+                let word = attribute.path().span().byte_range();
+                insertions.extend([(word.start, "cfg_attr(any(), "), (word.end, ")")]);
+            }
+        }
+        Item::ForeignMod(block) => {
+            for part in &block.items {
+                match part {
+                    ForeignItem::Fn(f) => public(&f.vis, f.sig.span()),
+                    ForeignItem::Static(s) => public(&s.vis, s.static_token.span()),
+                    _ => {}
+                }
+            }
+        }
         Item::Struct(s) => {
             serde_path(&s.attrs, &s.vis, s.struct_token.span(), insertions);
             fields(&s.fields, insertions);

@@ -76,6 +76,8 @@ pub struct Skips {
     pub origins: Vec<Origin>,
     /// New variables that are not kept at all.
     pub locals: BTreeMap<String, Local>,
+    /// The result is shown as `Debug` writes it: the compiler could not choose.
+    pub shows_plainly: bool,
 }
 
 /// What the compiler's errors mean for the lines that keep variables.
@@ -97,12 +99,21 @@ const BORROWS: &[&str] = &["E0597", "E0716", "E0505", "E0506", "E0502", "E0499",
 impl Skips {
     /// Learns from a failed compilation what is not to be kept.
     pub fn learn(&mut self, errors: &[Diagnostic], glue: &Glue, cell: &Cell) -> Verdict {
+        if !self.shows_plainly && errors.iter().any(|error| cannot_choose(error, cell)) {
+            self.shows_plainly = true;
+            return Verdict::Again;
+        }
         let mut moved = Vec::new();
         let mut borrowing = Vec::new();
         for error in errors.iter().filter(|error| !error.spans.is_empty()) {
             match blame(error, glue, cell) {
                 Blame::Borrowers(names) => borrowing.extend(names),
                 Blame::Moved(origin) => moved.push(origin),
+                // The line that ends what is not kept counts as a use of it too.
+                Blame::Held(Origin::Store { failing, name }) if self.locals.contains_key(&name) => {
+                    moved.push(Origin::Store { failing, name });
+                }
+                Blame::Held(origin) => borrowing.extend(made_at(&origin, cell)),
                 Blame::Cell => return Verdict::Wrong,
             }
         }
@@ -136,8 +147,18 @@ enum Blame {
     Borrowers(Vec<String>),
     /// A line that keeps a variable which is gone by then.
     Moved(Origin),
+    /// A line that keeps, or ends, a variable which borrows what the cell uses otherwise.
+    Held(Origin),
     /// The cell's own mistake.
     Cell,
+}
+
+/// Whether the compiler knew too little of the result's type to choose how to show it.
+fn cannot_choose(error: &Diagnostic, cell: &Cell) -> bool {
+    // A method can be looked for only on a type that is known by then, so the blame may fall on any line of the cell.
+    cell.statements.last().is_some_and(|statement| statement.is_result)
+        && (["E0282", "E0283", "E0284"].contains(&error.code())
+            || error.children.iter().any(|note| note.message.contains("ShowRich")))
 }
 
 fn blame(error: &Diagnostic, glue: &Glue, cell: &Cell) -> Blame {
@@ -154,11 +175,23 @@ fn blame(error: &Diagnostic, glue: &Glue, cell: &Cell) -> Blame {
     let origins = requiring.filter_map(|span| glue.origin(span.line_start));
     let mut borrowers: Vec<String> = origins.flat_map(|origin| made_at(origin, cell)).collect();
     borrowers.retain(|name| Some(name) != own);
+    let later = error.spans.iter().find(|span| {
+        span.label
+            .as_deref()
+            .is_some_and(|label| label.contains("later used") || label.contains("later call"))
+    });
+    let held = later
+        .and_then(|span| glue.origin(span.line_start))
+        .filter(|origin| matches!(origin, Origin::Store { .. }));
     match primary {
         _ if !borrowers.is_empty() && BORROWS.contains(&error.code()) => Blame::Borrowers(borrowers),
         Some(origin @ (Origin::Store { .. } | Origin::Return { .. })) if MOVES.contains(&error.code()) => {
             Blame::Moved(origin.clone())
         }
+        None if BORROWS.contains(&error.code()) => match held {
+            Some(origin) => Blame::Held(origin.clone()),
+            None => Blame::Cell,
+        },
         _ => Blame::Cell,
     }
 }

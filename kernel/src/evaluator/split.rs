@@ -62,7 +62,9 @@ impl Cell {
     pub fn is_empty(&self) -> bool {
         self.attributes.is_empty()
             && self.items.is_empty()
-            && self.uses.is_empty() && self.macros.is_empty() && self.statements.is_empty()
+            && self.uses.is_empty()
+            && self.macros.is_empty()
+            && self.statements.is_empty()
     }
 
     /// Has the last statement timed. False if there is none that makes sense to repeat.

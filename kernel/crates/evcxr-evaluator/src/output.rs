@@ -2,7 +2,8 @@
 //! words, and knows when everything that was printed has been read.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
+    io::Write,
     os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -39,6 +40,22 @@ pub(crate) fn forward(
         }
         take(text);
     }
+}
+
+/// What the process that runs cells prints behind each, as a line of its own, for evcxr.
+const COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
+
+/// A cell that ends without a newline swallows that line: evcxr takes both for something printed, and waits for ever. Then
+/// the line is put into the output of process `id` once more, and taken out of `text`.
+pub(crate) fn mend_end(text: String, id: u32) -> String {
+    let Some(printed) = text.strip_suffix('\n').and_then(|text| text.strip_suffix(COMPLETE)) else {
+        return text;
+    };
+    // Where that fails, the cell does not end and is interrupted, as without this.
+    if let Ok(mut pipe) = OpenOptions::new().write(true).open(format!("/proc/{id}/fd/1")) {
+        let _ = writeln!(pipe, "{COMPLETE}");
+    }
+    printed.to_owned()
 }
 
 /// Longer than this nobody waits for the rest of what was printed.
@@ -125,6 +142,13 @@ mod tests {
         ) + &panics.read("note: Some details are omitted\nafter\n");
         assert_eq!(rest, "before\nafter\n");
         assert_eq!(panics.message.as_deref(), Some("no\nway\n"));
+    }
+
+    #[test]
+    fn the_end_that_a_cell_swallowed_is_taken_out() {
+        // There is no process 0 whose output could be mended.
+        assert_eq!(mend_end("ab\n".to_owned(), 0), "ab\n");
+        assert_eq!(mend_end(format!("one\ntwo{COMPLETE}\n"), 0), "one\ntwo");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow};
 use evcxr::{CommandContext, CompilationError, Error, EvalContextOutputs, Theme};
 
 use crate::{
-    output::{Panics, forward, settle},
+    output::{Panics, forward, mend_end, settle},
     protocol::{Evaluated, Said, Trouble},
     stop::Stop,
 };
@@ -46,10 +46,17 @@ impl Session {
         let mut panics = Panics::default();
         let has_ended = AtomicBool::new(false);
         stop.begin();
+        let process = context.process_handle();
+        let id = || process.lock().unwrap_or_else(PoisonError::into_inner).id();
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let next = |patience| outputs.stdout.recv_timeout(patience).ok();
-                forward(next, &has_ended, |text| say(Said::Stdout(text)));
+                forward(next, &has_ended, |text| {
+                    let text = mend_end(text, id());
+                    if !text.is_empty() {
+                        say(Said::Stdout(text));
+                    }
+                });
             });
             scope.spawn(|| {
                 let next = |patience| outputs.stderr.recv_timeout(patience).ok();
@@ -61,9 +68,7 @@ impl Session {
                 });
             });
             let result = catch_unwind(AssertUnwindSafe(|| context.execute(code)));
-            let process = context.process_handle();
-            let id = process.lock().unwrap_or_else(PoisonError::into_inner).id();
-            settle(id, || outputs.stderr.is_empty());
+            settle(id(), || outputs.stderr.is_empty());
             has_ended.store(true, Ordering::SeqCst);
             result
         });
