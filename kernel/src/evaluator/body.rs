@@ -11,7 +11,7 @@ const SHOW: &str =
 const SHOWN: &str = "))).show(); }";
 
 /// Where the compiler cannot choose, because it knows the value's type only at the end.
-const SHOW_PLAINLY: &str = "{ nuna::cell::ShowDebug::show(&&nuna::cell::Shown(&(";
+const SHOW_PLAINLY: &str = "{ nuna::cell::ShowDebug::show(&&&nuna::cell::Shown(&(";
 const SHOWN_PLAINLY: &str = "))); }";
 
 /// To learn the types of variables, it does not matter how the value is shown.
