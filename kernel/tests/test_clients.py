@@ -15,7 +15,7 @@ PATIENCE = 120
 
 def notebook(*cells):
     kernelspec = {"name": "nuna", "display_name": "Nuna (Rust)", "language": "rust"}
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernelspec, "language_info": {"name": "rust"}})
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernelspec, "language_info": {"name": "rust", "file_extension": ".rs"}})
     for cell in cells:
         text, tags = cell if isinstance(cell, tuple) else (cell, [])
         made.cells.append(nbformat.v4.new_code_cell(text, metadata={"tags": tags}))
@@ -77,7 +77,7 @@ def test_papermill_reports_a_failing_cell(tmp_path):
     assert any("error" == output.output_type for cell in out.cells for output in cell.get("outputs", []))
 
 
-def test_jupyter_console_runs_cells_asks_and_completes_blocks(tmp_path):
+def test_jupyter_console_runs_cells_and_asks(tmp_path):
     environment = os.environ | {"TERM": "dumb", "JUPYTER_CONFIG_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
     console = pexpect.spawn(sys.executable, ["-m", "jupyter_console", "--kernel=nuna", "--simple-prompt"],
                             env=environment, timeout=PATIENCE, encoding="utf-8", echo=False)
@@ -97,7 +97,9 @@ def test_jupyter_console_runs_cells_asks_and_completes_blocks(tmp_path):
         console.sendline('panic!("on purpose");')
         console.expect_exact("on purpose")
         console.expect_exact("In [5]:")
-        console.sendline("exit")
+        console.sendeof()
+        console.expect_exact("exit")
+        console.sendline("y")
         console.expect(pexpect.EOF)
     finally:
         console.close(force=True)

@@ -125,7 +125,13 @@ async fn cell(kernel: &Arc<Kernel>, evaluator: &mut dyn Evaluator, request: &Mes
             Evaluation::default()
         }
         // It may still be a command.
-        None => evaluate(kernel, evaluator, parent, code, number).await,
+        None => match evaluate(kernel, evaluator, parent, code, number).await {
+            Evaluation { error: Some(failure), .. } if pager::means_exit(code, &failure) => {
+                payload.push(json!({"source": "ask_exit", "keepkernel": false}));
+                Evaluation::default()
+            }
+            evaluation => evaluation,
+        },
     };
     kernel.cell_ended();
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Kernel, language};
-use crate::message::child;
+use crate::{evaluator::failure::Failure, message::child};
 
 /// The name that a cell asks about, empty for the kernel itself; none if the cell is something else.
 pub(super) fn asked(code: &str) -> Option<&str> {
@@ -31,6 +31,11 @@ pub(super) async fn page(kernel: &Arc<Kernel>, name: &str) -> Option<Value> {
         answer["data"].take()
     };
     Some(json!({"source": "page", "data": data, "start": 0}))
+}
+
+/// Whether a cell is what people type into `jupyter console` to leave it, and nothing of theirs has that name.
+pub(super) fn means_exit(code: &str, failure: &Failure) -> bool {
+    ["exit", "quit"].contains(&code.trim()) && failure.value.starts_with("cannot find value")
 }
 
 const HELP: &str = "\

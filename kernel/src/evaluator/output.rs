@@ -64,12 +64,12 @@ impl Reader {
                 }
             };
             let Ok(stream) = stream else { break };
-            self.read(stream, &mut buffer, &mut open, 1);
+            self.read(stream, &mut buffer, &mut open);
             loop {
                 match self.streams.next() {
                     Next::Wait => break,
                     Next::Drain(stream) => {
-                        self.read(stream, &mut buffer, &mut open, usize::MAX);
+                        self.drain(stream, &mut buffer, &mut open);
                         self.streams.drained(stream);
                     }
                     Next::Text(parent, stream, bytes) => self.add(&mut gathered, parent, stream, bytes),
@@ -103,25 +103,36 @@ impl Reader {
         let _ = self.passed.send(Passed::Closed);
     }
 
-    /// Reads what is there, at most so many times. A mark ends it, so that a cell which goes on printing is not read ahead.
-    fn read(&mut self, stream: Stream, buffer: &mut [u8], open: &mut [bool; 2], times: usize) {
-        let pipe = match stream {
+    fn pipe(&self, stream: Stream) -> &Receiver {
+        match stream {
             Stream::Stdout => &self.stdout,
             Stream::Stderr => &self.stderr,
-        };
-        for _ in 0..times {
-            match pipe.try_read(buffer) {
-                Ok(0) => {
-                    open[stream as usize] = false;
-                    return;
-                }
-                Ok(count) => {
+        }
+    }
+
+    /// Reads once.
+    fn read(&mut self, stream: Stream, buffer: &mut [u8], open: &mut [bool; 2]) {
+        match self.pipe(stream).try_read(buffer) {
+            Ok(count @ 1..) => drop(self.streams.take(stream, &buffer[..count])),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => open[stream as usize] = false,
+        }
+    }
+
+    /// Reads all that is there. A mark ends it, so that a cell which goes on printing is not read ahead.
+    ///
+    /// Asks the system rather than the runtime, which may not know yet that there is something to read.
+    fn drain(&mut self, stream: Stream, buffer: &mut [u8], open: &mut [bool; 2]) {
+        loop {
+            match nix::unistd::read(self.pipe(stream), buffer) {
+                Ok(count @ 1..) => {
                     if self.streams.take(stream, &buffer[..count]) {
                         return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {
+                Err(nix::errno::Errno::EAGAIN) => return,
+                Err(nix::errno::Errno::EINTR) => {}
+                Ok(0) | Err(_) => {
                     open[stream as usize] = false;
                     return;
                 }
