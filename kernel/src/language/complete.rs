@@ -120,6 +120,10 @@ pub fn complete(request: &Request, place: Place) -> Completion {
                 own.inside("").into_iter().filter(|(_, item)| matches!(item.kind, Kind::Module | Kind::Enum));
             let mut candidates: Vec<Candidate> =
                 crates.map(|name| Candidate::new(&name, Kind::Module, "crate".to_owned(), 1)).collect();
+            let added = sight.known.crates.names.iter();
+            candidates.extend(
+                added.map(|name| Candidate::new(name, Kind::Module, "crate, by :dep".to_owned(), 1)),
+            );
             candidates.extend(
                 modules.map(|(name, item)| Candidate::new(name, item.kind, item.signature.clone(), 0)),
             );

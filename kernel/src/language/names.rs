@@ -198,6 +198,9 @@ impl<'a> Sight<'a> {
         for own in CRATES {
             names.push(name(own, Kind::Module, "crate".to_owned(), Near::Language));
         }
+        for added in &self.known.crates.names {
+            names.push(name(added, Kind::Module, "crate, by :dep".to_owned(), Near::Imported));
+        }
         for (word, _) in KEYWORDS {
             names.push(name(word, Kind::Keyword, String::new(), Near::Keyword));
         }
