@@ -73,7 +73,7 @@ def test_a_crash_says_what_was_lost_and_functions_are_kept(evcxr):
 
 
 def test_evcxr_itself_can_die_and_the_kernel_goes_on(evcxr):
-    kernel = evcxr.manager.provider.process.pid
+    kernel = evcxr.manager.provisioner.pid
     [program] = children(kernel)
     os.kill(program, signal.SIGKILL)
     waits_for(lambda: program not in children(kernel) or pathlib.Path(f"/proc/{program}/stat").read_text().split()[2] == "Z")
