@@ -263,6 +263,8 @@ pub async fn serve(connection: Connection, evaluator: Box<dyn Evaluator>) -> Res
         cell: AtomicU64::new(0),
         id,
     });
+    // A person may ask before the first cell has run.
+    kernel.service.learn(evaluator.snapshot());
     kernel.status(&json!({}), "starting").await;
 
     let reader = Arc::clone(&kernel);
