@@ -115,16 +115,23 @@ def test_computations_of_one_cell_share_a_display(cells):
     assert re.search(r"one: 8 tasks, done in .*\ntwo: 8 tasks, done in ", progress[-1][2]), progress[-1][2]
 
 
-def test_what_a_cell_does_not_wait_for_is_left_and_a_later_cell_goes_on(cells):
+def test_what_a_cell_does_not_wait_for_is_left_and_a_later_cell_goes_on(cells, tmp_path):
+    # The last ones end when the second cell has been waiting for a while, however long it took to begin.
+    gate = tmp_path / "gate"
     ran = cells.run(
-        f"let later = {slow(24, 200)}.batch(1).start();\n"
+        "let later = cluster.map(0..24, |i: i32| {\n"
+        f'    while i >= 10 && !std::path::Path::new("{gate}").exists() {{ std::thread::sleep(std::time::Duration::from_millis(20)); }}\n'
+        "    std::thread::sleep(std::time::Duration::from_millis(150));\n    i\n}).batch(1).start();\n"
         "for _ in later.as_completed().take(10) {}"
     )
     assert ran.ok, ran.failure
     assert "not waited for any longer" in shown(ran)[-1][2]
     first = shown(ran)[0][1]
-    ran = cells.run("later.gather()?.len()")
-    assert ran.ok and ran.result == "24"
+    ran = cells.run(
+        "std::thread::spawn(|| {\n    std::thread::sleep(std::time::Duration::from_secs(2));\n"
+        f'    std::fs::write("{gate}", "").unwrap();\n}});\nlater.gather()?.len()'
+    )
+    assert ran.ok and ran.result == "24", ran.failure
     assert shown(ran)[0][1] != first and "24 tasks, done in" in shown(ran)[-1][2]
 
 
