@@ -26,8 +26,8 @@ class NunaKernelTests(jupyter_kernel_test.KernelTests):
     code_page_something = "?"
     code_clear_output = "nuna::display::clear_output();"
     completion_samples = [{"text": "stru", "matches": {"struct"}}, {"text": "let x = whi", "matches": {"while"}},
-                          {"text": "std::collections::HashM", "matches": {"HashMap"}}, {"text": "vec![1.5].pus", "matches": {"push"}},
-                          {"text": "let v = vec![1];\nv.iter().ma", "matches": {"map"}}, {"text": "println", "matches": {"println!"}},
+                          {"text": "std::collections::HashM", "matches": {"HashMap"}}, {"text": "vec![1.5].trunc", "matches": {"truncate"}},
+                          {"text": "let v = vec![1];\nv.iter().enumer", "matches": {"enumerate"}}, {"text": "println", "matches": {"println!"}},
                           {"text": ":hel", "matches": {":help"}}]
 
     def test_inspect(self):
