@@ -109,7 +109,7 @@ impl PlotOptions {
             )));
         }
         if let (Some(low), Some(high)) = (self.vmin, self.vmax)
-            && !(low < high)
+            && low.partial_cmp(&high) != Some(std::cmp::Ordering::Less)
         {
             return Err(LabelError::Invalid(format!("vmin {low} is not below vmax {high}")));
         }
