@@ -121,9 +121,8 @@ pub fn complete(request: &Request, place: Place) -> Completion {
             let mut candidates: Vec<Candidate> =
                 crates.map(|name| Candidate::new(&name, Kind::Module, "crate".to_owned(), 1)).collect();
             let added = sight.known.crates.names.iter();
-            candidates.extend(
-                added.map(|name| Candidate::new(name, Kind::Module, "crate, by :dep".to_owned(), 1)),
-            );
+            candidates
+                .extend(added.map(|name| Candidate::new(name, Kind::Module, "crate, by :dep".to_owned(), 1)));
             candidates.extend(
                 modules.map(|(name, item)| Candidate::new(name, item.kind, item.signature.clone(), 0)),
             );
