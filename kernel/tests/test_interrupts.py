@@ -40,7 +40,7 @@ def test_an_interrupt_keeps_every_variable(wire, what):
 
 
 def test_an_interrupt_stops_a_computation_on_a_cluster(wire):
-    wire.run("let kept = 7;\nlet cluster = nuna::Cluster::local().workers(1).start()?;")
+    wire.run("use nuna::prelude::*;\nlet kept = 7;\nlet cluster = Cluster::local().workers(1).start()?;")
     assert wire.value("cluster.info().workers.len()") == "1"
     sent = wire.begin('println!("begun");\nlet tasks = cluster.map(0..2u64, |n: u64| { let mut m = n; while m < u64::MAX { m = std::hint::black_box(m + 1); } m });\nlet results = tasks.gather()?;')
     wire.interrupt()

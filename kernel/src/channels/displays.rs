@@ -40,16 +40,22 @@ pub(super) struct Displays {
     held: String,
     /// So much of a held block has no end in it.
     searched: usize,
+    /// A block has just ended; the end of its line is not text.
+    line_ends: bool,
 }
 
 impl Displays {
     pub(super) fn holds_nothing(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && !self.line_ends
     }
 
     pub(super) fn read(&mut self, text: &str) -> Vec<Shown> {
         let mut out = Vec::new();
-        self.held.push_str(text);
+        if text.is_empty() {
+            return out;
+        }
+        let line_ended = std::mem::take(&mut self.line_ends);
+        self.held.push_str(text.strip_prefix('\n').filter(|_| line_ended).unwrap_or(text));
         let held = std::mem::take(&mut self.held);
         let mut at = 0;
         loop {
@@ -83,6 +89,7 @@ impl Displays {
             out.extend(block(&held[begin + BEGIN.len()..end]));
             at = end + END.len();
             at += usize::from(held[at..].starts_with('\n'));
+            self.line_ends = at == end + END.len() && at == held.len();
         }
     }
 
@@ -90,7 +97,7 @@ impl Displays {
     pub(super) fn rest(&mut self) -> Vec<Shown> {
         let mut out = Vec::new();
         text_of(&std::mem::take(&mut self.held), &mut out);
-        self.searched = 0;
+        (self.searched, self.line_ends) = (0, false);
         out
     }
 }

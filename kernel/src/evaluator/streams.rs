@@ -3,7 +3,7 @@
 //! thread prints; marks count up over both pipes, and here the two are made one again. No I/O.
 //!
 //! What stands in a pipe before a mark that is not due was written by somebody who writes no marks, such as a child
-//! process; it is passed on at once.
+//! process; it is passed on as soon as the other pipe has told whose it is.
 
 use super::print::Parent;
 
@@ -128,44 +128,44 @@ impl Streams {
     pub fn next(&mut self) -> Next {
         loop {
             let (current, other) = (self.current, self.current.other());
-            // A child's prints in the pipe that is not due.
-            if let First::Text(count) = self.first(other) {
-                return self.text(other, count);
-            }
-            match self.first(current) {
-                First::Text(count) => return self.text(current, count),
-                First::Mark(mark) if mark.sequence <= self.sequence + 1 => {
-                    if mark.end.is_some() && !self.drained[other as usize] {
-                        return Next::Drain(other);
+            match (self.first(current), self.first(other)) {
+                (First::Text(count), _) => return self.text(current, count),
+                (First::Mark(mark), unmarked) if mark.sequence <= self.sequence + 1 => {
+                    // The end is also that of what children have printed.
+                    match (mark.end, unmarked) {
+                        (Some(_), First::Text(count)) => return self.text(other, count),
+                        (Some(_), _) if !self.drained[other as usize] => return Next::Drain(other),
+                        _ => {}
                     }
                     if let Some(end) = self.step(current, mark) {
                         return end;
                     }
                 }
                 // The marks between are in the other pipe, written before this one.
-                First::Mark(_) => match self.first(other) {
-                    First::Mark(mark) => {
-                        if let Some(end) = self.step(other, mark) {
-                            return end;
-                        }
+                (First::Mark(_), First::Text(count)) => return self.text(other, count),
+                (First::Mark(_), First::Mark(mark)) => {
+                    if let Some(end) = self.step(other, mark) {
+                        return end;
                     }
-                    _ if !self.drained[other as usize] => return Next::Drain(other),
-                    _ => return Next::Wait,
-                },
-                rest @ (First::Part | First::Nothing) => match self.first(other) {
-                    // What was printed before the mark in the other pipe is in this one already.
-                    First::Mark(_) if !self.drained[current as usize] => return Next::Drain(current),
-                    First::Mark(mark) => {
-                        if matches!(rest, First::Part) {
-                            let count = self.held[current as usize].len();
-                            return self.text(current, count);
-                        }
-                        if let Some(end) = self.step(other, mark) {
-                            return end;
-                        }
+                }
+                (First::Mark(_), _) if !self.drained[other as usize] => return Next::Drain(other),
+                (First::Mark(_), _) => return Next::Wait,
+                // What was printed before the mark in the other pipe is in this one already; and a mark in this one may
+                // say whose the other's unmarked prints are.
+                (_, First::Mark(_) | First::Text(_)) if !self.drained[current as usize] => {
+                    return Next::Drain(current);
+                }
+                (_, First::Text(count)) => return self.text(other, count),
+                (First::Part, First::Mark(_)) => {
+                    let count = self.held[current as usize].len();
+                    return self.text(current, count);
+                }
+                (First::Nothing, First::Mark(mark)) => {
+                    if let Some(end) = self.step(other, mark) {
+                        return end;
                     }
-                    _ => return Next::Wait,
-                },
+                }
+                (First::Part | First::Nothing, First::Part | First::Nothing) => return Next::Wait,
             }
         }
     }
@@ -356,6 +356,18 @@ mod tests {
         let out = read(&writer, &[]);
         assert!(out.contains(&(7, Stream::Stdout, b"own\n".to_vec())));
         assert!(out.iter().any(|(_, stream, text)| *stream == Stream::Stderr && text == b"child\n"));
+    }
+
+    #[test]
+    fn what_a_child_prints_waits_for_the_mark_of_its_cell() {
+        let mut streams = Streams::new(NONCE);
+        streams.take(Stream::Stderr, b"child\n");
+        assert_eq!(streams.next(), Next::Drain(Stream::Stdout));
+        streams.take(Stream::Stdout, &Mark { sequence: 1, parent: 7, end: None }.bytes(NONCE));
+        streams.drained(Stream::Stdout);
+        assert_eq!(streams.next(), Next::Drain(Stream::Stdout));
+        streams.drained(Stream::Stdout);
+        assert_eq!(streams.next(), Next::Text(7, Stream::Stderr, b"child\n".to_vec()));
     }
 
     proptest! {
