@@ -553,7 +553,8 @@ enum Message {
     BuildScriptExecuted {
         linked_paths: Vec<String>,
     },
-    CompilerMessage {
+    #[serde(rename = "compiler-message")]
+    Diagnostic {
         message: Rendered,
     },
     #[serde(other)]
@@ -622,10 +623,8 @@ async fn build(
                 // What is linked is in the crates' own notes; where it lies is not.
                 built.made.native.extend(linked_paths);
             }
-            Message::CompilerMessage { message } if message.level == "error" => {
-                rendered.extend(message.rendered)
-            }
-            Message::CompilerMessage { .. } | Message::Other => {}
+            Message::Diagnostic { message } if message.level == "error" => rendered.extend(message.rendered),
+            Message::Diagnostic { .. } | Message::Other => {}
         }
     }
     if !said.success {
