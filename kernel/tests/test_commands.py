@@ -109,9 +109,12 @@ def test_code_is_timed(cells):
 def test_names_are_explained(cells):
     cells.run("let grid = vec![1.0];\n/// Twice.\nfn twice(x: f64) -> f64 { x * 2.0 }\nlet fine: Result<i32, String> = Ok(4);")
     made = cells.number
-    assert cells.value("?grid") == "grid: std::vec::Vec<f64>" == cells.value("grid?")
-    assert "x * 2.0" in cells.value("twice?") and f"In [{made}]" in cells.value("?twice")
-    assert cells.value("%who").split() == ["fine", "grid"]
+    assert cells.value("grid?") == "grid: std::vec::Vec<f64>"
+    assert "x * 2.0" in cells.value("twice?") and f"In [{made}]" in cells.value("twice?")
+    # As a whole cell, a question mark in front opens the pager; behind code it is answered as text.
+    assert "Vec<f64>" in cells.run("?grid").reply["payload"][0]["data"]["text/plain"]
+    assert cells.value("let more = 1;\n?grid") == "grid: std::vec::Vec<f64>"
+    assert cells.value("%who").split() == ["fine", "grid", "more"]
     assert cells.value("fine?") == "4"
     assert "no cell has defined `nothing`" in cells.fails("?nothing")
 

@@ -141,7 +141,7 @@ impl Writer {
             && known.crates.names.iter().any(|name| self.glue.text.contains(name.as_str()))
         {
             // The library needs it, and the compiler would look for it elsewhere than where the command line says.
-            self.add("extern crate nuna as _;");
+            self.add("extern crate nuna;");
             self.add(&format!("extern crate {library} as _;"));
         }
     }
