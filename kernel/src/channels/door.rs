@@ -174,7 +174,7 @@ impl Frames {
                     bytes = rest;
                 }
                 Part::Length { flags, left, length } => {
-                    *length = *length << 8 | u64::from(first);
+                    *length = (*length << 8) | u64::from(first);
                     *left -= 1;
                     bytes = rest;
                     if *left == 0 {
@@ -293,7 +293,7 @@ mod tests {
         ) {
             let mut bytes = greeting();
             for (more, long, body) in &bodies {
-                bytes.extend(frame(u8::from(*more) * MORE | u8::from(*long) * LONG, body));
+                bytes.extend(frame((u8::from(*more) * MORE) | (u8::from(*long) * LONG), body));
             }
             let (mut frames, mut rest, mut cuts) = (Frames::default(), bytes.as_slice(), cuts.iter().cycle());
             while !rest.is_empty() {

@@ -66,7 +66,7 @@ impl Reader {
             let Ok(stream) = stream else { break };
             self.read(stream, &mut buffer, &mut open);
             loop {
-                match self.streams.next() {
+                match self.streams.advance() {
                     Next::Wait => break,
                     Next::Drain(stream) => {
                         self.drain(stream, &mut buffer, &mut open);

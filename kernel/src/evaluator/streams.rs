@@ -125,7 +125,7 @@ impl Streams {
         self.drained[stream as usize] = true;
     }
 
-    pub fn next(&mut self) -> Next {
+    pub fn advance(&mut self) -> Next {
         loop {
             let (current, other) = (self.current, self.current.other());
             match (self.first(current), self.first(other)) {
@@ -175,7 +175,7 @@ impl Streams {
         let mut rest = Vec::new();
         loop {
             [Stream::Stdout, Stream::Stderr].into_iter().for_each(|stream| self.drained(stream));
-            match self.next() {
+            match self.advance() {
                 Next::Wait | Next::Drain(_) => break,
                 next => rest.push(next),
             }
@@ -282,7 +282,7 @@ mod tests {
         let mut out: Vec<(Parent, Stream, Vec<u8>)> = Vec::new();
         let mut turn = |streams: &mut Streams, at: &mut [usize; 2], last: bool| {
             loop {
-                let next = streams.next();
+                let next = streams.advance();
                 let found = match next {
                     Next::Text(parent, stream, text) => vec![(parent, stream, text)],
                     Next::End(..) => vec![],
@@ -345,7 +345,7 @@ mod tests {
         let mut streams = Streams::new(NONCE);
         let foreign = Mark { sequence: 9, parent: 3, end: Some(End::Order) }.bytes("fedcba9876543210");
         streams.take(Stream::Stdout, &foreign);
-        assert_eq!(streams.next(), Next::Text(0, Stream::Stdout, foreign));
+        assert_eq!(streams.advance(), Next::Text(0, Stream::Stdout, foreign));
     }
 
     #[test]
@@ -362,12 +362,12 @@ mod tests {
     fn what_a_child_prints_waits_for_the_mark_of_its_cell() {
         let mut streams = Streams::new(NONCE);
         streams.take(Stream::Stderr, b"child\n");
-        assert_eq!(streams.next(), Next::Drain(Stream::Stdout));
+        assert_eq!(streams.advance(), Next::Drain(Stream::Stdout));
         streams.take(Stream::Stdout, &Mark { sequence: 1, parent: 7, end: None }.bytes(NONCE));
         streams.drained(Stream::Stdout);
-        assert_eq!(streams.next(), Next::Drain(Stream::Stdout));
+        assert_eq!(streams.advance(), Next::Drain(Stream::Stdout));
         streams.drained(Stream::Stdout);
-        assert_eq!(streams.next(), Next::Text(7, Stream::Stderr, b"child\n".to_vec()));
+        assert_eq!(streams.advance(), Next::Text(7, Stream::Stderr, b"child\n".to_vec()));
     }
 
     proptest! {

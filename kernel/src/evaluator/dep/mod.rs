@@ -542,7 +542,6 @@ struct BuiltCrates {
 /// A line of cargo's answer.
 #[derive(Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
-#[expect(clippy::enum_variant_names, reason = "these are the words of cargo")]
 enum Message {
     CompilerArtifact {
         package_id: String,
