@@ -48,6 +48,12 @@ pub(crate) fn mark_prints(nonce: String) {
     let _ = MARKS.set(Mutex::new(Marks { nonce, sequence: 0, last: None }));
 }
 
+/// Says in both pipes that what follows is printed for this thread's request: programs that it starts write no marks.
+pub(crate) fn begin_order() {
+    print(Stream::Stderr, None, &[]);
+    print(Stream::Stdout, None, &[]);
+}
+
 /// Says in the pipes that all that was printed for what is done stands before.
 pub(crate) fn end(end: End) {
     print(Stream::Stdout, Some(end), &[]);

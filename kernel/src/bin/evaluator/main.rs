@@ -122,6 +122,7 @@ fn serve(orders: mpsc::Receiver<(u64, Order)>) -> anyhow::Result<()> {
         nuna::session::forget_interrupt();
         nuna::session::set_running(parent);
         questions::begin();
+        interpose::begin_order();
         let answer = match order {
             Order::Run { library, symbol, cell } => run(&library, &symbol, cell),
             Order::PickUp => Answer { kept: pick_up(), ..Answer::default() },
