@@ -218,7 +218,7 @@ def test_commands_do_what_help_says(cells):
     cells.run("let grid = vec![1.0, 2.0]; let name = \"x\";")
     assert cells.value(":vars") == "grid: std::vec::Vec<f64>\nname: &str"
     assert cells.value(":type grid") == "std::vec::Vec<f64>"
-    assert "no variable `nothing`" in cells.fails(":type nothing")
+    assert "no type of `nothing`" in cells.fails(":type nothing")
     assert "on" in cells.value(":timing")
     assert "compiled in" in cells.run("1 + 1").printed("stderr")
     assert "off" in cells.value(":timing")
