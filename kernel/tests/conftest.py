@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 
 import pytest
+from jupyter_client.manager import start_new_kernel
+from session import Session
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -45,3 +47,21 @@ def indexes(kernelspec):
     environment = {**os.environ, "NUNA_RUNTIME_DIR": str(programs())}
     done = subprocess.run([str(programs() / "nuna-kernel"), "index", str(programs())], env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One kernel for the tests of a file."""
+    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
+    session = Session(client)
+    session.manager = manager
+    yield session
+    client.stop_channels()
+    manager.shutdown_kernel()
+
+
+@pytest.fixture
+def cells(shared):
+    """A kernel that knows nothing of the test before."""
+    assert shared.run(":clear").ok
+    return shared

@@ -1,24 +1,6 @@
 """What people write in cells, and what a failing one leaves behind."""
 
 import pytest
-from jupyter_client.manager import start_new_kernel
-from session import Session
-
-
-@pytest.fixture(scope="module")
-def shared():
-    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
-    yield Session(client)
-    client.stop_channels()
-    manager.shutdown_kernel()
-
-
-@pytest.fixture
-def cells(shared):
-    """A kernel that knows nothing of the test before."""
-    assert shared.run(":clear").ok
-    return shared
-
 
 # What a failure keeps.
 

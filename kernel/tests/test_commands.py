@@ -1,25 +1,5 @@
 """`:` commands, `%` and `!` lines, and where they may stand."""
 
-import pytest
-from jupyter_client.manager import start_new_kernel
-from session import Session
-
-
-@pytest.fixture(scope="module")
-def shared():
-    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
-    session = Session(client)
-    session.manager = manager
-    yield session
-    client.stop_channels()
-    manager.shutdown_kernel()
-
-
-@pytest.fixture
-def cells(shared):
-    assert shared.run(":clear").ok
-    return shared
-
 
 def test_commands_stand_before_between_and_behind_code(cells):
     ran = cells.run(":opt 1\n// words\nlet x = 20;\n:type x\nlet y = x + 1;\n!echo from the shell\nx + y")

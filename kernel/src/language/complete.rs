@@ -92,14 +92,8 @@ pub fn is_in_format(content: &str) -> bool {
 /// Answers a request.
 pub fn complete(request: &Request, place: Place) -> Completion {
     let own = own(request);
-    let world = World { libraries: &request.libraries, own: &own, text: &request.text };
-    let sight = Sight {
-        world,
-        known: &request.snapshot.known,
-        others: &request.snapshot.names,
-        text: &request.text,
-        cursor: request.cursor,
-    };
+    let sight = Sight::of(request, &own);
+    let world = sight.world;
     let (word, candidates) = match place {
         Place::Member { word, .. } => {
             let found = request.receiver.as_deref().map(|ty| world.of_value(ty)).unwrap_or_default();

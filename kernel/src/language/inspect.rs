@@ -4,7 +4,7 @@ use super::{
     Request,
     cursor::Place,
     index::Kind,
-    members::{Found, Known, World},
+    members::{Found, Known},
     names::{KEYWORDS, Sight},
 };
 use crate::evaluator::types::shown;
@@ -31,14 +31,8 @@ struct About {
 /// Answers a request about the word that ends at the cursor.
 pub fn inspect(request: &Request, place: &Place, detailed: bool) -> Option<Inspection> {
     let own = super::complete::own(request);
-    let world = World { libraries: &request.libraries, own: &own, text: &request.text };
-    let sight = Sight {
-        world,
-        known: &request.snapshot.known,
-        others: &request.snapshot.names,
-        text: &request.text,
-        cursor: request.cursor,
-    };
+    let sight = Sight::of(request, &own);
+    let world = sight.world;
     let about = match place {
         Place::Member { word, .. } => {
             let name = &request.text[word.clone()];

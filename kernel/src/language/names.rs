@@ -2,10 +2,11 @@
 //! the prelude, crates, primitive types, macros and keywords; and where a path's first word leads.
 
 use super::{
-    cursor,
+    Request, cursor,
     index::Kind,
     libraries::PRELUDE,
     members::{Known, World},
+    own::Own,
     scope,
 };
 use crate::evaluator::{
@@ -104,6 +105,17 @@ pub struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// What the cell of `request` sees, with what the notebook defines.
+    pub fn of(request: &'a Request, own: &'a Own) -> Self {
+        Self {
+            world: World { libraries: &request.libraries, own, text: &request.text },
+            known: &request.snapshot.known,
+            others: &request.snapshot.names,
+            text: &request.text,
+            cursor: request.cursor,
+        }
+    }
+
     /// `use` lines of earlier cells and of this one, the latest last.
     pub fn imports(&self) -> Vec<Import> {
         let mut imports = self.known.uses.clone();

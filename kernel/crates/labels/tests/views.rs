@@ -177,6 +177,11 @@ fn logarithmic_values_leave_out_what_is_not_positive() {
     look("log_map", &earth().plot_with(PlotOptions::new().log().vmin(1.0).cmap("greys")).unwrap());
     let error = array.plot_with(PlotOptions::new().vmin(2.0).vmax(1.0)).unwrap_err().to_string();
     assert!(error.contains("vmin 2 is not below vmax 1"), "{error}");
+    let error = array.plot_with(PlotOptions::new().log().vmin(0.0)).unwrap_err().to_string();
+    assert!(error.contains("vmin is 0, which a logarithmic scale does not reach"), "{error}");
+    let error = array.plot_with(PlotOptions::new().vmax(f64::NAN)).unwrap_err().to_string();
+    assert!(error.contains("vmax is NaN"), "{error}");
+    assert!(earth().plot_hist(PlotOptions::new().log().vmin(-5.0)).is_ok(), "the counts are logarithmic");
     assert!(array.plot_with(PlotOptions::new().size(5, 5)).unwrap_err().to_string().contains("160 to 4000"));
 }
 

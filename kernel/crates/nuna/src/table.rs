@@ -24,7 +24,8 @@ pub struct Table {
 }
 
 /// A table of `rows`: a column for each field of a struct or key of a map in the order in which they first come, one for
-/// each element of a tuple or array, or a single one, `value`. A field that a row does not have stays empty.
+/// each element of a tuple or array, or a single one, `value`. A field that a row does not have stays empty, and so
+/// does a number that is NaN or infinite, which rows are written without.
 ///
 /// ```text
 /// table(&runs)

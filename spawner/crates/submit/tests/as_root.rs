@@ -57,8 +57,8 @@ fn program(user_is_known: bool) -> Command {
         return Command::new(own);
     }
     let script = format!(
-        "cp /etc/passwd /tmp/nuna-passwd-$$ && echo '{INVENTED}' >> /tmp/nuna-passwd-$$ && \
-         mount --bind /tmp/nuna-passwd-$$ /etc/passwd && rm -f /tmp/nuna-passwd-$$ && exec \"$@\""
+        "accounts=$(mktemp) && cat /etc/passwd > $accounts && echo '{INVENTED}' >> $accounts && \
+         chmod 644 $accounts && mount --bind $accounts /etc/passwd && rm -f $accounts && exec \"$@\""
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script, "sh"]).arg(own);

@@ -90,7 +90,7 @@ impl DataArray {
     /// # Errors
     /// As [`plot`](DataArray::plot), and if options do not fit each other.
     pub fn plot_with(&self, options: PlotOptions) -> Result<Plot> {
-        options.check()?;
+        options.check_values()?;
         let flat = self.flat()?;
         match flat.ndim() {
             1 => line::draw(&flat, &options),
@@ -111,7 +111,7 @@ impl DataArray {
     /// If there is no such dimension, more than 20 labels along it, another number of dimensions, or as
     /// [`plot`](DataArray::plot).
     pub fn plot_lines(&self, hue: &str, options: PlotOptions) -> Result<Plot> {
-        options.check()?;
+        options.check_values()?;
         self.axis(hue)?;
         let flat = self.flat_but(Some(hue))?;
         if flat.ndim() != 2 {

@@ -108,10 +108,30 @@ impl PlotOptions {
                 "a histogram has 1 to {BINS_MAX} bins, {bins} were asked for"
             )));
         }
+        for (name, limit) in [("vmin", self.vmin), ("vmax", self.vmax)] {
+            if let Some(limit) = limit.filter(|limit| !limit.is_finite()) {
+                return Err(LabelError::Invalid(format!(
+                    "{name} is {limit}; the limits of a plot are numbers"
+                )));
+            }
+        }
         if let (Some(low), Some(high)) = (self.vmin, self.vmax)
             && low.partial_cmp(&high) != Some(std::cmp::Ordering::Less)
         {
             return Err(LabelError::Invalid(format!("vmin {low} is not below vmax {high}")));
+        }
+        Ok(())
+    }
+
+    /// As [`check`](Self::check), where [`log`](Self::log) is about the values that `vmin` and `vmax` limit.
+    pub(crate) fn check_values(&self) -> Result<()> {
+        self.check()?;
+        for (name, limit) in [("vmin", self.vmin), ("vmax", self.vmax)] {
+            if let Some(limit) = limit.filter(|limit| self.log && *limit <= 0.0) {
+                return Err(LabelError::Invalid(format!(
+                    "{name} is {limit}, which a logarithmic scale does not reach; give a positive one, or leave out log()"
+                )));
+            }
         }
         Ok(())
     }
