@@ -7,7 +7,7 @@ use nuna_plan::{Engine, Keep, Plan, Splits};
 use nuna_ship::{Call, Ship};
 
 use crate::{
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Node, Op},
     grid::{ChunkGrid, bounds, normal},
     memory::MemorySource,
@@ -69,7 +69,7 @@ impl Array {
     /// The same in chunks of a given shape.
     ///
     /// # Errors
-    /// [`ArrayError::ChunkShape`] if there is not one length of at least 1 per axis.
+    /// [`ArrayErrorKind::ChunkShape`] if there is not one length of at least 1 per axis.
     pub fn from_chunk_in(chunk: Chunk, chunks: &[u64]) -> Result<Self, ArrayError> {
         let grid = ChunkGrid::regular(chunk.shape(), chunks)?;
         let dtype = chunk.dtype();
@@ -82,10 +82,11 @@ impl Array {
     /// If their number is not the product of `shape`.
     pub fn from_slice<T: Element>(shape: &[u64], elements: &[T]) -> Result<Self, ArrayError> {
         if shape.iter().product::<u64>() != elements.len() as u64 {
-            return Err(ArrayError::Invalid(format!(
+            return Err(ArrayErrorKind::Invalid(format!(
                 "{} elements do not fill an array of shape {shape:?}",
                 elements.len()
-            )));
+            ))
+            .into());
         }
         Ok(Self::from_chunk(Chunk::from_slice(shape, elements)))
     }
@@ -150,9 +151,9 @@ impl Array {
     /// from the store where that does not decode chunks over and over, else moved between workers.
     ///
     /// # Errors
-    /// [`ArrayError::ChunkShape`] if there is not one length of at least 1 per axis.
+    /// [`ArrayErrorKind::ChunkShape`] if there is not one length of at least 1 per axis.
     pub fn rechunk(&self, chunks: &[u64]) -> Result<Self, ArrayError> {
-        let grid = ChunkGrid::regular(self.shape(), chunks).map_err(|_| ArrayError::ChunkShape {
+        let grid = ChunkGrid::regular(self.shape(), chunks).map_err(|_| ArrayErrorKind::ChunkShape {
             chunks: chunks.to_vec(),
             name: self.expression(),
             shape: self.shape().to_vec(),
@@ -218,7 +219,7 @@ impl Array {
     /// Computes it on the default engine (the cluster started last, else the threads of this process).
     ///
     /// # Errors
-    /// [`ArrayError::Engine`] with the task and the cell that built it.
+    /// [`ArrayErrorKind::Engine`] with the task and the cell that built it.
     pub fn compute(&self) -> Result<Chunk, ArrayError> {
         self.compute_with(&submit::engine())
     }
@@ -253,7 +254,7 @@ impl Array {
     /// Writes it to a stored array that exists already. Blocks are cut at the target's chunks.
     ///
     /// # Errors
-    /// [`ArrayError::SinkShape`] if the shapes differ; else as [`compute`](Array::compute).
+    /// [`ArrayErrorKind::SinkShape`] if the shapes differ; else as [`compute`](Array::compute).
     pub fn write_to(&self, sink: &dyn ChunkSink) -> Result<(), ArrayError> {
         submit::write(&[(self.clone(), sink)], &submit::engine())
     }
@@ -292,19 +293,20 @@ impl fmt::Debug for Array {
 /// Applies a shipped function to the blocks of several arrays that have the same number of chunks along every axis.
 ///
 /// # Errors
-/// [`ArrayError::BlockCounts`] if they have not.
+/// [`ArrayErrorKind::BlockCounts`] if they have not.
 pub fn map_blocks_call(inputs: &[Array], options: MapBlocks, call: Call) -> Result<Array, ArrayError> {
-    let Some(first) = inputs.first() else { return Err(ArrayError::NothingToJoin) };
+    let Some(first) = inputs.first() else { return Err(ArrayErrorKind::NothingToJoin.into()) };
     let grid = options.chunks.unwrap_or_else(|| first.chunks().clone());
     for other in inputs {
         if other.chunks().block_grid() != grid.block_grid() {
-            return Err(ArrayError::BlockCounts {
+            return Err(ArrayErrorKind::BlockCounts {
                 operation: format!("map_blocks({})", options.name),
                 left_name: other.expression(),
                 left: other.chunks().block_grid().shape().to_vec(),
                 right_name: "the result".to_owned(),
                 right: grid.block_grid().shape().to_vec(),
-            });
+            }
+            .into());
         }
     }
     let inputs = inputs.iter().map(|a| a.node.clone()).collect();

@@ -1,12 +1,80 @@
 //! Owns the mistakes that an expression reports when it is built, and what can go wrong when it is computed.
 
+use std::{error::Error, fmt};
+
 use nuna_chunk::{ChunkError, DType};
 use nuna_plan::EngineError;
 use nuna_ship::ShipError;
 
-/// Why an expression could not be built or computed.
+/// Why an expression could not be built or computed: one pointer to an [`ArrayErrorKind`].
+///
+/// All that a cell does with it (`?`, dropping, printing) is compiled in this library. As an enum, every `?` of a cell
+/// had the drops and prints of all kinds compiled into the cell (`docs/decisions/cell-latency.md`).
+pub struct ArrayError(Box<dyn Opaque>);
+
+/// Behind a vtable, so that a cell that drops an error calls what is compiled here.
+trait Opaque: Send + Sync {
+    fn kind(&self) -> &ArrayErrorKind;
+}
+
+impl Opaque for ArrayErrorKind {
+    fn kind(&self) -> &ArrayErrorKind {
+        self
+    }
+}
+
+impl ArrayError {
+    /// What went wrong, for programs that tell one from another.
+    pub fn kind(&self) -> &ArrayErrorKind {
+        self.0.kind()
+    }
+}
+
+impl fmt::Debug for ArrayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind().fmt(f)
+    }
+}
+
+impl fmt::Display for ArrayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.kind(), f)
+    }
+}
+
+impl Error for ArrayError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.kind().source()
+    }
+}
+
+impl From<ArrayErrorKind> for ArrayError {
+    fn from(kind: ArrayErrorKind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl From<ChunkError> for ArrayError {
+    fn from(error: ChunkError) -> Self {
+        ArrayErrorKind::from(error).into()
+    }
+}
+
+impl From<ShipError> for ArrayError {
+    fn from(error: ShipError) -> Self {
+        ArrayErrorKind::from(error).into()
+    }
+}
+
+impl From<EngineError> for ArrayError {
+    fn from(error: EngineError) -> Self {
+        ArrayErrorKind::from(error).into()
+    }
+}
+
+/// The kinds of [`ArrayError`].
 #[derive(Debug, thiserror::Error)]
-pub enum ArrayError {
+pub enum ArrayErrorKind {
     #[error(
         "`{operation}`: shapes {left:?} (of {left_name}) and {right:?} (of {right_name}) do not broadcast; axis {axis} counted from the end has lengths {left_length} and {right_length}"
     )]

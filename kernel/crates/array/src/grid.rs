@@ -3,7 +3,7 @@
 use nuna_chunk::{Region, Shape};
 use nuna_plan::{BlockGrid, Splits};
 
-use crate::error::ArrayError;
+use crate::error::{ArrayError, ArrayErrorKind};
 
 /// Cuts along every axis. An axis of length 0 has no chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +64,12 @@ impl ChunkGrid {
     /// If there is not one length of at least 1 per axis.
     pub fn regular(shape: &[u64], chunks: &[u64]) -> Result<Self, ArrayError> {
         if chunks.len() != shape.len() || chunks.contains(&0) {
-            return Err(ArrayError::ChunkShape {
+            return Err(ArrayErrorKind::ChunkShape {
                 chunks: chunks.to_vec(),
                 name: "an array".to_owned(),
                 shape: shape.to_vec(),
-            });
+            }
+            .into());
         }
         let axes = shape
             .iter()
@@ -89,11 +90,12 @@ impl ChunkGrid {
     pub fn listed(shape: &[u64], lengths: &[Vec<u64>]) -> Result<Self, ArrayError> {
         if lengths.len() != shape.len() {
             let chunks = lengths.iter().map(|l| l.len() as u64).collect();
-            return Err(ArrayError::ChunkShape {
+            return Err(ArrayErrorKind::ChunkShape {
                 chunks,
                 name: "an array".to_owned(),
                 shape: shape.to_vec(),
-            });
+            }
+            .into());
         }
         let mut axes = Vec::with_capacity(shape.len());
         for (axis, (lengths, &length)) in lengths.iter().zip(shape).enumerate() {
@@ -103,7 +105,7 @@ impl ChunkGrid {
             }
             let total = bounds.last().copied().unwrap_or(0);
             if total != length {
-                return Err(ArrayError::ChunksDoNotCover { axis, total, length });
+                return Err(ArrayErrorKind::ChunksDoNotCover { axis, total, length }.into());
             }
             axes.push(normal(bounds));
         }

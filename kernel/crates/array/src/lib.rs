@@ -25,7 +25,7 @@ mod submit;
 mod threads;
 
 pub use array::{Array, Block, MapBlocks, map_blocks_call};
-pub use error::ArrayError;
+pub use error::{ArrayError, ArrayErrorKind};
 pub use executor::executor;
 pub use grid::ChunkGrid;
 pub use held::HeldArray;

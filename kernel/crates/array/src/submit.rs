@@ -11,7 +11,7 @@ use nuna_plan::{Engine, EngineError, Finished, Keep, Plan, default_engine};
 
 use crate::{
     array::Array,
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Held, Op},
     origin,
     planner::{self, Fusion, Goal},
@@ -69,7 +69,7 @@ fn compute_with(
     let mut parts: Vec<Parts> = arrays.iter().map(Parts::new).collect();
     follow(planned.plan, engine, &mut |stage, block, value| {
         let Some(&goal) = wanted.get(&stage) else { return Ok(()) };
-        let odd = |message: String| ArrayError::Result { stage, block, message };
+        let odd = |message: String| ArrayError::from(ArrayErrorKind::Result { stage, block, message });
         let chunk = Chunk::from_value(&value).map_err(|error| odd(error.to_string()))?;
         parts[goal].put(block, chunk).map_err(|error| odd(error.to_string()))
     })?;

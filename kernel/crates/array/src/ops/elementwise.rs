@@ -8,7 +8,7 @@ use nuna_plan::Splits;
 
 use crate::{
     array::Array,
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Function, Node, Op},
     grid::ChunkGrid,
 };
@@ -43,7 +43,7 @@ fn constant(value: Scalar, dtype: DType) -> Node {
 }
 
 /// The shape of an operation on both.
-pub(crate) fn broadcast_shapes(operation: &str, a: &Node, b: &Node) -> Result<Shape, ArrayError> {
+pub(crate) fn broadcast_shapes(operation: &str, a: &Node, b: &Node) -> Result<Shape, ArrayErrorKind> {
     let ndim = a.shape.len().max(b.shape.len());
     let at = |shape: &[u64], from_end: usize| shape.len().checked_sub(from_end).map_or(1, |i| shape[i]);
     let mut shape: Shape = (0..ndim).map(|_| 1).collect();
@@ -54,7 +54,7 @@ pub(crate) fn broadcast_shapes(operation: &str, a: &Node, b: &Node) -> Result<Sh
             (1, r) => r,
             (l, 1) => l,
             (left_length, right_length) => {
-                return Err(ArrayError::Broadcast {
+                return Err(ArrayErrorKind::Broadcast {
                     operation: operation.to_owned(),
                     left_name: a.to_string(),
                     left: a.shape.to_vec(),
@@ -100,7 +100,7 @@ impl Array {
     /// An operation on one array.
     ///
     /// # Errors
-    /// [`ArrayError::Chunk`] if it is not defined for the dtype, such as `-` of bool.
+    /// [`ArrayErrorKind::Chunk`] if it is not defined for the dtype, such as `-` of bool.
     pub fn unary(&self, op: Unary) -> Result<Array, ArrayError> {
         let (_, dtype) = op.dtypes(self.dtype())?;
         let op = Op::Map { function: Function::Unary(op), inputs: vec![self.node.clone()] };
@@ -110,7 +110,7 @@ impl Array {
     /// An operation on two arrays, or an array and a value. Shapes broadcast, dtypes promote as in NumPy 2.
     ///
     /// # Errors
-    /// [`ArrayError::Broadcast`] and [`ArrayError::DTypes`], naming both operands.
+    /// [`ArrayErrorKind::Broadcast`] and [`ArrayErrorKind::DTypes`], naming both operands.
     pub fn binary(&self, op: Binary, other: impl Into<Operand>) -> Result<Array, ArrayError> {
         match other.into() {
             Operand::Array(other) => {
@@ -208,7 +208,7 @@ impl Array {
     /// This array where `condition` is true, else `other`. All three broadcast.
     ///
     /// # Errors
-    /// [`ArrayError::Broadcast`], naming the operands that do not fit.
+    /// [`ArrayErrorKind::Broadcast`], naming the operands that do not fit.
     pub fn where_(&self, condition: &Array, other: impl Into<Operand>) -> Result<Array, ArrayError> {
         let (dtype, otherwise) = match other.into() {
             Operand::Array(other) => (self.dtype().promote(other.dtype()), other.node),
@@ -222,30 +222,11 @@ impl Array {
         let shape = {
             // The condition against what the two branches give.
             let probe = Expr::new(Op::Full(Scalar::Int(0)), dtype, ChunkGrid::whole(&inner));
-            broadcast_shapes("where", &condition.node, &probe).map_err(|error| match error {
-                ArrayError::Broadcast {
-                    operation,
-                    left_name,
-                    left,
-                    right,
-                    axis,
-                    left_length,
-                    right_length,
-                    ..
-                } => {
-                    let right_name = self.expression();
-                    ArrayError::Broadcast {
-                        operation,
-                        left_name,
-                        left,
-                        right_name,
-                        right,
-                        axis,
-                        left_length,
-                        right_length,
-                    }
+            broadcast_shapes("where", &condition.node, &probe).map_err(|mut error| {
+                if let ArrayErrorKind::Broadcast { right_name, .. } = &mut error {
+                    *right_name = self.expression();
                 }
-                other => other,
+                error
             })?
         };
         let inputs = vec![condition.node.clone(), self.node.clone(), otherwise];
@@ -297,7 +278,7 @@ unary_methods!(
 
 fn map_binary(op: Binary, promoted: DType, a: &Node, b: &Node) -> Result<Array, ArrayError> {
     let shape = broadcast_shapes(&op.to_string(), a, b)?;
-    let (_, dtype) = op.dtypes(promoted).map_err(|_| ArrayError::DTypes {
+    let (_, dtype) = op.dtypes(promoted).map_err(|_| ArrayErrorKind::DTypes {
         operation: op.to_string(),
         left: a.dtype,
         right: b.dtype,

@@ -5,7 +5,7 @@ use nuna_plan::Splits;
 
 use crate::{
     array::Array,
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Op},
     grid::ChunkGrid,
 };
@@ -25,7 +25,7 @@ impl Array {
     /// whatever computes it. Floats accumulate in `float64`.
     ///
     /// # Errors
-    /// [`ArrayError::AxisOutOfRange`], [`ArrayError::AxisRepeated`], and [`ArrayError::EmptyAxis`] for a minimum or
+    /// [`ArrayErrorKind::AxisOutOfRange`], [`ArrayErrorKind::AxisRepeated`], and [`ArrayErrorKind::EmptyAxis`] for a minimum or
     /// maximum over nothing.
     pub fn reduce(
         &self,
@@ -39,18 +39,19 @@ impl Array {
         for &axis in axes {
             self.check_axis(axis)?;
             if std::mem::replace(&mut reduced[axis], true) {
-                return Err(ArrayError::AxisRepeated { axis, axes: axes.to_vec() });
+                return Err(ArrayErrorKind::AxisRepeated { axis, axes: axes.to_vec() }.into());
             }
             if reduction.needs_elements() && self.shape()[axis] == 0 {
-                return Err(ArrayError::EmptyAxis {
+                return Err(ArrayErrorKind::EmptyAxis {
                     operation: reduction.to_string(),
                     axis,
                     name: self.expression(),
-                });
+                }
+                .into());
             }
         }
         if matches!(operation, Operation::ArgMin | Operation::ArgMax) && axes.len() != 1 {
-            return Err(ArrayError::Invalid(format!("`{reduction}` takes one axis, not {axes:?}")));
+            return Err(ArrayErrorKind::Invalid(format!("`{reduction}` takes one axis, not {axes:?}")).into());
         }
         let keep_axes = after == Axes::Keep;
         let own = self.chunks().axes();

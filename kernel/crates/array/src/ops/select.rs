@@ -6,7 +6,7 @@ use nuna_chunk::assemble::Stride;
 
 use crate::{
     array::Array,
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Op},
     grid::{ChunkGrid, bounds, normal},
 };
@@ -59,11 +59,12 @@ impl Array {
     /// If there are more indices than axes, one is out of range, or a step is 0.
     pub fn index(&self, indices: &[Index]) -> Result<Array, ArrayError> {
         if indices.len() > self.ndim() {
-            return Err(ArrayError::IndexCount {
+            return Err(ArrayErrorKind::IndexCount {
                 found: indices.len(),
                 name: self.expression(),
                 ndim: self.ndim(),
-            });
+            }
+            .into());
         }
         let mut strides = Vec::with_capacity(self.ndim());
         let mut single = Vec::new();
@@ -74,18 +75,19 @@ impl Array {
                     let at = if index < 0 { index.checked_add_unsigned(length) } else { Some(index) };
                     let Some(start) = at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at < length)
                     else {
-                        return Err(ArrayError::IndexOutOfRange {
+                        return Err(ArrayErrorKind::IndexOutOfRange {
                             index,
                             axis,
                             name: self.expression(),
                             length,
-                        });
+                        }
+                        .into());
                     };
                     single.push(axis);
                     Stride { start, step: 1, count: 1 }
                 }
                 Index::Slice { step: 0, .. } => {
-                    return Err(ArrayError::StepZero { axis, name: self.expression() });
+                    return Err(ArrayErrorKind::StepZero { axis, name: self.expression() }.into());
                 }
                 Index::Slice { start, stop, step } => resolve(start, stop, step, length),
             });
@@ -96,7 +98,7 @@ impl Array {
     /// One element along `axis`, which goes away.
     ///
     /// # Errors
-    /// [`ArrayError::IndexOutOfRange`].
+    /// [`ArrayErrorKind::IndexOutOfRange`].
     pub fn index_axis(&self, axis: usize, index: i64) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
         let mut indices = vec![Index::All; axis];
@@ -168,7 +170,7 @@ impl Array {
     /// The elements at `indices` along `axis`, in that order, repeated where an index is.
     ///
     /// # Errors
-    /// [`ArrayError::IndexOutOfRange`] for the first index that is not below the axis' length.
+    /// [`ArrayErrorKind::IndexOutOfRange`] for the first index that is not below the axis' length.
     pub fn take(&self, axis: usize, indices: &[i64]) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
         let length = self.shape()[axis];
@@ -177,7 +179,7 @@ impl Array {
             .map(|&index| {
                 let at = if index < 0 { index.checked_add_unsigned(length) } else { Some(index) };
                 at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at < length).ok_or_else(|| {
-                    ArrayError::IndexOutOfRange { index, axis, name: self.expression(), length }
+                    ArrayErrorKind::IndexOutOfRange { index, axis, name: self.expression(), length }
                 })
             })
             .collect::<Result<Arc<[u64]>, _>>()?;

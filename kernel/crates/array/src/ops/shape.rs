@@ -5,7 +5,7 @@ use nuna_plan::Splits;
 
 use crate::{
     array::Array,
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Op},
     grid::{ChunkGrid, bounds, normal},
 };
@@ -16,22 +16,23 @@ impl Array {
             return Ok(());
         }
         let (name, shape, ndim) = (self.expression(), self.shape().to_vec(), self.ndim());
-        Err(ArrayError::AxisOutOfRange { axis, name, shape, ndim })
+        Err(ArrayErrorKind::AxisOutOfRange { axis, name, shape, ndim }.into())
     }
 
     /// Axis *i* of the result is axis `order[i]` of this array.
     ///
     /// # Errors
-    /// [`ArrayError::NotAnOrder`] if `order` does not name every axis once.
+    /// [`ArrayErrorKind::NotAnOrder`] if `order` does not name every axis once.
     pub fn transpose(&self, order: &[usize]) -> Result<Array, ArrayError> {
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
         if sorted.iter().copied().ne(0..self.ndim()) {
-            return Err(ArrayError::NotAnOrder {
+            return Err(ArrayErrorKind::NotAnOrder {
                 axes: order.to_vec(),
                 name: self.expression(),
                 ndim: self.ndim(),
-            });
+            }
+            .into());
         }
         if order.iter().copied().eq(0..self.ndim()) {
             return Ok(self.clone());
@@ -44,7 +45,7 @@ impl Array {
     /// Puts a new axis of length 1 at position `axis` of the result.
     ///
     /// # Errors
-    /// [`ArrayError::AxisOutOfRange`] if `axis` is above `ndim`.
+    /// [`ArrayErrorKind::AxisOutOfRange`] if `axis` is above `ndim`.
     pub fn expand_dims(&self, axis: usize) -> Result<Array, ArrayError> {
         if axis > self.ndim() {
             self.check_axis(axis)?;
@@ -57,16 +58,17 @@ impl Array {
     /// Takes away axes of length 1.
     ///
     /// # Errors
-    /// [`ArrayError::NotSingle`] if one has another length.
+    /// [`ArrayErrorKind::NotSingle`] if one has another length.
     pub fn squeeze(&self, axes: &[usize]) -> Result<Array, ArrayError> {
         for &axis in axes {
             self.check_axis(axis)?;
             if self.shape()[axis] != 1 {
-                return Err(ArrayError::NotSingle {
+                return Err(ArrayErrorKind::NotSingle {
                     axis,
                     name: self.expression(),
                     length: self.shape()[axis],
-                });
+                }
+                .into());
             }
         }
         if axes.is_empty() {
@@ -87,12 +89,12 @@ impl Array {
     /// Repeats axes of length 1, and puts new axes in front, until the shape is `shape`.
     ///
     /// # Errors
-    /// [`ArrayError::BroadcastTo`] if that cannot give `shape`.
+    /// [`ArrayErrorKind::BroadcastTo`] if that cannot give `shape`.
     pub fn broadcast_to(&self, shape: &[u64]) -> Result<Array, ArrayError> {
         if shape == self.shape() {
             return Ok(self.clone());
         }
-        let failed = || ArrayError::BroadcastTo {
+        let failed = || ArrayErrorKind::BroadcastTo {
             name: self.expression(),
             shape: self.shape().to_vec(),
             to: shape.to_vec(),
@@ -106,7 +108,7 @@ impl Array {
             let own = axis.checked_sub(extra).map(|i| (self.shape()[i], &self.chunks().axes()[i]));
             match own {
                 Some((n, splits)) if n == length => axes.push(splits.clone()),
-                Some((n, _)) if n != 1 => return Err(failed()),
+                Some((n, _)) if n != 1 => return Err(failed().into()),
                 _ => {
                     let chunk = ((64 << 20) / bytes.max(1)).clamp(1, length.max(1));
                     bytes = bytes.saturating_mul(chunk);
@@ -123,9 +125,9 @@ impl Array {
 /// Joins arrays along an axis that they have. Dtypes promote.
 ///
 /// # Errors
-/// [`ArrayError::Join`] if their other axes differ, naming both arrays.
+/// [`ArrayErrorKind::Join`] if their other axes differ, naming both arrays.
 pub fn concat(arrays: &[Array], axis: usize) -> Result<Array, ArrayError> {
-    let Some(first) = arrays.first() else { return Err(ArrayError::NothingToJoin) };
+    let Some(first) = arrays.first() else { return Err(ArrayErrorKind::NothingToJoin.into()) };
     first.check_axis(axis)?;
     let dtype = arrays.iter().fold(first.dtype(), |dtype, a| dtype.promote(a.dtype()));
     let others =
@@ -133,7 +135,7 @@ pub fn concat(arrays: &[Array], axis: usize) -> Result<Array, ArrayError> {
     let mut cuts = vec![0u64];
     for array in arrays {
         if array.ndim() != first.ndim() || others(array) != others(first) {
-            return Err(ArrayError::Join {
+            return Err(ArrayErrorKind::Join {
                 name: array.expression(),
                 shape: array.shape().to_vec(),
                 dtype: array.dtype(),
@@ -141,7 +143,8 @@ pub fn concat(arrays: &[Array], axis: usize) -> Result<Array, ArrayError> {
                 first: first.shape().to_vec(),
                 first_dtype: first.dtype(),
                 axis,
-            });
+            }
+            .into());
         }
         let start = cuts.last().copied().unwrap_or(0);
         cuts.extend(bounds(&array.chunks().axes()[axis]).into_iter().filter(|&b| b > 0).map(|b| start + b));

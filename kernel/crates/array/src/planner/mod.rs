@@ -19,7 +19,7 @@ use nuna_plan::{
 
 use crate::{
     array::{Array, aligned, common_refinement},
-    error::ArrayError,
+    error::{ArrayError, ArrayErrorKind},
     expr::{Expr, Node, Op},
     grid::{ChunkGrid, longest},
     program::{AxisRule, Finish, Head, Program},
@@ -197,11 +197,12 @@ impl Planner<'_> {
         let source = match &node.op {
             Op::Held(held) => {
                 if !std::ptr::addr_eq(Arc::as_ptr(&held.engine), Arc::as_ptr(self.engine)) {
-                    return Err(ArrayError::HeldElsewhere {
+                    return Err(ArrayErrorKind::HeldElsewhere {
                         name: node.to_string(),
                         holder: held.engine.describe(),
                         engine: self.engine.describe(),
-                    });
+                    }
+                    .into());
                 }
                 Source::Held(held.id)
             }
@@ -232,12 +233,13 @@ impl Planner<'_> {
 
     fn write(&mut self, node: &Node, sink: &dyn ChunkSink) -> Result<u32, ArrayError> {
         if node.shape[..] != *sink.shape() {
-            return Err(ArrayError::SinkShape {
+            return Err(ArrayErrorKind::SinkShape {
                 name: node.to_string(),
                 shape: node.shape.to_vec(),
                 sink: sink.name(),
                 sink_shape: sink.shape().to_vec(),
-            });
+            }
+            .into());
         }
         let axes = node.grid.axes().iter().zip(sink.chunk_shape()).zip(&node.shape);
         let grid = ChunkGrid::from_axes(
