@@ -189,8 +189,8 @@ impl Array {
         F: Fn(Block<'_>) -> Result<Chunk, String> + Copy + Ship + 'static,
     {
         let call =
-            Call::over_blocks(move |index, values: &[nuna_plan::Value]| run_block(index, values, &function))?;
-        map_blocks_call(std::slice::from_ref(self), options, call)
+            Call::over_blocks(move |index, values: &[nuna_plan::Value]| run_block(index, values, &function));
+        self.map_blocks_packed(options, call)
     }
 
     /// [`map_blocks`](Array::map_blocks) with an environment that is serialised once and lent to every call.
@@ -212,8 +212,17 @@ impl Array {
             move |environment: &E, index, values: &[nuna_plan::Value]| {
                 run_block(index, values, &|block: Block<'_>| function(environment, block))
             },
-        )?;
-        map_blocks_call(std::slice::from_ref(self), options, call)
+        );
+        self.map_blocks_packed(options, call)
+    }
+
+    /// What is not compiled again in every cell that calls the two above.
+    fn map_blocks_packed(
+        &self,
+        options: MapBlocks,
+        call: Result<Call, nuna_ship::ShipError>,
+    ) -> Result<Self, ArrayError> {
+        map_blocks_call(std::slice::from_ref(self), options, call?)
     }
 
     /// Computes it on the default engine (the cluster started last, else the threads of this process).
@@ -314,23 +323,16 @@ pub fn map_blocks_call(inputs: &[Array], options: MapBlocks, call: Call) -> Resu
     Ok(Array::from_node(Expr::new(op, options.dtype, grid)))
 }
 
-/// Compiled again beside every closure, so it does next to nothing itself.
+/// Takes the closure behind a pointer: as a parameter of its own type, all of this would be compiled beside every one.
 fn run_block(
     index: u64,
     values: &[nuna_plan::Value],
-    function: &impl Fn(Block<'_>) -> Result<Chunk, String>,
+    function: &dyn Fn(Block<'_>) -> Result<Chunk, String>,
 ) -> Result<nuna_plan::Value, nuna_plan::TaskError> {
-    let inputs = chunks_of(values)?;
-    value_of(function(Block { index, inputs: &inputs }))
-}
-
-fn chunks_of(values: &[nuna_plan::Value]) -> Result<Vec<Chunk>, nuna_plan::TaskError> {
-    let chunks: Result<Vec<_>, _> = values.iter().map(Chunk::from_value).collect();
-    chunks.map_err(|error| nuna_plan::TaskError::fatal(error.to_string()))
-}
-
-fn value_of(result: Result<Chunk, String>) -> Result<nuna_plan::Value, nuna_plan::TaskError> {
-    Ok(result.map_err(nuna_plan::TaskError::fatal)?.to_value())
+    let inputs: Result<Vec<_>, _> = values.iter().map(Chunk::from_value).collect();
+    let inputs = inputs.map_err(|error| nuna_plan::TaskError::fatal(error.to_string()))?;
+    let chunk = function(Block { index, inputs: &inputs }).map_err(nuna_plan::TaskError::fatal)?;
+    Ok(chunk.to_value())
 }
 
 /// How a stored array is cut into blocks: whole stored chunks, merged from the last axis to the first until a block

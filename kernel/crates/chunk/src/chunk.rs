@@ -75,16 +75,13 @@ impl Chunk {
     /// # Panics
     /// If their number is not the product of `shape`.
     pub fn from_slice<T: Element>(shape: &[u64], elements: &[T]) -> Self {
-        assert_eq!(
-            shape.iter().product::<u64>(),
-            elements.len() as u64,
-            "elements for a chunk of shape {shape:?}"
-        );
-        Self {
-            dtype: T::DTYPE,
-            shape: shape.into(),
-            data: Buffer::copy_of(buffer::bytes_of(elements)).freeze(),
-        }
+        Self::copy_of(T::DTYPE, shape, elements.len(), buffer::bytes_of(elements))
+    }
+
+    /// What [`from_slice`](Chunk::from_slice) does, compiled here and not in every cell that calls it.
+    fn copy_of(dtype: DType, shape: &[u64], len: usize, bytes: &[u8]) -> Self {
+        assert_eq!(shape.iter().product::<u64>(), len as u64, "elements for a chunk of shape {shape:?}");
+        Self { dtype, shape: shape.into(), data: Buffer::copy_of(bytes).freeze() }
     }
 
     /// Every element is `value`, converted to `dtype`.

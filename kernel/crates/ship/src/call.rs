@@ -44,6 +44,17 @@ pub enum Home {
 enum Shape {
     Tasks,
     Blocks,
+    /// Blocks without an environment: the function is run itself, there is nothing to wake.
+    PlainBlocks,
+}
+
+impl Shape {
+    fn over(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Blocks | Self::PlainBlocks => "blocks",
+        }
+    }
 }
 
 /// A closure over blocks, awake in this process.
@@ -80,6 +91,7 @@ pub(crate) enum Cause {
 
 type WakeTasks = fn(&[u8], &[u8]) -> Result<Box<dyn TaskRoutine>, String>;
 type WakeBlocks = fn(&[u8], &[u8]) -> Result<Box<dyn Blocks>, String>;
+type RunBlocks = fn(&[u8], u64, &[Value]) -> Result<Value, TaskError>;
 
 impl Call {
     /// Packs a closure that maps a block's number and inputs to its value.
@@ -90,9 +102,8 @@ impl Call {
     where
         F: Fn(u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
     {
-        let call =
-            Self::over_blocks_with(&(), move |(): &(), block, inputs: &[Value]| closure(block, inputs))?;
-        Ok(Call { name: std::any::type_name::<F>().to_owned(), ..call })
+        let run: RunBlocks = run_blocks::<F>;
+        Self::pack(std::any::type_name::<F>(), run as usize, Shape::PlainBlocks, bytes_of(&closure), &[])
     }
 
     /// The same for a closure that also needs what cannot travel as bytes: `environment` is serialised once, and
@@ -200,6 +211,12 @@ impl Call {
     /// # Errors
     /// If its library is not here, or does not hold what the call says.
     pub fn open(&self) -> Result<Box<dyn Blocks>, ShipError> {
+        if self.shape == Shape::PlainBlocks {
+            let address = self.address(Shape::PlainBlocks)?;
+            // SAFETY: as below.
+            let run = unsafe { std::mem::transmute::<usize, RunBlocks>(address) };
+            return Ok(Box::new(Plain { run, captures: self.captures.clone() }));
+        }
         let address = self.address(Shape::Blocks)?;
         // SAFETY: `address` checked that it lies in code of an object with the contents the sender had, and that
         // the sender took it from a function of this shape; equal build ids make the signatures the same.
@@ -223,7 +240,7 @@ impl Call {
 
     fn address(&self, shape: Shape) -> Result<usize, ShipError> {
         if self.shape != shape {
-            let message = format!("it is a closure over {:?}, not over {shape:?}", self.shape);
+            let message = format!("it is a closure over {}, not over {}", self.shape.over(), shape.over());
             return Err(ShipError::Unpack { name: self.name.clone(), message });
         }
         let object = match &self.home {
@@ -262,12 +279,17 @@ fn not_serialised(name: &str, ty: &str, error: &postcard::Error) -> ShipError {
 }
 
 fn bytes_of<F: Copy + Ship>(closure: &F) -> Vec<u8> {
-    let mut bytes = vec![0_u8; size_of::<F>()];
-    // SAFETY: both sides are valid for `size_of::<F>()` bytes. `F: Copy` makes a copy of the bytes a value, and
-    // padding is copied as whatever the source holds there, which the receiver never looks at.
-    unsafe {
-        std::ptr::copy_nonoverlapping((&raw const *closure).cast::<u8>(), bytes.as_mut_ptr(), bytes.len())
-    };
+    // SAFETY: `closure` is valid for `size_of::<F>()` bytes, and `F: Copy` makes a copy of the bytes a value.
+    unsafe { bytes_at((&raw const *closure).cast(), size_of::<F>()) }
+}
+
+/// # Safety
+/// `start` must be valid for reading `len` bytes.
+unsafe fn bytes_at(start: *const u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0_u8; len];
+    // SAFETY: both sides are valid for `len` bytes. Padding is copied as whatever the source holds there, which the
+    // receiver never looks at.
+    unsafe { std::ptr::copy_nonoverlapping(start, bytes.as_mut_ptr(), len) };
     bytes
 }
 
@@ -294,9 +316,40 @@ impl<E: DeserializeOwned, F: Copy + Ship, Rest> Woken<E, F, Rest> {
     }
 }
 
+/// What [`Call::over_blocks`] leaves beside a closure: no more than its call, since each line here is compiled for each
+/// closure of a cell. The closure is copied for each call, so it need not be `Sync`.
+fn run_blocks<F>(captures: &[u8], block: u64, inputs: &[Value]) -> Result<Value, TaskError>
+where
+    F: Fn(u64, &[Value]) -> Result<Value, TaskError> + Copy + Ship + 'static,
+{
+    if captures.len() != size_of::<F>() {
+        return Err(TaskError::fatal(wrong_size(captures.len(), size_of::<F>())));
+    }
+    // SAFETY: as in `Woken::closure`.
+    let closure = unsafe { captures.as_ptr().cast::<F>().read_unaligned() };
+    closure(block, inputs)
+}
+
+/// A closure without an environment, awake in this process.
+struct Plain {
+    run: RunBlocks,
+    captures: Bytes,
+}
+
+impl Blocks for Plain {
+    fn run(&self, block: u64, inputs: &[Value]) -> Result<Value, TaskError> {
+        panics::catch(|| (self.run)(&self.captures, block, inputs))?
+    }
+}
+
+#[cold]
+fn wrong_size(found: usize, size: usize) -> String {
+    format!("{found} bytes of captures arrived where it has {size}")
+}
+
 fn own_bytes(captures: &[u8], size: usize) -> Result<Box<[MaybeUninit<u8>]>, String> {
     if captures.len() != size {
-        return Err(format!("{} bytes of captures arrived where it has {size}", captures.len()));
+        return Err(wrong_size(captures.len(), size));
     }
     Ok(captures.iter().map(|&byte| MaybeUninit::new(byte)).collect())
 }
@@ -428,10 +481,13 @@ mod tests {
     #[test]
     fn a_call_with_another_shape_or_offset_is_refused() {
         let call = Call::over_blocks(|_, _| Ok(value(&[]))).unwrap();
-        assert!(call.open_tasks().err().unwrap().to_string().contains("closure over Blocks"));
+        assert!(call.open_tasks().err().unwrap().to_string().contains("closure over blocks, not over tasks"));
         let astray = Call { offset: u64::MAX / 2, ..call.clone() };
         assert!(matches!(astray.open().err().unwrap(), ShipError::NoCode { .. }));
         let cut = Call { captures: Bytes::from_static(&[1]), ..call };
+        assert!(cut.open().unwrap().run(0, &[]).unwrap_err().message.contains("1 bytes of captures"));
+        let lent = Call::over_blocks_with(&1_u8, |_, _, _| Ok(value(&[]))).unwrap();
+        let cut = Call { captures: Bytes::from_static(&[1]), ..lent };
         assert!(cut.open().err().unwrap().to_string().contains("1 bytes of captures"));
     }
 
