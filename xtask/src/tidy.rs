@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-labels", &["nuna-array", "nuna-chunk", "nuna-plan", "nuna-storage", "nuna-ship"]),
     ("nuna-scheduler", &["nuna-plan", "nuna-wire"]),
     ("nuna-worker", &["nuna-plan", "nuna-wire"]),
+    ("nuna-simulation", &["nuna-plan", "nuna-scheduler", "nuna-wire", "nuna-worker"]),
     ("nuna-dashboard", &[]),
     (
         "nuna-runtime",

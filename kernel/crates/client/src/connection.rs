@@ -1,7 +1,7 @@
 //! Owns the client's thread: one connection to the scheduler, and fetches of large values from the workers.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, mpsc},
     time::Duration,
@@ -34,13 +34,21 @@ pub(crate) enum Update {
     Failed(EngineError),
 }
 
+/// Who waits for a plan's results.
+struct Listener {
+    sender: mpsc::Sender<Update>,
+    /// Blocks that were fetched and passed on. A block is offered again if its worker is lost before the scheduler has
+    /// heard that it is here.
+    fetched: HashSet<(u32, u64)>,
+}
+
 /// What the thread and the callers share.
 pub(crate) struct Shared {
     pub(crate) name: String,
     info: Mutex<ClusterInfo>,
     /// With `info`: something was heard of the cluster, or the connection was lost.
     pub(crate) changed: Condvar,
-    plans: Mutex<HashMap<u32, mpsc::Sender<Update>>>,
+    plans: Mutex<HashMap<u32, Listener>>,
     /// Who waits for the answer to a request.
     asked: Mutex<HashMap<u32, mpsc::Sender<Told>>>,
     lost: Mutex<Option<EngineError>>,
@@ -56,7 +64,7 @@ impl Shared {
     }
 
     pub(crate) fn open(&self, submission: u32, sender: mpsc::Sender<Update>) {
-        lock(&self.plans).insert(submission, sender);
+        lock(&self.plans).insert(submission, Listener { sender, fetched: HashSet::new() });
         // The connection may have ended since the caller looked.
         if let Some(error) = self.lost() {
             self.lose(error);
@@ -77,13 +85,22 @@ impl Shared {
 
     /// False if nobody waits for that plan any more: it is being cancelled.
     fn tell(&self, submission: u32, update: Update) -> bool {
-        lock(&self.plans).get(&submission).is_some_and(|sender| sender.send(update).is_ok())
+        lock(&self.plans).get(&submission).is_some_and(|listener| listener.sender.send(update).is_ok())
+    }
+
+    /// Passes on a fetched value, unless that was done before.
+    fn tell_fetched(&self, submission: u32, stage: u32, block: u64, value: Value) {
+        if let Some(listener) = lock(&self.plans).get_mut(&submission)
+            && listener.fetched.insert((stage, block))
+        {
+            let _ = listener.sender.send(Update::Blocks { stage, values: vec![(block, value)] });
+        }
     }
 
     fn lose(&self, error: EngineError) {
         lock(&self.lost).get_or_insert(error.clone());
-        for (_, sender) in lock(&self.plans).drain() {
-            let _ = sender.send(Update::Failed(error.clone()));
+        for (_, listener) in lock(&self.plans).drain() {
+            let _ = listener.sender.send(Update::Failed(error.clone()));
         }
         self.changed.notify_all();
     }
@@ -209,7 +226,7 @@ fn receive(
             tokio::spawn(async move {
                 let message = match fetch(&fetcher, address, key, block, worker).await {
                     Some(value) => {
-                        shared.tell(submission, Update::Blocks { stage, values: vec![(block, value)] });
+                        shared.tell_fetched(submission, stage, block, value);
                         FromClient::Received { submission, stage, blocks: vec![block] }
                     }
                     None => FromClient::Missing { submission, stage, block, worker },
@@ -258,5 +275,29 @@ async fn fetch(
             tracing::warn!(%error, %worker, "cannot fetch a result; it will be computed again");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_is_offered_twice_is_passed_on_once() {
+        let shared = Shared {
+            name: "test".into(),
+            info: Mutex::default(),
+            changed: Condvar::new(),
+            plans: Mutex::default(),
+            asked: Mutex::default(),
+            lost: Mutex::default(),
+        };
+        let (sender, updates) = mpsc::channel();
+        shared.open(1, sender);
+        shared.tell_fetched(1, 0, 5, Value::default());
+        shared.tell_fetched(1, 0, 5, Value::default());
+        shared.tell_fetched(1, 1, 5, Value::default());
+        shared.close(1);
+        assert_eq!(updates.iter().count(), 2, "of two stages, each once");
     }
 }

@@ -172,6 +172,7 @@ impl Scheduler {
             let reads = stage.stage.inputs[input].map.read_indices(&stage.stage.grid, block);
             for read in reads {
                 let source_stage = self.stage_mut(source);
+                source_stage.missing.remove(&read);
                 if source_stage.state(read) != BlockState::Stored || source_stage.count(read) == UNCOUNTED {
                     continue;
                 }

@@ -104,6 +104,15 @@ impl Scheduler {
         }
     }
 
+    /// Panics if a worker has nothing to do though a block is ready that it may have. Holds between any two events.
+    pub fn assert_nobody_idles(&self) {
+        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.queued.is_empty()) {
+            for &(_, key) in &self.ready_stages {
+                assert_eq!(self.allowance(worker, key), 0, "{id} idles, and {key:?} has ready blocks for it");
+            }
+        }
+    }
+
     fn assert_waits(&self, key: StageKey, block: u64) {
         let stage = self.stage(key);
         let mut missing = 0;

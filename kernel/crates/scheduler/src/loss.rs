@@ -192,6 +192,13 @@ impl Scheduler {
         let reachable = stage_reads(self, key, block, input, input_block);
         let lost = if reachable { self.value_missing(input, input_block, holder) } else { Vec::new() };
         self.recompute(lost, recount);
+        if reachable {
+            // Where it is wanted nobody has to fetch it.
+            let source = self.stage_mut(input);
+            if source.state(input_block) == BlockState::Ready {
+                source.ready.prefer(input_block, worker);
+            }
+        }
         self.give_up_unreachable(input, input_block, worker, holder);
     }
 
@@ -217,15 +224,15 @@ impl Scheduler {
         if stage.state(block) != BlockState::Stored || stage.holder(block) != holder {
             return Vec::new();
         }
-        *stage.losses.entry(block).or_default() += 1;
+        *stage.missing.entry(block).or_default() += 1;
         self.forget.entry((holder, key)).or_default().insert(block..block + 1);
         vec![(key, block)]
     }
 
     fn give_up_unreachable(&mut self, key: StageKey, block: u64, from: WorkerId, holder: WorkerId) {
         let Some(stage) = self.stages.get(&key) else { return };
-        let losses = stage.losses.get(&block).copied().unwrap_or(0);
-        if losses <= MISSING_MAX {
+        let times = stage.missing.get(&block).copied().unwrap_or(0);
+        if times <= MISSING_MAX {
             return;
         }
         let error = EngineError::Task {
@@ -233,7 +240,7 @@ impl Scheduler {
             worker: from.to_string(),
             cell: stage.stage.origin.as_ref().map(|origin| origin.cell).filter(|&cell| cell > 0),
             message: format!(
-                "its value could not be fetched from {holder} in {losses} attempts; check that the nodes reach each other"
+                "its value could not be fetched from {holder} in {times} attempts; check that the nodes reach each other"
             ),
         };
         let computation = stage.computation;

@@ -88,8 +88,17 @@ impl Scheduler {
                 .filter(|&(load, _)| load < 0.5)
                 .collect();
             hungry.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            for (_, worker) in hungry {
+            for &(_, worker) in &hungry {
                 self.feed(worker);
+            }
+            // What was left to a worker with nothing to do, and was too much for it, is now for others.
+            for (_, worker) in hungry {
+                if self.ready_stages.is_empty() {
+                    break;
+                }
+                if self.workers[&worker].queued.is_empty() {
+                    self.feed(worker);
+                }
             }
         }
         self.steal();
@@ -117,7 +126,7 @@ impl Scheduler {
     }
 
     /// How many blocks of a stage `worker` may have now.
-    fn allowance(&self, worker: &Worker, key: StageKey) -> u64 {
+    pub(crate) fn allowance(&self, worker: &Worker, key: StageKey) -> u64 {
         let stage = self.stage(key);
         let computation = self.computation(stage.computation);
         if stage.delivers()

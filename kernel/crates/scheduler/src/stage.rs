@@ -60,8 +60,10 @@ pub(crate) struct StageState {
     pub(crate) done: u64,
     /// Failed attempts of blocks that may be tried again.
     pub(crate) attempts: BTreeMap<u64, u32>,
-    /// Workers lost, or inputs missing, around a block.
+    /// Workers lost around a block.
     pub(crate) losses: BTreeMap<u64, u32>,
+    /// How often a value was not to be had where it is, since somebody last read it.
+    pub(crate) missing: BTreeMap<u64, u32>,
     /// Of recent blocks.
     pub(crate) mean_us: Option<f64>,
     pub(crate) stored_count: u64,
@@ -101,6 +103,7 @@ impl StageState {
             done: 0,
             attempts: BTreeMap::new(),
             losses: BTreeMap::new(),
+            missing: BTreeMap::new(),
             mean_us: None,
             stored_count: 0,
             stored_bytes: 0,
@@ -223,6 +226,12 @@ impl Ready {
         assert!(removed, "block {block} is ready but in no list");
         self.by_worker.retain(|_, set| !set.is_empty());
         self.len -= 1;
+    }
+
+    /// A block that is ready should rather go to `worker`.
+    pub(crate) fn prefer(&mut self, block: u64, worker: WorkerId) {
+        self.remove(block);
+        self.insert(block..block + 1, Some(worker));
     }
 
     /// Whatever waited for `worker` may go anywhere.

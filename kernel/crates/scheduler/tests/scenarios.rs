@@ -510,3 +510,39 @@ fn two_plans_advance_together() {
     let (of_a, of_b) = (delivered_blocks(&cluster, a).len(), delivered_blocks(&cluster, b).len());
     assert!(of_a > 75 && of_b > 75, "{of_a} and {of_b} of 300 each");
 }
+
+#[test]
+fn a_value_that_cannot_be_fetched_is_made_where_it_is_wanted() {
+    let mut cluster = cluster().workers(2);
+    let all = BlockMap::Axes { input_grid: BlockGrid::line(8), axes: vec![AxisMap::All] };
+    let stages = vec![
+        stage("a", BlockGrid::line(8), Keep::No),
+        reads(stage("b", BlockGrid::new([]), Keep::Deliver), Source::Stage(0), all),
+    ];
+    let submission = cluster.submit(plan(stages));
+    while cluster.ran.len() < 8 {
+        cluster.work(0, 1);
+        cluster.work(1, 1);
+    }
+    // The worker that is to read them all never reaches the other one.
+    for _ in 0..8 {
+        let reader = *cluster
+            .workers
+            .iter()
+            .find(|(_, worker)| worker.leased.iter().any(|(stage, _)| stage.0 == 2))
+            .expect("somebody is to read")
+            .0;
+        let stored =
+            |id: &WorkerId| cluster.workers[id].stored.iter().copied().find(|(stage, _)| stage.0 == 1);
+        let other = *cluster.workers.keys().find(|&&id| id != reader).unwrap();
+        let Some((input, input_block)) = stored(&other) else { break };
+        let (stage, block) = cluster.workers.get_mut(&reader).unwrap().leased.pop().unwrap();
+        let (worker, holder) = (reader, other);
+        cluster.handle(Event::InputMissing { worker, stage, block, input, input_block, holder });
+        let ran = cluster.ran.len();
+        cluster.run_until(ran + 1);
+        assert_eq!(cluster.ran[ran].0, reader, "block {input_block} is made where it is wanted");
+    }
+    cluster.run();
+    assert!(cluster.finished(submission));
+}

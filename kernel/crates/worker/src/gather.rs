@@ -67,14 +67,16 @@ impl Worker {
                     held.used = self.age;
                     self.begun.get_mut(&block).expect("gathered blocks have begun").pinned.push(read);
                     match held.place {
-                        Place::Memory | Place::Spilling => {}
+                        Place::Memory => {}
                         Place::Disk => {
                             held.place = Place::Loading;
                             load.push(read);
                             missing += 1;
                             self.awaited.entry(read).or_default().push(block);
                         }
-                        Place::Loading => {
+                        // A value that leaves the memory comes back once it is written: if it counted as here, it would
+                        // come back into memory that nobody has reserved.
+                        Place::Loading | Place::Spilling => {
                             missing += 1;
                             self.awaited.entry(read).or_default().push(block);
                         }

@@ -81,22 +81,25 @@ impl Worker {
 
     pub(crate) fn spill_ended(&mut self, block: Block, done: bool) {
         self.spilling -= 1;
-        let Some(held) = self.values.get_mut(&block) else { return };
-        if held.place != Place::Spilling {
-            return;
-        }
+        let Some(held) = self.values.get_mut(&block).filter(|held| held.place == Place::Spilling) else {
+            // Forgotten in the meantime, or made anew: whoever waited for it will find out where it goes back to.
+            return self.input_failed(block, self.settings.id);
+        };
         if !done {
             // It stays in memory; whoever needs room will ask again.
             held.place = Place::Memory;
-            return;
+            let waiters = self.awaited.remove(&block).unwrap_or_default();
+            return self.arrived(block, waiters);
         }
         self.memory -= held.bytes;
         self.spilled += held.bytes;
-        held.place = Place::Disk;
-        // A block that has begun in the meantime needs it back.
         if held.pins > 0 {
+            // A block that has begun in the meantime waits for it.
             held.place = Place::Loading;
             self.effects.push(Effect::Load(vec![block]));
+        } else {
+            held.place = Place::Disk;
+            self.awaited.remove(&block);
         }
     }
 

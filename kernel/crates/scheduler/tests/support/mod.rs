@@ -262,6 +262,15 @@ impl Cluster {
         }
     }
 
+    /// Lets the workers work in turn until so many blocks have run in all.
+    pub fn run_until(&mut self, ran: usize) {
+        while self.ran.len() < ran {
+            let busy = self.workers.iter().find(|(_, worker)| !worker.leased.is_empty());
+            let number = busy.expect("somebody has something to do").0.0;
+            self.work(number, 1);
+        }
+    }
+
     pub fn fail(&mut self, number: u16, retryable: bool) {
         let id = WorkerId(number);
         let (stage, block) = self.workers.get_mut(&id).unwrap().leased.remove(0);

@@ -1,0 +1,93 @@
+//! Situations that chance alone would seldom bring about: many workers, many blocks, a task that ends its workers, workers
+//! that never reach each other, and clients that compete.
+
+use std::time::{Duration, Instant};
+
+use nuna_scheduler::Settings;
+use nuna_simulation::{Faults, Job, Report, Setup, World};
+
+const GIGABYTE: u64 = 1 << 30;
+
+fn setup(workers: u32, clients: Vec<Vec<Job>>) -> Setup {
+    Setup {
+        workers,
+        threads: (1, 1),
+        memory_bytes: GIGABYTE,
+        clients,
+        faults: Faults::default(),
+        peers_cut: Vec::new(),
+        settings: Settings { no_worker_patience: Duration::from_secs(3600), ..Settings::default() },
+        check_every: 100,
+    }
+}
+
+fn run(setup: Setup) -> Report {
+    let seed = std::env::var("NUNA_SEED").map_or(1, |seed| seed.parse().expect("NUNA_SEED is a number"));
+    let begin = Instant::now();
+    let report = World::run(seed, setup);
+    println!("{report:?} in {:.1} s", begin.elapsed().as_secs_f64());
+    report
+}
+
+#[test]
+fn a_thousand_workers_share_a_farm_and_some_are_lost() {
+    let mut setup = setup(1_000, vec![vec![Job::farm(4_000, 20_000_000)]]);
+    setup.faults = Faults { kills: 40, worker_cuts: 4, until: 40_000_000, ..Faults::default() };
+    setup.check_every = 20_000;
+    let report = run(setup);
+    assert!(report.workers_lost >= 40);
+    // Four blocks of twenty seconds for each worker; what is lost runs again.
+    assert!(report.took_us < 150_000_000, "{report:?}");
+}
+
+#[test]
+fn a_million_blocks_are_delivered_once() {
+    let mut setup = setup(8, vec![vec![Job::farm(1_000_000, 20)]]);
+    setup.faults = Faults { kills: 5, joins: 2, until: 2_000_000, ..Faults::default() };
+    setup.check_every = 100_000;
+    assert!(run(setup).workers_lost >= 5);
+}
+
+#[test]
+fn a_task_that_ends_its_workers_is_given_up_and_named() {
+    for block in [0, 7, 99] {
+        for threads in [1, 3] {
+            let mut setup = setup(4, vec![vec![Job::farm(100, 5_000).with_crash(block)]]);
+            setup.threads = (threads, threads);
+            let report = run(setup);
+            assert_eq!(report.workers_lost, 4, "one more than it may take with it");
+        }
+    }
+}
+
+#[test]
+fn workers_that_never_reach_each_other_end_a_computation_or_do_without() {
+    for seed in 0..6_u32 {
+        let mut setup = setup(
+            2,
+            vec![vec![Job::transpose(20, 20, 2_000 + u64::from(seed)).or_error("could not be fetched")]],
+        );
+        setup.peers_cut = vec![(1, 2)];
+        run(setup);
+    }
+}
+
+#[test]
+fn equal_computations_of_two_clients_advance_together() {
+    for _ in 0..3 {
+        let farm = || vec![Job::farm(2_000, 3_000)];
+        let report = run(setup(4, vec![farm(), farm()]));
+        let slower = report.delivered_at_first_end.iter().min().expect("two jobs");
+        assert!(*slower >= 1_400, "one had {slower} of 2,000 blocks when the other had all");
+    }
+}
+
+#[test]
+fn a_short_computation_does_not_wait_for_a_long_one() {
+    let long = vec![Job::farm(20_000, 3_000)];
+    let short = vec![Job::farm(40, 3_000)];
+    let report = run(setup(4, vec![long, short]));
+    let [long, short] = report.delivered_at_first_end[..] else { panic!("two jobs") };
+    assert_eq!(short, 40);
+    assert!(long < 2_000, "the short one was done only after {long} blocks of the long one");
+}

@@ -1,0 +1,72 @@
+//! What a worker does with values that leave its memory and are wanted again.
+
+use nuna_plan::{BlockGrid, BlockMap, Input, Keep, MemoryBound, Source, Stage, Work, WorkKind};
+use nuna_wire::{
+    StageKey, WorkerId,
+    message::{Blocks, StageDefinition},
+};
+use nuna_worker::{Effect, Event, Settings, Worker};
+
+fn define(key: u32, reads: Option<u32>, bytes: u64, priority: u32) -> Event {
+    let inputs = reads.map(|_| Input { source: Source::Stage(0), map: BlockMap::Same });
+    let stage = Stage {
+        name: format!("stage {key}"),
+        grid: BlockGrid::line(1),
+        inputs: inputs.into_iter().collect(),
+        work: Work { kind: WorkKind::Call, payload: Vec::new(), libraries: Vec::new() },
+        bound: MemoryBound { inputs: if reads.is_some() { 100 } else { 0 }, output: bytes, scratch: 0 },
+        keep: Keep::No,
+        retries: 0,
+        origin: None,
+    };
+    let inputs = reads.into_iter().map(StageKey).collect();
+    Event::Define(Box::new(StageDefinition { key: StageKey(key), stage, inputs, retain: true, priority }))
+}
+
+fn lease(stage: u32) -> Event {
+    Event::Lease { blocks: Blocks { stage: StageKey(stage), start: 0, end: 1 }, inputs: Vec::new() }
+}
+
+fn run(stage: u32) -> Effect {
+    Effect::Run { stage: StageKey(stage), start: 0, end: 1 }
+}
+
+/// A worker of 300 bytes that writes one value of 100 to disk, for the sake of a block of 250, while another block of
+/// 200 that reads the value has begun.
+fn spilling() -> (Worker, (StageKey, u64)) {
+    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300 });
+    let value = (StageKey(1), 0);
+    assert_eq!(worker.handle([define(1, None, 100, 1), lease(1)]), [run(1)]);
+    assert_eq!(
+        worker.handle([Event::Finished { block: value, bytes: 100, duration_us: 9_000, kept: true }]),
+        []
+    );
+    assert_eq!(worker.handle([define(2, None, 250, 2), lease(2)]), [Effect::Spill(vec![value])]);
+    assert_eq!(worker.handle([define(3, Some(1), 100, 3), lease(3)]), [], "it waits for what it reads");
+    (worker, value)
+}
+
+#[test]
+fn a_block_waits_for_a_value_that_is_being_written_and_reads_it_back_first() {
+    let (mut worker, value) = spilling();
+    let taken = |worker: &Worker| worker.usage().memory_bytes + worker.usage().reserved_bytes;
+    assert_eq!(worker.handle([Event::Spilled { block: value, done: true }]), [Effect::Load(vec![value])]);
+    assert!(taken(&worker) <= 300);
+    assert_eq!(worker.handle([Event::Loaded { block: value, done: true }]), [run(3)]);
+    assert!(taken(&worker) <= 300);
+}
+
+#[test]
+fn a_value_that_could_not_be_written_is_still_there() {
+    let (mut worker, value) = spilling();
+    assert_eq!(worker.handle([Event::Spilled { block: value, done: false }])[0], run(3));
+}
+
+#[test]
+fn a_value_that_was_forgotten_while_it_was_written_sends_its_readers_back() {
+    let (mut worker, value) = spilling();
+    let forget = Event::Forget(vec![Blocks { stage: value.0, start: 0, end: 1 }]);
+    worker.handle([forget]);
+    let effects = worker.handle([Event::Spilled { block: value, done: true }]);
+    assert!(matches!(effects[0], Effect::Send(_)), "{effects:?}");
+}
