@@ -47,3 +47,25 @@ def test_array_blocks_that_fail_name_the_cells_line(cells):
         "let b = a.map_blocks(options, |_| {\n    panic!(\"block trouble\")\n})?;\nb.compute()?"
     )
     assert "block trouble" in message and f"In [{cells.number}]:4:" in message and "nuna-cells" not in message, message
+
+
+def test_a_failed_task_that_is_a_result_names_the_cells_line(cells):
+    ran = cells.run('let tasks = cluster.map(0..4, |i: i32| if i == 2 { panic!("odd") } else { i });\ntasks.gather()')
+    assert ran.ok, ran.failure
+    assert f"In [{cells.number}]:1:" in ran.result and "nuna-cells" not in ran.result, ran.result
+
+
+@pytest.mark.parametrize("captured, ty", [
+    ('vec!["a".to_owned()]', "Vec<"),
+    ("std::collections::HashMap::from([(0, 1)])", "HashMap<"),
+])
+def test_what_cannot_travel_is_named_once_and_by_its_own_name(cells, captured, ty):
+    message = cells.fails(f"let owned = {captured};\ncluster.map(0..2, move |i: i32| owned.len() as i32 + i).gather()?")
+    assert "cannot travel to another process" in message.splitlines()[0] and ty in message.splitlines()[0], message
+    assert "captures!" in message and "{closure}" in message, message
+    assert "nuna-cells" not in message and "is not satisfied" not in message, message
+
+
+def test_a_cluster_that_was_shut_down_says_so(cells):
+    ran = cells.run('let other = Cluster::local().workers(1).start()?;\nother.shutdown();\nother')
+    assert ran.ok and ran.result.endswith(": ended or out of reach"), ran.result or ran.failure

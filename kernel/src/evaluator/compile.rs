@@ -250,6 +250,10 @@ impl Request<'_> {
             ),
             Some(level) => {
                 arguments.extend([format!("-Copt-level={level}").into(), "-Ccodegen-units=1".into()]);
+                // Whether a cell holds a function, which makes it an optimised one, must not change its numbers.
+                if level < 3 {
+                    arguments.push("-Coverflow-checks=on".into());
+                }
                 let soname =
                     self.output.file_name().and_then(|name| name.to_str()).context("a library has a name")?;
                 arguments.extend(match self.linker {

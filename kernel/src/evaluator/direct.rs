@@ -1,6 +1,7 @@
 //! Owns the direct evaluator: a cell's way from text to outcome, and what is known between cells.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::Ordering},
@@ -245,7 +246,7 @@ impl Direct {
         let (name, trouble) = match (answer.panic, answer.error) {
             (Some(panic), _) => ("Panic", panic),
             (None, Some(error)) => ("Error", error),
-            (None, None) => return Evaluation { shown: answer.shown, error: None },
+            (None, None) => return Evaluation { shown: self.with_places(answer.shown), error: None },
         };
         let Trouble { message, location } = trouble;
         let failure = Failure::new(name, self.places.translate(&message));
@@ -258,6 +259,17 @@ impl Direct {
             Some(statement) => failure.at(&Place::of(&job.source, statement.range.start)).into(),
             None => failure.into(),
         }
+    }
+
+    /// A result's text may tell where something happened, such as the error that a task returned.
+    fn with_places(&self, shown: Option<Vec<(String, String)>>) -> Option<Vec<(String, String)>> {
+        let mut shown = shown?;
+        for (_, text) in shown.iter_mut().filter(|(media, _)| media == "text/plain") {
+            if let Cow::Owned(translated) = self.places.translate(text) {
+                *text = translated;
+            }
+        }
+        Some(shown)
     }
 
     /// Notes about earlier cells, and warnings about this one's own lines, each once.

@@ -1,6 +1,7 @@
 //! Owns what a person reads when a cell fails.
 
 use super::{
+    captures,
     compile::Diagnostic,
     glue::Glue,
     known::Known,
@@ -117,12 +118,13 @@ pub fn compile_failure(
     let worth_reading = |d: &&Diagnostic| {
         !d.message.starts_with("aborting due to") && !d.message.starts_with("Some errors have detailed")
     };
-    let mut own: Vec<&Diagnostic> = errors.iter().filter(|d| !d.spans.is_empty()).collect();
+    let mut own: Vec<Diagnostic> = errors.iter().filter(|d| !d.spans.is_empty()).cloned().collect();
     if own.is_empty() {
-        own = errors.iter().filter(worth_reading).collect();
+        own = errors.iter().filter(worth_reading).cloned().collect();
     }
+    let own = captures::in_words(own);
     let first = own.first().map_or("the compiler refused the cell", |d| d.message.as_str());
-    let mut failure = Failure::new("CompileError", first);
+    let mut failure = Failure::new("CompileError", types::without_places(first));
     failure.traceback.clear();
     for diagnostic in &own {
         failure.traceback.extend(render::render(diagnostic, &glue.positions));

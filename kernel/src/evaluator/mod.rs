@@ -6,6 +6,7 @@
 mod body;
 pub(crate) mod build;
 pub mod cache;
+mod captures;
 pub mod commands;
 pub mod compile;
 pub mod crates;

@@ -3,6 +3,7 @@
 use super::{
     compile::Diagnostic,
     positions::{Place, Positions},
+    types::without_places,
 };
 
 const RED: &str = "\u{1b}[1;31m";
@@ -18,7 +19,8 @@ pub fn render(diagnostic: &Diagnostic, positions: &Positions) -> Vec<String> {
         _ => String::new(),
     };
     let (level, colour) = if diagnostic.level == "warning" { ("warning", YELLOW) } else { ("error", RED) };
-    let mut lines = vec![format!("{colour}{level}{code}{OFF}{BOLD}: {}{OFF}", diagnostic.message)];
+    let mut lines =
+        vec![format!("{colour}{level}{code}{OFF}{BOLD}: {}{OFF}", without_places(&diagnostic.message))];
     let mut marks = marks(diagnostic, positions);
     if let Some(mark) = marks.iter().find(|mark| mark.primary).or(marks.first()) {
         lines.push(format!(" {BLUE}-->{OFF} {}", at(&mark.place)));
@@ -72,7 +74,7 @@ pub fn render(diagnostic: &Diagnostic, positions: &Positions) -> Vec<String> {
         };
         // Further lines stand below the first one's words, as rustc has them.
         let indent = format!("\n{}", " ".repeat(child.level.len() + 9));
-        let message = child.message.replace('\n', &indent);
+        let message = without_places(&child.message).replace('\n', &indent);
         lines.push(format!("     {BOLD}= {}{OFF}: {message}{put}", child.level));
     }
     lines
@@ -106,7 +108,8 @@ fn marks(diagnostic: &Diagnostic, positions: &Positions) -> Vec<Mark> {
         let place = positions.place(written.line_start, written.column_start)?;
         let end = positions.place(written.line_end, written.column_end).filter(|end| end.line == place.line);
         let width = end.map_or(1, |end| end.column.saturating_sub(place.column).max(1));
-        Some(Mark { place, width, primary: span.is_primary, label: span.label.clone().unwrap_or_default() })
+        let label = span.label.as_deref().map(without_places).unwrap_or_default().into_owned();
+        Some(Mark { place, width, primary: span.is_primary, label })
     };
     diagnostic.spans.iter().filter_map(mark).collect()
 }

@@ -1,5 +1,7 @@
 //! Owns types as text: whether a later cell can write one, and whose crates its paths name.
 
+use std::borrow::Cow;
+
 use quote::ToTokens;
 use syn::{
     Path, Type,
@@ -110,15 +112,22 @@ pub fn is_plain(ty: &str, is_taken: impl Fn(&str) -> bool) -> bool {
     words.1
 }
 
+/// `text` without the places of closures, which are in the files that are made of cells.
+pub fn without_places(text: &str) -> Cow<'_, str> {
+    const CLOSURE: &str = "{closure@";
+    let mut text = Cow::Borrowed(text);
+    while let Some(at) = text.find(CLOSURE)
+        && let Some(end) = text[at..].find('}')
+    {
+        text.to_mut().replace_range(at..at + end + 1, "{closure}");
+    }
+    text
+}
+
 /// For people: without the crates of cells, and without the places of closures, which are not the cells' own.
 pub fn shown(ty: &str) -> String {
-    let mut ty = ty.to_owned();
-    while let Some(at) = ty.find("{closure@")
-        && let Some(end) = ty[at..].find('}')
-    {
-        ty.replace_range(at..at + end + 1, "{closure}");
-    }
-    let ty = ty.as_str();
+    let ty = without_places(ty);
+    let ty = ty.as_ref();
     let mut out = String::with_capacity(ty.len());
     let mut rest = ty;
     while let Some(at) = rest.find(naming::PREFIX) {

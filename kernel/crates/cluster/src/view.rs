@@ -6,6 +6,9 @@ use crate::{cluster::Cluster, memory::show_bytes};
 
 impl fmt::Display for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.client().is_lost() {
+            return write!(f, "Cluster {}: ended or out of reach", self.name());
+        }
         let info = self.info();
         let threads: u32 = info.workers.iter().map(|worker| u32::from(worker.threads)).sum();
         let memory: u64 = info.workers.iter().map(|worker| worker.memory_bytes).sum();
@@ -31,6 +34,12 @@ impl fmt::Debug for Cluster {
 impl Cluster {
     /// The cluster as a small table, for a notebook.
     pub fn html(&self) -> String {
+        if self.client().is_lost() {
+            return format!(
+                "<div class=\"nuna-cluster\"><p><strong>Cluster {}</strong>: ended or out of reach</p></div>",
+                escape(self.name())
+            );
+        }
         let info = self.info();
         let mut rows = String::new();
         for worker in &info.workers {
