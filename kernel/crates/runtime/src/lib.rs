@@ -25,6 +25,14 @@ const OUTBOX_BYTES_MAX: u64 = 2 << 30;
 /// Messages received and not yet handled; a socket is not read while there are as many.
 const INBOX_MESSAGES: usize = 1024;
 
+/// Tells the log about a connection that was refused, with how many there were.
+fn log_refusal(reason: &str, address: Option<std::net::SocketAddr>, refused: u64) {
+    match address {
+        Some(address) => tracing::warn!(reason, %address, refused, "a connection was refused"),
+        None => tracing::warn!(reason, "no connection can be accepted"),
+    }
+}
+
 /// Reads a process's options from a JSON file.
 ///
 /// # Errors

@@ -19,8 +19,6 @@ use crate::{
 
 /// How long the other side may take until it has shown who it is.
 pub const AUTHENTICATION_DEADLINE: Duration = Duration::from_secs(10);
-/// Connections that have not shown who they are; further ones wait in the listen queue.
-pub const UNAUTHENTICATED_MAX: usize = 64;
 /// Connections a scheduler or worker serves at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
@@ -39,6 +37,8 @@ pub enum ConnectError {
     Unreachable { address: String, source: io::Error },
     #[error("{address} has not shown who it is in time")]
     Silent { address: String },
+    #[error("{address} had not shown who it is when too many others came")]
+    CrowdedOut { address: String },
     #[error("{address} and this process do not trust each other: {source}")]
     Untrusted { address: String, source: io::Error },
     #[error("{address} refused this process: {reason}")]

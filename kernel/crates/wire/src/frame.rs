@@ -39,6 +39,8 @@ pub enum FrameError {
     NotAFrame { found: u32 },
     #[error("a frame's {part} has {length} bytes, more than the {limit} allowed here")]
     TooLong { part: &'static str, length: u64, limit: u64 },
+    #[error("a frame of {length} bytes does not fit into this process's memory")]
+    NoMemory { length: u64 },
     #[error("the connection ended inside a frame ({missing} bytes were still to come)")]
     Truncated { missing: u64 },
     #[error("a frame's header cannot be read: {0}")]
@@ -209,14 +211,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        // One allocation of the exact size: the address it starts at is what values in it are aligned to.
-        let mut buffer = BytesMut::with_capacity(length as usize).limit(length as usize);
+        // One allocation of the exact size: the address it starts at is what values in it are aligned to. It is asked for
+        // politely, since a length may be nonsense and an allocation that fails would end the process.
+        let mut buffer = Vec::new();
+        let size = usize::try_from(length).map_err(|_| FrameError::NoMemory { length })?;
+        buffer.try_reserve_exact(size).map_err(|_| FrameError::NoMemory { length })?;
+        let mut buffer = buffer.limit(size);
         while buffer.has_remaining_mut() {
             if self.stream.read_buf(&mut buffer).await? == 0 {
                 return Err(FrameError::Truncated { missing: buffer.remaining_mut() as u64 });
             }
         }
-        Ok(buffer.into_inner().freeze())
+        Ok(buffer.into_inner().into())
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod cluster_file;
 pub mod connection;
 pub mod credentials;
+pub mod door;
 pub mod fetch;
 pub mod frame;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod outbox;
 pub use cluster_file::ClusterFile;
 pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
+pub use door::{Door, RefusalCounts, Refusals};
 pub use fetch::{FetchError, Fetcher};
 pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};
 pub use id::{ClientId, StageKey, WorkerId};

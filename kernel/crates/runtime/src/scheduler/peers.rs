@@ -1,17 +1,15 @@
 //! Owns the scheduler's connections: who has connected is found out here, and what they say goes to the driver.
 
-use std::{sync::Arc, time::Duration};
-
 use bytes::Bytes;
 use nuna_wire::{
-    Acceptor, ClientId, Connection, Incoming, Outgoing, WorkerId,
-    connection::{CONNECTIONS_MAX, Reader, UNAUTHENTICATED_MAX},
+    Acceptor, ClientId, Connection, Door, Incoming, Outgoing, WorkerId,
+    connection::{CONNECTIONS_MAX, Reader},
     message::{FromClient, FromWorker, RoleAnswer},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
 };
 
 /// What reaches the driver.
@@ -26,38 +24,14 @@ pub(crate) enum Input {
 
 /// Accepts connections for as long as the driver listens.
 pub(crate) async fn listen(listener: TcpListener, acceptor: Acceptor, inbox: mpsc::WeakSender<Input>) {
-    let strangers = Arc::new(Semaphore::new(UNAUTHENTICATED_MAX));
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let (Ok(stranger), Ok(place)) =
-            (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
-        else {
-            return;
-        };
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: others have to close theirs first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (acceptor, inbox) = (acceptor.clone(), inbox.clone());
+    let enter = move |incoming, place| {
+        // Nobody is there only at the end of the process.
+        let Some(inbox) = inbox.upgrade() else { return };
         tokio::spawn(async move {
-            let incoming = acceptor.accept(stream, address).await;
-            drop(stranger);
-            match incoming {
-                Ok(incoming) => {
-                    // Nobody is there only at the end of the process.
-                    if let Some(inbox) = inbox.upgrade() {
-                        let _ = inbox.send(Input::Arrived(Box::new(incoming), place)).await;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, %address, "a connection was refused"),
-            }
+            let _ = inbox.send(Input::Arrived(Box::new(incoming), place)).await;
         });
-    }
+    };
+    Door::new(acceptor, CONNECTIONS_MAX).open(listener, enter, crate::log_refusal).await;
 }
 
 /// Welcomes somebody, then carries messages in both directions until either side ends it.

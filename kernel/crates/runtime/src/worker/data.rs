@@ -1,16 +1,13 @@
 //! Owns the worker's data server: peers and clients ask for values, and get those that are here.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use nuna_wire::{
-    Acceptor, Payload,
-    connection::{CONNECTIONS_MAX, UNAUTHENTICATED_MAX},
+    Acceptor, Door, Incoming, Payload,
+    connection::CONNECTIONS_MAX,
     message::{Fetch, Fetched, Role, RoleAnswer},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::TcpListener;
 
 use super::store::Store;
 
@@ -18,42 +15,20 @@ use super::store::Store;
 const ITEMS_MAX: usize = 65_536;
 
 pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<Store>) {
-    let strangers = Arc::new(Semaphore::new(UNAUTHENTICATED_MAX));
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let (Ok(stranger), Ok(place)) =
-            (strangers.clone().acquire_owned().await, connections.clone().acquire_owned().await)
-        else {
-            return;
-        };
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: others have to close theirs first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (acceptor, store) = (acceptor.clone(), store.clone());
+    let enter = move |incoming: Incoming, place| {
+        let store = store.clone();
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = converse(stream, address, acceptor, store, stranger).await {
+            let address = incoming.address;
+            if let Err(error) = converse(incoming, store).await {
                 tracing::debug!(%error, %address, "a reader is gone");
             }
         });
-    }
+    };
+    Door::new(acceptor, CONNECTIONS_MAX).open(listener, enter, crate::log_refusal).await;
 }
 
-async fn converse(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: Acceptor,
-    store: Arc<Store>,
-    stranger: tokio::sync::OwnedSemaphorePermit,
-) -> anyhow::Result<()> {
-    let incoming = acceptor.accept(stream, address).await?;
-    drop(stranger);
+async fn converse(incoming: Incoming, store: Arc<Store>) -> anyhow::Result<()> {
     let mut connection = match incoming.role {
         Role::Reader => incoming.welcome(RoleAnswer::Reader).await?,
         Role::Client { .. } | Role::Worker(_) => {
