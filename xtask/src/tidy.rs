@@ -20,11 +20,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-worker", &["nuna-plan", "nuna-wire"]),
     ("nuna-simulation", &["nuna-plan", "nuna-scheduler", "nuna-wire", "nuna-worker"]),
     ("nuna-dashboard", &[]),
+    ("nuna-jobs", &["nuna-pbs"]),
     (
         "nuna-runtime",
         &[
             "nuna-array",
             "nuna-dashboard",
+            "nuna-jobs",
             "nuna-plan",
             "nuna-scheduler",
             "nuna-ship",
@@ -34,7 +36,10 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("nuna-client", &["nuna-plan", "nuna-ship", "nuna-wire"]),
-    ("nuna-cluster", &["nuna-client", "nuna-plan", "nuna-runtime", "nuna-ship", "nuna-wire"]),
+    (
+        "nuna-cluster",
+        &["nuna-client", "nuna-jobs", "nuna-pbs", "nuna-plan", "nuna-runtime", "nuna-ship", "nuna-wire"],
+    ),
     (
         "nuna",
         &[
@@ -65,7 +70,8 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// State machines: neither sockets nor clocks.
-const WITHOUT_IO: &[&str] = &["kernel/crates/scheduler/src", "kernel/crates/worker/src"];
+const WITHOUT_IO: &[&str] =
+    &["kernel/crates/scheduler/src", "kernel/crates/worker/src", "kernel/crates/jobs/src/farm.rs"];
 const IO_WORDS: &[&str] =
     &["std::net", "std::fs", "tokio::", "Instant::now", "SystemTime::now", "thread::sleep", "std::process"];
 

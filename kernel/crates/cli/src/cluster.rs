@@ -10,13 +10,17 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use nuna::parts::wire::{
-    ClusterFile,
-    cluster_file::{clusters_directory, process_exists},
+
+use nuna::parts::{
+    client::Client,
+    wire::{
+        ClusterFile,
+        cluster_file::{clusters_directory, process_exists, this_host},
+    },
 };
 
-/// A scheduler sends its workers home before it ends.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// A scheduler sends its workers home, and deletes jobs that wait, before it ends.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn list(json: bool) -> Result<()> {
     let clusters = ClusterFile::list(&clusters_directory());
@@ -82,6 +86,9 @@ fn find<'a>(clusters: &'a [ClusterFile], name: &str) -> Result<&'a ClusterFile> 
 }
 
 fn stop_one(cluster: &ClusterFile, directory: &Path) -> Result<()> {
+    if !cluster.host.is_empty() && cluster.host != this_host() {
+        return stop_elsewhere(cluster);
+    }
     // The file may outlive its scheduler, and process ids come round again.
     let command = std::fs::read(format!("/proc/{}/cmdline", cluster.pid)).unwrap_or_default();
     if !command.split(|&byte| byte == 0).any(|argument| argument == b"scheduler") {
@@ -101,5 +108,21 @@ fn stop_one(cluster: &ClusterFile, directory: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     cluster.remove(directory);
+    Ok(())
+}
+
+/// One whose scheduler runs on another machine is told over the network.
+fn stop_elsewhere(cluster: &ClusterFile) -> Result<()> {
+    let client = Client::connect(cluster).with_context(|| {
+        format!("its scheduler at {} on {} does not answer", cluster.scheduler, cluster.host)
+    })?;
+    client.shut_down_cluster();
+    let deadline = Instant::now() + STOP_PATIENCE;
+    while !client.is_lost() {
+        if Instant::now() > deadline {
+            bail!("its scheduler on {} still runs after {} s", cluster.host, STOP_PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }

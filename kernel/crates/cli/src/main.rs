@@ -22,7 +22,7 @@ enum Command {
     /// Run the scheduler of a cluster. Clusters start this themselves.
     Scheduler(ProcessOptions),
     /// Run one worker of a cluster. Clusters and their PBS jobs start this themselves.
-    Worker(ProcessOptions),
+    Worker(WorkerOptions),
     /// List and stop clusters that run on this machine.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -39,6 +39,19 @@ struct ProcessOptions {
     /// more on standard error.
     #[arg(long, value_name = "FILE")]
     options: PathBuf,
+}
+
+#[derive(Args)]
+struct WorkerOptions {
+    #[command(flatten)]
+    process: ProcessOptions,
+    /// What it is called, if not as the file says.
+    #[arg(long)]
+    name: Option<String>,
+    /// When its job ends, in seconds since 1970. It takes no more work some time before, and leaves. SIGTERM makes it
+    /// do so at once.
+    #[arg(long, value_name = "SECONDS")]
+    ends_at: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -69,7 +82,7 @@ enum KernelCommand {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Scheduler(process) => processes::scheduler(&process.options),
-        Command::Worker(process) => processes::worker(&process.options),
+        Command::Worker(worker) => processes::worker(&worker.process.options, worker.name, worker.ends_at),
         Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
         Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
         Command::Kernel(KernelCommand::Install(wanted)) => kernel::install(&wanted),

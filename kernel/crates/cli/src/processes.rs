@@ -15,9 +15,11 @@ pub(crate) fn scheduler(options: &Path) -> Result<()> {
     runtime::scheduler::serve(options).with_context(|| format!("scheduler of cluster {name}"))
 }
 
-pub(crate) fn worker(options: &Path) -> Result<()> {
+pub(crate) fn worker(options: &Path, name: Option<String>, ends_at: Option<u64>) -> Result<()> {
     log();
-    let options = runtime::worker::Options::read(options)?;
+    let mut options = runtime::worker::Options::read(options)?;
+    options.name = name.unwrap_or(options.name);
+    options.ends_at = ends_at.or(options.ends_at);
     let name = options.name.clone();
     runtime::worker::serve(options, executors()).with_context(|| format!("worker {name}"))
 }

@@ -156,6 +156,14 @@ impl Client {
         }
     }
 
+    /// Asks for `least` workers while there is work, and never more than `most`. Of use only where workers are jobs.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub fn scale(&self, least: u32, most: u32) -> Result<(), EngineError> {
+        self.send(FromClient::Scale { least, most }, Payload::new())
+    }
+
     /// Ends the cluster: scheduler, workers, and what they hold.
     pub fn shut_down_cluster(&self) {
         // If the connection is gone, so is the cluster, or it will be when it notices.

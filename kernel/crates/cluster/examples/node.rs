@@ -77,7 +77,14 @@ fn main() {
             nuna_runtime::scheduler::Options::read(options).and_then(nuna_runtime::scheduler::serve)
         }
         // The real closures beside the words, which take the place of arrays.
-        _ => nuna_runtime::worker::Options::read(options).and_then(|options| {
+        _ => nuna_runtime::worker::Options::read(options).and_then(|mut options| {
+            // As `nuna worker` understands them.
+            let value = |flag: &str| {
+                let at = arguments.iter().position(|argument| argument == flag)?;
+                arguments.get(at + 1).cloned()
+            };
+            options.name = value("--name").unwrap_or(options.name);
+            options.ends_at = value("--ends-at").map(|at| at.parse()).transpose()?;
             nuna_runtime::worker::serve(options, Executors { array: words, call: nuna_ship::executor() })
         }),
     };

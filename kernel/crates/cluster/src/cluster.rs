@@ -1,6 +1,7 @@
 //! Owns a running cluster as the program that uses it sees it.
 
 use std::{
+    ops::RangeInclusive,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
@@ -10,12 +11,14 @@ use nuna_client::{Client, ClusterInfo};
 use nuna_plan::{Engine, default_engine, set_default_engine};
 use nuna_wire::{ClusterFile, cluster_file};
 
-use crate::{error::ClusterError, local, pick_up, processes::Process};
+use crate::{error::ClusterError, local, pbs, pick_up, processes::Process};
 
 /// How often dead workers are looked for.
 const SUPERVISE: Duration = Duration::from_millis(200);
 /// Workers restarted within [`RESTART_WINDOW`], per worker of the cluster; more means that something is wrong with all.
 const RESTARTS_MAX: usize = 5;
+/// How long a cluster that others have started may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// A cluster. Clones share it; the last one to go ends what this process has started. In a notebook the cluster outlives
@@ -54,6 +57,12 @@ impl Cluster {
         local::Local::new()
     }
 
+    /// A cluster whose workers are jobs of PBS; `.start()` starts it. It goes on when the notebook ends, until nobody
+    /// has used it for a while: `Cluster::attach` finds it again.
+    pub fn pbs() -> pbs::Pbs {
+        pbs::Pbs::new()
+    }
+
     /// Connects to a cluster that runs, by name. It goes on when this process ends. One that this notebook's kernel
     /// has kept through a crash is the same again, with what it holds.
     ///
@@ -76,6 +85,11 @@ impl Cluster {
 
     pub(crate) fn started(file: ClusterFile, client: Client, local: Local) -> Self {
         Self::new(file, client, Some(local))
+    }
+
+    /// One that goes on without this process.
+    pub(crate) fn apart(file: ClusterFile, client: Client) -> Self {
+        Self::new(file, client, None)
     }
 
     fn new(file: ClusterFile, client: Client, local: Option<Local>) -> Self {
@@ -137,6 +151,31 @@ impl Cluster {
         Ok(self.inner.client.wait_for_workers(count, patience)?)
     }
 
+    /// From now on there should be so many workers. Jobs that are too many are given up at once: those that wait
+    /// first, then workers without work, then others once they have finished what they do.
+    ///
+    /// # Errors
+    /// If the workers are not jobs of a batch system, or the connection is lost.
+    pub fn scale(&self, workers: u32) -> Result<(), ClusterError> {
+        self.adapt(workers..=workers)
+    }
+
+    /// From now on there should be as many workers as the work at hand can use, within these bounds. `0..=0` lets all
+    /// of them go.
+    ///
+    /// # Errors
+    /// If the workers are not jobs of a batch system, or the connection is lost.
+    pub fn adapt(&self, workers: RangeInclusive<u32>) -> Result<(), ClusterError> {
+        let (least, most) = workers.into_inner();
+        if least > most {
+            return Err(ClusterError::BadScale { least, most });
+        }
+        if self.info().jobs.is_none() {
+            return Err(ClusterError::NoJobs { name: self.name().to_owned() });
+        }
+        Ok(self.inner.client.scale(least, most)?)
+    }
+
     /// Ends scheduler and workers, and waits until they have ended. Ending a cluster twice is fine.
     pub fn shutdown(&self) {
         self.inner.end(true);
@@ -165,7 +204,13 @@ impl Inner {
                 self.file.remove(&local.directory);
                 let _ = std::fs::remove_dir_all(&local.folder);
             }
-            None if others => self.client.shut_down_cluster(),
+            None if others => {
+                self.client.shut_down_cluster();
+                let until = Instant::now() + FAREWELL;
+                while !self.client.is_lost() && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
             None => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Owns what can go wrong when a cluster is started.
 
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use nuna_plan::EngineError;
 
@@ -32,6 +32,32 @@ pub enum ClusterError {
         "a cluster needs at least one worker and one thread, but {workers} workers of {threads} threads were asked for"
     )]
     Nothing { workers: usize, threads: usize },
+    #[error("`{text}` is not a length of time; write for example \"2h\", \"90m\" or \"01:30:00\"")]
+    BadWalltime { text: String },
+    #[error(
+        "between {least} and {most} workers were asked for; ask for one or more, the smaller number first: `.scale(4)` or `.adapt(0..=40)`"
+    )]
+    BadScale { least: u32, most: u32 },
+    #[error(
+        "the workers of cluster {name} are not jobs of a batch system, so their number stays as it is; `Cluster::pbs()` starts a cluster that can be scaled"
+    )]
+    NoJobs { name: String },
+    #[error(
+        "there is no `qsub` on this machine's PATH, nor below what /etc/pbs.conf names; name its folder in NUNA_PBS_BIN, or use `Cluster::local()`"
+    )]
+    NoPbs,
+    #[error("PBS cannot be asked for its queues: {message}")]
+    Pbs { message: String },
+    #[error("no job was submitted: {reason}")]
+    Submission { reason: String },
+    #[error(transparent)]
+    Request(#[from] nuna_jobs::RequestError),
+    #[error("{address} is no address of this machine; `ip address` shows those that it has")]
+    NotHere { address: IpAddr },
+    #[error(
+        "this machine has no address that other nodes could reach; name one: `Cluster::pbs().address(\"10.0.0.5\".parse()?)`"
+    )]
+    NoAddress,
     #[error("cannot write {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]

@@ -15,7 +15,7 @@ use crate::{
     allowance,
     cluster::{Cluster, Local as Parts},
     error::ClusterError,
-    lifeline::{self, Lifeline},
+    lifeline,
     memory::IntoByteCount,
     pick_up,
     processes::{Process, program},
@@ -107,22 +107,22 @@ impl Local {
         let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);
         let running = ClusterFile::list(&directory);
         let name = self.name.unwrap_or_else(|| format!("local-{:06x}", rand::random::<u32>() & 0xff_ffff));
-        check_name(&name)?;
-        if let Some(taken) = running.iter().find(|file| file.name == name) {
-            return Err(ClusterError::NameTaken { name, pid: taken.pid });
-        }
+        check_name(&name, &running)?;
         let folder = directory.join(&name);
-        if folder.exists() {
-            // Left behind by a cluster that was killed before it could clean up.
-            fs::remove_dir_all(&folder)
-                .map_err(|source| ClusterError::File { path: folder.clone(), source })?;
-        }
-        let cleanup = Cleanup { folder: folder.clone(), armed: true };
-        let authority = Authority::new(&name)?;
-        for party in [Party::Scheduler, Party::Worker, Party::Client] {
-            authority.issue(party)?.write(&folder, party)?;
-        }
-        let (process, file) = start_scheduler(&program, &name, &directory, &folder, kernel)?;
+        let cleanup = credentials(&name, &folder)?;
+        let options = scheduler::Options {
+            kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
+            ..scheduler_options(&name, &directory, &folder)
+        };
+        let process = Process::start(
+            &program,
+            "scheduler",
+            "scheduler",
+            &serde_json::to_value(options).expect("options are plain data"),
+            &folder,
+            kernel,
+        )?;
+        let (process, file) = wait_for_scheduler(process, &name, &directory)?;
         let client = Client::connect(&file)?;
         let mut parts = Parts {
             scheduler: process,
@@ -140,6 +140,7 @@ impl Local {
                 listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 spill_directory: folder.join("spill"),
                 lifeline: true,
+                ends_at: None,
             };
             let options = serde_json::to_value(options).expect("options are plain data");
             parts.workers.push(Process::start(
@@ -167,24 +168,37 @@ fn retired(names: &[String]) {
     }
 }
 
-fn check_name(name: &str) -> Result<(), ClusterError> {
+/// Whether a new cluster may be called that, beside those that run.
+pub(crate) fn check_name(name: &str, running: &[ClusterFile]) -> Result<(), ClusterError> {
     let fine = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if fine && !name.is_empty() && name.len() <= 64 {
-        Ok(())
-    } else {
-        Err(ClusterError::BadName { name: name.to_owned() })
+    if !fine || name.is_empty() || name.len() > 64 {
+        return Err(ClusterError::BadName { name: name.to_owned() });
+    }
+    match running.iter().find(|file| file.name == name) {
+        Some(taken) => Err(ClusterError::NameTaken { name: name.to_owned(), pid: taken.pid }),
+        None => Ok(()),
     }
 }
 
-fn start_scheduler(
-    program: &Path,
-    name: &str,
-    directory: &Path,
-    folder: &Path,
-    kernel: Option<&'static Lifeline>,
-) -> Result<(Process, ClusterFile), ClusterError> {
+/// Makes the cluster's folder with keys and certificates of all parties; they go again unless the cluster comes up.
+pub(crate) fn credentials(name: &str, folder: &Path) -> Result<Cleanup, ClusterError> {
+    if folder.exists() {
+        // Left behind by a cluster that was killed before it could clean up.
+        fs::remove_dir_all(folder)
+            .map_err(|source| ClusterError::File { path: folder.to_owned(), source })?;
+    }
+    let cleanup = Cleanup { folder: folder.to_owned(), armed: true };
+    let authority = Authority::new(name)?;
+    for party in [Party::Scheduler, Party::Worker, Party::Client] {
+        authority.issue(party)?.write(folder, party)?;
+    }
+    Ok(cleanup)
+}
+
+/// For a scheduler that nobody else can reach, and that ends with whoever started it.
+pub(crate) fn scheduler_options(name: &str, directory: &Path, folder: &Path) -> scheduler::Options {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let options = scheduler::Options {
+    scheduler::Options {
         name: name.to_owned(),
         directory: directory.to_owned(),
         certificates: folder.to_owned(),
@@ -193,10 +207,18 @@ fn start_scheduler(
         started: jiff::Timestamp::now().to_string(),
         origin: std::env::var("NUNA_KERNEL_ID").unwrap_or_default(),
         lifeline: true,
-        kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
-    };
-    let options = serde_json::to_value(options).expect("options are plain data");
-    let mut process = Process::start(program, "scheduler", "scheduler", &options, folder, kernel)?;
+        kernel_lifeline: None,
+        jobs: None,
+        linger_seconds: None,
+    }
+}
+
+/// Waits until it is up.
+pub(crate) fn wait_for_scheduler(
+    mut process: Process,
+    name: &str,
+    directory: &Path,
+) -> Result<(Process, ClusterFile), ClusterError> {
     let path = directory.join(format!("{name}.json"));
     let until = Instant::now() + START_PATIENCE;
     loop {
@@ -244,13 +266,13 @@ fn wait_for_workers(client: &Client, parts: &mut Parts, want: usize) -> Result<(
 }
 
 /// Removes a folder of credentials unless the cluster is up.
-struct Cleanup {
+pub(crate) struct Cleanup {
     folder: PathBuf,
     armed: bool,
 }
 
 impl Cleanup {
-    fn disarm(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.armed = false;
     }
 }

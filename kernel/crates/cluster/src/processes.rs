@@ -87,7 +87,7 @@ impl Process {
         let file = folder.join(format!("{name}.json"));
         let log = folder.join(format!("{name}.log"));
         nuna_wire::credentials::write_private(&file, options.to_string().as_bytes())?;
-        let child = spawn(program, role, &file, &log, lifeline)?;
+        let child = spawn(program, role, &file, &log, Input::of(lifeline))?;
         Ok(Self {
             handle: Handle::Started(child),
             kept: lifeline.is_some(),
@@ -96,6 +96,38 @@ impl Process {
             role: role.to_owned(),
             options: file,
         })
+    }
+
+    /// Starts `program ROLE --options FILE` so that it can go on when this process ends: see [`Process::leave`].
+    pub(crate) fn start_apart(
+        program: &Path,
+        role: &str,
+        options: &Json,
+        folder: &Path,
+    ) -> Result<Self, ClusterError> {
+        let (file, log) = (folder.join(format!("{role}.json")), folder.join(format!("{role}.log")));
+        nuna_wire::credentials::write_private(&file, options.to_string().as_bytes())?;
+        let child = spawn(program, role, &file, &log, Input::None)?;
+        Ok(Self {
+            handle: Handle::Started(child),
+            kept: true,
+            log,
+            program: program.to_owned(),
+            role: role.to_owned(),
+            options: file,
+        })
+    }
+
+    /// Leaves it to itself: it is not ended when this goes.
+    pub(crate) fn leave(self) {
+        // A process that has ended must not stay a zombie for as long as this one runs.
+        let mut process = std::mem::ManuallyDrop::new(self);
+        let reaper = std::thread::Builder::new().name("nuna-reaper".into());
+        let _ = reaper.spawn(move || {
+            if let Handle::Started(child) = &mut process.handle {
+                let _ = child.wait();
+            }
+        });
     }
 
     /// One that an earlier process of this kernel has started with these options.
@@ -113,7 +145,7 @@ impl Process {
     /// Starts it again, after it has ended.
     pub(crate) fn restart(&mut self) -> Result<(), ClusterError> {
         let lifeline = if self.kept { lifeline::kernel() } else { None };
-        let child = spawn(&self.program, &self.role, &self.options, &self.log, lifeline)?;
+        let child = spawn(&self.program, &self.role, &self.options, &self.log, Input::of(lifeline))?;
         self.handle = Handle::Started(child);
         Ok(())
     }
@@ -191,24 +223,38 @@ fn runs_with(pid: u32, options: &Path) -> bool {
     })
 }
 
+/// Whose end a process waits for at its standard input.
+enum Input<'a> {
+    Kernel(&'a Lifeline),
+    This,
+    None,
+}
+
+impl<'a> Input<'a> {
+    fn of(lifeline: Option<&'a Lifeline>) -> Self {
+        lifeline.map_or(Self::This, Self::Kernel)
+    }
+}
+
 fn spawn(
     program: &Path,
     role: &str,
     options: &Path,
     log: &Path,
-    lifeline: Option<&Lifeline>,
+    input: Input<'_>,
 ) -> Result<Child, ClusterError> {
     let open = || {
         let output = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
         std::io::Result::Ok((output.try_clone()?, output))
     };
     let (output, errors) = open().map_err(|source| ClusterError::File { path: log.to_owned(), source })?;
-    let input = match lifeline {
-        Some(lifeline) => {
+    let input = match input {
+        Input::Kernel(lifeline) => {
             let end = lifeline.end();
             end.map_err(|source| ClusterError::Start { program: program.to_owned(), source })?.into()
         }
-        None => Stdio::piped(),
+        Input::This => Stdio::piped(),
+        Input::None => Stdio::null(),
     };
     Command::new(program)
         .arg(role)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nuna_wire::message::JobsInfo;
+
 use crate::{cluster::Cluster, memory::show_bytes};
 
 impl fmt::Display for Cluster {
@@ -21,7 +23,11 @@ impl fmt::Display for Cluster {
             if threads == 1 { "thread" } else { "threads" },
             show_bytes(memory),
             self.dashboard_url()
-        )
+        )?;
+        if let Some(jobs) = &info.jobs {
+            write!(f, "; {}", jobs_line(jobs))?;
+        }
+        Ok(())
     }
 }
 
@@ -54,12 +60,39 @@ impl Cluster {
         format!(
             "<div class=\"nuna-cluster\"><p><strong>Cluster {}</strong>: {} workers, dashboard at <code>{}</code></p>\
              <table><thead><tr><th style=\"text-align:left\">Worker</th><th>Threads</th><th>Memory</th></tr></thead>\
-             <tbody>{rows}</tbody></table></div>",
+             <tbody>{rows}</tbody></table>{}</div>",
             escape(self.name()),
             info.workers.len(),
-            escape(&self.dashboard_url())
+            escape(&self.dashboard_url()),
+            info.jobs
+                .as_ref()
+                .map_or_else(String::new, |jobs| format!("<p>{}</p>", escape(&jobs_line(jobs))))
         )
     }
+}
+
+/// `2 to 4 workers wanted, 1 job queued, 3 submitted so far`.
+fn jobs_line(jobs: &JobsInfo) -> String {
+    let count = |count: u32, noun: &str| {
+        if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    };
+    let mut parts = vec![if jobs.least == jobs.most {
+        format!("{} wanted", count(jobs.most, "worker"))
+    } else {
+        format!("{} to {} wanted", jobs.least, count(jobs.most, "worker"))
+    }];
+    for (number, state) in [(jobs.queued, "queued"), (jobs.starting, "starting"), (jobs.leaving, "leaving")] {
+        if number > 0 {
+            parts.push(format!("{} {state}", count(number, "job")));
+        }
+    }
+    parts.push(format!("{} submitted so far", jobs.submissions));
+    if let Some(reason) = &jobs.paused {
+        parts.push(format!("no more are submitted until the cluster is scaled again: {reason}"));
+    } else if let Some(trouble) = &jobs.trouble {
+        parts.push(format!("trouble: {trouble}"));
+    }
+    parts.join(", ")
 }
 
 fn escape(text: &str) -> String {

@@ -2,6 +2,7 @@
 //! state machine.
 
 mod driver;
+mod jobs;
 mod peers;
 
 use std::{
@@ -35,8 +36,23 @@ pub struct Options {
     pub origin: String,
     /// Whether the process ends when its standard input does.
     pub lifeline: bool,
+    /// Its workers, if they are jobs of a batch system.
+    #[serde(default)]
+    pub jobs: Option<Box<Jobs>>,
+    /// It ends by itself once no client has been there, and nothing has run, for so long.
+    #[serde(default)]
+    pub linger_seconds: Option<u64>,
     /// The pipe that is its standard input, if a kernel holds the other end; the cluster file says so.
     pub kernel_lifeline: Option<PathBuf>,
+}
+
+/// Workers that are jobs of a batch system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    pub settings: nuna_jobs::Settings,
+    /// What each worker needs to know, but for the scheduler's port and its own name.
+    pub worker: crate::worker::Options,
 }
 
 impl Options {
@@ -72,12 +88,17 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     settings.origin.clone_from(&options.origin);
     settings.started = epoch;
     let (recorder, dashboard) = Dashboard::start(settings).await?;
+    let (own_jobs, linger_seconds) = (options.jobs, options.linger_seconds);
+    if let Some(jobs) = &own_jobs {
+        jobs::write_worker_options(jobs, listener.local_addr()?)?;
+    }
     let file = ClusterFile {
         name: options.name,
         scheduler: listener.local_addr()?,
         dashboard: dashboard.url(),
         token,
         pid: std::process::id(),
+        host: nuna_wire::cluster_file::this_host(),
         started: options.started,
         origin: options.origin,
         certificates: options.certificates,
@@ -99,8 +120,21 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     tracing::info!(name = file.name, address = %file.scheduler, dashboard = file.dashboard, "the cluster is up");
     let (sender, inbox) = mpsc::channel(INBOX_MESSAGES);
     tokio::spawn(peers::listen(listener, acceptor, sender.downgrade()));
-    let driver = driver::Driver::new(file.name.clone(), file.dashboard.clone(), recorder, epoch, sender);
+    let (jobs, following) = match own_jobs {
+        Some(own) => {
+            let (orders, following) = jobs::follow(own.settings, sender.downgrade());
+            (Some(orders), Some(following))
+        }
+        None => (None, None),
+    };
+    let company = driver::Company { jobs, linger: linger_seconds.map(std::time::Duration::from_secs) };
+    let driver =
+        driver::Driver::new(file.name.clone(), file.dashboard.clone(), recorder, epoch, sender, company);
     driver.run(inbox, ending).await;
+    if let Some(following) = following {
+        // It limits itself.
+        let _ = following.await;
+    }
     if let Some(registrar) = registrar {
         registrar.stop().await;
     }

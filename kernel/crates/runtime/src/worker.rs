@@ -3,11 +3,12 @@
 mod compute;
 mod data;
 mod driver;
+mod leave;
 mod sample;
 mod store;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -33,11 +34,15 @@ pub struct Options {
     pub certificates: PathBuf,
     pub threads: u16,
     pub memory_bytes: u64,
-    /// Where peers and clients fetch values; the port is chosen freely.
+    /// Where peers and clients fetch values; the port is chosen freely. `0.0.0.0` stands for the address from which
+    /// the scheduler is reached.
     pub listen: IpAddr,
     pub spill_directory: PathBuf,
     /// Whether the process ends when its standard input does.
     pub lifeline: bool,
+    /// When the job that this worker is ends, in seconds since 1970; it leaves before that.
+    #[serde(default)]
+    pub ends_at: Option<u64>,
 }
 
 impl Options {
@@ -66,9 +71,11 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
     let build = nuna_ship::build_id().to_string();
     let connector = Connector::new(&credentials, &build)?;
     let acceptor = Acceptor::new(&credentials, &build)?;
-    let listener = TcpListener::bind((options.listen, 0))
+    let own = own_address(options.listen, options.scheduler)?;
+    let listener = TcpListener::bind((own, 0))
         .await
-        .with_context(|| format!("cannot listen on {} for the values of this worker", options.listen))?;
+        .with_context(|| format!("cannot listen on {own} for the values of this worker"))?;
+    let leave = leave::Leave::new(options.ends_at)?;
     let hello = WorkerHello {
         name: options.name.clone(),
         threads: options.threads,
@@ -88,7 +95,20 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
     tokio::spawn(data::serve(listener, acceptor, store.clone()));
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes: options.memory_bytes };
     let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector), epoch);
-    let result = driver.run(connection, ending).await;
+    let result = driver.run(connection, ending, leave).await;
     pool.stop();
     result
+}
+
+/// `listen`, or the address of the interface that leads to the scheduler if that is unspecified.
+fn own_address(listen: IpAddr, scheduler: SocketAddr) -> anyhow::Result<IpAddr> {
+    if !listen.is_unspecified() {
+        return Ok(listen);
+    }
+    // Nothing is sent: the system only looks up the way.
+    let any: IpAddr =
+        if scheduler.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).context("cannot look for the way to the scheduler")?;
+    socket.connect(scheduler).with_context(|| format!("there is no way to the scheduler at {scheduler}"))?;
+    Ok(socket.local_addr()?.ip())
 }

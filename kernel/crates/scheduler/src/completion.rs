@@ -15,6 +15,9 @@ use crate::{
     stage::{BlockState, UNCOUNTED},
 };
 
+/// How much of the slowest block is remembered with each report.
+const SLOW_FADES: f64 = 0.98;
+
 impl Scheduler {
     pub(crate) fn completed(
         &mut self,
@@ -28,7 +31,7 @@ impl Scheduler {
             return;
         }
         let mut values = Vec::new();
-        let (mut time_us, mut count, mut read_bytes) = (0_u64, 0_u64, 0_u64);
+        let (mut time_us, mut count, mut read_bytes, mut slowest_us) = (0_u64, 0_u64, 0_u64, 0_u32);
         for (done, value) in blocks {
             let stage = self.stage_mut(key);
             let known = done.block < stage.block_count();
@@ -37,6 +40,7 @@ impl Scheduler {
             }
             read_bytes = read_bytes.saturating_add(done.read_bytes);
             time_us += u64::from(done.duration_us);
+            slowest_us = slowest_us.max(done.duration_us);
             count += 1;
             self.unqueue(worker, key, 1);
             self.block_done(worker, key, done.block, done.bytes, value, &mut values);
@@ -45,6 +49,7 @@ impl Scheduler {
         if count > 0 {
             let mean = time_us as f64 / count as f64;
             stage.mean_us = Some(stage.mean_us.map_or(mean, |before| before.mul_add(0.7, 0.3 * mean)));
+            stage.slow_us = (stage.slow_us * SLOW_FADES).max(f64::from(slowest_us));
         }
         let (computation, index) = (stage.computation, stage.index);
         self.worker_mut(worker).reclaim = match self.worker_mut(worker).reclaim {
@@ -109,6 +114,7 @@ impl Scheduler {
         stage.done += 1;
         let (retains, computation, index) = (stage.retains(), stage.computation, stage.index);
         stage.losses.remove(&block);
+        stage.cut_short.remove(&block);
         if readers > 0 || offer {
             stage.set_state(block, BlockState::Stored);
             stage.set_count(block, readers);

@@ -1,6 +1,6 @@
 //! Owns the scheduler's interface: what may happen, and what is to be done about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nuna_plan::{HeldId, Plan, TaskError, Value};
 use nuna_wire::{
@@ -21,6 +21,8 @@ pub struct Settings {
     pub client_window_bytes: u64,
     /// A block that has taken so many workers with it is not tried again.
     pub losses_max: u32,
+    /// A block that so many workers had to break off because their jobs ended is not tried again.
+    pub cut_short_max: u32,
     /// How often clients hear how far their computations are.
     pub progress_interval: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for Settings {
             lease_target: Duration::from_millis(50),
             client_window_bytes: 256 << 20,
             losses_max: 3,
+            cut_short_max: 10,
             progress_interval: Duration::from_millis(100),
         }
     }
@@ -116,6 +119,24 @@ pub enum Event {
         stage: StageKey,
         runs: Vec<(u64, u64)>,
     },
+    /// It will begin to drain then.
+    WorkerLasts {
+        worker: WorkerId,
+        until: Instant,
+    },
+    /// It takes no more blocks; once nothing is left with it that is awaited, it may go.
+    Draining {
+        worker: WorkerId,
+    },
+    /// It is to leave, though nothing is wrong with it.
+    Retire {
+        worker: WorkerId,
+    },
+    /// So many workers will come if nothing goes wrong; and what is wrong.
+    Coming {
+        workers: u32,
+        trouble: Option<String>,
+    },
     /// The deadline has come.
     Tick,
 }
@@ -140,6 +161,10 @@ pub enum Effect {
     DisconnectWorker {
         worker: WorkerId,
         reason: String,
+    },
+    /// A worker that was to leave has nothing left to do, and may end.
+    Dismiss {
+        worker: WorkerId,
     },
     DisconnectClient {
         client: ClientId,

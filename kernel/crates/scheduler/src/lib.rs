@@ -11,6 +11,8 @@
 
 mod completion;
 mod consistent;
+mod demand;
+mod drain;
 mod event;
 mod lifetime;
 mod loss;
@@ -19,5 +21,6 @@ mod published;
 mod scheduler;
 mod stage;
 
+pub use demand::Demand;
 pub use event::{Effect, Event, Note, Outcome, Settings};
 pub use scheduler::{Scheduler, Totals};

@@ -17,6 +17,7 @@ const MISSING_MAX: u32 = 10;
 impl Scheduler {
     pub(crate) fn worker_left(&mut self, worker: WorkerId) {
         let Some(gone) = self.workers.remove(&worker) else { return };
+        self.drains.remove(&worker);
         let mut lost = Vec::new();
         let mut leased = Vec::new();
         let mut fatal = Vec::new();
@@ -38,10 +39,16 @@ impl Scheduler {
                         leased.push((key, block));
                         if suspects > 0 {
                             suspects -= 1;
-                            let losses = stage.losses.entry(block).or_default();
-                            *losses += 1;
-                            if *losses > self.settings.losses_max {
-                                fatal.push((key, block, *losses));
+                            // A worker that had to leave is nobody's fault, but no block may go round for ever.
+                            let (tally, most) = if gone.draining {
+                                (&mut stage.cut_short, self.settings.cut_short_max)
+                            } else {
+                                (&mut stage.losses, self.settings.losses_max)
+                            };
+                            let times = tally.entry(block).or_default();
+                            *times += 1;
+                            if *times > most {
+                                fatal.push((key, block, *times));
                             }
                         }
                     }
@@ -60,15 +67,21 @@ impl Scheduler {
             recount.insert((key, block));
         }
         self.recompute(lost, recount);
-        for (key, block, losses) in fatal {
+        for (key, block, times) in fatal {
             let Some(stage) = self.stages.get(&key) else { continue };
             let error = EngineError::Task {
                 task: stage.task(block),
                 worker: gone.hello.name.clone(),
                 cell: stage.stage.origin.as_ref().map(|origin| origin.cell).filter(|&cell| cell > 0),
-                message: format!(
-                    "{losses} workers ended while they ran it; it may need more memory than they have, or crash them (see the workers' logs)"
-                ),
+                message: if gone.draining {
+                    format!(
+                        "{times} workers had to leave while they ran it, because their jobs ended; give workers a longer walltime, or the task less to do"
+                    )
+                } else {
+                    format!(
+                        "{times} workers ended while they ran it; it may need more memory than they have, or crash them (see the workers' logs)"
+                    )
+                },
             };
             let computation = stage.computation;
             self.give_up(computation, error);

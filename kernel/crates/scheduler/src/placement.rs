@@ -33,6 +33,10 @@ enum Claims {
     Ignored,
 }
 
+fn has_idle_threads(worker: &Worker) -> bool {
+    worker.queued.values().sum::<u64>() < u64::from(worker.hello.threads.max(1))
+}
+
 impl Scheduler {
     pub(crate) fn worker_joined(&mut self, now: Instant, worker: WorkerId, hello: WorkerHello) {
         self.stranded_since = None;
@@ -44,6 +48,9 @@ impl Scheduler {
             stored_bytes: 0,
             sample: Default::default(),
             reclaim: Reclaim::Possible,
+            joined: now,
+            lasts_until: None,
+            draining: false,
         };
         let before = self.workers.insert(worker, state);
         assert!(before.is_none(), "{worker} joined twice");
@@ -79,17 +86,21 @@ impl Scheduler {
     }
 
     /// Gives work to every worker that has less than half of what it should have at hand.
-    pub(crate) fn place(&mut self, _now: Instant) {
+    pub(crate) fn place(&mut self, now: Instant) {
         if !self.ready_stages.is_empty() {
             let mut hungry: Vec<(f64, WorkerId)> = self
                 .workers
                 .iter()
-                .map(|(&id, worker)| (self.queue_us(worker) / self.budget_us(worker), id))
-                .filter(|&(load, _)| load < 0.5)
+                .filter(|(_, worker)| !worker.draining)
+                .map(|(&id, worker)| {
+                    (self.queue_us(worker) / self.budget_us(worker), id, has_idle_threads(worker))
+                })
+                .filter(|&(load, _, idle)| load < 0.5 || idle)
+                .map(|(load, id, _)| (load, id))
                 .collect();
             hungry.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             for &(_, worker) in &hungry {
-                self.feed(worker);
+                self.feed(now, worker);
             }
             // What was left to a worker with nothing to do, and was too much for it, is now for others.
             for (_, worker) in hungry {
@@ -97,14 +108,14 @@ impl Scheduler {
                     break;
                 }
                 if self.workers[&worker].queued.is_empty() {
-                    self.feed(worker);
+                    self.feed(now, worker);
                 }
             }
         }
         self.steal();
     }
 
-    fn feed(&mut self, worker: WorkerId) {
+    fn feed(&mut self, now: Instant, worker: WorkerId) {
         self.turn = self.turn.wrapping_add(1);
         // Of equally urgent stages another computation's comes first each time.
         let mut stages: Vec<(u32, StageKey)> = self.ready_stages.iter().rev().copied().collect();
@@ -117,10 +128,10 @@ impl Scheduler {
         for (claims, enough) in [(Claims::Respected, 1.0), (Claims::Ignored, 0.5)] {
             for &(_, key) in &stages {
                 let state = &self.workers[&worker];
-                if self.queue_us(state) >= enough * self.budget_us(state) {
+                if self.queue_us(state) >= enough * self.budget_us(state) && !has_idle_threads(state) {
                     break;
                 }
-                self.lease_from(worker, key, claims);
+                self.lease_from(now, worker, key, claims);
             }
         }
     }
@@ -141,7 +152,9 @@ impl Scheduler {
         }
         let threads = u64::from(worker.hello.threads.max(1));
         let room = self.budget_us(worker) - self.queue_us(worker);
-        let by_time = (room / self.block_us(key)).ceil().clamp(0.0, LEASE_BLOCKS_MAX) as u64;
+        // A block for each thread, however long blocks take.
+        let idle = threads.saturating_sub(worker.queued.values().sum());
+        let by_time = ((room / self.block_us(key)).ceil().clamp(0.0, LEASE_BLOCKS_MAX) as u64).max(idle);
         let all_threads: u64 =
             self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
         let share = stage.ready.len().saturating_mul(threads).div_ceil(all_threads);
@@ -164,8 +177,25 @@ impl Scheduler {
         by_time.min(share).min(by_caution).min(by_memory)
     }
 
-    fn lease_from(&mut self, id: WorkerId, key: StageKey, claims: Claims) {
-        let mut allowance = self.allowance(&self.workers[&id], key);
+    /// How many blocks of a stage `worker` can still do before it has to leave.
+    fn before_end(&self, now: Instant, worker: &Worker, key: StageKey) -> u64 {
+        let Some(until) = worker.lasts_until else { return u64::MAX };
+        let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as f64;
+        let left = us(now, until);
+        let stage = self.stage(key);
+        // What is too long for any worker is tried at the beginning of one: perhaps it was slow for once.
+        let fresh = us(worker.joined, now) * 10.0 < us(worker.joined, until);
+        if left <= 0.0 || (stage.slow_us > left && !fresh) {
+            return 0;
+        }
+        let threads = f64::from(worker.hello.threads.max(1));
+        let room = left.mul_add(threads, -self.queue_us(worker)) / self.block_us(key);
+        (room.max(if worker.queued.is_empty() { threads } else { 0.0 })) as u64
+    }
+
+    fn lease_from(&mut self, now: Instant, id: WorkerId, key: StageKey, claims: Claims) {
+        let worker = &self.workers[&id];
+        let mut allowance = self.allowance(worker, key).min(self.before_end(now, worker, key));
         let idle = self.workers[&id].queued.is_empty();
         while allowance > 0 {
             let busy: BTreeMap<WorkerId, u64> =
@@ -259,7 +289,8 @@ impl Scheduler {
 
     /// Asks the worker with most to do for half of what it has not begun, if another has nothing.
     fn steal(&mut self) {
-        let idle = self.workers.values().filter(|worker| worker.queued.is_empty()).count();
+        let idle =
+            self.workers.values().filter(|worker| worker.queued.is_empty() && !worker.draining).count();
         if idle == 0 || !self.ready_stages.is_empty() {
             return;
         }

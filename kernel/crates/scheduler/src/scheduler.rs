@@ -31,6 +31,11 @@ pub(crate) struct Worker {
     pub(crate) stored_bytes: u64,
     pub(crate) sample: Sample,
     pub(crate) reclaim: Reclaim,
+    pub(crate) joined: Instant,
+    /// When it begins to drain, if it knows.
+    pub(crate) lasts_until: Option<Instant>,
+    /// It gets nothing more.
+    pub(crate) draining: bool,
 }
 
 /// Whether blocks are being asked back from a worker.
@@ -90,6 +95,10 @@ pub struct Scheduler {
     pub(crate) last_tick: Option<Instant>,
     /// Since when work waits without any worker.
     pub(crate) stranded_since: Option<Instant>,
+    /// Workers that will come if nothing goes wrong; and what is wrong.
+    pub(crate) coming: (u32, Option<String>),
+    /// Workers that are to leave.
+    pub(crate) drains: BTreeSet<WorkerId>,
     /// Turns through the computations, so that none of equal rank is always first.
     pub(crate) turn: u32,
 }
@@ -123,6 +132,8 @@ impl Scheduler {
             next_computation: 1,
             last_tick: None,
             stranded_since: None,
+            coming: (0, None),
+            drains: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -163,8 +174,17 @@ impl Scheduler {
                 self.input_missing(worker, stage, block, (input, input_block), holder);
             }
             Event::Reclaimed { worker, stage, runs } => self.reclaimed(worker, stage, &runs),
+            Event::WorkerLasts { worker, until } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.lasts_until = Some(until);
+                }
+            }
+            Event::Draining { worker } => self.drain(worker),
+            Event::Retire { worker } => self.retire(worker),
+            Event::Coming { workers, trouble } => self.coming = (workers, trouble),
             Event::Tick => self.tick(now),
         }
+        self.dismiss_drained();
         // Before leases, so that a value freed and computed again is not forgotten the second time.
         self.flush_forgets();
         self.place(now);
@@ -223,6 +243,10 @@ impl Scheduler {
             | Event::ClientLeft(_)
             | Event::WorkerJoined { .. }
             | Event::WorkerLeft(_)
+            | Event::WorkerLasts { .. }
+            | Event::Draining { .. }
+            | Event::Retire { .. }
+            | Event::Coming { .. }
             | Event::Tick => None,
         };
         if let Some(worker) = worker.and_then(|worker| self.workers.get_mut(worker)) {
@@ -248,16 +272,20 @@ impl Scheduler {
             self.effects.push(Effect::DisconnectClient { client, reason });
             self.client_left(client);
         }
-        let stranded =
-            self.workers.is_empty() && self.computations.values().any(|computation| computation.running);
+        let stranded = self.workers.is_empty()
+            && self.coming.0 == 0
+            && self.computations.values().any(|computation| computation.running);
         if !stranded {
             self.stranded_since = None;
             return;
         }
         let since = *self.stranded_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.settings.no_worker_patience {
+            let why = self.coming.1.clone().unwrap_or_else(|| {
+                "look at the workers' logs for why they ended, then start them again".to_owned()
+            });
             let error = EngineError::Refused(format!(
-                "no worker has been there for {} s; look at the workers' logs for why they ended, then start them again",
+                "no worker has been there for {} s; {why}",
                 self.settings.no_worker_patience.as_secs_f64()
             ));
             let running: Vec<u32> =

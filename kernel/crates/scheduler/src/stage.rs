@@ -64,8 +64,12 @@ pub(crate) struct StageState {
     pub(crate) losses: BTreeMap<u64, u32>,
     /// How often a value was not to be had where it is, since somebody last read it.
     pub(crate) missing: BTreeMap<u64, u32>,
+    /// Workers that had to leave before they had done a block.
+    pub(crate) cut_short: BTreeMap<u64, u32>,
     /// Of recent blocks.
     pub(crate) mean_us: Option<f64>,
+    /// What the slowest of recent blocks took: nearly all take less.
+    pub(crate) slow_us: f64,
     pub(crate) stored_count: u64,
     pub(crate) stored_bytes: u64,
     /// Workers that have its definition.
@@ -104,7 +108,9 @@ impl StageState {
             attempts: BTreeMap::new(),
             losses: BTreeMap::new(),
             missing: BTreeMap::new(),
+            cut_short: BTreeMap::new(),
             mean_us: None,
+            slow_us: 0.0,
             stored_count: 0,
             stored_bytes: 0,
             defined: BTreeSet::new(),

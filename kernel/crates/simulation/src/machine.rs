@@ -112,6 +112,7 @@ impl Machine {
                 self.peers.extend(peers.iter().map(|&(id, _)| id));
                 None
             }
+            ToWorker::Drain => Some(Event::Drain { reason: "it was asked to".into() }),
             ToWorker::Library(_) | ToWorker::Heartbeat | ToWorker::ShutDown => None,
         }
     }

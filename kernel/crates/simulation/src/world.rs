@@ -385,6 +385,7 @@ impl World {
                 self.workers_lost += 1;
                 self.from_scheduler(Party::Machine(machine), What::MachineClosed(machine));
             }
+            Effect::Dismiss { .. } => panic!("nobody has asked a worker to leave"),
             Effect::DisconnectClient { client: ClientId(client), .. } => {
                 assert!(self.client_sessions.remove(&client), "only clients that are there are given up");
                 self.from_scheduler(Party::Client(client), What::ClientClosed(client));

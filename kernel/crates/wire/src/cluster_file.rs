@@ -3,13 +3,17 @@
 
 use std::{
     env, fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::{CredentialsError, private_directory, write_private};
+
+/// How long another machine may take to say whether a scheduler listens there.
+const REACH: Duration = Duration::from_millis(800);
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterFile {
@@ -21,6 +25,9 @@ pub struct ClusterFile {
     pub token: String,
     /// The scheduler's.
     pub pid: u32,
+    /// The machine that it runs on: homes are shared among machines, process ids are not. Empty stands for this one.
+    #[serde(default)]
+    pub host: String,
     /// RFC 3339.
     pub started: String,
     /// The kernel that started it, or nothing.
@@ -53,6 +60,12 @@ pub fn state_directory() -> PathBuf {
 /// Where the cluster files are.
 pub fn clusters_directory() -> PathBuf {
     state_directory().join("clusters")
+}
+
+/// What this machine calls itself.
+pub fn this_host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// Whether a process with this id exists.
@@ -89,15 +102,30 @@ impl ClusterFile {
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
             .filter_map(|entry| {
                 let file = Self::read(&entry.path()).ok()?;
-                if process_exists(file.pid) {
-                    return Some(file);
+                match file.runs() {
+                    Some(true) => return Some(file),
+                    Some(false) => file.remove(directory),
+                    // Perhaps it is only busy, or this machine cannot reach it: not ours to clear away.
+                    None => {}
                 }
-                file.remove(directory);
                 None
             })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         clusters
+    }
+
+    /// Whether its scheduler is there; none if that cannot be found out from here.
+    pub fn runs(&self) -> Option<bool> {
+        if self.host.is_empty() || self.host == this_host() {
+            return Some(process_exists(self.pid));
+        }
+        match TcpStream::connect_timeout(&self.scheduler, REACH) {
+            Ok(_) => Some(true),
+            // The machine is there and nobody listens.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// Removes the file and the credentials. Removing what is gone succeeds.
@@ -120,6 +148,7 @@ mod tests {
             dashboard: String::new(),
             token: "secret".into(),
             pid,
+            host: String::new(),
             started: String::new(),
             origin: String::new(),
             certificates: directory.join(name),
@@ -139,6 +168,23 @@ mod tests {
         let names: Vec<_> = ClusterFile::list(&folder).into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["alive"]);
         assert!(!folder.join("gone.json").exists() && !folder.join("gone").exists());
+    }
+
+    #[test]
+    fn clusters_of_other_machines_are_judged_by_whether_they_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let elsewhere = |name: &str, address| ClusterFile {
+            host: "elsewhere".into(),
+            scheduler: address,
+            ..file(name, u32::MAX, directory.path())
+        };
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        elsewhere("answers", listener.local_addr().unwrap()).write(directory.path()).unwrap();
+        elsewhere("refuses", free).write(directory.path()).unwrap();
+        let names: Vec<_> = ClusterFile::list(directory.path()).into_iter().map(|file| file.name).collect();
+        assert_eq!(names, ["answers"]);
+        assert!(!directory.path().join("refuses.json").exists());
     }
 
     #[test]

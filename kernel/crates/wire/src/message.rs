@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Raised whenever a message changes.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The first frame of every connection, from the side that connected. Its form never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,32 @@ pub struct ClusterInfo {
     pub name: String,
     pub dashboard: String,
     pub workers: Vec<WorkerInfo>,
+    /// How the jobs of a batch system stand, if workers are such jobs.
+    pub jobs: Option<JobsInfo>,
+}
+
+/// Workers that are jobs of a batch system, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobsInfo {
+    /// How many workers are wanted: so many at least while there is work, and at most.
+    pub least: u32,
+    pub most: u32,
+    /// Submitted, and not started.
+    pub queued: u32,
+    /// Started, and without a worker yet.
+    pub starting: u32,
+    /// Jobs whose worker leaves or has left.
+    pub leaving: u32,
+    /// Calls of the command that submits, since the cluster began.
+    pub submissions: u32,
+    /// Those that were accepted.
+    pub accepted: u32,
+    /// Of those refused, and jobs that ended before their worker was of use.
+    pub failures: u32,
+    /// Why nothing more is submitted until somebody scales again.
+    pub paused: Option<String>,
+    /// What is wrong with the batch system at present.
+    pub trouble: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +143,11 @@ pub enum FromClient {
     Heartbeat,
     /// Ends the cluster.
     ShutDown,
+    /// So many workers are wanted. Of use only where [`ClusterInfo::jobs`] is there.
+    Scale {
+        least: u32,
+        most: u32,
+    },
     /// `request` is the client's own number for what it asks.
     Ask {
         request: u32,
@@ -289,6 +320,8 @@ pub enum ToWorker {
         count: u64,
     },
     Heartbeat,
+    /// Give back what has not begun, finish what has, and say [`FromWorker::Draining`].
+    Drain,
     ShutDown,
 }
 
@@ -357,6 +390,14 @@ pub enum FromWorker {
     },
     Spans(Vec<Span>),
     Sample(Sample),
+    /// In so long it will begin to drain, because its job ends.
+    Lasts {
+        ms: u64,
+    },
+    /// It takes no more blocks and has given back those that had not begun; it wants to leave.
+    Draining {
+        reason: String,
+    },
     /// Will end by itself; what it holds is lost.
     Leaving {
         reason: String,

@@ -23,6 +23,10 @@ pub enum Event {
         blocks: Blocks,
         inputs: Vec<Located>,
     },
+    /// Give back what has not begun, and whatever is still leased from now on.
+    Drain {
+        reason: String,
+    },
     Forget(Vec<Blocks>),
     Drop(Vec<StageKey>),
     Reclaim {

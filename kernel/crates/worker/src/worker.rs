@@ -65,6 +65,8 @@ pub struct Worker {
     /// Groups of blocks under way.
     pub(crate) under_way: usize,
     pub(crate) age: u64,
+    /// It takes no more blocks.
+    draining: bool,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -95,6 +97,7 @@ impl Worker {
             spilling: 0,
             under_way: 0,
             age: 0,
+            draining: false,
             effects: Vec::new(),
         }
     }
@@ -131,6 +134,7 @@ impl Worker {
                 self.stages.insert(stage.definition.key, stage);
             }
             Event::Lease { blocks, inputs } => self.lease(blocks, &inputs),
+            Event::Drain { reason } => self.drain(reason),
             Event::Forget(runs) => runs.into_iter().for_each(|run| self.forget(run)),
             Event::Drop(stages) => stages.into_iter().for_each(|stage| self.drop_stage(stage)),
             Event::Reclaim { stage, count } => self.reclaim(stage, count),
@@ -158,6 +162,11 @@ impl Worker {
             self.locate(stage, start, end, located.worker);
         }
         let stage = self.stages.get_mut(&blocks.stage).expect("stages are defined before they are leased");
+        if self.draining {
+            let runs = vec![(blocks.start, blocks.end)];
+            self.effects.push(Effect::Send(FromWorker::Reclaimed { stage: blocks.stage, runs }));
+            return;
+        }
         stage.queue.insert(blocks.start..blocks.end);
         self.queue.insert((stage.definition.priority, std::cmp::Reverse(blocks.stage)));
     }
@@ -173,6 +182,18 @@ impl Worker {
             self.unqueue_if_empty(key);
         }
         self.effects.push(Effect::Send(FromWorker::Reclaimed { stage: key, runs }));
+    }
+
+    fn drain(&mut self, reason: String) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        let queued: Vec<StageKey> = self.queue.iter().map(|&(_, std::cmp::Reverse(key))| key).collect();
+        for key in queued {
+            self.reclaim(key, u64::MAX);
+        }
+        self.effects.push(Effect::Send(FromWorker::Draining { reason }));
     }
 
     fn unqueue_if_empty(&mut self, key: StageKey) {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use crate::error::{cleaned, exit, is_about_connection, words};
 use crate::process::{Finished, Invocation, Trouble, run};
 use crate::{
-    BatchSystem, DeleteError, JobId, Rejection, Snapshot, StatusError, SubmitError, UserName, separated,
-    status,
+    BatchSystem, DeleteError, JobId, Queues, Rejection, Snapshot, StatusError, SubmitError, UserName, queues,
+    separated, status,
 };
 
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -100,6 +100,55 @@ impl Commands {
             version: answer["pbs_version"].as_str().unwrap_or("unknown").to_owned(),
             query_other_jobs: is_on("query_other_jobs"),
             job_history: is_on("job_history_enable"),
+        })
+    }
+
+    /// What the queues allow: to be read once, before jobs are submitted that no queue would take.
+    ///
+    /// # Errors
+    /// If the server cannot be asked, or its answer not be read.
+    pub async fn queues(&self) -> Result<Queues, StatusError> {
+        let unreadable = |message: String| StatusError::Unreadable { message };
+        let finished = self.qstat(&["-Q", "-f", "-F", "json"]).await?;
+        let queues = queues::parse(&finished.stdout).map_err(unreadable)?;
+        let finished = self.qstat(&["-B", "-f", "-F", "json"]).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&finished.stdout)
+            .map_err(|error| unreadable(format!("qstat -B -f -F json: {error}")))?;
+        let server = answer["Server"].as_object().and_then(|servers| servers.values().next());
+        let default = server.and_then(|server| server["default_queue"].as_str()).map(str::to_owned);
+        Ok(Queues { queues, default })
+    }
+
+    /// The commands of this machine: in the folder that `NUNA_PBS_BIN` names, else that of `PATH` with a `qsub` in
+    /// it, else below the installation folder that PBS's own configuration names. Variables that say which server
+    /// is meant are passed on. None if there is no `qsub`.
+    pub fn found() -> Option<Self> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let named = variable("NUNA_PBS_BIN").map(PathBuf::from);
+        let path = variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+        let configuration = variable("PBS_CONF_FILE").map_or_else(|| "/etc/pbs.conf".into(), PathBuf::from);
+        let text = std::fs::read_to_string(configuration).unwrap_or_default();
+        let installed = text.lines().find_map(|line| line.trim().strip_prefix("PBS_EXEC=")).map(str::trim);
+        let candidates: Vec<PathBuf> = match named {
+            Some(folder) => vec![folder],
+            None => {
+                let path: Vec<PathBuf> = path;
+                path.into_iter().chain(installed.map(|folder| PathBuf::from(folder).join("bin"))).collect()
+            }
+        };
+        let folder = candidates.into_iter().find(|folder| folder.join("qsub").is_file())?;
+        let environment = ["PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "NUNA_PBS_DIR", "NUNA_PBS_USER"]
+            .into_iter()
+            .filter_map(|name| {
+                Some((name.to_owned(), std::env::var(name).ok().filter(|text| !text.is_empty())?))
+            })
+            .collect();
+        Some(Self {
+            qsub: folder.join("qsub"),
+            qstat: folder.join("qstat"),
+            qdel: folder.join("qdel"),
+            environment,
+            ..Self::default()
         })
     }
 

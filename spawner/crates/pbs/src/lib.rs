@@ -12,6 +12,7 @@ pub mod fake;
 mod id;
 mod job;
 mod process;
+mod queues;
 mod separated;
 mod status;
 
@@ -20,3 +21,4 @@ pub use commands::{Commands, RunAs, ServerFacts};
 pub use error::{DeleteError, Rejection, StatusError, SubmitError};
 pub use id::{InvalidJobId, InvalidUserName, JobId, UserName};
 pub use job::{Job, JobState, Presence, QueuePosition, Snapshot};
+pub use queues::{Queue, Queues};

@@ -12,7 +12,9 @@ use nuna_scheduler::{Effect, Event, Note, Outcome, Scheduler, Settings};
 use nuna_wire::{
     ClientId, Incoming, Outbox, Payload, WorkerId,
     frame::unpack,
-    message::{ClusterInfo, FromClient, FromWorker, Role, RoleAnswer, ToClient, ToWorker, WorkerInfo},
+    message::{
+        ClusterInfo, FromClient, FromWorker, JobsInfo, Role, RoleAnswer, ToClient, ToWorker, WorkerInfo,
+    },
     outbox,
 };
 use tokio::{
@@ -20,7 +22,12 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::peers::{Input, converse};
+use nuna_jobs::driver::{Notice, Order};
+
+use super::{
+    jobs::{self, Orders},
+    peers::{Input, converse},
+};
 use crate::{
     HEARTBEAT, OUTBOX_BYTES_MAX, SILENCE_MAX,
     lifeline::{Ending, ended},
@@ -36,8 +43,17 @@ const WORKERS_MAX: usize = 60_000;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 struct WorkerPeer {
+    name: String,
     outbox: Outbox<ToWorker>,
     libraries: HashSet<LibraryId>,
+}
+
+/// Who else the cluster depends on.
+pub(crate) struct Company {
+    /// Those who follow the workers' jobs.
+    pub(crate) jobs: Option<Orders>,
+    /// How long it goes on without clients.
+    pub(crate) linger: Option<Duration>,
 }
 
 pub(crate) struct Driver {
@@ -55,6 +71,10 @@ pub(crate) struct Driver {
     /// Whether clients have yet to hear that workers came or went.
     changed: bool,
     ended: bool,
+    company: Company,
+    jobs: Option<JobsInfo>,
+    /// Since when nobody has used the cluster.
+    lonely_since: Option<Instant>,
 }
 
 impl Driver {
@@ -64,6 +84,7 @@ impl Driver {
         recorder: Recorder,
         epoch: Instant,
         inbox: mpsc::Sender<Input>,
+        company: Company,
     ) -> Self {
         let settings = Settings { silence_max: SILENCE_MAX, ..Settings::default() };
         Self {
@@ -80,6 +101,9 @@ impl Driver {
             next_client: 1,
             changed: false,
             ended: false,
+            company,
+            jobs: None,
+            lonely_since: None,
         }
     }
 
@@ -103,7 +127,10 @@ impl Driver {
                     }
                 }
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)) => self.handle(Event::Tick),
-                _ = heartbeat.tick() => self.beat(),
+                _ = heartbeat.tick() => {
+                    self.beat();
+                    self.look_around();
+                }
             }
             if std::mem::take(&mut self.changed) {
                 self.tell_clients();
@@ -125,11 +152,59 @@ impl Driver {
             Input::Worker(worker, message, payload) => self.from_worker(worker, message, &payload),
             Input::Client(client, message, payload) => self.from_client(client, message, payload),
             Input::WorkerGone(worker, reason) => self.worker_gone(worker, &reason),
+            Input::Jobs(notice) => self.from_jobs(notice),
             Input::ClientGone(client, reason) => {
                 if self.clients.remove(&client).is_some() {
                     tracing::info!(client = client.0, reason, "a client has left");
                     self.handle(Event::ClientLeft(client));
                 }
+            }
+        }
+    }
+
+    fn from_jobs(&mut self, notice: Notice) {
+        match notice {
+            Notice::Status(status) => {
+                let trouble = status.paused.clone().or_else(|| status.trouble.clone());
+                let workers = status.coming();
+                self.jobs = Some(jobs::info(&status));
+                self.changed = true;
+                self.handle(Event::Coming { workers, trouble });
+            }
+            Notice::Retire(name) => {
+                match self.workers.iter().find(|(_, peer)| peer.name == name).map(|(&worker, _)| worker) {
+                    Some(worker) => self.handle(Event::Retire { worker }),
+                    None => self.order(Order::Left(name)),
+                }
+            }
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(jobs) = &self.company.jobs {
+            // They end after this.
+            let _ = jobs.send(order);
+        }
+    }
+
+    /// What nobody announces: how much work there is, and that nobody is there any more.
+    fn look_around(&mut self) {
+        if self.company.jobs.is_some() {
+            let demand = self.scheduler.demand();
+            let workers = jobs::wanted(&demand);
+            self.order(Order::Demand { workers, idle: demand.idle });
+        }
+        let lonely = self.clients.is_empty() && self.scheduler.totals().computations_running == 0;
+        if !lonely {
+            self.lonely_since = None;
+        } else if let Some(linger) = self.company.linger {
+            let since = *self.lonely_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= linger {
+                tracing::info!(
+                    seconds = linger.as_secs(),
+                    "nobody has used the cluster for so long; it ends"
+                );
+                self.ended = true;
             }
         }
     }
@@ -184,7 +259,9 @@ impl Driver {
                     threads: hello.threads,
                     memory_limit: hello.memory_bytes,
                 });
-                self.workers.insert(worker, WorkerPeer { outbox, libraries: HashSet::new() });
+                let name = hello.name.clone();
+                self.order(Order::Joined(name.clone()));
+                self.workers.insert(worker, WorkerPeer { name, outbox, libraries: HashSet::new() });
                 self.changed = true;
                 self.handle(Event::WorkerJoined { worker, hello });
             }
@@ -193,7 +270,8 @@ impl Driver {
     }
 
     fn worker_gone(&mut self, worker: WorkerId, reason: &str) {
-        if self.workers.remove(&worker).is_some() {
+        if let Some(peer) = self.workers.remove(&worker) {
+            self.order(Order::Left(peer.name));
             tracing::warn!(%worker, reason, "a worker is gone; what only it had will be computed again");
             self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: true });
             self.changed = true;
@@ -273,6 +351,19 @@ impl Driver {
                 });
                 self.handle(Event::Sample { worker, sample });
             }
+            FromWorker::Lasts { ms } => {
+                // Longer than anybody waits is for ever.
+                if let Some(until) = Instant::now().checked_add(Duration::from_millis(ms)) {
+                    self.handle(Event::WorkerLasts { worker, until });
+                }
+            }
+            FromWorker::Draining { reason } => {
+                tracing::info!(%worker, reason, "a worker is about to leave");
+                if let Some(peer) = self.workers.get(&worker) {
+                    self.order(Order::Leaving(peer.name.clone()));
+                }
+                self.handle(Event::Draining { worker });
+            }
             FromWorker::Leaving { reason } => self.worker_gone(worker, &reason),
         }
     }
@@ -304,6 +395,10 @@ impl Driver {
                 self.handle(Event::Missing { client, submission, stage, block, worker });
             }
             FromClient::Consumed { bytes } => self.handle(Event::Consumed { client, bytes }),
+            FromClient::Scale { least, most } => {
+                tracing::info!(client = client.0, least, most, "a client scales the cluster");
+                self.order(Order::Want { least, most });
+            }
             FromClient::Heartbeat => self.handle(Event::ClientHeard(client)),
             FromClient::ShutDown => {
                 tracing::info!(client = client.0, "a client ends the cluster");
@@ -336,8 +431,17 @@ impl Driver {
             }
             Effect::DisconnectWorker { worker, reason } => {
                 tracing::warn!(%worker, reason, "a worker is given up");
-                if self.workers.remove(&worker).is_some() {
+                if let Some(peer) = self.workers.remove(&worker) {
+                    self.order(Order::Left(peer.name));
                     self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: true });
+                    self.changed = true;
+                }
+            }
+            Effect::Dismiss { worker } => {
+                if let Some(peer) = self.workers.remove(&worker) {
+                    tracing::info!(%worker, "a worker has done all it had, and leaves");
+                    let _ = peer.outbox.send(ToWorker::ShutDown, Payload::new());
+                    self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: false });
                     self.changed = true;
                 }
             }
@@ -440,7 +544,12 @@ impl Driver {
             memory_bytes: hello.memory_bytes,
             used_bytes: sample.managed_bytes,
         });
-        ClusterInfo { name: self.name.clone(), dashboard: self.dashboard.clone(), workers: workers.collect() }
+        ClusterInfo {
+            name: self.name.clone(),
+            dashboard: self.dashboard.clone(),
+            workers: workers.collect(),
+            jobs: self.jobs.clone(),
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Input {
     WorkerGone(WorkerId, String),
     Client(ClientId, FromClient, Bytes),
     ClientGone(ClientId, String),
+    /// Of those who follow the workers' jobs.
+    Jobs(nuna_jobs::driver::Notice),
 }
 
 /// Accepts connections for as long as the driver listens.

@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{
     compute::{Done, Ended, Pool, StageRun},
+    leave::{Leave, Turn},
     sample::Sampler,
     store::Store,
 };
@@ -84,8 +85,17 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(mut self, connection: Connection, mut ending: Ending) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        mut self,
+        connection: Connection,
+        mut ending: Ending,
+        mut leave: Leave,
+    ) -> anyhow::Result<()> {
         let (outbox, outgoing) = outbox::<FromWorker>(OUTBOX_BYTES_MAX);
+        if let Some(lasts) = leave.lasts() {
+            let ms = lasts.as_millis().try_into().unwrap_or(u64::MAX);
+            outbox.send(FromWorker::Lasts { ms }, Payload::new())?;
+        }
         let Connection { mut reader, mut writer } = connection;
         let writing = tokio::spawn(async move { outgoing.write_to(&mut writer).await });
         let (sender, mut messages) = mpsc::channel(INBOX_MESSAGES);
@@ -108,12 +118,29 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = ended(&mut ending) => break Ok(()),
+                turn = leave.next() => match turn {
+                    Turn::Drain(reason) => {
+                        tracing::info!(reason, "draining: what has not begun goes back");
+                        events.push(Event::Drain { reason });
+                    }
+                    Turn::Go(reason) => {
+                        tracing::info!(reason, "leaving");
+                        let _ = outbox.send(FromWorker::Leaving { reason }, Payload::new());
+                        break Ok(());
+                    }
+                },
                 message = messages.recv() => {
                     last_heard = Instant::now();
                     let mut message = message;
                     let outcome = loop {
                         match message {
                             Some(Ok(Some((ToWorker::ShutDown, _)))) => break Some(Ok(())),
+                            Some(Ok(Some((ToWorker::Drain, _)))) => {
+                                leave.asked();
+                                let reason = "the cluster needs fewer workers".to_owned();
+                                tracing::info!(reason, "draining: what has not begun goes back");
+                                events.push(Event::Drain { reason });
+                            }
                             Some(Ok(Some((message, payload)))) => events.extend(self.receive(message, payload)),
                             Some(Ok(None)) | None => break Some(Err(anyhow::anyhow!("the scheduler is gone"))),
                             Some(Err(error)) => break Some(Err(error).context("the connection to the scheduler failed")),
@@ -192,7 +219,7 @@ impl Driver {
                 Some(Event::Drop(stages))
             }
             ToWorker::Reclaim { stage, count } => Some(Event::Reclaim { stage, count }),
-            ToWorker::Heartbeat | ToWorker::ShutDown => None,
+            ToWorker::Heartbeat | ToWorker::Drain | ToWorker::ShutDown => None,
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Cluster {
     /// Blocks delivered to the client, by submission and stage.
     pub delivered: Vec<(u32, u32, u64)>,
     pub messages: Vec<ToClient>,
+    /// Workers that had nothing left to do, and were sent home.
+    pub dismissed: Vec<WorkerId>,
     /// Every block that was run, and by whom.
     pub ran: Vec<(WorkerId, StageKey, u64)>,
     /// Values larger than what travels along with their completion.
@@ -102,6 +104,7 @@ pub fn cluster() -> Cluster {
         workers: BTreeMap::new(),
         delivered: Vec::new(),
         messages: Vec::new(),
+        dismissed: Vec::new(),
         ran: Vec::new(),
         large: false,
         duration_us: 1000,
@@ -152,6 +155,10 @@ impl Cluster {
                 Effect::ToClient { client: _, message } => self.messages.push(message),
                 Effect::Deliver { submission, stage, values, .. } => {
                     self.delivered.extend(values.iter().map(|&(block, _)| (submission, stage, block)));
+                }
+                Effect::Dismiss { worker } => {
+                    self.workers.remove(&worker);
+                    self.dismissed.push(worker);
                 }
                 Effect::DisconnectWorker { worker, .. } => {
                     self.workers.remove(&worker);
@@ -206,7 +213,11 @@ impl Cluster {
                 }
                 self.pending.push_back(Event::Reclaimed { worker: id, stage, runs });
             }
-            ToWorker::Library(_) | ToWorker::Peers(_) | ToWorker::Heartbeat | ToWorker::ShutDown => {}
+            ToWorker::Drain
+            | ToWorker::Library(_)
+            | ToWorker::Peers(_)
+            | ToWorker::Heartbeat
+            | ToWorker::ShutDown => {}
         }
     }
 

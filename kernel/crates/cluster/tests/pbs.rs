@@ -1,0 +1,263 @@
+//! Clusters whose workers are jobs of the embedded batch system: real processes, real walltimes.
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nuna_cluster::{Cluster, ClusterError, Pace, Pbs, PbsCommands};
+use nuna_plan::Engine;
+use support::*;
+
+const CONFIG: &str = "server = 'head'
+queue_delay_seconds = 0
+kill_delay_seconds = 2
+[[nodes]]
+name = 'node1'
+ncpus = 4
+mem = '8gb'
+[[queues]]
+name = 'workq'
+max_walltime = '01:00:00'
+[[queues]]
+name = 'stopped'
+started = false
+";
+
+/// A batch system of its own.
+struct Batch {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+/// A program of this workspace: in `NUNA_BIN_DIR`, else where this test's own profile puts programs.
+fn batch_program() -> PathBuf {
+    let folder = std::env::var_os("NUNA_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let test = std::env::current_exe().expect("a test has a program");
+        test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").to_owned()
+    });
+    let path = folder.join("nuna-pbs");
+    assert!(path.is_file(), "{} is missing: `cargo build -p nuna-embedded-pbs`", path.display());
+    path
+}
+
+impl Batch {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["bin", "home"] {
+            std::fs::create_dir(folder.path().join(name)).expect("the folder is ours");
+        }
+        for name in ["qsub", "qstat", "qdel"] {
+            std::os::unix::fs::symlink(batch_program(), folder.path().join("bin").join(name))
+                .expect("the folder is ours");
+        }
+        std::fs::write(folder.path().join("pbs.toml"), CONFIG).expect("the folder is ours");
+        let process = Command::new(batch_program())
+            .args(["server", "--die-with-parent", "--state"])
+            .arg(folder.path().join("state"))
+            .arg("--config")
+            .arg(folder.path().join("pbs.toml"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the embedded batch system starts");
+        let batch = Self { process, folder };
+        wait_until("the batch system answers", || batch.run("qstat", &["-B"]).is_some());
+        batch
+    }
+
+    /// What a command prints, if it succeeds.
+    fn run(&self, command: &str, arguments: &[&str]) -> Option<String> {
+        let output = Command::new(self.folder.path().join("bin").join(command))
+            .args(arguments)
+            .env("NUNA_PBS_DIR", self.folder.path().join("state"))
+            .output()
+            .expect("the command is there");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Jobs that are not over.
+    fn jobs(&self) -> usize {
+        self.run("qstat", &[]).expect("qstat answers").lines().skip(2).count()
+    }
+
+    fn cluster(&self) -> Pbs {
+        let text = |path: &Path| path.display().to_string();
+        let environment = [
+            ("NUNA_PBS_DIR".to_owned(), text(&self.folder.path().join("state"))),
+            ("HOME".to_owned(), text(&self.folder.path().join("home"))),
+        ];
+        let commands =
+            PbsCommands { folder: self.folder.path().join("bin"), environment: environment.into() };
+        let pace = Pace {
+            poll: Duration::from_millis(200),
+            grace: Duration::from_secs(1),
+            retry: Duration::from_millis(50),
+            short_life: Duration::from_secs(1),
+            ..Pace::default()
+        };
+        Cluster::pbs()
+            .memory("200MB")
+            .walltime("1h")
+            .program(program())
+            .directory(self.folder.path().join("clusters"))
+            .local_directory(self.folder.path().join("home"))
+            .address("127.0.0.1".parse().expect("an address"))
+            .commands(commands)
+            .pace(pace)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // Its jobs end with it, so it gets the time to end them.
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// Ends the cluster however the test ends: nothing else would, for ten minutes.
+struct Ended(Cluster);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
+#[test]
+fn a_farm_longer_than_several_walltimes_loses_nothing() {
+    let batch = Batch::start();
+    let cluster = Ended(batch.cluster().scale(2).walltime("10s").start().unwrap_or_else(|e| panic!("{e}")));
+    let client = cluster.0.client();
+    let began = Instant::now();
+    // 24 s of work for two workers that take blocks for about 6 s. No task may fail even once: none may be retried.
+    let mut names = BTreeSet::new();
+    let running = client.submit(farm("sleep 100", 240)).expect("the scheduler takes it");
+    let watched = std::thread::spawn({
+        let client = client.clone();
+        move || {
+            while !client.is_lost() {
+                names.extend(client.info().workers.into_iter().map(|worker| worker.name));
+                if client.info().name.is_empty() || began.elapsed() > PATIENCE {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            names
+        }
+    });
+    let results = collect(running).unwrap_or_else(|error| panic!("{error}"));
+    let took = began.elapsed();
+    assert_eq!(results.len(), 240);
+    assert!(results.iter().all(|(&(_, block), &value)| value == block));
+    let jobs = client.info().jobs.expect("workers are jobs");
+    eprintln!("{} qsub calls, {} failures in {:.1} s", jobs.submissions, jobs.failures, took.as_secs_f64());
+    assert_eq!(jobs.failures, 0, "{jobs:?}");
+    assert_eq!(jobs.paused, None);
+    // On a busy machine a worker may have half of its time left when it is up; one more of each pair may be on its way.
+    let most = 2 * (took.as_secs() as u32 / 3 + 2);
+    assert!(jobs.submissions >= 3 && jobs.submissions <= most, "{} of {most} qsub calls", jobs.submissions);
+    drop(client);
+    cluster.0.shutdown();
+    assert!(watched.join().expect("the watcher ends").len() >= 3, "several generations of workers");
+    wait_until("no job is left", || batch.jobs() == 0);
+}
+
+#[test]
+fn a_cluster_is_scaled_while_it_runs_found_by_name_and_leaves_no_jobs_behind() {
+    let batch = Batch::start();
+    let cluster = batch.cluster().name("farm").scale(1).start().unwrap_or_else(|error| panic!("{error}"));
+    let cluster = Ended(cluster);
+    cluster.0.wait_for_workers(1, PATIENCE).unwrap();
+    cluster.0.scale(3).unwrap();
+    cluster.0.wait_for_workers(3, PATIENCE).unwrap();
+    assert_eq!(run(&cluster.0.client(), farm("square", 100)).unwrap().len(), 100);
+    assert!(cluster.0.to_string().contains("3 workers wanted"), "{}", cluster.0);
+    cluster.0.scale(1).unwrap();
+    wait_until("two workers have left", || cluster.0.info().workers.len() == 1);
+    wait_until("and so have their jobs", || batch.jobs() == 1);
+    assert!(matches!(
+        cluster.0.adapt(std::ops::RangeInclusive::new(2, 1)),
+        Err(ClusterError::BadScale { .. })
+    ));
+    // Four cores: the fifth job waits.
+    cluster.0.scale(5).unwrap();
+    cluster.0.wait_for_workers(4, PATIENCE).unwrap();
+    wait_until("one waits", || cluster.0.info().jobs.is_some_and(|jobs| jobs.queued == 1));
+    assert!(matches!(batch.cluster().name("farm").start(), Err(ClusterError::NameTaken { .. })));
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+}
+
+#[test]
+fn an_adaptive_cluster_has_workers_while_there_is_work() {
+    let batch = Batch::start();
+    let cluster = Ended(batch.cluster().adapt(0..=2).start().unwrap_or_else(|error| panic!("{error}")));
+    assert_eq!(batch.jobs(), 0);
+    let results = run(&cluster.0.client(), farm("sleep 20", 200)).unwrap();
+    assert_eq!(results.len(), 200);
+    wait_until("the workers have left", || cluster.0.info().workers.is_empty() && batch.jobs() == 0);
+}
+
+#[test]
+fn what_the_queue_would_refuse_is_refused_before_anything_is_submitted() {
+    let batch = Batch::start();
+    let said = |cluster: Pbs| cluster.start().err().expect("it is refused").to_string();
+    assert_eq!(said(batch.cluster().queue("omp")), "there is no queue \"omp\" here; there is stopped, workq");
+    assert_eq!(
+        said(batch.cluster().walltime("2h")),
+        "queue \"workq\" allows a walltime of 01:00:00, but 02:00:00 was asked for"
+    );
+    assert!(said(batch.cluster().walltime("soon")).contains("not a length of time"));
+    assert!(said(batch.cluster().memory("4 horses")).contains("not an amount of memory"));
+    assert!(said(batch.cluster().scale(0)).contains("ask for one or more"));
+    assert!(said(batch.cluster().set_up("a\nb")).contains("one line"));
+    assert_eq!(batch.jobs(), 0);
+}
+
+#[test]
+fn jobs_that_break_before_their_worker_runs_pause_the_cluster_with_the_reason() {
+    let batch = Batch::start();
+    let broken = batch.cluster().set_up("echo no module named hdf5 >&2; exit 3").scale(2);
+    // Either the first jobs are over before `start` returns, or shortly after.
+    let (message, submissions) = match broken.start() {
+        Err(error) => (error.to_string(), 0),
+        Ok(cluster) => {
+            let cluster = Ended(cluster);
+            wait_until("it gives up", || cluster.0.info().jobs.is_some_and(|jobs| jobs.paused.is_some()));
+            let jobs = cluster.0.info().jobs.expect("workers are jobs");
+            (jobs.paused.expect("just seen"), jobs.submissions)
+        }
+    };
+    assert!(message.contains("ended before its worker had joined"), "{message}");
+    assert!(submissions <= 5, "{submissions} submissions");
+    if submissions > 0 {
+        assert!(message.contains("no module named hdf5"), "{message}");
+    }
+    wait_until("no job is left", || batch.jobs() == 0);
+}
+
+#[test]
+fn a_script_can_be_looked_at_and_holds_nothing_secret() {
+    let batch = Batch::start();
+    let script = batch
+        .cluster()
+        .queue("omp")
+        .cores(28)
+        .memory("115GB")
+        .walltime("2h")
+        .directive("#PBS -l place=excl")
+        .set_up("module load hdf5")
+        .job_script()
+        .unwrap();
+    for line in ["#PBS -q omp", "#PBS -l walltime=02:00:00", "#PBS -l place=excl", "module load hdf5"] {
+        assert!(script.lines().any(|found| found == line), "{line} is not in\n{script}");
+    }
+    assert!(!script.contains("BEGIN") && !script.contains(".key"), "{script}");
+    assert_eq!(batch.jobs(), 0);
+}

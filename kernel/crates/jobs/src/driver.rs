@@ -1,0 +1,251 @@
+//! Owns the task that asks the farm and runs its commands, one at a time: PBS is never asked twice at once by a cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nuna_pbs::{BatchSystem, JobId, Rejection, Snapshot, SubmitError};
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    farm::{Effect, Event, Farm, Status},
+    settings::Settings,
+};
+
+/// For deleting what has not started, when the cluster ends.
+const FAREWELL: Duration = Duration::from_secs(20);
+const LOG_TAIL_BYTES: u64 = 2048;
+const LOG_TAIL_LINES: usize = 8;
+
+/// What the scheduler tells.
+#[derive(Clone, Debug)]
+pub enum Order {
+    Want {
+        least: u32,
+        most: u32,
+    },
+    /// Workers by their names.
+    Demand {
+        workers: u32,
+        idle: Vec<String>,
+    },
+    Joined(String),
+    Leaving(String),
+    Left(String),
+}
+
+/// What the scheduler is told.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    Status(Box<Status>),
+    /// The worker of that name is to finish what it does and leave.
+    Retire(String),
+}
+
+/// Follows the jobs of a cluster until nobody gives orders any more; then deletes those that have not started.
+pub async fn run(
+    settings: Settings,
+    batch: Arc<dyn BatchSystem>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut notify: impl FnMut(Notice) + Send,
+) {
+    let mut farm = Farm::new(settings.pace.clone(), settings.least, settings.most);
+    let (sender, mut answers) = mpsc::unbounded_channel::<Event>();
+    let (calls, waiting) = mpsc::unbounded_channel::<Call>();
+    let caller = tokio::spawn(carry_out(settings.clone(), batch.clone(), waiting, sender));
+    let mut told = Status::default();
+    let mut event = Event::Tick;
+    loop {
+        for effect in farm.handle(Instant::now(), event) {
+            let call = match effect {
+                Effect::Submit { ticket } => Call::Submit(ticket),
+                Effect::Query => Call::Query(farm.nameless()),
+                Effect::Delete { id, .. } => Call::Delete(id),
+                Effect::Retire { ticket } => {
+                    notify(Notice::Retire(settings.name(ticket)));
+                    continue;
+                }
+            };
+            // The caller ends only after this.
+            let _ = calls.send(call);
+        }
+        let status = farm.status();
+        if status != told {
+            say(&told, &status);
+            told = status.clone();
+            notify(Notice::Status(Box::new(with_log(&settings, status))));
+        }
+        let far = Instant::now() + Duration::from_secs(3600);
+        let deadline = farm.next_deadline().unwrap_or(far).into();
+        event = tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => match translate(&settings, order) {
+                    Some(event) => event,
+                    None => continue_with(),
+                },
+                None => break,
+            },
+            Some(answer) = answers.recv() => answer,
+            () = tokio::time::sleep_until(deadline) => Event::Tick,
+        };
+    }
+    drop(calls);
+    let farewell = async {
+        // What was being submitted has an id afterwards.
+        let _ = caller.await;
+        while let Ok(answer) = answers.try_recv() {
+            farm.handle(Instant::now(), answer);
+        }
+        let mut ids: Vec<JobId> = Vec::new();
+        let unstarted = farm.unstarted();
+        if unstarted.iter().any(|(_, id)| id.is_none())
+            && let Ok(snapshot) = batch.jobs().await
+        {
+            ids.extend(named(&settings, &snapshot, &farm.nameless()).into_values());
+        }
+        ids.extend(unstarted.into_iter().filter_map(|(_, id)| id));
+        for id in ids {
+            if let Err(error) = batch.delete(&settings.user, &id).await {
+                tracing::warn!(%id, %error, "a job that has not started could not be deleted");
+            }
+        }
+    };
+    if timeout(FAREWELL, farewell).await.is_err() {
+        tracing::warn!(stem = settings.stem, "not all jobs were deleted in time; look for them with `qstat`");
+    }
+}
+
+/// An order about a worker that is none of ours changes nothing.
+fn continue_with() -> Event {
+    Event::Tick
+}
+
+fn translate(settings: &Settings, order: Order) -> Option<Event> {
+    Some(match order {
+        Order::Want { least, most } => Event::Want { least, most },
+        Order::Demand { workers, idle } => {
+            Event::Demand { workers, idle: idle.iter().filter_map(|name| settings.ticket(name)).collect() }
+        }
+        Order::Joined(name) => Event::Joined(settings.ticket(&name)?),
+        Order::Leaving(name) => Event::Leaving(settings.ticket(&name)?),
+        Order::Left(name) => Event::Left(settings.ticket(&name)?),
+    })
+}
+
+enum Call {
+    Submit(u32),
+    /// With the jobs whose ids are not known.
+    Query(BTreeSet<u32>),
+    Delete(JobId),
+}
+
+async fn carry_out(
+    settings: Settings,
+    batch: Arc<dyn BatchSystem>,
+    mut calls: mpsc::UnboundedReceiver<Call>,
+    answers: mpsc::UnboundedSender<Event>,
+) {
+    while let Some(call) = calls.recv().await {
+        let answer = match call {
+            // The cluster ends: nothing new is begun, and what has not started is deleted afterwards.
+            Call::Submit(ticket) if calls.is_closed() => Event::NotSubmitted {
+                ticket,
+                reason: "the cluster ends".to_owned(),
+                certain: true,
+                lasting: true,
+            },
+            Call::Query(_) | Call::Delete(_) if calls.is_closed() => continue,
+            Call::Submit(ticket) => submit(&settings, &*batch, ticket).await,
+            Call::Query(nameless) => {
+                let start = Instant::now();
+                match batch.jobs().await {
+                    Ok(snapshot) => Event::Listed {
+                        names: named(&settings, &snapshot, &nameless),
+                        snapshot: Box::new(snapshot),
+                        took: start.elapsed(),
+                    },
+                    Err(error) => Event::NotListed { reason: error.to_string() },
+                }
+            }
+            Call::Delete(id) => {
+                // A job that goes on is noticed when it starts.
+                if let Err(error) = batch.delete(&settings.user, &id).await {
+                    tracing::warn!(%id, %error, "a job could not be deleted");
+                }
+                continue;
+            }
+        };
+        if answers.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+async fn submit(settings: &Settings, batch: &dyn BatchSystem, ticket: u32) -> Event {
+    match batch.submit(&settings.user, &settings.script(ticket)).await {
+        Ok(id) => {
+            tracing::info!(job = %id, name = settings.name(ticket), "submitted");
+            Event::Submitted { ticket, id }
+        }
+        Err(error) => {
+            let (certain, lasting) = match &error {
+                SubmitError::Rejected { kind, .. } => match kind {
+                    // Other jobs may end.
+                    Rejection::OverLimit | Rejection::Other => (true, false),
+                    Rejection::UnknownQueue
+                    | Rejection::QueueDisabled
+                    | Rejection::NotAllowed
+                    | Rejection::UnknownResource => (true, true),
+                },
+                SubmitError::Unreachable { .. } | SubmitError::NotRun { .. } => (true, false),
+                SubmitError::TimedOut { .. } | SubmitError::Failed { .. } => (false, false),
+            };
+            Event::NotSubmitted { ticket, reason: error.to_string(), certain, lasting }
+        }
+    }
+}
+
+/// Jobs of `wanted` that a list has under our names.
+fn named(settings: &Settings, snapshot: &Snapshot, wanted: &BTreeSet<u32>) -> BTreeMap<u32, JobId> {
+    let ours = snapshot.jobs.values().filter_map(|job| {
+        let ticket = settings.ticket(&job.name).filter(|ticket| wanted.contains(ticket))?;
+        Some((ticket, job.id.clone()))
+    });
+    ours.collect()
+}
+
+fn say(before: &Status, now: &Status) {
+    if let Some(reason) = now.paused.as_ref().filter(|_| before.paused != now.paused) {
+        tracing::error!(reason, "no more jobs are submitted until the cluster is scaled again");
+    } else if let Some(trouble) = now.trouble.as_ref().filter(|_| before.trouble != now.trouble) {
+        tracing::warn!(trouble, failures = now.failures, "trouble with jobs");
+    }
+}
+
+/// The end of the log of the job that did not work out belongs to the reason.
+fn with_log(settings: &Settings, mut status: Status) -> Status {
+    if let (Some(reason), Some(suspect)) = (&mut status.paused, status.suspect) {
+        let log = settings.log(suspect);
+        match tail(&log) {
+            Some(tail) => reason.push_str(&format!("; the end of its log {}:\n{tail}", log.display())),
+            None => reason.push_str(&format!("; it has left no log at {}", log.display())),
+        }
+    }
+    status
+}
+
+fn tail(path: &Path) -> Option<String> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let last = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
+    (!last.is_empty()).then_some(last)
+}

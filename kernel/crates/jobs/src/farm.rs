@@ -1,0 +1,608 @@
+//! Owns the decision which jobs to submit and which to give up. A state machine: time and events come in, effects go
+//! out; no I/O, no clocks.
+//!
+//! A job is *submitting* (or nobody knows whether it was), *queued*, *starting* (PBS runs it), *joined* (its worker is
+//! there), or *leaving* (its worker goes or is gone). All but the last count as capacity, so nothing is submitted twice
+//! because a queue is long. A failure is a submission that PBS refused, or a job that ended before its worker was of
+//! use; after some in a row nothing more is submitted, until somebody scales again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use nuna_pbs::{JobId, JobState, Presence, Snapshot};
+
+use crate::settings::Pace;
+
+/// PBS is asked this many times less often while every job has its worker: their connections tell more.
+const POLL_RARELY: u32 = 6;
+/// And it may be busy with us for no more than this part of the time.
+const POLL_SHARE: u32 = 10;
+/// Waits between submissions double until here.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// A job that no complete list has named so often is over.
+const ABSENT_MAX: u8 = 2;
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Somebody wants so many workers.
+    Want {
+        least: u32,
+        most: u32,
+    },
+    /// How many workers the work at hand could use, and the jobs whose workers have nothing to do.
+    Demand {
+        workers: u32,
+        idle: BTreeSet<u32>,
+    },
+    Submitted {
+        ticket: u32,
+        id: JobId,
+    },
+    /// `certain` if there is no such job; `lasting` if trying again cannot help.
+    NotSubmitted {
+        ticket: u32,
+        reason: String,
+        certain: bool,
+        lasting: bool,
+    },
+    /// `names` are those of jobs that have none of our ids yet; `took` is what the answer cost.
+    Listed {
+        snapshot: Box<Snapshot>,
+        names: BTreeMap<u32, JobId>,
+        took: Duration,
+    },
+    NotListed {
+        reason: String,
+    },
+    /// The worker of a job is there, leaves by itself, or is gone.
+    Joined(u32),
+    Leaving(u32),
+    Left(u32),
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Submit {
+        ticket: u32,
+    },
+    /// Ask for all jobs.
+    Query,
+    Delete {
+        ticket: u32,
+        id: JobId,
+    },
+    /// Have the worker of that job finish what it does and leave.
+    Retire {
+        ticket: u32,
+    },
+}
+
+/// How things stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub least: u32,
+    pub most: u32,
+    /// Submitted and not started, or about to be.
+    pub queued: u32,
+    /// Started, without a worker yet.
+    pub starting: u32,
+    pub joined: u32,
+    pub leaving: u32,
+    /// Calls of `qsub`, all of them.
+    pub submissions: u32,
+    /// Those that PBS gave an id.
+    pub accepted: u32,
+    /// Those that PBS refused, and jobs that ended before their worker was of use.
+    pub failures: u32,
+    /// Why nothing is submitted any more.
+    pub paused: Option<String>,
+    /// Whose job's log may say more about that.
+    pub suspect: Option<u32>,
+    /// What is wrong with PBS at present.
+    pub trouble: Option<String>,
+}
+
+impl Status {
+    /// Workers that will come if nothing goes wrong.
+    pub fn coming(&self) -> u32 {
+        self.queued + self.starting
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Submitting,
+    /// `qsub` gave no answer: the job may exist.
+    Unsure,
+    Queued,
+    Starting,
+    Joined,
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Job {
+    stage: Stage,
+    /// Since when it is in this stage.
+    since: Instant,
+    id: Option<JobId>,
+    joined: Option<Instant>,
+    /// Its worker was asked to go, or it was deleted.
+    given_up: bool,
+    deleted: bool,
+    absent: u8,
+}
+
+/// Decides. See the module's documentation.
+#[derive(Debug)]
+pub struct Farm {
+    pace: Pace,
+    least: u32,
+    most: u32,
+    /// Of `least`, how many are still owed while nothing is to be done: jobs that end then are not replaced.
+    owed: u32,
+    demand: u32,
+    idle: BTreeSet<u32>,
+    jobs: BTreeMap<u32, Job>,
+    next_ticket: u32,
+    submissions: u32,
+    accepted: u32,
+    failures: u32,
+    failures_in_a_row: u32,
+    paused: Option<String>,
+    suspect: Option<u32>,
+    trouble: Option<String>,
+    /// Nothing is submitted before.
+    submit_at: Option<Instant>,
+    /// When PBS is asked next; none while an answer is awaited.
+    query_at: Option<Instant>,
+    asking: bool,
+    query_cost: Duration,
+    surplus_since: Option<Instant>,
+    /// The surplus is somebody's wish, so there is no grace.
+    wished: bool,
+    effects: Vec<Effect>,
+}
+
+impl Farm {
+    pub fn new(pace: Pace, least: u32, most: u32) -> Self {
+        Self {
+            pace,
+            least,
+            most: most.max(least),
+            owed: least,
+            demand: 0,
+            idle: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            next_ticket: 1,
+            submissions: 0,
+            accepted: 0,
+            failures: 0,
+            failures_in_a_row: 0,
+            paused: None,
+            suspect: None,
+            trouble: None,
+            submit_at: None,
+            query_at: None,
+            asking: false,
+            query_cost: Duration::ZERO,
+            surplus_since: None,
+            wished: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Applies one event. Effects are returned in the order they must be carried out.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Want { least, most } => {
+                (self.least, self.most, self.owed) = (least, most.max(least), least);
+                self.wished = true;
+                (self.paused, self.suspect, self.submit_at, self.failures_in_a_row) = (None, None, None, 0);
+            }
+            Event::Demand { workers, idle } => (self.demand, self.idle) = (workers, idle),
+            Event::Submitted { ticket, id } => self.submitted(now, ticket, id),
+            Event::NotSubmitted { ticket, reason, certain, lasting } => {
+                self.not_submitted(now, ticket, reason, certain, lasting);
+            }
+            Event::Listed { snapshot, names, took } => self.listed(now, &snapshot, &names, took),
+            Event::NotListed { reason } => {
+                self.asking = false;
+                self.trouble = Some(reason);
+                self.query_at = Some(now + 3 * self.pace.poll);
+            }
+            Event::Joined(ticket) => self.joined(now, ticket),
+            Event::Leaving(ticket) => self.leaves(now, ticket, true),
+            Event::Left(ticket) => self.leaves(now, ticket, false),
+            Event::Tick => {}
+        }
+        self.look_after(now);
+        self.balance(now);
+        self.plan_query(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When to call `handle` with `Event::Tick` if nothing else arrives first.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        // Nothing is due that an answer must come first for: a deadline that has passed would be met again and again.
+        let busy = self.jobs.values().any(|job| job.stage == Stage::Submitting);
+        let may = self.shortage() > 0 && self.paused.is_none() && !busy;
+        let wait = self.submit_at.filter(|_| may);
+        let query = self.query_at.filter(|_| !self.asking);
+        let surplus = self.surplus_since.map(|since| since + self.pace.grace);
+        let late = self.jobs.values().filter_map(|job| match job.stage {
+            Stage::Starting if !job.given_up => Some(job.since + self.pace.start_patience),
+            Stage::Leaving if !job.deleted => Some(job.since + self.pace.end_patience),
+            Stage::Submitting
+            | Stage::Unsure
+            | Stage::Queued
+            | Stage::Starting
+            | Stage::Joined
+            | Stage::Leaving => None,
+        });
+        [wait, surplus, query].into_iter().flatten().chain(late).min()
+    }
+
+    pub fn status(&self) -> Status {
+        let count = |stages: &[Stage]| {
+            self.jobs
+                .values()
+                .filter(|job| stages.contains(&job.stage))
+                .count()
+                .try_into()
+                .unwrap_or(u32::MAX)
+        };
+        Status {
+            least: self.least,
+            most: self.most,
+            queued: count(&[Stage::Submitting, Stage::Unsure, Stage::Queued]),
+            starting: count(&[Stage::Starting]),
+            joined: count(&[Stage::Joined]),
+            leaving: count(&[Stage::Leaving]),
+            submissions: self.submissions,
+            accepted: self.accepted,
+            failures: self.failures,
+            paused: self.paused.clone(),
+            suspect: self.suspect,
+            trouble: self.trouble.clone(),
+        }
+    }
+
+    /// Jobs whose worker has not joined: they must be deleted when the cluster ends, since nobody else tells them.
+    pub fn unstarted(&self) -> Vec<(u32, Option<JobId>)> {
+        let waiting = self.jobs.iter().filter(|(_, job)| match job.stage {
+            Stage::Submitting | Stage::Unsure | Stage::Queued | Stage::Starting => true,
+            Stage::Joined | Stage::Leaving => false,
+        });
+        waiting.map(|(&ticket, job)| (ticket, job.id.clone())).collect()
+    }
+
+    /// Jobs that may exist, but under an id that is not known.
+    pub fn nameless(&self) -> BTreeSet<u32> {
+        self.jobs.iter().filter(|(_, job)| job.id.is_none()).map(|(&ticket, _)| ticket).collect()
+    }
+
+    fn target(&self) -> u32 {
+        let least = if self.demand > 0 { self.least } else { self.owed.min(self.least) };
+        self.demand.max(least).min(self.most)
+    }
+
+    fn capacity(&self) -> u32 {
+        let counted = self.jobs.values().filter(|job| job.stage != Stage::Leaving && !job.given_up);
+        counted.count().try_into().unwrap_or(u32::MAX)
+    }
+
+    fn shortage(&self) -> u32 {
+        self.target().saturating_sub(self.capacity())
+    }
+
+    fn balance(&mut self, now: Instant) {
+        if self.demand > 0 {
+            self.owed = self.least;
+        }
+        let (target, capacity) = (self.target(), self.capacity());
+        if capacity > target {
+            let since = *self.surplus_since.get_or_insert(now);
+            if self.wished || now.saturating_duration_since(since) >= self.pace.grace {
+                self.give_up(now, capacity - target);
+                // Whoever could not be given up, because it is busy or holds something, is looked at later.
+                self.surplus_since = Some(now);
+            }
+            return;
+        }
+        (self.surplus_since, self.wished) = (None, false);
+        // One at a time: the answer to the first says whether a second makes sense.
+        let busy = self.jobs.values().any(|job| job.stage == Stage::Submitting);
+        let early = self.submit_at.is_some_and(|at| now < at);
+        if capacity < target && !busy && !early && self.paused.is_none() {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.submissions += 1;
+            let job = Job {
+                stage: Stage::Submitting,
+                since: now,
+                id: None,
+                joined: None,
+                given_up: false,
+                deleted: false,
+                absent: 0,
+            };
+            self.jobs.insert(ticket, job);
+            self.effects.push(Effect::Submit { ticket });
+        }
+    }
+
+    /// Gives up `count` jobs: those that have done least first, and busy workers only if somebody wished it.
+    fn give_up(&mut self, now: Instant, count: u32) {
+        let idle = &self.idle;
+        let rank = |ticket: u32, job: &Job| match job.stage {
+            Stage::Queued => Some(0),
+            Stage::Starting => Some(1),
+            Stage::Joined if idle.contains(&ticket) => Some(2),
+            Stage::Joined if self.wished => Some(3),
+            Stage::Submitting | Stage::Unsure | Stage::Joined | Stage::Leaving => None,
+        };
+        let mut chosen: Vec<(u8, std::cmp::Reverse<u32>)> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| !job.given_up)
+            .filter_map(|(&ticket, job)| Some((rank(ticket, job)?, std::cmp::Reverse(ticket))))
+            .collect();
+        chosen.sort_unstable();
+        for (_, std::cmp::Reverse(ticket)) in chosen.into_iter().take(count as usize) {
+            let job = self.jobs.get_mut(&ticket).expect("chosen from the jobs");
+            job.given_up = true;
+            if job.stage == Stage::Joined {
+                self.enter(now, ticket, Stage::Leaving);
+                self.effects.push(Effect::Retire { ticket });
+            } else {
+                self.delete(ticket);
+            }
+        }
+    }
+
+    fn delete(&mut self, ticket: u32) {
+        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        if let Some(id) = job.id.clone().filter(|_| !job.deleted) {
+            job.deleted = true;
+            self.effects.push(Effect::Delete { ticket, id });
+        }
+    }
+
+    fn enter(&mut self, now: Instant, ticket: u32, stage: Stage) {
+        if let Some(job) = self.jobs.get_mut(&ticket)
+            && job.stage != stage
+        {
+            (job.stage, job.since) = (stage, now);
+        }
+    }
+
+    fn submitted(&mut self, now: Instant, ticket: u32, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        job.id = Some(id);
+        self.accepted += 1;
+        // Its worker may have been faster than qsub's answer.
+        if matches!(job.stage, Stage::Submitting | Stage::Unsure) {
+            self.enter(now, ticket, Stage::Queued);
+        }
+        self.submit_at = None;
+        self.trouble = None;
+    }
+
+    fn not_submitted(&mut self, now: Instant, ticket: u32, reason: String, certain: bool, lasting: bool) {
+        if certain {
+            self.jobs.remove(&ticket);
+        } else {
+            // It is looked for by its name.
+            self.enter(now, ticket, Stage::Unsure);
+        }
+        self.failed(now, reason, lasting, None);
+    }
+
+    fn failed(&mut self, now: Instant, reason: String, lasting: bool, suspect: Option<u32>) {
+        self.failures += 1;
+        self.failures_in_a_row += 1;
+        let doubled = 1 << (self.failures_in_a_row - 1).min(10);
+        self.submit_at = Some(now + (self.pace.retry * doubled).min(RETRY_MAX));
+        if lasting || self.failures_in_a_row >= self.pace.failures_max {
+            self.paused = Some(reason.clone());
+            self.suspect = suspect;
+        }
+        self.trouble = Some(reason);
+    }
+
+    fn joined(&mut self, now: Instant, ticket: u32) {
+        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        job.joined = Some(now);
+        if job.given_up {
+            // It was to be deleted while it waited, and began instead.
+            self.enter(now, ticket, Stage::Leaving);
+            self.effects.push(Effect::Retire { ticket });
+        } else {
+            self.enter(now, ticket, Stage::Joined);
+        }
+    }
+
+    /// Its worker does no more; `well` if that is as it should be.
+    fn leaves(&mut self, now: Instant, ticket: u32, well: bool) {
+        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        let (was, given_up) = (job.stage, job.given_up);
+        let lived = job.joined.map_or(Duration::ZERO, |joined| now.saturating_duration_since(joined));
+        self.enter(now, ticket, Stage::Leaving);
+        self.query_at = Some(self.query_at.map_or(now, |at| at.min(now + self.pace.poll / 4)));
+        if was == Stage::Leaving {
+            return;
+        }
+        if well || lived >= self.pace.short_life {
+            self.failures_in_a_row = 0;
+        } else {
+            let reason = format!(
+                "the worker of job {} was lost {} s after it had joined",
+                self.label(ticket),
+                lived.as_secs()
+            );
+            self.failed(now, reason, false, Some(ticket));
+        }
+        if !given_up && self.demand == 0 {
+            self.owed = self.owed.min(self.least).saturating_sub(1);
+        }
+    }
+
+    fn label(&self, ticket: u32) -> String {
+        let id = self.jobs.get(&ticket).and_then(|job| job.id.as_ref());
+        id.map_or_else(|| format!("number {ticket}"), ToString::to_string)
+    }
+
+    fn listed(&mut self, now: Instant, snapshot: &Snapshot, names: &BTreeMap<u32, JobId>, took: Duration) {
+        self.asking = false;
+        self.query_cost = took;
+        self.query_at = None;
+        if self.failures_in_a_row == 0 {
+            self.trouble = None;
+        }
+        for (&ticket, id) in names {
+            if let Some(job) = self.jobs.get_mut(&ticket)
+                && job.id.is_none()
+                && job.stage != Stage::Submitting
+            {
+                job.id = Some(id.clone());
+                if job.stage == Stage::Unsure {
+                    self.enter(now, ticket, Stage::Queued);
+                }
+            }
+        }
+        let mut over: Vec<(u32, String)> = Vec::new();
+        let mut started = Vec::new();
+        for (&ticket, job) in &mut self.jobs {
+            let Some(id) = &job.id else {
+                // The list was asked for after qsub had given up, and it is not there.
+                if job.stage == Stage::Unsure && snapshot.complete {
+                    job.absent += 1;
+                    if job.absent > ABSENT_MAX {
+                        over.push((ticket, "PBS does not know it".to_owned()));
+                    }
+                }
+                continue;
+            };
+            match snapshot.presence(id) {
+                Presence::Listed(found) if found.state.is_over() => over.push((ticket, how_it_ended(found))),
+                Presence::Listed(found) => {
+                    job.absent = 0;
+                    if found.state == JobState::Running && job.stage == Stage::Queued {
+                        started.push(ticket);
+                    }
+                }
+                Presence::Absent => {
+                    job.absent += 1;
+                    if job.absent >= ABSENT_MAX {
+                        over.push((ticket, "PBS does not know it any more".to_owned()));
+                    }
+                }
+                Presence::Unknown => {}
+            }
+        }
+        for ticket in started {
+            self.enter(now, ticket, Stage::Starting);
+        }
+        for (ticket, how) in over {
+            self.over(now, ticket, &how);
+        }
+    }
+
+    fn over(&mut self, now: Instant, ticket: u32, how: &str) {
+        let label = self.label(ticket);
+        let Some(job) = self.jobs.get(&ticket) else { return };
+        match job.stage {
+            // Its worker has not noticed yet; the connection will tell.
+            Stage::Joined => self.leaves(now, ticket, true),
+            Stage::Leaving => {}
+            Stage::Submitting | Stage::Unsure | Stage::Queued | Stage::Starting => {
+                if !job.given_up {
+                    let reason = format!("job {label} ended before its worker had joined: {how}");
+                    self.failed(now, reason, false, Some(ticket));
+                }
+            }
+        }
+        self.jobs.remove(&ticket);
+    }
+
+    /// Jobs that take too long to start or to end.
+    fn look_after(&mut self, now: Instant) {
+        let late = |job: &Job, patience: Duration| now.saturating_duration_since(job.since) >= patience;
+        let mut delete = Vec::new();
+        let mut never = None;
+        for (&ticket, job) in &mut self.jobs {
+            match job.stage {
+                Stage::Starting if late(job, self.pace.start_patience) && !job.given_up => {
+                    job.given_up = true;
+                    never = Some(ticket);
+                    delete.push(ticket);
+                }
+                Stage::Leaving if late(job, self.pace.end_patience) && !job.deleted => {
+                    // Without an id there is nothing to delete.
+                    job.deleted = job.id.is_none();
+                    delete.push(ticket);
+                }
+                Stage::Joined
+                    if job
+                        .joined
+                        .is_some_and(|at| now.saturating_duration_since(at) >= self.pace.short_life) =>
+                {
+                    self.failures_in_a_row = 0;
+                }
+                Stage::Submitting
+                | Stage::Unsure
+                | Stage::Queued
+                | Stage::Starting
+                | Stage::Joined
+                | Stage::Leaving => {}
+            }
+        }
+        delete.into_iter().for_each(|ticket| self.delete(ticket));
+        if let Some(ticket) = never {
+            let reason = format!(
+                "job {} has run for {} s without its worker joining; can its node reach this one?",
+                self.label(ticket),
+                self.pace.start_patience.as_secs()
+            );
+            self.failed(now, reason, false, Some(ticket));
+        }
+    }
+
+    fn plan_query(&mut self, now: Instant) {
+        let known = |job: &&Job| job.stage != Stage::Submitting;
+        if !self.jobs.values().any(|job| known(&job)) {
+            self.query_at = None;
+            return;
+        }
+        if self.asking {
+            return;
+        }
+        let waiting = self.jobs.values().filter(known).any(|job| job.stage != Stage::Joined);
+        let poll = if waiting { self.pace.poll } else { self.pace.poll * POLL_RARELY };
+        let latest = now + poll.max(self.query_cost * POLL_SHARE);
+        let at = *self.query_at.get_or_insert(latest);
+        if at > latest {
+            self.query_at = Some(latest);
+        }
+        if at <= now {
+            self.asking = true;
+            self.query_at = None;
+            self.effects.push(Effect::Query);
+        }
+    }
+}
+
+/// In words for a person.
+fn how_it_ended(job: &nuna_pbs::Job) -> String {
+    let comment = job.comment.clone().filter(|comment| !comment.is_empty());
+    match (job.exit_status, comment) {
+        (Some(code), Some(comment)) => format!("exit code {code}; PBS says: {comment}"),
+        (Some(code), None) => format!("exit code {code}"),
+        (None, Some(comment)) => format!("PBS says: {comment}"),
+        (None, None) => "PBS does not say why".to_owned(),
+    }
+}

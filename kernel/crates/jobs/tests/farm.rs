@@ -1,0 +1,265 @@
+//! Stories of jobs, without a batch system: what is submitted, what is given up, and when it stops.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use nuna_jobs::{Effect, Event, Farm, Pace};
+use nuna_pbs::{Job, JobId, JobState, Snapshot};
+
+struct Story {
+    farm: Farm,
+    now: Instant,
+    /// As PBS has them.
+    jobs: BTreeMap<u32, Job>,
+    submitted: Vec<u32>,
+    deleted: Vec<u32>,
+    retired: Vec<u32>,
+    queries: usize,
+    ticks: usize,
+    /// What becomes of the next submissions: an error, and whether it lasts.
+    refusals: Vec<(&'static str, bool)>,
+}
+
+fn id(ticket: u32) -> JobId {
+    format!("{ticket}.head").parse().unwrap()
+}
+
+fn story(least: u32, most: u32) -> Story {
+    let mut story = Story {
+        farm: Farm::new(Pace::default(), least, most),
+        now: Instant::now(),
+        jobs: BTreeMap::new(),
+        submitted: Vec::new(),
+        deleted: Vec::new(),
+        retired: Vec::new(),
+        queries: 0,
+        ticks: 0,
+        refusals: Vec::new(),
+    };
+    story.tell(Event::Tick);
+    story
+}
+
+impl Story {
+    fn tell(&mut self, event: Event) {
+        let mut effects = self.farm.handle(self.now, event);
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
+                effects.extend(self.answer(effect));
+            }
+        }
+    }
+
+    fn answer(&mut self, effect: Effect) -> Vec<Effect> {
+        let event = match effect {
+            Effect::Submit { ticket } => {
+                self.submitted.push(ticket);
+                if self.refusals.is_empty() {
+                    self.jobs.insert(ticket, Job::new(id(ticket), JobState::Queued));
+                    Event::Submitted { ticket, id: id(ticket) }
+                } else {
+                    let (reason, lasting) = self.refusals.remove(0);
+                    Event::NotSubmitted { ticket, reason: reason.to_owned(), certain: true, lasting }
+                }
+            }
+            Effect::Query => {
+                self.queries += 1;
+                let jobs = self.jobs.values().map(|job| (job.id.clone(), job.clone())).collect();
+                let snapshot = Box::new(Snapshot { jobs, server_time: None, complete: true });
+                Event::Listed { snapshot, names: BTreeMap::new(), took: Duration::from_millis(20) }
+            }
+            Effect::Delete { ticket, .. } => {
+                self.deleted.push(ticket);
+                self.jobs.get_mut(&ticket).unwrap().state = JobState::Finished;
+                return Vec::new();
+            }
+            Effect::Retire { ticket } => {
+                self.retired.push(ticket);
+                return Vec::new();
+            }
+        };
+        self.farm.handle(self.now, event)
+    }
+
+    /// Time goes on, deadline by deadline.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.farm.next_deadline().filter(|&at| at <= until) {
+            self.now = self.now.max(at) + Duration::from_millis(1);
+            self.ticks += 1;
+            self.tell(Event::Tick);
+        }
+        self.now = until;
+    }
+
+    fn start(&mut self, ticket: u32) {
+        self.jobs.get_mut(&ticket).unwrap().state = JobState::Running;
+        self.tell(Event::Joined(ticket));
+    }
+
+    fn end(&mut self, ticket: u32) {
+        self.jobs.get_mut(&ticket).unwrap().state = JobState::Finished;
+    }
+
+    fn demand(&mut self, workers: u32, idle: &[u32]) {
+        self.tell(Event::Demand { workers, idle: idle.iter().copied().collect::<BTreeSet<u32>>() });
+    }
+}
+
+#[test]
+fn jobs_that_wait_count_as_coming_and_are_asked_after_together() {
+    let mut story = story(4, 4);
+    story.demand(100, &[]);
+    story.pass(Duration::from_secs(3600));
+    assert_eq!(story.submitted, [1, 2, 3, 4]);
+    assert_eq!(story.farm.status().coming(), 4);
+    // One query for all of them, every ten seconds.
+    assert!((350..=361).contains(&story.queries), "{}", story.queries);
+    (1..=4).for_each(|ticket| story.start(ticket));
+    story.queries = 0;
+    story.pass(Duration::from_secs(3600));
+    assert!((55..=61).contains(&story.queries), "{}", story.queries);
+}
+
+#[test]
+fn a_job_that_ends_at_its_walltime_is_replaced_while_work_is_left() {
+    let mut story = story(2, 2);
+    story.demand(50, &[]);
+    (1..=2).for_each(|ticket| story.start(ticket));
+    story.tell(Event::Leaving(1));
+    assert_eq!(story.submitted, [1, 2, 3], "as soon as the worker drains");
+    story.tell(Event::Left(1));
+    story.end(1);
+    story.start(3);
+    story.pass(Duration::from_secs(600));
+    // Nothing is left to do: nothing is submitted either.
+    story.demand(0, &[2, 3]);
+    for ticket in [2, 3] {
+        story.tell(Event::Leaving(ticket));
+        story.tell(Event::Left(ticket));
+        story.end(ticket);
+    }
+    story.pass(Duration::from_secs(3600));
+    assert_eq!(story.submitted, [1, 2, 3]);
+    story.demand(1, &[]);
+    assert_eq!(story.submitted, [1, 2, 3, 4, 5], "there is work again");
+    assert_eq!(story.farm.status().failures, 0);
+}
+
+#[test]
+fn an_adaptive_cluster_grows_at_once_and_shrinks_after_a_while() {
+    let mut story = story(0, 10);
+    assert!(story.submitted.is_empty());
+    story.demand(3, &[]);
+    assert_eq!(story.submitted, [1, 2, 3]);
+    (1..=2).for_each(|ticket| story.start(ticket));
+    story.demand(0, &[1, 2]);
+    story.pass(Duration::from_secs(50));
+    assert!(story.deleted.is_empty() && story.retired.is_empty(), "within the grace period");
+    story.demand(1, &[2]);
+    story.pass(Duration::from_secs(30));
+    assert_eq!((&story.deleted[..], &story.retired[..]), (&[3][..], &[2][..]));
+    story.demand(0, &[]);
+    story.pass(Duration::from_secs(600));
+    assert_eq!(story.retired, [2], "a worker that holds something stays");
+    assert!(story.ticks < 200, "{} wake-ups in eleven minutes", story.ticks);
+}
+
+#[test]
+fn a_wish_for_fewer_is_followed_at_once() {
+    let mut story = story(5, 5);
+    story.demand(50, &[]);
+    (1..=3).for_each(|ticket| story.start(ticket));
+    story.tell(Event::Want { least: 1, most: 1 });
+    assert_eq!(story.deleted, [5, 4]);
+    assert_eq!(story.retired, [3, 2], "busy ones too, once they have finished");
+}
+
+#[test]
+fn nothing_more_is_submitted_after_failures_in_a_row() {
+    let mut story = story(1, 3);
+    story.refusals = vec![("too many jobs", false); 10];
+    story.demand(9, &[]);
+    story.pass(Duration::from_secs(86_400));
+    // The first was submitted before PBS began to refuse.
+    assert_eq!(story.submitted.len(), 1 + 3);
+    assert_eq!(story.farm.status().paused.as_deref(), Some("too many jobs"));
+    story.refusals.clear();
+    story.tell(Event::Want { least: 3, most: 3 });
+    assert_eq!(story.farm.status().paused, None);
+    assert_eq!(story.farm.status().coming(), 3);
+}
+
+#[test]
+fn what_will_never_be_accepted_is_tried_once() {
+    let mut story = story(0, 3);
+    story.refusals = vec![("unknown queue", true)];
+    story.demand(9, &[]);
+    story.pass(Duration::from_secs(86_400));
+    assert_eq!(story.submitted, [1]);
+    assert_eq!(story.farm.status().paused.as_deref(), Some("unknown queue"));
+}
+
+#[test]
+fn jobs_that_end_before_their_worker_is_of_use_are_not_submitted_for_ever() {
+    let mut story = story(2, 2);
+    story.demand(9, &[]);
+    for _ in 0..100 {
+        let waiting: Vec<u32> = story.jobs.keys().copied().collect();
+        waiting.into_iter().for_each(|ticket| story.end(ticket));
+        story.pass(Duration::from_secs(60));
+    }
+    let status = story.farm.status();
+    assert!(status.paused.unwrap().contains("ended before its worker had joined"));
+    assert!(status.submissions <= 5, "{}", status.submissions);
+    assert!(status.suspect.is_some());
+}
+
+#[test]
+fn workers_that_are_lost_at_once_each_time_are_a_failure_too() {
+    let mut story = story(1, 1);
+    story.demand(9, &[]);
+    for ticket in 1..=10 {
+        if story.jobs.contains_key(&ticket) {
+            story.start(ticket);
+            story.pass(Duration::from_secs(2));
+            story.tell(Event::Left(ticket));
+            story.end(ticket);
+            story.pass(Duration::from_secs(120));
+        }
+    }
+    assert_eq!(story.submitted.len(), 3);
+    assert!(story.farm.status().paused.unwrap().contains("was lost 2 s after it had joined"));
+}
+
+#[test]
+fn a_submission_without_an_answer_is_looked_for_and_not_repeated() {
+    let mut farm = Farm::new(Pace::default(), 1, 1);
+    let mut now = Instant::now();
+    assert_eq!(farm.handle(now, Event::Tick), [Effect::Submit { ticket: 1 }]);
+    let reason = "qsub did not answer".to_owned();
+    let failed = Event::NotSubmitted { ticket: 1, reason, certain: false, lasting: false };
+    assert_eq!(farm.handle(now, failed), []);
+    now = farm.next_deadline().unwrap() + Duration::from_secs(20);
+    assert_eq!(farm.handle(now, Event::Tick), [Effect::Query]);
+    let jobs = [(id(1), Job::new(id(1), JobState::Queued))].into();
+    let snapshot = Box::new(Snapshot { jobs, server_time: None, complete: true });
+    let names = BTreeMap::from([(1, id(1))]);
+    assert_eq!(farm.handle(now, Event::Listed { snapshot, names, took: Duration::ZERO }), []);
+    assert_eq!((farm.status().coming(), farm.status().submissions), (1, 1));
+    assert_eq!(farm.unstarted(), [(1, Some(id(1)))]);
+}
+
+#[test]
+fn silence_of_pbs_changes_nothing() {
+    let mut story = story(2, 2);
+    story.demand(9, &[]);
+    story.tell(Event::NotListed { reason: "qstat did not answer".into() });
+    assert_eq!(story.farm.status().trouble.as_deref(), Some("qstat did not answer"));
+    assert_eq!(story.farm.status().coming(), 2);
+    story.pass(Duration::from_secs(120));
+    assert_eq!(story.farm.status().trouble, None, "it answers again");
+    assert_eq!(story.submitted, [1, 2]);
+}

@@ -1,0 +1,138 @@
+//! Reads what a site allows in its queues: `qstat -Q -f -F json`, and the server's default queue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+/// One queue, as far as somebody who submits to it must know. What the site does not limit is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    pub name: String,
+    /// Accepts jobs.
+    pub enabled: bool,
+    /// Starts jobs.
+    pub started: bool,
+    /// Passes jobs on to others, so that its own limits say little.
+    pub routes: bool,
+    /// Of one job.
+    pub cores_max: Option<u64>,
+    pub memory_max_bytes: Option<u64>,
+    pub walltime_max: Option<Duration>,
+    /// What a job gets that does not say.
+    pub walltime_default: Option<Duration>,
+    /// Who may use it, if not everybody.
+    pub users: Option<Vec<String>>,
+}
+
+/// The queues of a server, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    pub queues: BTreeMap<String, Queue>,
+    /// Where a job goes that names no queue.
+    pub default: Option<String>,
+}
+
+/// Queues out of the answer to `qstat -Q -f -F json`.
+///
+/// # Errors
+/// With a sentence, if that is no such answer.
+pub(crate) fn parse(text: &[u8]) -> Result<BTreeMap<String, Queue>, String> {
+    let answer: Json =
+        serde_json::from_slice(text).map_err(|error| format!("qstat -Q -f -F json: {error}"))?;
+    // A server without queues leaves the whole group out.
+    let listed = answer["Queue"].as_object();
+    Ok(listed.into_iter().flatten().map(|(name, about)| (name.clone(), queue(name, about))).collect())
+}
+
+fn queue(name: &str, about: &Json) -> Queue {
+    let is_on = |key: &str| about[key].as_str() == Some("True") || about[key].as_bool() == Some(true);
+    let most = |resource: &str| text(&about["resources_max"][resource]);
+    let users = is_on("acl_user_enable").then(|| {
+        let listed = text(&about["acl_users"]).unwrap_or_default();
+        listed.split(',').map(|user| user.trim().to_owned()).filter(|user| !user.is_empty()).collect()
+    });
+    Queue {
+        name: name.to_owned(),
+        enabled: is_on("enabled"),
+        started: is_on("started"),
+        routes: about["queue_type"].as_str().is_some_and(|kind| kind.starts_with('R')),
+        cores_max: most("ncpus").and_then(|text| text.parse().ok()),
+        memory_max_bytes: most("mem").and_then(|text| size(&text)),
+        walltime_max: most("walltime").and_then(|text| duration(&text)),
+        walltime_default: text(&about["resources_default"]["walltime"]).and_then(|text| duration(&text)),
+        users,
+    }
+}
+
+/// PBS prints what looks like a number as one.
+fn text(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+/// `2gb`, `1024` (bytes), `100kw` (words of 8 bytes), in bytes.
+fn size(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = lower[..digits].parse().ok()?;
+    let (scale, word) = match &lower[digits..] {
+        "" | "b" => (0, 1),
+        "w" => (0, 8),
+        "k" | "kb" => (10, 1),
+        "kw" => (10, 8),
+        "m" | "mb" => (20, 1),
+        "mw" => (20, 8),
+        "g" | "gb" => (30, 1),
+        "gw" => (30, 8),
+        "t" | "tb" => (40, 1),
+        "tw" => (40, 8),
+        "p" | "pb" => (50, 1),
+        _ => return None,
+    };
+    number.checked_mul(1 << scale)?.checked_mul(word)
+}
+
+/// `SS`, `MM:SS` or `HH:MM:SS`.
+fn duration(text: &str) -> Option<Duration> {
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    let parts: Vec<&str> = whole.split(':').collect();
+    if parts.len() > 3 {
+        return None;
+    }
+    let seconds = parts
+        .iter()
+        .try_fold(0_u64, |total, part| total.checked_mul(60)?.checked_add(part.parse::<u64>().ok()?))?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_queues_are_read() {
+        let sample = include_str!("../../embedded-pbs/tests/samples/qstat-Qf.txt");
+        let answer = sample.split("--- stdout\n").nth(1).unwrap().split("--- stderr").next().unwrap();
+        let queues = parse(answer.as_bytes()).unwrap();
+        let short = &queues["short"];
+        assert_eq!((short.cores_max, short.memory_max_bytes), (Some(2), Some(2 << 30)));
+        assert_eq!(short.walltime_max, Some(Duration::from_secs(3600)));
+        assert_eq!(short.walltime_default, Some(Duration::from_secs(1800)));
+        assert!(short.enabled && short.started && !short.routes && short.users.is_none());
+        assert!(!queues["long"].started && !queues["closed"].enabled);
+        assert_eq!(queues["vip"].users.as_deref(), Some(&["bob".to_owned()][..]));
+        assert_eq!(queues["workq"].walltime_max, None);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_and_no_queues_are_none() {
+        assert!(parse(b"qstat: nonsense").unwrap_err().contains("qstat -Q"));
+        assert!(parse(b"{\"pbs_server\": \"a\"}").unwrap().is_empty());
+        assert_eq!(size("3parsecs"), None);
+        assert_eq!(duration("1:2:3:4"), None);
+    }
+}
