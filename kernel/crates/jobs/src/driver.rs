@@ -83,10 +83,8 @@ pub async fn run(
         let deadline = farm.next_deadline().unwrap_or(far).into();
         event = tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => match translate(&settings, order) {
-                    Some(event) => event,
-                    None => continue_with(),
-                },
+                // An order about a worker that is none of ours changes nothing.
+                Some(order) => translate(&settings, order).unwrap_or(Event::Tick),
                 None => break,
             },
             Some(answer) = answers.recv() => answer,
@@ -117,11 +115,6 @@ pub async fn run(
     if timeout(FAREWELL, farewell).await.is_err() {
         tracing::warn!(stem = settings.stem, "not all jobs were deleted in time; look for them with `qstat`");
     }
-}
-
-/// An order about a worker that is none of ours changes nothing.
-fn continue_with() -> Event {
-    Event::Tick
 }
 
 fn translate(settings: &Settings, order: Order) -> Option<Event> {

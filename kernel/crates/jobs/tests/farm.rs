@@ -1,4 +1,5 @@
 //! Stories of jobs, without a batch system: what is submitted, what is given up, and when it stops.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

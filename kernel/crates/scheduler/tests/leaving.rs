@@ -1,4 +1,5 @@
 //! Workers that leave because their jobs end: nothing is lost by it, and no task is blamed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 
