@@ -198,8 +198,14 @@ impl Scheduler {
         let mut allowance = self.allowance(worker, key).min(self.before_end(now, worker, key));
         let idle = self.workers[&id].queued.is_empty();
         while allowance > 0 {
-            let busy: BTreeMap<WorkerId, u64> =
-                self.workers.iter().map(|(&of, worker)| (of, worker.queued.values().sum())).collect();
+            // Those that will not come to them any more have no claim.
+            let comes = |worker: &Worker| !worker.draining && self.before_end(now, worker, key) > 0;
+            let busy: BTreeMap<WorkerId, u64> = self
+                .workers
+                .iter()
+                .filter(|(_, worker)| comes(worker))
+                .map(|(&of, worker)| (of, worker.queued.values().sum()))
+                .collect();
             let threads = u64::from(self.workers[&id].hello.threads);
             // Another's blocks are taken if it has more than it can begin soon, or if this worker has nothing else.
             let may_rob = |of: WorkerId, len: u64| {
