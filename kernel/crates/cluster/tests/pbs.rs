@@ -224,7 +224,7 @@ fn an_adaptive_cluster_has_workers_while_there_is_work() {
 #[test]
 fn what_the_queue_would_refuse_is_refused_before_anything_is_submitted() {
     let batch = Batch::start();
-    let said = |cluster: Pbs| cluster.start().err().expect("it is refused").to_string();
+    let said = |cluster: Pbs| cluster.start().expect_err("it is refused").to_string();
     assert_eq!(said(batch.cluster().queue("omp")), "there is no queue \"omp\" here; there is stopped, workq");
     assert_eq!(
         said(batch.cluster().walltime("2h")),
