@@ -85,6 +85,8 @@ impl Scheduler {
             .flat_map(|(&id, worker)| worker.queued.iter().map(move |(&key, &blocks)| ((id, key), blocks)))
             .collect();
         assert_eq!(queued, counted, "blocks leased to workers");
+        let threads: u64 = self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
+        assert_eq!(threads, self.threads_total, "threads of all workers");
         for (held, key) in &self.held {
             assert_eq!(self.stage(*key).held, Some(*held), "{held:?}");
         }

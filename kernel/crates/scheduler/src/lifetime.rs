@@ -403,7 +403,9 @@ impl Scheduler {
             let stage = self.stages.remove(&key).expect("stages of a computation are there as long as it is");
             self.ready_stages.remove(&(stage.priority, key));
             for (of, worker) in &mut self.workers {
-                worker.queued.remove(&key);
+                if worker.queued.remove(&key).is_some() {
+                    self.hungry.insert(*of);
+                }
                 if stage.defined.contains(of) || stage.copies.contains(of) {
                     dropped.entry(*of).or_default().push(key);
                 }

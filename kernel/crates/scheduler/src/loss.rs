@@ -58,6 +58,8 @@ impl Scheduler {
             }
         }
         self.forget.retain(|&(of, _), _| of != worker);
+        self.hungry.remove(&worker);
+        self.threads_total -= u64::from(gone.hello.threads.max(1));
         for peer in self.workers.values_mut() {
             peer.peers.remove(&worker);
         }

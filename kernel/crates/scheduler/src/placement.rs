@@ -52,8 +52,10 @@ impl Scheduler {
             lasts_until: None,
             draining: false,
         };
+        self.threads_total += u64::from(state.hello.threads.max(1));
         let before = self.workers.insert(worker, state);
         assert!(before.is_none(), "{worker} joined twice");
+        self.hungry.insert(worker);
         self.check_bounds();
     }
 
@@ -63,6 +65,7 @@ impl Scheduler {
 
     /// `count` blocks are no longer with `worker`.
     pub(crate) fn unqueue(&mut self, worker: WorkerId, key: StageKey, count: u64) {
+        self.hungry.insert(worker);
         let queued = &mut self.worker_mut(worker).queued;
         let left = queued.get_mut(&key).expect("blocks leased to a worker are counted there");
         *left = left.checked_sub(count).expect("no more blocks come back than were leased");
@@ -88,16 +91,16 @@ impl Scheduler {
     /// Gives work to every worker that has less than half of what it should have at hand.
     pub(crate) fn place(&mut self, now: Instant) {
         if !self.ready_stages.is_empty() {
-            let mut hungry: Vec<(f64, WorkerId)> = self
-                .workers
-                .iter()
-                .filter(|(_, worker)| !worker.draining)
-                .map(|(&id, worker)| {
-                    (self.queue_us(worker) / self.budget_us(worker), id, has_idle_threads(worker))
-                })
-                .filter(|&(load, _, idle)| load < 0.5 || idle)
-                .map(|(load, id, _)| (load, id))
-                .collect();
+            let mut hungry = Vec::new();
+            self.hungry.retain(|id| self.workers.contains_key(id));
+            for &id in &self.hungry {
+                let worker = &self.workers[&id];
+                let load = self.queue_us(worker) / self.budget_us(worker);
+                if !worker.draining && (load < 0.5 || has_idle_threads(worker)) {
+                    hungry.push((load, id));
+                }
+            }
+            self.hungry = hungry.iter().map(|&(_, id)| id).collect();
             hungry.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             for &(_, worker) in &hungry {
                 self.feed(now, worker);
@@ -112,7 +115,6 @@ impl Scheduler {
                 }
             }
         }
-        self.steal();
     }
 
     fn feed(&mut self, now: Instant, worker: WorkerId) {
@@ -155,9 +157,7 @@ impl Scheduler {
         // A block for each thread, however long blocks take.
         let idle = threads.saturating_sub(worker.queued.values().sum());
         let by_time = ((room / self.block_us(key)).ceil().clamp(0.0, LEASE_BLOCKS_MAX) as u64).max(idle);
-        let all_threads: u64 =
-            self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
-        let share = stage.ready.len().saturating_mul(threads).div_ceil(all_threads);
+        let share = stage.ready.len().saturating_mul(threads).div_ceil(self.threads_total);
         // Blocks around which workers were lost go out one by one, so that the next loss finds the culprit.
         let by_caution = if stage.losses.is_empty() { u64::MAX } else { threads };
         let by_memory = if stage.retains() && bound.output > 0 {
@@ -200,19 +200,23 @@ impl Scheduler {
         while allowance > 0 {
             // Those that will not come to them any more have no claim.
             let comes = |worker: &Worker| !worker.draining && self.before_end(now, worker, key) > 0;
-            let busy: BTreeMap<WorkerId, u64> = self
-                .workers
-                .iter()
-                .filter(|(_, worker)| comes(worker))
-                .map(|(&of, worker)| (of, worker.queued.values().sum()))
-                .collect();
+            let gone: BTreeSet<WorkerId> = match claims {
+                Claims::Respected => BTreeSet::new(),
+                Claims::Ignored => {
+                    let owners = self.stage(key).ready.owners();
+                    owners.filter(|of| !self.workers.get(of).is_some_and(comes)).collect()
+                }
+            };
             let threads = u64::from(self.workers[&id].hello.threads);
+            let workers = &self.workers;
             // Another's blocks are taken if it has more than it can begin soon, or if this worker has nothing else.
             let may_rob = |of: WorkerId, len: u64| {
                 claims == Claims::Ignored
-                    && busy.get(&of).is_none_or(|&queued| (idle && queued > 0) || len > 4 * threads)
+                    && (gone.contains(&of)
+                        || len > 4 * threads
+                        || (idle && workers.get(&of).is_some_and(|worker| !worker.queued.is_empty())))
             };
-            let stage = self.stage_mut(key);
+            let stage = self.stages.get_mut(&key).expect("stages with ready blocks are there");
             let rank = (stage.priority, key);
             let Some(run) = stage.ready.take(id, allowance, may_rob) else { break };
             if stage.ready.is_empty() {
@@ -294,7 +298,7 @@ impl Scheduler {
     }
 
     /// Asks the worker with most to do for half of what it has not begun, if another has nothing.
-    fn steal(&mut self) {
+    pub(crate) fn steal(&mut self) {
         let idle =
             self.workers.values().filter(|worker| worker.queued.is_empty() && !worker.draining).count();
         if idle == 0 || !self.ready_stages.is_empty() {

@@ -87,6 +87,10 @@ pub struct Scheduler {
     pub(crate) published: BTreeMap<String, Publication>,
     /// Stages with ready blocks, most urgent last.
     pub(crate) ready_stages: BTreeSet<(u32, StageKey)>,
+    /// Workers that may have less to do than they should: all that do, and some that do not.
+    pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Of all workers, each with one at least.
+    pub(crate) threads_total: u64,
     /// Values to be forgotten at the end of this event.
     pub(crate) forget: BTreeMap<(WorkerId, StageKey), RangeSet>,
     pub(crate) effects: Vec<Effect>,
@@ -126,6 +130,8 @@ impl Scheduler {
             lost: BTreeMap::new(),
             published: BTreeMap::new(),
             ready_stages: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            threads_total: 0,
             forget: BTreeMap::new(),
             effects: Vec::new(),
             next_stage: 1,
@@ -141,6 +147,8 @@ impl Scheduler {
     /// Applies one event. Effects are returned in the order they must be carried out.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.heard(now, &event);
+        // With 10,000 workers most events only show that somebody is alive; they change nobody's queue.
+        let moves = !matches!(event, Event::ClientHeard(_) | Event::WorkerHeard(_) | Event::Sample { .. });
         match event {
             Event::ClientJoined(client) => self.client_joined(now, client),
             Event::ClientLeft(client) => self.client_left(client),
@@ -188,6 +196,9 @@ impl Scheduler {
         // Before leases, so that a value freed and computed again is not forgotten the second time.
         self.flush_forgets();
         self.place(now);
+        if moves && self.ready_stages.is_empty() {
+            self.steal();
+        }
         std::mem::take(&mut self.effects)
     }
 

@@ -234,6 +234,11 @@ impl Ready {
         self.len -= 1;
     }
 
+    /// Workers for which blocks wait.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.by_worker.keys().copied().flatten()
+    }
+
     /// A block that is ready should rather go to `worker`.
     pub(crate) fn prefer(&mut self, block: u64, worker: WorkerId) {
         self.remove(block);

@@ -9,8 +9,8 @@ use crate::agenda::{MILLISECOND, SECOND, Time};
 pub(crate) enum Fault {
     /// A worker's process ends without a word, and another takes its place later.
     Kill { back: Time },
-    /// A worker says that it is about to end, as before its walltime, and does.
-    Leave { back: Time },
+    /// A worker is to leave, as before its walltime: it drains, and ends once it may, or when its time is up.
+    Leave { within: Time },
     /// A worker more.
     Join,
     /// The scheduler and a worker do not hear each other for a while.
@@ -85,7 +85,7 @@ impl Faults {
             }
         };
         add(self.kills, rng, &|rng| Fault::Kill { back: back(rng) });
-        add(self.leaves, rng, &|rng| Fault::Leave { back: back(rng) });
+        add(self.leaves, rng, &|rng| Fault::Leave { within: lasts(rng) });
         add(self.joins, rng, &|_| Fault::Join);
         add(self.worker_cuts, rng, &|rng| Fault::CutWorker { lasts: lasts(rng) });
         add(self.client_cuts, rng, &|rng| Fault::CutClient { lasts: lasts(rng) });

@@ -69,6 +69,9 @@ pub(crate) enum What {
     Loaded(u32, Vec<Block>),
     SchedulerBeat,
     MachineBeat(u32),
+    /// A worker's job is about to end, or has ended.
+    Drain(u32, Time),
+    TimeUp(u32),
     ClientBeat(u32),
     Tick(Time),
     Fault(Fault),
@@ -101,6 +104,8 @@ pub struct Setup {
     pub faults: Faults,
     /// Workers that never reach each other, counted from 1.
     pub peers_cut: Vec<(u32, u32)>,
+    /// After so many microseconds a worker drains, and after so many more its process ends.
+    pub walltime: Option<(u64, u64)>,
     pub settings: Settings,
     /// The scheduler's collections are compared after every so many events.
     pub check_every: u64,
@@ -113,6 +118,8 @@ pub struct Report {
     /// From the start to the end of the last job, in microseconds.
     pub took_us: u64,
     pub workers_lost: u32,
+    /// Workers that left with nothing left to do.
+    pub dismissed: u32,
     /// Values delivered of each job when the first one ended.
     pub delivered_at_first_end: Vec<u64>,
 }
@@ -143,6 +150,7 @@ pub struct World {
     tick: Option<Time>,
     events: u64,
     workers_lost: u32,
+    dismissed: u32,
     last_fault: Time,
 }
 
@@ -166,6 +174,7 @@ impl Setup {
             clients: (0..clients).map(|_| jobs(&mut rng)).collect(),
             faults: Faults::random(&mut rng),
             peers_cut: Vec::new(),
+            walltime: None,
             settings,
             check_every: 1,
         }
@@ -203,6 +212,7 @@ impl World {
             tick: None,
             events: 0,
             workers_lost: 0,
+            dismissed: 0,
             last_fault: 0,
             setup,
         };
@@ -227,6 +237,7 @@ impl World {
             events: world.events,
             took_us,
             workers_lost: world.workers_lost,
+            dismissed: world.dismissed,
             delivered_at_first_end: world.delivered_at_first_end,
         }
     }
@@ -303,6 +314,8 @@ impl World {
             What::SchedulerBeat => self.scheduler_beats(),
             What::MachineBeat(machine) => self.machine_beats(machine),
             What::ClientBeat(client) => self.client_beats(client),
+            What::Drain(machine, within) => self.drain(machine, within),
+            What::TimeUp(machine) => self.end_machine(machine, 20 * MILLISECOND),
             What::Tick(time) => {
                 if self.tick == Some(time) {
                     self.tick = None;
@@ -385,7 +398,13 @@ impl World {
                 self.workers_lost += 1;
                 self.from_scheduler(Party::Machine(machine), What::MachineClosed(machine));
             }
-            Effect::Dismiss { .. } => panic!("nobody has asked a worker to leave"),
+            Effect::Dismiss { worker } => {
+                self.ledger.worker_gone(worker);
+                let machine =
+                    self.sessions.remove(&worker).expect("only workers that are there are dismissed");
+                self.dismissed += 1;
+                self.from_scheduler(Party::Machine(machine), What::MachineClosed(machine));
+            }
             Effect::DisconnectClient { client: ClientId(client), .. } => {
                 assert!(self.client_sessions.remove(&client), "only clients that are there are given up");
                 self.from_scheduler(Party::Client(client), What::ClientClosed(client));
@@ -421,6 +440,11 @@ impl World {
             pid: 1,
         };
         self.scheduler_hears(Event::WorkerJoined { worker: id, hello });
+        if let Some((lasts, within)) = self.setup.walltime {
+            let until = self.zero + Duration::from_micros(self.agenda.now + lasts);
+            self.scheduler_hears(Event::WorkerLasts { worker: id, until });
+            self.agenda.after(lasts, What::Drain(number, within));
+        }
         let first = self.rng.random_range(0..HEARTBEAT);
         self.agenda.after(first, What::MachineBeat(number));
     }
@@ -563,6 +587,7 @@ impl World {
                         Event::InputMissing { worker, stage, block, input, input_block, holder }
                     }
                     FromWorker::Reclaimed { stage, runs } => Event::Reclaimed { worker, stage, runs },
+                    FromWorker::Draining { .. } => Event::Draining { worker },
                     other => panic!("the state machine does not send {other:?}"),
                 };
                 self.from_machine(number, event);
@@ -678,6 +703,15 @@ impl World {
         self.wake_soon(number);
     }
 
+    /// It begins to leave, and has so long for it.
+    fn drain(&mut self, number: u32, within: Time) {
+        if let Some(machine) = self.machines.get_mut(&number) {
+            machine.arrived.push_back(nuna_worker::Event::Drain { reason: "its time is up".into() });
+            self.wake_soon(number);
+            self.agenda.after(within, What::TimeUp(number));
+        }
+    }
+
     fn any_machine(&mut self) -> Option<u32> {
         let numbers: Vec<u32> = self.machines.keys().copied().collect();
         (!numbers.is_empty()).then(|| numbers[self.rng.random_range(0..numbers.len())])
@@ -695,10 +729,9 @@ impl World {
                     self.end_machine(machine, back);
                 }
             }
-            Fault::Leave { back } => {
-                // The driver takes the announcement for the end.
+            Fault::Leave { within } => {
                 if let Some(machine) = self.any_machine() {
-                    self.end_machine(machine, back);
+                    self.drain(machine, within);
                 }
             }
             Fault::Join => self.join(),

@@ -34,8 +34,8 @@ fn goes_well(seed: u64) -> bool {
 fn whatever_happens_results_are_right_and_nothing_is_left() {
     if let Some(seed) = number("NUNA_SEED") {
         let setup = Setup::random(seed);
-        println!("{:?}, {} workers, {} clients", setup.faults, setup.workers, setup.clients.len());
-        println!("{:?}", World::run(seed, setup));
+        eprintln!("{:?}, {} workers, {} clients", setup.faults, setup.workers, setup.clients.len());
+        eprintln!("{:?}", World::run(seed, setup));
         return;
     }
     let seeds = number("NUNA_SEEDS").unwrap_or(SEEDS);

@@ -16,6 +16,7 @@ fn setup(workers: u32, clients: Vec<Vec<Job>>) -> Setup {
         clients,
         faults: Faults::default(),
         peers_cut: Vec::new(),
+        walltime: None,
         settings: Settings { no_worker_patience: Duration::from_secs(3600), ..Settings::default() },
         check_every: 100,
     }
@@ -25,13 +26,13 @@ fn run(setup: Setup) -> Report {
     let seed = std::env::var("NUNA_SEED").map_or(1, |seed| seed.parse().expect("NUNA_SEED is a number"));
     let begin = Instant::now();
     let report = World::run(seed, setup);
-    println!("{report:?} in {:.1} s", begin.elapsed().as_secs_f64());
+    eprintln!("{report:?} in {:.1} s", begin.elapsed().as_secs_f64());
     report
 }
 
 #[test]
-fn a_thousand_workers_share_a_farm_and_some_are_lost() {
-    let mut setup = setup(1_000, vec![vec![Job::farm(4_000, 20_000_000)]]);
+fn ten_thousand_workers_share_a_farm_and_some_are_lost() {
+    let mut setup = setup(10_000, vec![vec![Job::farm(40_000, 20_000_000)]]);
     setup.faults = Faults { kills: 40, worker_cuts: 4, until: 40_000_000, ..Faults::default() };
     setup.check_every = 20_000;
     let report = run(setup);
@@ -90,4 +91,17 @@ fn a_short_computation_does_not_wait_for_a_long_one() {
     let [long, short] = report.delivered_at_first_end[..] else { panic!("two jobs") };
     assert_eq!(short, 40);
     assert!(long < 2_000, "the short one was done only after {long} blocks of the long one");
+}
+
+#[test]
+fn workers_leave_before_their_walltime_and_nothing_is_lost() {
+    // Ten seconds of work for four workers of three seconds each; blocks of a tenth of a second.
+    let mut setup = setup(4, vec![vec![Job::farm(400, 100_000)], vec![Job::tree(60, 4, 100_000)]]);
+    setup.walltime = Some((3_000_000, 2_000_000));
+    // A block that was broken off once would end it.
+    setup.settings.losses_max = 0;
+    setup.settings.cut_short_max = 0;
+    let report = run(setup);
+    assert!(report.dismissed >= 8, "{report:?}");
+    assert!(report.took_us < 30_000_000, "{report:?}");
 }
