@@ -34,6 +34,11 @@ fn value(number: u64, length: usize) -> Value {
     Value { header: Bytes::from_static(b"u64"), body: Bytes::from(body) }
 }
 
+fn mix(block: u64, inputs: &[Vec<Value>]) -> u64 {
+    let start = block.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    inputs.iter().flatten().map(number).fold(start, |mixed, input| mixed.rotate_left(5).wrapping_add(input))
+}
+
 impl Prepared for Word {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
         let argument = |at: usize| self.words[at].parse::<u64>().expect("the test wrote a number");
@@ -46,6 +51,23 @@ impl Prepared for Word {
             "sleep" => {
                 std::thread::sleep(Duration::from_millis(argument(1)));
                 Ok(value(inputs.iter().flatten().map(number).sum::<u64>() + block, 8))
+            }
+            // Takes so many milliseconds, and shows the order and number of its inputs.
+            "mix" => {
+                std::thread::sleep(Duration::from_millis(argument(1)));
+                Ok(value(mix(block, &inputs), 8))
+            }
+            // The same, written to a file of the folder named; what is delivered is its length.
+            "store" => {
+                std::thread::sleep(Duration::from_millis(argument(1)));
+                let folder = std::path::Path::new(&self.words[2]);
+                let bytes = mix(block, &inputs).to_le_bytes();
+                // Written beside and moved, since two workers may write the same block.
+                let beside = folder.join(format!("{block}.{}.new", std::process::id()));
+                std::fs::write(&beside, bytes)
+                    .and_then(|()| std::fs::rename(&beside, folder.join(block.to_string())))
+                    .map_err(|error| TaskError::fatal(error.to_string()))?;
+                Ok(value(bytes.len() as u64, 8))
             }
             "fail" if block == argument(1) => {
                 Err(TaskError::fatal("the store at s3://nowhere does not answer"))

@@ -172,11 +172,19 @@ impl Credentials {
         check_private(&directory.join(format!("{stem}.key")), 0o600)?;
         let [authority, certificate, key] =
             ["authority.pem".to_owned(), format!("{stem}.pem"), format!("{stem}.key")].map(read);
-        let credentials = Self { authority: authority?, certificate: certificate?, key: key? };
-        credentials.parse().map_err(|reason| CredentialsError::Unusable {
+        Self::from_pem(authority?, certificate?, key?).map_err(|reason| CredentialsError::Unusable {
             path: directory.join(format!("{stem}.pem")),
             reason,
-        })?;
+        })
+    }
+
+    /// Credentials as they are in the files, checked.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn from_pem(authority: String, certificate: String, key: String) -> Result<Self, String> {
+        let credentials = Self { authority, certificate, key };
+        credentials.parse()?;
         Ok(credentials)
     }
 
