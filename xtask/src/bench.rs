@@ -1,5 +1,7 @@
 //! Owns the benches: Nuna's own programs, and the peers' scripts beside them when they are at hand.
 
+mod engine;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +11,8 @@ use crate::{setup, tools, tools::Repository};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// `kernel`, `mean` (time mean of a Zarr store) or `tasks` (100,000 trivial tasks).
+    /// `kernel`, `mean` (time mean of a Zarr store), `tasks` (100,000 trivial tasks), or `engine` (tasks, graphs, latency,
+    /// simulation, memory and rechunk, as a table; not among `all`).
     #[arg(default_value = "all")]
     which: String,
     /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
@@ -29,10 +32,13 @@ pub(crate) struct Options {
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let all = options.which == "all";
-    if !all && !["kernel", "mean", "tasks"].contains(&options.which.as_str()) {
-        bail!("no bench is called {:?}; there are kernel, mean, tasks and all", options.which);
+    if !all && !["kernel", "mean", "tasks", "engine"].contains(&options.which.as_str()) {
+        bail!("no bench is called {:?}; there are kernel, mean, tasks, engine and all", options.which);
     }
     setup::run(repository, setup::Extent::Run)?;
+    if options.which == "engine" {
+        return engine::run(repository, options);
+    }
     if all || options.which == "kernel" {
         let mut bench = repository.command(repository.python());
         bench.arg(repository.path("kernel/tests/bench_kernel.py"));
@@ -110,16 +116,20 @@ fn evcxr(repository: &Repository, options: &Options) -> Result<Option<PathBuf>> 
     Ok(program.is_file().then_some(program))
 }
 
-fn peer(repository: &Repository, options: &Options, script: &str, runs: &[&[&str]]) -> Result<()> {
+fn peers(options: &Options) -> Result<engine::Peers> {
     let folder = options.peers.as_ref().filter(|folder| !folder.as_os_str().is_empty());
-    let (Some(folder), Some(python)) = (folder, &options.python) else {
+    let (Some(folder), Some(python)) = (folder, &options.python) else { return Ok(None) };
+    Ok(Some((absolute(folder)?, absolute(python)?)))
+}
+
+fn peer(repository: &Repository, options: &Options, script: &str, runs: &[&[&str]]) -> Result<()> {
+    let Some((folder, python)) = peers(options)? else {
         println!("== {script}: no --peers and --python, so Nuna's figures stand alone");
         return Ok(());
     };
     // They make folders where they are started.
     let scratch = repository.path("build/bench");
     std::fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
-    let (folder, python) = (absolute(folder)?, absolute(python)?);
     for arguments in runs {
         let mut command = repository.command(&python);
         command.current_dir(&scratch).arg(folder.join(script)).args(*arguments);

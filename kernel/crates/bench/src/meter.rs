@@ -72,10 +72,14 @@ fn sample(stop: &AtomicBool) -> Value {
         }
         std::thread::sleep(INTERVAL);
     }
+    let own = std::process::id();
+    let high = processes.iter().filter(|&&pid| pid != own).filter_map(|&pid| bytes_of(pid, "VmHWM:")).max();
     let cpu: f64 = last.iter().map(|(pid, &seconds)| seconds - first.get(pid).copied().unwrap_or(0.0)).sum();
     json!({
         "peak_rss_mb": (peak as f64 / 1e5).round() / 10.0,
         "start_rss_mb": (start.unwrap_or(0) as f64 / 1e5).round() / 10.0,
+        // Of the largest process but this one, over its whole life, as the system counts it.
+        "peak_process_mb": (high.unwrap_or(0) as f64 / 1e5).round() / 10.0,
         "nproc_at_peak": peak_count,
         "cpu_s": (cpu * 100.0).round() / 100.0,
         "samples": samples,
@@ -114,7 +118,11 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
 }
 
 fn resident_bytes(pid: u32) -> Option<u64> {
+    bytes_of(pid, "VmRSS:")
+}
+
+fn bytes_of(pid: u32, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }

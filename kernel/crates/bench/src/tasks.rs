@@ -1,45 +1,36 @@
 //! Owns `bench_tasks`, the counterpart of `w1_taskfarm.py`: trivial tasks through a cluster.
 
-use std::time::Instant;
-
 use nuna::prelude::*;
 use serde_json::json;
 
-use crate::{Shape, emit, meter::Meter};
+use crate::{Shape, meter::Meter};
 
-/// Starts a cluster, runs `count` trivial tasks, prints the line.
+/// Starts a cluster, runs `count` trivial tasks in batches of `batch`, prints the line. A batch of 1 makes every task a
+/// block of its own: leased, reported and delivered by itself.
 ///
 /// # Errors
 /// If the cluster does not start or a task fails.
-pub fn tasks(shape: &Shape, count: u64) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let cluster = Cluster::local()
-        .workers(shape.procs)
-        .threads(shape.threads)
-        .memory(shape.memory_limit.as_str())
-        .start()?;
-    let start_seconds = started.elapsed().as_secs_f64();
-    cluster.map(0..1000_u64, |x: u64| x + 1).gather()?;
+pub fn tasks(shape: &Shape, count: u64, batch: Option<u64>) -> anyhow::Result<()> {
+    let (cluster, start_seconds) = shape.start()?;
+    let farm = |count: u64| {
+        let tasks = cluster.map(0..count, |x: u64| x + 1);
+        if let Some(batch) = batch { tasks.batch(batch) } else { tasks }
+    };
+    farm(1000).gather()?;
     let meter = Meter::start();
-    let results = cluster.map(0..count, |x: u64| x + 1).gather()?;
+    let results = farm(count).gather()?;
     let sum: u64 = results.iter().sum();
     let reading = meter.stop();
     cluster.shutdown();
     anyhow::ensure!(sum == count * (count + 1) / 2, "the sum of 1..={count} is not {sum}");
-    let mut line = json!({
-        "workload": "w1_taskfarm",
-        "engine": "nuna",
-        "seconds": reading.seconds,
+    let more = json!({
         "n": count,
+        "batch": batch,
         "tasks_per_s": count as f64 / reading.seconds,
         "us_per_task": 1e6 * reading.seconds / count as f64,
-        "procs": shape.procs,
-        "threads": shape.threads,
-        "cluster_start_s": start_seconds,
         "result": sum,
     });
-    merge(&mut line, reading.memory);
-    emit(&line);
+    shape.report("w1_taskfarm", start_seconds, reading, more);
     Ok(())
 }
 

@@ -18,6 +18,7 @@
 pub mod cell;
 pub mod comm;
 pub mod display;
+mod follow;
 mod input;
 pub mod parameters;
 pub mod prelude;
@@ -30,6 +31,7 @@ pub mod tasks;
 mod timing;
 mod views;
 
+pub use follow::Task;
 pub use input::{input, password};
 pub use nuna_array::{
     Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand,

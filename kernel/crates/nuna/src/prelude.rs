@@ -3,5 +3,5 @@
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Publishing,
-    Tasks, captures, concat, grid, open_zarr, slice, table,
+    Task, Tasks, captures, concat, grid, open_zarr, slice, table,
 };

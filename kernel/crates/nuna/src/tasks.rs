@@ -14,6 +14,8 @@ use nuna_plan::{Engine, EngineError, Finished, Running, Value};
 use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Ship, ShipError};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::follow::Task;
+
 /// How long one look for results may hold the lock; also how fast an interrupt is noticed.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -41,6 +43,14 @@ pub enum TasksError {
     /// The closure or its parameters cannot be sent.
     #[error(transparent)]
     Ship(#[from] Arc<ShipError>),
+    /// There is no result, as there were no parameters.
+    #[error("`{label}` has no result, as it was given no parameters")]
+    Nothing { label: String },
+    /// What should follow was said too late.
+    #[error(
+        "tasks `{label}` have started already; say `.then(…)` or `.reduce(…)` before `.start()` and before their first result is asked for"
+    )]
+    Started { label: String },
     #[error("tasks `{label}` cannot be read back: {message}")]
     Unreadable { label: String, message: String },
     #[error(
@@ -132,6 +142,32 @@ impl<T> Tasks<T> {
             state: Arc::new(Mutex::new(State { engine, options, stage, task_count })),
             result: PhantomData,
         }
+    }
+
+    /// Tasks of their own: these ones' parameters and calls, and what `extend` adds to them.
+    pub(crate) fn extended<R>(
+        &self,
+        result: PhantomData<fn() -> R>,
+        extend: impl FnOnce(Farm) -> Result<Farm, ShipError>,
+    ) -> Tasks<R> {
+        let state = lock(&self.state);
+        let options = state.options.clone();
+        let farm = match &state.stage {
+            Stage::Packed(Some(farm)) => extend(farm.clone()).map_err(TasksError::from),
+            Stage::Failed(error) => Err(error.clone()),
+            Stage::Packed(None) | Stage::Under { .. } => {
+                Err(TasksError::Started { label: options.label.clone() })
+            }
+        };
+        let (stage, task_count) = match farm {
+            Ok(farm) => {
+                let count = farm.result_count();
+                (Stage::Packed(Some(farm)), count)
+            }
+            Err(error) => (Stage::Failed(error), 0),
+        };
+        let engine = Arc::clone(&state.engine);
+        Tasks { state: Arc::new(Mutex::new(State { engine, options, stage, task_count })), result }
     }
 
     /// Further attempts for a task that panics or fails. Has no effect on tasks that were started.
@@ -232,24 +268,27 @@ impl State {
     fn submit(&mut self) {
         let Stage::Packed(farm) = &mut self.stage else { return };
         let Some(farm) = farm.take() else { return };
+        let task_count = farm.task_count();
         self.stage = match farm.plan(&self.options) {
             Err(error) => Stage::Failed(error.into()),
-            Ok((_, layout)) if layout.task_count == 0 => Stage::Under {
+            Ok((_, layout)) if layout.block_count() == 0 => Stage::Under {
                 running: None,
                 received: Received { layout, blocks: Vec::new() },
                 done: 0,
                 total: 0,
             },
-            Ok((plan, layout)) => match nuna_plan::watch::submit(&self.engine, plan, Some(layout.task_count))
-            {
-                Err(error) => Stage::Failed(error.into()),
-                Ok(running) => Stage::Under {
-                    running: Some(running),
-                    received: Received { layout, blocks: Vec::new() },
-                    done: 0,
-                    total: layout.block_count(),
-                },
-            },
+            Ok((plan, layout)) => {
+                let total = plan.block_count();
+                match nuna_plan::watch::submit(&self.engine, plan, Some(task_count)) {
+                    Err(error) => Stage::Failed(error.into()),
+                    Ok(running) => Stage::Under {
+                        running: Some(running),
+                        received: Received { layout, blocks: Vec::new() },
+                        done: 0,
+                        total,
+                    },
+                }
+            }
         };
     }
 
@@ -410,7 +449,19 @@ pub trait MapTasks {
         Tasks::new(self.task_engine(), farm, label_of::<F>())
     }
 
-    /// The same for a closure that can fail; its error is the task's failure, and counts as an attempt.
+    /// Runs `closure` once, on a worker, and starts it at once: for work that comes up piece by piece. For many pieces
+    /// known beforehand [`map`](Self::map) costs far fewer messages.
+    fn submit<P, R, F>(&self, parameter: P, closure: F) -> Task<R>
+    where
+        P: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        F: Fn(P) -> R + Copy + Ship + 'static,
+    {
+        let farm = Call::over_tasks(closure).and_then(|call| Farm::new(call, [parameter]));
+        Task::new(Tasks::new(self.task_engine(), farm, label_of::<F>())).start()
+    }
+
+    /// [`map`](Self::map) for a closure that can fail; its error is the task's failure, and counts as an attempt.
     fn try_map<P, R, E, F>(&self, parameters: impl IntoIterator<Item = P>, closure: F) -> Tasks<R>
     where
         P: Serialize + DeserializeOwned + 'static,
@@ -423,7 +474,7 @@ pub trait MapTasks {
         Tasks::new(self.task_engine(), farm, label_of::<F>())
     }
 
-    /// The same for a closure that needs what cannot travel as bytes: `environment` is serialised once, and each
+    /// [`map`](Self::map) for a closure that needs what cannot travel as bytes: `environment` is serialised once, and each
     /// call is lent the worker's copy. [`captures!`](crate::captures) makes one from a list of variables.
     fn map_with<C, P, R, F>(
         &self,

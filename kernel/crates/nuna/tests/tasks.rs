@@ -85,3 +85,38 @@ fn named_parameters_span_a_grid() {
     let labels = engine().map(all, |p: Params| format!("{}{}", p.scheme, p.steps)).gather().unwrap();
     assert_eq!(labels, ["euler1", "euler2", "rk41", "rk42"]);
 }
+
+#[test]
+fn steps_and_reductions_follow_from_results() {
+    let squares = engine().map(0..1000_u64, |x: u64| x * x);
+    let lengths = squares.then(|x: u64| x.to_string().len());
+    assert_eq!(lengths.gather().unwrap()[999], "998001".len());
+    let sum = squares.reduce(|a: u64, b: u64| a + b);
+    assert_eq!(sum.result().unwrap(), (0..1000).map(|x| x * x).sum::<u64>());
+    assert_eq!(sum.result().unwrap(), 332_833_500, "it may be asked twice");
+    assert_eq!(
+        sum.then(|x: u64| x + 1).result().unwrap_err().to_string().split(';').next(),
+        Some("tasks `map` have started already")
+    );
+    let text =
+        engine().map(1..=4, |x: i32| x).batch(1).reduce(i32::max).then(|x: i32| format!("{x} at most"));
+    assert_eq!(text.result().unwrap(), "4 at most");
+    assert_eq!(squares.gather().unwrap()[3], 9, "the tasks themselves are as they were");
+}
+
+#[test]
+fn a_reduction_of_no_parameters_says_that_there_is_no_result() {
+    let sum = engine().map(Vec::<u64>::new(), |x: u64| x).reduce(|a: u64, b: u64| a + b).named("total");
+    assert!(matches!(sum.result(), Err(TasksError::Nothing { .. })));
+    assert_eq!(sum.result().unwrap_err().to_string(), "`total` has no result, as it was given no parameters");
+}
+
+#[test]
+fn one_task_is_submitted_and_gives_its_result() {
+    let engine = engine();
+    let task = MapTasks::submit(&engine, 20_u64, |x: u64| x + 1);
+    assert_eq!(task.result().unwrap(), 21);
+    assert!(task.is_done());
+    let failed = MapTasks::submit(&engine, 0_u64, |x: u64| 1 / x).named("invert");
+    assert!(failed.result().unwrap_err().to_string().contains("divide by zero"));
+}

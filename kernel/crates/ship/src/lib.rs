@@ -23,6 +23,7 @@ mod load;
 pub mod marker;
 mod objects;
 pub mod panics;
+mod run;
 pub mod tasks;
 
 pub use build_id::{BuildId, build_id};
@@ -32,4 +33,5 @@ pub use marker::Ship;
 pub use nuna_plan::{LibraryId, TaskError};
 /// The encoding of parameters, results and environments.
 pub use postcard;
-pub use tasks::{Failure, Farm, FarmOptions, Layout, executor, outcomes};
+pub use run::executor;
+pub use tasks::{Failure, Farm, FarmOptions, Layout, outcomes};

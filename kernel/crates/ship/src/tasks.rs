@@ -1,21 +1,21 @@
-//! Owns the task farm: parameters packed into one stage of blocks, the executor that runs such blocks, and the
-//! outcomes read back in order.
+//! Owns the task farm: parameters packed into a stage of blocks, what follows from their results, and the outcomes read
+//! back in order. Leaves running a block to `run`.
 //!
 //! A block holds many tasks, so that a hundred thousand trivial ones cost a few hundred messages; a failing task
-//! fails alone, is repeated alone, and its neighbours' results count.
+//! fails alone, is repeated alone, and its neighbours' results count. A step that takes a result on ([`Farm::then`]) runs
+//! in the block that made it, so a chain of a thousand steps moves nothing. A reduction is a tree of pairs over the tasks'
+//! numbers: blocks hold a power of two of tasks, so that how many there are, and who runs them, changes no pair.
 
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use nuna_plan::{
-    BlockGrid, Executor, Keep, MemoryBound, Origin, Plan, Prepared, Stage, TaskError, Value, Work, WorkKind,
+    AxisMap, BlockGrid, BlockMap, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Stage,
+    TaskError, Value, Work, WorkKind,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{
-    call::{Call, Cause, TaskFault, TaskRoutine},
-    error::ShipError,
-};
+use crate::{call::Call, error::ShipError};
 
 /// Parameters of one farm may take this much; workers each get a copy.
 pub const PARAMETER_BYTES_MAX: usize = 32 << 20;
@@ -24,14 +24,24 @@ const RESULT_BYTES_EXPECTED: u64 = 64 << 10;
 /// As many blocks as keep this many compute threads busy and balanced, however many tasks there are.
 const BLOCKS_PER_THREAD: u64 = 64;
 const BLOCKS_MIN: u64 = 256;
+/// Blocks whose results one block of a reduction takes in. A power of two, as the tree of pairs demands.
+const FAN_IN: u64 = 16;
 
-/// A closure and all its parameters, ready to become a plan.
-#[derive(Debug)]
+/// A closure and all its parameters, and what is to become of the results: ready to become a plan. Clones share the
+/// parameters.
+#[derive(Clone, Debug)]
 pub struct Farm {
     call: Call,
-    parameters: Vec<u8>,
+    parameters: Arc<Vec<u8>>,
     /// Where each task's parameter begins.
-    starts: Vec<usize>,
+    starts: Arc<Vec<usize>>,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Then(Call),
+    Reduce(Call),
 }
 
 /// How to run a [`Farm`].
@@ -48,15 +58,33 @@ pub struct FarmOptions {
     pub origin: Option<Origin>,
 }
 
+/// What a block does, for the executor.
 #[derive(Serialize, Deserialize)]
-struct Payload {
-    call: Call,
-    attempts: u32,
-    task_count: u64,
-    tasks_per_block: u64,
-    /// Where each block's parameters begin.
-    block_starts: Vec<u64>,
-    parameters: Bytes,
+pub(crate) struct Payload {
+    pub(crate) attempts: u32,
+    pub(crate) begin: Begin,
+    /// What each result goes through, in order.
+    pub(crate) then: Vec<Call>,
+    /// What makes one of the block's results, at last.
+    pub(crate) fold: Option<Call>,
+    /// What the steps are called in messages, if there are several.
+    pub(crate) names: Vec<String>,
+}
+
+/// Where a block's first results come from.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Begin {
+    /// One call for each parameter.
+    Tasks {
+        call: Call,
+        task_count: u64,
+        tasks_per_block: u64,
+        /// Where each block's parameters begin.
+        block_starts: Vec<u64>,
+        parameters: Bytes,
+    },
+    /// The single results of the blocks that it reads, folded into one.
+    Pairs { call: Call },
 }
 
 impl Farm {
@@ -65,23 +93,32 @@ impl Farm {
     /// # Errors
     /// If one cannot be serialised, or all together are larger than [`PARAMETER_BYTES_MAX`].
     pub fn new<P: Serialize>(call: Call, parameters: impl IntoIterator<Item = P>) -> Result<Self, ShipError> {
-        let mut farm = Farm { call, parameters: Vec::new(), starts: Vec::new() };
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
         for parameter in parameters {
-            farm.starts.push(farm.parameters.len());
-            postcard::to_io(&parameter, &mut farm.parameters).map_err(|error| ShipError::Pack {
-                name: farm.call.name.clone(),
-                message: format!(
-                    "parameter {}, of type {}, cannot be serialised: {error}",
-                    farm.starts.len() - 1,
-                    std::any::type_name::<P>()
-                ),
-            })?;
-            let bytes = farm.parameters.len();
-            if bytes > PARAMETER_BYTES_MAX {
-                return Err(ShipError::TooManyParameters { bytes, limit: PARAMETER_BYTES_MAX });
+            starts.push(bytes.len());
+            postcard::to_io(&parameter, &mut bytes)
+                .map_err(|error| unserialised(&call, starts.len() - 1, std::any::type_name::<P>(), &error))?;
+            if bytes.len() > PARAMETER_BYTES_MAX {
+                return Err(ShipError::TooManyParameters { bytes: bytes.len(), limit: PARAMETER_BYTES_MAX });
             }
         }
-        Ok(farm)
+        Ok(Farm { call, parameters: Arc::new(bytes), starts: Arc::new(starts), steps: Vec::new() })
+    }
+
+    /// Calls `call`, a closure over what the farm gives so far, with each result.
+    #[must_use]
+    pub fn then(mut self, call: Call) -> Self {
+        self.steps.push(Step::Then(call));
+        self
+    }
+
+    /// Makes one result of all: `call` is a closure over a pair of results. Pairs are neighbours in the order of the tasks,
+    /// then pairs of pairs, and so on; one that is left over waits for the next round. Which pairs there are follows from
+    /// the number of tasks alone.
+    #[must_use]
+    pub fn reduce(mut self, call: Call) -> Self {
+        self.steps.push(Step::Reduce(call));
+        self
     }
 
     /// How many tasks there are.
@@ -89,41 +126,139 @@ impl Farm {
         self.starts.len() as u64
     }
 
-    /// A plan of one stage that delivers every block, and the way to read its blocks.
+    /// How many results there will be.
+    pub fn result_count(&self) -> u64 {
+        let reduces = self.steps.iter().any(|step| matches!(step, Step::Reduce(_)));
+        if reduces { self.task_count().min(1) } else { self.task_count() }
+    }
+
+    fn layout(&self, options: &FarmOptions) -> Layout {
+        let task_count = self.task_count();
+        let blocks_wanted = (options.thread_count as u64).saturating_mul(BLOCKS_PER_THREAD).max(BLOCKS_MIN);
+        let tasks_per_block = options.batch.unwrap_or(task_count.div_ceil(blocks_wanted)).max(1);
+        let reduces = self.steps.iter().any(|step| matches!(step, Step::Reduce(_)));
+        // Saturates where no block could hold so many anyway.
+        let aligned = || tasks_per_block.checked_next_power_of_two().unwrap_or(1 << 63);
+        Layout { task_count, tasks_per_block: if reduces { aligned() } else { tasks_per_block } }
+    }
+
+    /// A plan whose last stage delivers every block, and the way to read its blocks.
     ///
     /// # Errors
     /// If the payload cannot be serialised.
     pub fn plan(self, options: &FarmOptions) -> Result<(Plan, Layout), ShipError> {
-        let task_count = self.task_count();
-        let blocks_wanted = (options.thread_count as u64).saturating_mul(BLOCKS_PER_THREAD).max(BLOCKS_MIN);
-        let tasks_per_block = options.batch.unwrap_or(task_count.div_ceil(blocks_wanted)).max(1);
-        let layout = Layout { task_count, tasks_per_block };
-        let libraries = self.call.libraries();
-        let name = self.call.name.clone();
+        let mut layout = self.layout(options);
+        let mut names = vec![self.call.name.clone()];
         let block_starts =
             (0..layout.block_count()).map(|block| self.starts[layout.tasks(block).start as usize] as u64);
-        let payload = Payload {
-            attempts: options.retries.saturating_add(1),
-            task_count,
-            tasks_per_block,
+        let mut begin = Begin::Tasks {
+            task_count: layout.task_count,
+            tasks_per_block: layout.tasks_per_block,
             block_starts: block_starts.collect(),
-            parameters: self.parameters.into(),
+            // Copied only while another handle has the parameters too.
+            parameters: Arc::unwrap_or_clone(self.parameters).into(),
             call: self.call,
         };
+        let mut stages = Vec::new();
+        let mut then = Vec::new();
+        for step in self.steps {
+            match step {
+                Step::Then(call) => {
+                    names.push(call.name.clone());
+                    then.push(call);
+                }
+                // Nothing makes nothing, and one result needs no partner.
+                Step::Reduce(_) if layout.task_count <= 1 => {}
+                Step::Reduce(call) => {
+                    names.push(call.name.clone());
+                    let name = |part: &str| format!("{} {part}", options.label);
+                    let draft = Draft { begin, then: std::mem::take(&mut then), fold: Some(call.clone()) };
+                    stages.push(draft.stage(
+                        name("tasks"),
+                        layout.block_count(),
+                        &stages,
+                        options,
+                        &names,
+                    )?);
+                    let mut blocks = layout.block_count();
+                    while blocks > FAN_IN {
+                        blocks = blocks.div_ceil(FAN_IN);
+                        let begin = Begin::Pairs { call: call.clone() };
+                        let draft = Draft { begin, then: Vec::new(), fold: None };
+                        stages.push(draft.stage(name("reduce"), blocks, &stages, options, &names)?);
+                    }
+                    begin = Begin::Pairs { call };
+                    layout = Layout { task_count: 1, tasks_per_block: 1 };
+                }
+            }
+        }
+        let draft = Draft { begin, then, fold: None };
+        let mut last = draft.stage(options.label.clone(), layout.block_count(), &stages, options, &names)?;
+        last.keep = Keep::Deliver;
+        stages.push(last);
+        Ok((Plan { label: options.label.clone(), stages }, layout))
+    }
+}
+
+/// A stage to be: what its blocks do.
+struct Draft {
+    begin: Begin,
+    then: Vec<Call>,
+    fold: Option<Call>,
+}
+
+impl Draft {
+    /// The stage that follows `before`: it reads the last of them, if it begins with results.
+    fn stage(
+        self,
+        name: String,
+        blocks: u64,
+        before: &[Stage],
+        options: &FarmOptions,
+        names: &[String],
+    ) -> Result<Stage, ShipError> {
+        let Draft { begin, then, fold } = self;
+        let first = match &begin {
+            Begin::Tasks { call, .. } | Begin::Pairs { call } => call,
+        };
+        let label = first.name.clone();
+        let mut libraries: Vec<LibraryId> = Vec::new();
+        for id in [first].into_iter().chain(&then).chain(&fold).flat_map(Call::libraries) {
+            if !libraries.contains(&id) {
+                libraries.push(id);
+            }
+        }
+        let mut inputs = Vec::new();
+        let mut bound = MemoryBound { inputs: 0, output: RESULT_BYTES_EXPECTED, scratch: 0 };
+        if let (Begin::Pairs { .. }, Some(read)) = (&begin, before.last()) {
+            let map = BlockMap::Axes {
+                input_grid: read.grid.clone(),
+                axes: vec![AxisMap::Group { axis: 0, size: FAN_IN }],
+            };
+            inputs.push(Input { source: Source::Stage(before.len() as u32 - 1), map });
+            bound.inputs = FAN_IN * RESULT_BYTES_EXPECTED;
+        }
+        let names = if names.len() > 1 { names.to_vec() } else { Vec::new() };
+        let payload = Payload { attempts: options.retries.saturating_add(1), begin, then, fold, names };
         let payload = postcard::to_stdvec(&payload)
-            .map_err(|error| ShipError::Pack { name, message: error.to_string() })?;
-        let stage = Stage {
-            name: options.label.clone(),
-            grid: BlockGrid::line(layout.block_count()),
-            inputs: Vec::new(),
+            .map_err(|error| ShipError::Pack { name: label, message: error.to_string() })?;
+        Ok(Stage {
+            name,
+            grid: BlockGrid::line(blocks),
+            inputs,
             work: Work { kind: WorkKind::Call, payload, libraries },
-            bound: MemoryBound { inputs: 0, output: RESULT_BYTES_EXPECTED, scratch: 0 },
-            keep: Keep::Deliver,
+            bound,
+            keep: Keep::No,
             retries: options.retries,
             origin: options.origin.clone(),
-        };
-        Ok((Plan { label: options.label.clone(), stages: vec![stage] }, layout))
+        })
     }
+}
+
+#[cold]
+fn unserialised(call: &Call, number: usize, ty: &str, error: &postcard::Error) -> ShipError {
+    let message = format!("parameter {number}, of type {ty}, cannot be serialised: {error}");
+    ShipError::Pack { name: call.name.clone(), message }
 }
 
 /// Which tasks are in which block.
@@ -192,90 +327,17 @@ fn take_outcome<R: DeserializeOwned>(rest: &mut &[u8]) -> postcard::Result<Resul
     }
 }
 
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
-
-/// Runs stages of [`WorkKind::Call`].
-pub fn executor() -> Arc<dyn Executor> {
-    Arc::new(CallExecutor)
-}
-
-struct CallExecutor;
-
-struct PreparedFarm {
-    payload: Payload,
-    layout: Layout,
-    routine: Box<dyn TaskRoutine>,
-}
-
-impl Executor for CallExecutor {
-    fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
-        let payload: Payload = postcard::from_bytes(&stage.work.payload).map_err(|error| {
-            TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
-        })?;
-        let layout = Layout { task_count: payload.task_count, tasks_per_block: payload.tasks_per_block };
-        if payload.tasks_per_block == 0 || payload.block_starts.len() as u64 != layout.block_count() {
-            return Err(TaskError::fatal(format!("the tasks of `{}` do not add up", stage.name)));
-        }
-        let routine = payload.call.open_tasks()?;
-        Ok(Box::new(PreparedFarm { payload, layout, routine }))
-    }
-}
-
-impl Prepared for PreparedFarm {
-    fn run(&self, block: u64, _inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
-        let start = self.payload.block_starts.get(block as usize).copied().unwrap_or(u64::MAX);
-        let mut parameters = self
-            .payload
-            .parameters
-            .get(start as usize..)
-            .ok_or_else(|| TaskError::fatal(format!("block {block} of the tasks has no parameters")))?;
-        let mut body = Vec::new();
-        for _ in self.layout.tasks(block) {
-            self.run_task(&mut parameters, &mut body)?;
-        }
-        Ok(Value { header: Bytes::new(), body: body.into() })
-    }
-}
-
-impl PreparedFarm {
-    /// Attempts follow one another on this worker: what a task failed with is nearly always its own doing, and
-    /// a worker that dies takes the whole block along to another one anyway.
-    fn run_task(&self, parameters: &mut &[u8], body: &mut Vec<u8>) -> Result<(), TaskError> {
-        let before = *parameters;
-        let mut attempt = 1;
-        loop {
-            let start = body.len();
-            body.push(DONE);
-            match self.routine.run(parameters, body) {
-                Ok(()) => return Ok(()),
-                Err(fault) if fault.cause == Cause::Unreadable => {
-                    return Err(TaskError::fatal(fault.message));
-                }
-                Err(fault) if attempt >= self.payload.attempts => {
-                    body.truncate(start);
-                    body.push(FAILED);
-                    let TaskFault { message, location, parameter, cause } = fault;
-                    let panicked = cause == Cause::Panicked;
-                    let failure = Failure { message, location, parameter, attempts: attempt, panicked };
-                    postcard::to_io(&failure, body).map_err(|error| TaskError::fatal(error.to_string()))?;
-                    return Ok(());
-                }
-                Err(_) => {
-                    body.truncate(start);
-                    *parameters = before;
-                    attempt += 1;
-                }
-            }
-        }
-    }
-}
+/// Before a result.
+pub(crate) const DONE: u8 = 0;
+/// Before a [`Failure`].
+pub(crate) const FAILED: u8 = 1;
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::executor;
 
     fn options(thread_count: usize) -> FarmOptions {
         FarmOptions { label: "tasks".to_owned(), retries: 0, thread_count, batch: None, origin: None }
@@ -284,12 +346,21 @@ mod tests {
     /// Runs every block as a worker would, from the plan's bytes alone.
     fn run<R: DeserializeOwned>(plan: &Plan) -> Result<Vec<Result<R, Failure>>, TaskError> {
         plan.validate().unwrap();
-        let prepared = executor().prepare(&plan.stages[0])?;
-        let mut all = Vec::new();
-        for block in 0..plan.stages[0].grid.count() {
-            all.extend(outcomes(&prepared.run(block, Vec::new())?)?);
+        let mut before: Vec<Value> = Vec::new();
+        for stage in &plan.stages {
+            let prepared = executor().prepare(stage)?;
+            let run = |block| {
+                let reads = stage.inputs.iter().map(|input| input.map.read_indices(&stage.grid, block));
+                let inputs = reads.map(|reads| reads.iter().map(|&b| before[b as usize].clone()).collect());
+                prepared.run(block, inputs.collect())
+            };
+            before = (0..stage.grid.count()).map(run).collect::<Result<_, _>>()?;
         }
-        Ok(all)
+        before
+            .iter()
+            .map(outcomes)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| all.into_iter().flatten().collect())
     }
 
     #[test]
@@ -365,5 +436,87 @@ mod tests {
         let call = Call::over_tasks(|x: Vec<u8>| x.len()).unwrap();
         let error = Farm::new(call, vec![vec![0_u8; PARAMETER_BYTES_MAX]; 2]).unwrap_err();
         assert!(error.to_string().contains("map over indices or file names"), "{error}");
+    }
+
+    #[test]
+    fn steps_follow_one_another_in_one_block() {
+        let farm = Farm::new(Call::over_tasks(|x: u64| x + 1).unwrap(), 0..1000_u64).unwrap();
+        let farm = farm.then(Call::over_tasks(|x: u64| format!("{x}")).unwrap());
+        let farm = farm.then(Call::over_tasks(|text: String| text.len() as u8).unwrap());
+        let (plan, _) = farm.plan(&options(2)).unwrap();
+        assert_eq!(plan.stages.len(), 1);
+        let lengths: Vec<u8> = run(&plan).unwrap().into_iter().map(Result::unwrap).collect();
+        assert!(lengths.into_iter().eq((1..=1000_u64).map(|x| format!("{x}").len() as u8)));
+    }
+
+    #[test]
+    fn a_failing_step_is_named_and_skips_what_follows() {
+        let farm = Farm::new(Call::over_tasks(|x: u64| x).unwrap(), 0..3_u64).unwrap();
+        let farm = farm.then(
+            Call::over_tasks_with(&(), |(): &(), x: u64| if x == 1 { Err("odd".to_owned()) } else { Ok(x) })
+                .unwrap(),
+        );
+        let farm = farm.then(Call::over_tasks(|x: u64| x * 10).unwrap());
+        let results = run::<u64>(&farm.plan(&options(1)).unwrap().0).unwrap();
+        assert_eq!((&results[0], &results[2]), (&Ok(0), &Ok(20)));
+        let failure = results[1].as_ref().unwrap_err().to_string();
+        assert!(
+            failure.contains("odd (in step 2 of 3, `") && failure.ends_with("with parameter 1"),
+            "{failure}"
+        );
+    }
+
+    /// Sums of very different numbers, which say in their last bits in which order they were added.
+    fn sum(count: u64, batch: Option<u64>) -> (u32, usize) {
+        let farm = Farm::new(Call::over_tasks(|x: u64| 1.0 / (x as f32 + 0.3)).unwrap(), 0..count).unwrap();
+        let farm = farm.reduce(Call::over_tasks(|(a, b): (f32, f32)| a + b).unwrap());
+        let (plan, layout) = farm.plan(&FarmOptions { batch, ..options(2) }).unwrap();
+        assert_eq!(layout.block_count(), 1);
+        let results = run::<f32>(&plan).unwrap();
+        assert_eq!(results.len(), 1);
+        (results[0].as_ref().unwrap().to_bits(), plan.stages.len())
+    }
+
+    #[test]
+    fn a_reduction_gives_the_same_bits_in_whatever_batches() {
+        for count in [1, 2, 3, 5, 31, 32, 33, 1000, 4097] {
+            let (whole, _) = sum(count, Some(1 << 20));
+            for batch in [None, Some(1), Some(3), Some(16), Some(100)] {
+                assert_eq!(sum(count, batch).0, whole, "{count} tasks in batches of {batch:?}");
+            }
+        }
+        assert_eq!(sum(4097, Some(1)).1, 5, "4097 blocks, 257, 17, 2 and 1");
+    }
+
+    #[test]
+    fn a_reduction_of_nothing_is_nothing() {
+        let farm = Farm::new(Call::over_tasks(|x: u64| x).unwrap(), Vec::<u64>::new()).unwrap();
+        let farm = farm.reduce(Call::over_tasks(|(a, b): (u64, u64)| a + b).unwrap());
+        assert_eq!(run::<u64>(&farm.plan(&options(2)).unwrap().0).unwrap(), []);
+    }
+
+    #[test]
+    fn a_reduction_fails_with_its_first_failed_task_and_goes_on_with_what_it_made() {
+        let farm = |limit: u64| {
+            let call = Call::over_tasks(move |x: u64| {
+                assert!(x < limit, "{x} is too much");
+                x
+            });
+            let farm = Farm::new(call.unwrap(), 0..100_u64).unwrap();
+            let farm = farm.reduce(Call::over_tasks(|(a, b): (u64, u64)| a + b).unwrap());
+            let farm = farm.then(Call::over_tasks(|sum: u64| format!("{sum} in all")).unwrap());
+            farm.plan(&FarmOptions { batch: Some(4), ..options(2) }).unwrap().0
+        };
+        assert_eq!(run::<String>(&farm(100)).unwrap(), [Ok("4950 in all".to_owned())]);
+        let failure = run::<String>(&farm(50)).unwrap().remove(0).unwrap_err().to_string();
+        assert!(failure.contains("task 50: 50 is too much (in step 1 of 2, `"), "{failure}");
+    }
+
+    #[test]
+    fn clones_of_a_farm_go_separate_ways() {
+        let farm = Farm::new(Call::over_tasks(|x: u64| x).unwrap(), 0..10_u64).unwrap();
+        let twice = farm.clone().then(Call::over_tasks(|x: u64| 2 * x).unwrap());
+        assert_eq!(run::<u64>(&farm.plan(&options(1)).unwrap().0).unwrap()[9], Ok(9));
+        assert_eq!(run::<u64>(&twice.plan(&options(1)).unwrap().0).unwrap()[9], Ok(18));
     }
 }

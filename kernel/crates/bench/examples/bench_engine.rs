@@ -1,0 +1,76 @@
+//! `bench_engine graph|latency|simulation|memory|rechunk …`: what the engine does, as the peers' scripts w1b, w12, w9,
+//! w10 and w4. Trivial tasks (w1, w11) are `bench_tasks`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use nuna_bench::{GraphOf, Shape};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Subcommand)]
+enum Work {
+    /// Tasks that depend on one another.
+    Graph {
+        of: GraphOf,
+        #[arg(long, default_value_t = 50_000)]
+        n: u64,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// One tiny task after another.
+    Latency {
+        #[arg(long, default_value_t = 2000)]
+        n: u64,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// A parametrised simulation in which one task of a hundred fails once.
+    Simulation {
+        #[arg(long, default_value_t = 20_000)]
+        n: u64,
+        /// For its table and its flags.
+        #[arg(long)]
+        scratch: Option<PathBuf>,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Sums of random arrays, each rechunked, on workers with little memory.
+    Memory {
+        #[arg(long, default_value_t = 200)]
+        k: u64,
+        #[arg(long, default_value_t = 3536)]
+        side: u64,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// Time slabs of a Zarr store to tiles of all times.
+    Rechunk {
+        /// A store that `gen_data.py` wrote, such as `data/full/d1_v3_slab.zarr`.
+        store: PathBuf,
+        #[arg(long, default_value_t = 36)]
+        tile: i64,
+        /// Where the new store goes, for as long as it is looked at.
+        #[arg(long)]
+        scratch: Option<PathBuf>,
+        #[command(flatten)]
+        shape: Shape,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let scratch = |given: Option<PathBuf>| given.unwrap_or_else(std::env::temp_dir);
+    match Arguments::parse().work {
+        Work::Graph { of, n, shape } => nuna_bench::graph(&shape, of, n),
+        Work::Latency { n, shape } => nuna_bench::latency(&shape, n),
+        Work::Simulation { n, scratch: folder, shape } => nuna_bench::simulation(&shape, n, &scratch(folder)),
+        Work::Memory { k, side, shape } => nuna_bench::memory(&shape, k, side),
+        Work::Rechunk { store, tile, scratch: folder, shape } => {
+            nuna_bench::rechunk(&shape, &store, tile, &scratch(folder))
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Owns running blocks of a task farm on a worker: parameters through their steps, results into pairs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
+
+use crate::{
+    call::{Call, Cause, TaskFault, TaskRoutine},
+    tasks::{Begin, DONE, FAILED, Failure, Layout, Payload},
+};
+
+/// Runs stages of [`WorkKind::Call`](nuna_plan::WorkKind::Call).
+pub fn executor() -> Arc<dyn Executor> {
+    Arc::new(CallExecutor)
+}
+
+struct CallExecutor;
+
+type Routine = Box<dyn TaskRoutine>;
+
+struct PreparedFarm {
+    attempts: u32,
+    begin: Prologue,
+    then: Vec<Routine>,
+    fold: Option<Routine>,
+    /// Of the steps, in order; empty if there is only one.
+    names: Vec<String>,
+}
+
+enum Prologue {
+    Tasks { first: Routine, layout: Layout, block_starts: Vec<u64>, parameters: Bytes },
+    Pairs(Routine),
+}
+
+impl Executor for CallExecutor {
+    fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
+        let Payload { attempts, begin, then, fold, names } = postcard::from_bytes(&stage.work.payload)
+            .map_err(|error| {
+                TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
+            })?;
+        let begin = match begin {
+            Begin::Tasks { call, task_count, tasks_per_block, block_starts, parameters } => {
+                let layout = Layout { task_count, tasks_per_block };
+                if tasks_per_block == 0 || block_starts.len() as u64 != layout.block_count() {
+                    return Err(TaskError::fatal(format!("the tasks of `{}` do not add up", stage.name)));
+                }
+                Prologue::Tasks { first: call.open_tasks()?, layout, block_starts, parameters }
+            }
+            Begin::Pairs { call } => Prologue::Pairs(call.open_tasks()?),
+        };
+        let then = then.iter().map(Call::open_tasks).collect::<Result<_, _>>()?;
+        let fold = fold.as_ref().map(Call::open_tasks).transpose()?;
+        Ok(Box::new(PreparedFarm { attempts, begin, then, fold, names }))
+    }
+}
+
+impl Prepared for PreparedFarm {
+    fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
+        let mut body = Vec::new();
+        match &self.begin {
+            Prologue::Tasks { first, layout, block_starts, parameters } => {
+                let start = block_starts.get(block as usize).copied().unwrap_or(u64::MAX);
+                let mut parameters = parameters.get(start as usize..).ok_or_else(|| {
+                    TaskError::fatal(format!("block {block} of the tasks has no parameters"))
+                })?;
+                match &self.fold {
+                    None => {
+                        for _ in layout.tasks(block) {
+                            self.run_task(first.as_ref(), &mut parameters, &mut body)?;
+                        }
+                    }
+                    Some(fold) => {
+                        let mut pairs = Pairs::new(self, fold.as_ref(), self.names.len());
+                        let mut outcome = Vec::new();
+                        for task in layout.tasks(block) {
+                            outcome.clear();
+                            self.run_task(first.as_ref(), &mut parameters, &mut outcome)?;
+                            if !pairs.push(&outcome, || Some(task))? {
+                                break;
+                            }
+                        }
+                        body = pairs.finish()?;
+                    }
+                }
+            }
+            Prologue::Pairs(fold) => {
+                let mut pairs = Pairs::new(self, fold.as_ref(), self.names.len());
+                for value in inputs.iter().flatten() {
+                    if !pairs.push(&value.body, || None)? {
+                        break;
+                    }
+                }
+                let folded = pairs.finish()?;
+                self.follow(&folded, &mut body)?;
+            }
+        }
+        Ok(Value { header: Bytes::new(), body: body.into() })
+    }
+}
+
+impl PreparedFarm {
+    /// One parameter through all its steps; appends the outcome.
+    fn run_task(
+        &self,
+        first: &dyn TaskRoutine,
+        parameters: &mut &[u8],
+        body: &mut Vec<u8>,
+    ) -> Result<(), TaskError> {
+        if self.then.is_empty() {
+            return self.attempt(first, 0, parameters, body);
+        }
+        let mut outcome = Vec::new();
+        self.attempt(first, 0, parameters, &mut outcome)?;
+        self.follow(&outcome, body)
+    }
+
+    /// An outcome through the steps that follow it; a failure stays what it is.
+    fn follow(&self, outcome: &[u8], body: &mut Vec<u8>) -> Result<(), TaskError> {
+        let from = self.names.len().saturating_sub(self.then.len() + usize::from(self.fold.is_some()));
+        let (mut current, mut next) = (outcome.to_vec(), Vec::new());
+        for (number, routine) in self.then.iter().enumerate() {
+            let Some((&DONE, mut parameter)) = current.split_first() else { break };
+            next.clear();
+            self.attempt(routine.as_ref(), from + number, &mut parameter, &mut next)?;
+            std::mem::swap(&mut current, &mut next);
+        }
+        body.extend_from_slice(&current);
+        Ok(())
+    }
+
+    /// Attempts follow one another on this worker: what a task failed with is nearly always its own doing, and
+    /// a worker that dies takes the whole block along to another one anyway.
+    fn attempt(
+        &self,
+        routine: &dyn TaskRoutine,
+        step: usize,
+        parameters: &mut &[u8],
+        body: &mut Vec<u8>,
+    ) -> Result<(), TaskError> {
+        let before = *parameters;
+        let mut attempt = 1;
+        loop {
+            let start = body.len();
+            body.push(DONE);
+            match routine.run(parameters, body) {
+                Ok(()) => return Ok(()),
+                Err(fault) if fault.cause == Cause::Unreadable => {
+                    return Err(TaskError::fatal(fault.message));
+                }
+                Err(fault) if attempt >= self.attempts => {
+                    body.truncate(start);
+                    return self.give_up(fault, step, attempt, body);
+                }
+                Err(_) => {
+                    body.truncate(start);
+                    *parameters = before;
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn give_up(
+        &self,
+        fault: TaskFault,
+        step: usize,
+        attempts: u32,
+        body: &mut Vec<u8>,
+    ) -> Result<(), TaskError> {
+        let TaskFault { mut message, location, parameter, cause } = fault;
+        if let Some(name) = self.names.get(step) {
+            message = format!("{message} (in step {} of {}, `{name}`)", step + 1, self.names.len());
+        }
+        let panicked = cause == Cause::Panicked;
+        write_failure(&Failure { message, location, parameter, attempts, panicked }, body)
+    }
+}
+
+fn write_failure(failure: &Failure, body: &mut Vec<u8>) -> Result<(), TaskError> {
+    body.push(FAILED);
+    postcard::to_io(failure, body).map(drop).map_err(|error| TaskError::fatal(error.to_string()))
+}
+
+/// Folds results as a tree of pairs: at any time one result of each size, the larger before the smaller, as the bits of
+/// how many came. Two neighbours on the stack lie one behind the other, which is how `postcard` writes a pair.
+struct Pairs<'a> {
+    farm: &'a PreparedFarm,
+    routine: &'a dyn TaskRoutine,
+    /// What the step is called.
+    step: usize,
+    bytes: Vec<u8>,
+    /// The rank of each result on the stack, and where it begins.
+    stack: Vec<(u32, usize)>,
+    scratch: Vec<u8>,
+    failed: Option<Vec<u8>>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(farm: &'a PreparedFarm, routine: &'a dyn TaskRoutine, steps: usize) -> Self {
+        let step = if farm.fold.is_some() { steps } else { steps.saturating_sub(farm.then.len()) };
+        Pairs {
+            farm,
+            routine,
+            step: step.saturating_sub(1),
+            bytes: Vec::new(),
+            stack: Vec::new(),
+            scratch: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes an outcome in. False if there is no use in further ones: the first failure is the result.
+    fn push(&mut self, outcome: &[u8], task: impl FnOnce() -> Option<u64>) -> Result<bool, TaskError> {
+        let Some((&DONE, result)) = outcome.split_first() else {
+            self.failed = Some(named(outcome, task())?);
+            return Ok(false);
+        };
+        self.stack.push((0, self.bytes.len()));
+        self.bytes.extend_from_slice(result);
+        while let [.., (left, _), (right, _)] = self.stack[..]
+            && left == right
+        {
+            if !self.merge()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The two smallest results become one.
+    fn merge(&mut self) -> Result<bool, TaskError> {
+        self.stack.pop();
+        let Some((rank, start)) = self.stack.last_mut() else { return Ok(true) };
+        self.scratch.clear();
+        let mut pair = &self.bytes[*start..];
+        self.farm.attempt(self.routine, self.step, &mut pair, &mut self.scratch)?;
+        match self.scratch.split_first() {
+            Some((&DONE, result)) => {
+                self.bytes.truncate(*start);
+                self.bytes.extend_from_slice(result);
+                *rank += 1;
+                Ok(true)
+            }
+            _ => {
+                self.failed = Some(std::mem::take(&mut self.scratch));
+                Ok(false)
+            }
+        }
+    }
+
+    /// The one result, as an outcome.
+    fn finish(mut self) -> Result<Vec<u8>, TaskError> {
+        while self.failed.is_none() && self.stack.len() > 1 {
+            self.merge()?;
+        }
+        if let Some(failed) = self.failed {
+            return Ok(failed);
+        }
+        if self.stack.is_empty() {
+            return Err(TaskError::fatal("a block of a reduction was given no results"));
+        }
+        self.bytes.insert(0, DONE);
+        Ok(self.bytes)
+    }
+}
+
+/// A failed outcome that says which task it was, which nobody could tell from the reduced result.
+#[cold]
+fn named(outcome: &[u8], task: Option<u64>) -> Result<Vec<u8>, TaskError> {
+    let Some(task) = task else { return Ok(outcome.to_vec()) };
+    let unreadable = || TaskError::fatal("an outcome cannot be read");
+    let (_, failure) = outcome.split_first().ok_or_else(unreadable)?;
+    let mut failure: Failure = postcard::from_bytes(failure).map_err(|_| unreadable())?;
+    failure.message = format!("task {task}: {}", failure.message);
+    let mut body = Vec::new();
+    write_failure(&failure, &mut body)?;
+    Ok(body)
+}
