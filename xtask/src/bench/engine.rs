@@ -137,6 +137,14 @@ const WORKS: &[Work] = &[
         per: Per::Run,
         needs: Needs::Store,
     },
+    Work {
+        title: "w4 with 280 MB per worker (dask: 4 GB, threads)",
+        program: "engine",
+        arguments: &["rechunk", "--memory-limit", "280MB"],
+        peer: ("w4_rechunk.py", &["--engine", "dask-threads"]),
+        per: Per::Run,
+        needs: Needs::Store,
+    },
 ];
 
 /// Rates of the codec that `w4` needs, on one core, as the peers' `limits.py` measures them.
@@ -252,7 +260,9 @@ fn row(work: &Work, ours: &Value, theirs: Option<&Value>) -> Vec<String> {
 
 /// What the ratios do not say.
 fn besides(ours: &Value) -> String {
-    if ours.get("over_ideal").is_some() {
+    if ours.get("first_result_s").is_some() {
+        format!("first result after {:.0} ms", 1e3 * number(ours, "first_result_s"))
+    } else if ours.get("over_ideal").is_some() {
         format!("{:.2}× of pure compute", number(ours, "over_ideal"))
     } else if ours.get("p95_ms").is_some() {
         let (p95, floor) = (number(ours, "p95_ms"), number(ours, "loopback_round_trip_ms"));

@@ -38,6 +38,11 @@ impl Meter {
         Meter { started: Instant::now(), stop, sampler }
     }
 
+    /// Seconds so far.
+    pub(crate) fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
     pub(crate) fn stop(self) -> Reading {
         let seconds = self.started.elapsed().as_secs_f64();
         self.stop.store(true, Ordering::Relaxed);

@@ -32,7 +32,10 @@ pub fn rechunk(shape: &Shape, store: &Path, tile: i64, scratch: &Path) -> anyhow
     let bytes = written.nbytes();
     let stored = folder_bytes(&target)?;
     std::fs::remove_dir_all(&target)?;
-    anyhow::ensure!(apart == 0.0 && before == after, "what was written is up to {apart} away, {after} values are missing of {before}");
+    anyhow::ensure!(
+        apart == 0.0 && before == after,
+        "what was written is up to {apart} away, {after} values are missing of {before}"
+    );
     let more = json!({
         "gb_per_s": bytes as f64 / 1e9 / reading.seconds,
         "bytes": bytes,

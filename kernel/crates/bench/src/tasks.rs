@@ -18,7 +18,11 @@ pub fn tasks(shape: &Shape, count: u64, batch: Option<u64>) -> anyhow::Result<()
     };
     farm(1000).gather()?;
     let meter = Meter::start();
-    let results = farm(count).gather()?;
+    let tasks = farm(count).start();
+    // All parameters are packed, the plan is accepted, and a worker has everything it needs.
+    tasks.as_completed().next().transpose()?;
+    let first = meter.elapsed();
+    let results = tasks.gather()?;
     let sum: u64 = results.iter().sum();
     let reading = meter.stop();
     cluster.shutdown();
@@ -27,6 +31,7 @@ pub fn tasks(shape: &Shape, count: u64, batch: Option<u64>) -> anyhow::Result<()
         "n": count,
         "batch": batch,
         "tasks_per_s": count as f64 / reading.seconds,
+        "first_result_s": first,
         "us_per_task": 1e6 * reading.seconds / count as f64,
         "result": sum,
     });

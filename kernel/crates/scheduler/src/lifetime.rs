@@ -204,7 +204,7 @@ impl Scheduler {
         if stage.inputs.is_empty() {
             let shares = self.shares(count);
             let stage = self.stage_mut(key);
-            stage.states.fill(BlockState::Ready);
+            stage.set_all(BlockState::Ready);
             let mut start = 0;
             for (worker, share) in shares {
                 stage.ready.insert(start..start + share, worker);

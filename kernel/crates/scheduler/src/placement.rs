@@ -25,6 +25,8 @@ const BLOCK_US_MIN: f64 = 0.25;
 const STEAL_US_MIN: f64 = 2_000.0;
 /// The part of a worker's memory that values waiting to be read may fill before it gets no more blocks that add to them.
 const FILL_MAX: f64 = 0.6;
+/// One part in so many of its memory is what an idle worker may be given even so.
+const IDLE_SHARE: u64 = 64;
 
 /// Whether blocks go to workers that do not have their inputs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -169,8 +171,10 @@ impl Scheduler {
                 .fold(0, u64::saturating_add);
             let fill = (worker.hello.memory_bytes as f64 * FILL_MAX) as u64;
             let room = fill.saturating_sub(worker.stored_bytes).saturating_sub(queued);
-            // An idle worker always gets something: it can spill, and nothing would ever become free otherwise.
-            (room / bound.output).max(if worker.queued.is_empty() { threads } else { 0 })
+            // An idle worker always gets something: it can spill, and nothing would ever become free otherwise. Of small
+            // blocks it gets so many that they are worth a message.
+            let little = (worker.hello.memory_bytes / IDLE_SHARE / bound.output).max(threads);
+            (room / bound.output).max(if worker.queued.is_empty() { little } else { 0 })
         } else {
             u64::MAX
         };

@@ -30,8 +30,59 @@ impl BlockState {
     }
 }
 
+impl BlockState {
+    const ALL: [Self; 5] = [Self::Waiting, Self::Ready, Self::Leased, Self::Stored, Self::Finished];
+}
+
 /// Readers of a held value are not counted.
 pub(crate) const UNCOUNTED: u32 = u32::MAX;
+
+/// In a block's mark, beside its state: the client has it.
+const DELIVERED: u8 = 0x80;
+
+/// A number per block, nearly always small: a byte each, once one of them is not 0.
+#[derive(Default)]
+struct Counts {
+    small: Vec<u8>,
+    /// Those that do not fit.
+    large: BTreeMap<u64, u32>,
+}
+
+impl Counts {
+    /// Stands for a number in `large`.
+    const LARGE: u8 = u8::MAX;
+    /// Stands for [`UNCOUNTED`].
+    const NONE: u8 = u8::MAX - 1;
+
+    fn get(&self, block: u64) -> u32 {
+        match self.small.get(block as usize) {
+            None => 0,
+            Some(&Self::NONE) => UNCOUNTED,
+            Some(&Self::LARGE) => self.large.get(&block).copied().unwrap_or(0),
+            Some(&count) => u32::from(count),
+        }
+    }
+
+    fn set(&mut self, block: u64, count: u32, blocks: usize) {
+        if self.small.is_empty() {
+            if count == 0 {
+                return;
+            }
+            self.small = vec![0; blocks];
+        }
+        let small = match count {
+            UNCOUNTED => Self::NONE,
+            _ => u8::try_from(count).ok().filter(|&count| count < Self::NONE).unwrap_or(Self::LARGE),
+        };
+        if self.small[block as usize] == Self::LARGE && small != Self::LARGE {
+            self.large.remove(&block);
+        }
+        if small == Self::LARGE {
+            self.large.insert(block, count);
+        }
+        self.small[block as usize] = small;
+    }
+}
 
 pub(crate) struct StageState {
     pub(crate) key: StageKey,
@@ -46,14 +97,14 @@ pub(crate) struct StageState {
     /// Set until the values are released.
     pub(crate) held: Option<HeldId>,
     pub(crate) priority: u32,
-    pub(crate) states: Vec<BlockState>,
+    /// The state of each block, as a [`BlockState`], and whether the client has it: [`DELIVERED`]. With `holders` these are
+    /// the three bytes that a block costs.
+    marks: Vec<u8>,
     /// Leased and stored blocks: with whom. Meaningless for others.
     pub(crate) holders: Vec<WorkerId>,
     /// Waiting blocks: inputs that are not stored, or 0 while none has been looked at. Stored blocks: readers that
-    /// are not done. Empty if the stage neither reads nor is read.
-    counts: Vec<u32>,
-    /// Blocks that the client has, one bit each. Empty unless the stage delivers.
-    delivered: Vec<u64>,
+    /// are not done.
+    counts: Counts,
     /// Stored blocks that the client was told to fetch.
     pub(crate) offered: BTreeSet<u64>,
     pub(crate) ready: Ready,
@@ -92,16 +143,14 @@ impl StageState {
             Keep::Hold(id) => Some(id),
             Keep::No | Keep::Deliver => None,
         };
-        let deliver = matches!(stage.keep, Keep::Deliver);
         Self {
             key,
             computation,
             index,
             priority,
-            states: vec![BlockState::Waiting; count],
+            marks: vec![BlockState::Waiting as u8; count],
             holders: vec![WorkerId(0); count],
-            counts: if inputs.is_empty() && held.is_none() { Vec::new() } else { vec![0; count] },
-            delivered: if deliver { vec![0; count.div_ceil(64)] } else { Vec::new() },
+            counts: Counts::default(),
             offered: BTreeSet::new(),
             ready: Ready::default(),
             done: 0,
@@ -123,15 +172,21 @@ impl StageState {
     }
 
     pub(crate) fn block_count(&self) -> u64 {
-        self.states.len() as u64
+        self.marks.len() as u64
     }
 
     pub(crate) fn state(&self, block: u64) -> BlockState {
-        self.states[block as usize]
+        BlockState::ALL[usize::from(self.marks[block as usize] & !DELIVERED)]
     }
 
     pub(crate) fn set_state(&mut self, block: u64, state: BlockState) {
-        self.states[block as usize] = state;
+        let mark = &mut self.marks[block as usize];
+        *mark = *mark & DELIVERED | state as u8;
+    }
+
+    /// Before any of them was delivered.
+    pub(crate) fn set_all(&mut self, state: BlockState) {
+        self.marks.fill(state as u8);
     }
 
     pub(crate) fn holder(&self, block: u64) -> WorkerId {
@@ -139,17 +194,11 @@ impl StageState {
     }
 
     pub(crate) fn count(&self, block: u64) -> u32 {
-        self.counts.get(block as usize).copied().unwrap_or(0)
+        self.counts.get(block)
     }
 
     pub(crate) fn set_count(&mut self, block: u64, count: u32) {
-        if self.counts.is_empty() {
-            if count == 0 {
-                return;
-            }
-            self.counts = vec![0; self.states.len()];
-        }
-        self.counts[block as usize] = count;
+        self.counts.set(block, count, self.marks.len());
     }
 
     pub(crate) fn delivers(&self) -> bool {
@@ -157,11 +206,11 @@ impl StageState {
     }
 
     pub(crate) fn is_delivered(&self, block: u64) -> bool {
-        !self.delivers() || self.delivered[block as usize / 64] >> (block % 64) & 1 == 1
+        !self.delivers() || self.marks[block as usize] & DELIVERED != 0
     }
 
     pub(crate) fn set_delivered(&mut self, block: u64) {
-        self.delivered[block as usize / 64] |= 1 << (block % 64);
+        self.marks[block as usize] |= DELIVERED;
     }
 
     /// Whether workers keep the values when they have them.
@@ -283,5 +332,61 @@ impl Ready {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.by_worker.values().flat_map(RangeSet::iter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuna_plan::{BlockGrid, MemoryBound, Work, WorkKind};
+
+    use super::*;
+
+    fn state(blocks: u64, keep: Keep) -> StageState {
+        let stage = Stage {
+            name: "tasks".to_owned(),
+            grid: BlockGrid::line(blocks),
+            inputs: Vec::new(),
+            work: Work { kind: WorkKind::Call, payload: Vec::new(), libraries: Vec::new() },
+            bound: MemoryBound::default(),
+            keep,
+            retries: 0,
+            origin: None,
+        };
+        StageState::new(StageKey(1), 1, 0, 0, stage, Vec::new())
+    }
+
+    #[test]
+    fn a_block_costs_three_bytes_until_something_of_it_is_counted() {
+        let stage = state(1_000_000, Keep::Deliver);
+        let bytes = stage.marks.capacity()
+            + stage.holders.capacity() * size_of::<WorkerId>()
+            + stage.counts.small.capacity();
+        assert_eq!(bytes, 3_000_000);
+    }
+
+    #[test]
+    fn a_state_and_its_delivery_do_not_disturb_each_other() {
+        let mut stage = state(3, Keep::Deliver);
+        stage.set_all(BlockState::Ready);
+        stage.set_state(1, BlockState::Leased);
+        stage.set_delivered(1);
+        stage.set_state(1, BlockState::Finished);
+        assert!(stage.is_delivered(1) && !stage.is_delivered(0));
+        for state in BlockState::ALL {
+            stage.set_state(1, state);
+            assert_eq!((stage.state(1), stage.state(0)), (state, BlockState::Ready));
+            assert!(stage.is_delivered(1));
+        }
+    }
+
+    #[test]
+    fn counts_of_every_size_are_kept() {
+        let mut stage = state(4, Keep::No);
+        assert_eq!(stage.count(3), 0);
+        for count in [0, 1, 253, 254, 255, 256, 70_000, UNCOUNTED - 1, UNCOUNTED, 254, 0] {
+            stage.set_count(2, count);
+            assert_eq!((stage.count(2), stage.count(1)), (count, 0));
+        }
+        assert!(stage.counts.large.is_empty());
     }
 }

@@ -144,7 +144,7 @@ impl Worker {
             return self.arrived(value, waiters);
         }
         self.memory += bytes;
-        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: true };
+        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: true, orphan: false };
         self.values.insert(value, held);
         self.arrived(value, waiters);
         if self.values[&value].pins == 0 {

@@ -16,6 +16,8 @@ pub(crate) struct Held {
     pub(crate) used: u64,
     /// Another worker has it too.
     pub(crate) copy: bool,
+    /// It is being read from disk for blocks that are gone, so none has promised it room: see [`Worker::orphaned`].
+    pub(crate) orphan: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +34,15 @@ impl Worker {
     /// Whether `need` more bytes may be promised. If not, what can be done about it is under way.
     pub(crate) fn make_room(&mut self, need: u64) -> bool {
         let limit = self.settings.memory_bytes;
-        let taken = self.memory.saturating_add(self.reserved).saturating_add(need);
+        let taken = self.taken().saturating_add(need);
         if taken <= limit {
             return true;
         }
-        let mut excess = taken - limit;
+        // What is being written becomes free without asking for more.
+        let mut excess = (taken - limit).saturating_sub(self.spilling_bytes);
+        if excess == 0 {
+            return false;
+        }
         let mut idle: Vec<(bool, u64, Block, u64)> = self
             .values
             .iter()
@@ -53,6 +59,7 @@ impl Worker {
             if own {
                 self.values.get_mut(&block).expect("listed above").place = Place::Spilling;
                 self.spilling += 1;
+                self.spilling_bytes += bytes;
                 spill.push(block);
             } else {
                 self.discard(block);
@@ -61,8 +68,12 @@ impl Worker {
         if !spill.is_empty() {
             self.effects.push(Effect::Spill(spill));
         }
-        let taken = self.memory.saturating_add(self.reserved).saturating_add(need);
+        let taken = self.taken().saturating_add(need);
         taken <= limit || (self.begun.is_empty() && self.spilling == 0)
+    }
+
+    fn taken(&self) -> u64 {
+        self.memory.saturating_add(self.reserved).saturating_add(self.orphaned)
     }
 
     /// A block that ran here has left its value in the store.
@@ -75,7 +86,7 @@ impl Worker {
         self.age += 1;
         self.discard_accounts(block);
         self.memory += bytes;
-        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: false };
+        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: false, orphan: false };
         self.values.insert(block, held);
     }
 
@@ -85,6 +96,7 @@ impl Worker {
             // Forgotten in the meantime, or made anew: whoever waited for it will find out where it goes back to.
             return self.input_failed(block, self.settings.id);
         };
+        self.spilling_bytes -= held.bytes;
         if !done {
             // It stays in memory; whoever needs room will ask again.
             held.place = Place::Memory;
@@ -106,6 +118,9 @@ impl Worker {
     pub(crate) fn load_ended(&mut self, block: Block, done: bool) {
         match self.values.get_mut(&block) {
             Some(held) if held.place == Place::Loading && done => {
+                if std::mem::take(&mut held.orphan) {
+                    self.orphaned -= held.bytes;
+                }
                 held.place = Place::Memory;
                 self.spilled -= held.bytes;
                 self.memory += held.bytes;
@@ -138,8 +153,15 @@ impl Worker {
 
     fn discard_accounts(&mut self, block: Block) {
         let Some(held) = self.values.remove(&block) else { return };
+        if held.orphan {
+            self.orphaned -= held.bytes;
+        }
         match held.place {
-            Place::Memory | Place::Spilling => self.memory -= held.bytes,
+            Place::Memory => self.memory -= held.bytes,
+            Place::Spilling => {
+                self.memory -= held.bytes;
+                self.spilling_bytes -= held.bytes;
+            }
             Place::Disk | Place::Loading => self.spilled -= held.bytes,
         }
         for begun in self.begun.values_mut() {

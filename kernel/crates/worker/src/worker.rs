@@ -12,7 +12,7 @@ use crate::{
     Block,
     event::{Effect, Event, Settings},
     gather::Gathering,
-    memory::Held,
+    memory::{Held, Place},
 };
 
 /// Short blocks that read nothing are run in groups of about this length.
@@ -62,6 +62,10 @@ pub struct Worker {
     /// Promised to blocks that have begun.
     pub(crate) reserved: u64,
     pub(crate) spilling: usize,
+    /// Of values that are being written, and still in memory.
+    pub(crate) spilling_bytes: u64,
+    /// Of values that will be in memory once they are read, for blocks that are gone and took their promises along.
+    pub(crate) orphaned: u64,
     /// Groups of blocks under way.
     pub(crate) under_way: usize,
     pub(crate) age: u64,
@@ -95,6 +99,8 @@ impl Worker {
             spilled: 0,
             reserved: 0,
             spilling: 0,
+            spilling_bytes: 0,
+            orphaned: 0,
             under_way: 0,
             age: 0,
             draining: false,
@@ -230,6 +236,10 @@ impl Worker {
         for value in begun.pinned {
             if let Some(held) = self.values.get_mut(&value) {
                 held.pins -= 1;
+                if held.pins == 0 && held.place == Place::Loading && !held.orphan {
+                    held.orphan = true;
+                    self.orphaned += held.bytes;
+                }
             }
         }
         if begun.last {
