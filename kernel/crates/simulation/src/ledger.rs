@@ -28,9 +28,8 @@ impl Ledger {
                 self.ended(*worker, *stage, *block);
             }
             Event::Failed { worker, stage, block, .. } => {
-                if self.ended(*worker, *stage, *block) {
-                    *self.failures.entry((*stage, *block)).or_default() += 1;
-                }
+                let counted = u32::from(self.ended(*worker, *stage, *block));
+                *self.failures.entry((*stage, *block)).or_default() += counted;
             }
             Event::Reclaimed { worker, stage, runs } => {
                 for block in runs.iter().flat_map(|&(start, end)| start..end) {
