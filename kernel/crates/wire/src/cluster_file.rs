@@ -173,18 +173,19 @@ mod tests {
     #[test]
     fn clusters_of_other_machines_are_judged_by_whether_they_answer() {
         let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("clusters");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let elsewhere = |name: &str, address| ClusterFile {
             host: "elsewhere".into(),
             scheduler: address,
-            ..file(name, u32::MAX, directory.path())
+            ..file(name, u32::MAX, &folder)
         };
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        elsewhere("answers", listener.local_addr().unwrap()).write(directory.path()).unwrap();
-        elsewhere("refuses", free).write(directory.path()).unwrap();
-        let names: Vec<_> = ClusterFile::list(directory.path()).into_iter().map(|file| file.name).collect();
+        elsewhere("answers", listener.local_addr().unwrap()).write(&folder).unwrap();
+        elsewhere("refuses", free).write(&folder).unwrap();
+        let names: Vec<_> = ClusterFile::list(&folder).into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["answers"]);
-        assert!(!directory.path().join("refuses.json").exists());
+        assert!(!folder.join("refuses.json").exists());
     }
 
     #[test]
