@@ -52,13 +52,21 @@ class Machine:
     def entries(self) -> list:
         return [path for path in self.cache.glob("*/*") if not path.name.startswith("unfinished-")]
 
-    def run(self, cells, **settings) -> tuple:
-        """What a new kernel answers to `cells`, and how often it compiled."""
+    def run(self, cells, settled=False, **settings) -> tuple:
+        """What a new kernel answers to `cells`, and how often it compiled.
+
+        What was made is stored beside the next cell; `settled` waits for that after each.
+        """
         before = self.compilations()
         manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60, env={**self.environment, **settings})
         session = Session(client)
         try:
-            answers = [(ran.result, ran.failure, ran.printed("stdout"), ran.printed("stderr")) for ran in map(session.run, cells)]
+            answers = []
+            for cell in cells:
+                ran = session.run(cell)
+                answers.append((ran.result, ran.failure, ran.printed("stdout"), ran.printed("stderr")))
+                if settled:
+                    self.settle()
             self.settle()
         finally:
             client.stop_channels()
@@ -130,7 +138,7 @@ def test_a_cell_that_runs_again_begins_its_statics_anew(machine):
 
 
 def test_the_same_cell_is_compiled_once_in_a_session(machine):
-    answers, compiled = machine.run(["let mut n = 1;", "n += 1;\nn", "n += 1;\nn", "n += 1;\nn"])
+    answers, compiled = machine.run(["let mut n = 1;", "n += 1;\nn", "n += 1;\nn", "n += 1;\nn"], settled=True)
     assert [answer[0] for answer in answers] == [None, "2", "3", "4"]
     once = machine.run(["let mut k = 1;", "k += 1;\nk"])[1]
     assert compiled == once
