@@ -21,6 +21,23 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
     tools::run("install the evcxr kernel", &mut install)
 }
 
+/// For the test run: what stands behind evcxr is a download that the kernel itself never needs, so where it cannot be had
+/// its tests are left out, and say why, and all others run.
+pub(crate) fn build_for_tests(repository: &Repository) -> Result<()> {
+    let missing = repository.programs().join("nuna-evcxr.missing");
+    match standard_library_source(repository) {
+        Ok(()) => {
+            let _ = fs::remove_file(&missing);
+            build(repository)
+        }
+        Err(error) => {
+            println!("== the evcxr evaluator is left out, and its tests with it: {error:#}");
+            fs::write(&missing, format!("{error:#}"))
+                .with_context(|| format!("writing {}", missing.display()))
+        }
+    }
+}
+
 /// Builds the program and puts it beside the kernel, which looks for it there.
 pub(crate) fn build(repository: &Repository) -> Result<()> {
     standard_library_source(repository)?;

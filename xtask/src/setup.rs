@@ -54,7 +54,7 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
     kernel(repository)?;
     if extent == Extent::Tests {
         system_packages()?;
-        evcxr::build(repository)?;
+        evcxr::build_for_tests(repository)?;
     }
     Ok(())
 }
