@@ -41,7 +41,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     }
     if all || options.which == "kernel" {
         let mut bench = repository.command(repository.python());
-        bench.arg(repository.path("kernel/tests/bench_kernel.py"));
+        bench.arg(repository.path("kernel/tests/bench_kernel.py")).env("NUNA_BIN_DIR", repository.programs());
         if let Some(program) = evcxr(repository, options)? {
             bench.arg("--evcxr").arg(program);
         }
