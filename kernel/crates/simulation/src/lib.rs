@@ -4,19 +4,23 @@
 //! seen again.
 //!
 //! Leaves to others: every decision (`scheduler`, `worker`), and how real sockets and processes behave (`runtime`, whose
-//! drivers [`machine`] and [`world`] follow step by step).
+//! drivers [`machine`] and [`machines`] follow step by step).
 
 #![forbid(unsafe_code)]
 
 mod agenda;
+mod befall;
 mod client;
 mod faults;
 mod jobs;
 mod ledger;
 mod machine;
+mod machines;
 mod network;
+mod setup;
 mod world;
 
 pub use faults::Faults;
 pub use jobs::{Expect, Job};
-pub use world::{Report, Setup, World};
+pub use setup::{Report, Setup};
+pub use world::World;
