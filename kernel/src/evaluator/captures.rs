@@ -60,6 +60,7 @@ mod tests {
             ),
             diagnostic(
                 "`*const u8` cannot travel to another process",
+                // As rustc says it.
                 &[
                     "the trait `nuna::Ship` is not implemented for `*const u8`",
                     "write `move |…|`",

@@ -5,7 +5,8 @@
 //!
 //! A block is *waiting* (for its inputs), *ready*, *leased* (to one worker), *stored* (done, and its value is
 //! needed) or *finished* (done, and its value is not). Dependencies are computed from the plan's maps, never
-//! stored: a block costs one byte for its state, two for its holder, and four more where values are read.
+//! stored: a block costs one byte for its state, two for its holder, and one more in a stage where something is counted:
+//! readers to come, or inputs that are not done.
 
 #![forbid(unsafe_code)]
 
