@@ -14,6 +14,7 @@ const NAME_BYTES_MAX: usize = 128;
 const ABOUT_BYTES_MAX: usize = 64 << 20;
 const PUBLICATIONS_MAX: usize = 4096;
 
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Publication {
     pub(crate) summary: String,
     pub(crate) about: Vec<u8>,
