@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_plan_without_stages_is_refused() {
-        let plan = Plan { label: "nothing".to_owned(), stages: Vec::new() };
+        let plan = Plan { label: "nothing".to_owned(), stages: Vec::new(), terms: Default::default() };
         let error = ThreadEngine::new(1).submit(plan).err().unwrap();
         assert_eq!(error, EngineError::Plan(PlanError::Empty { plan: "nothing".to_owned() }));
     }

@@ -238,7 +238,10 @@ fn supervise(cluster: &Weak<Inner>) {
         let allowed = RESTARTS_MAX * local.workers.len();
         for worker in &mut local.workers {
             if worker.ended().is_some() && restarts.len() < allowed {
-                restarts.push(now);
+                // One that left for a reason of its own, as after calls that never end, says nothing about the others.
+                if !worker.left() {
+                    restarts.push(now);
+                }
                 // If that fails it is tried again next time, until the limit.
                 let _ = worker.restart();
             }

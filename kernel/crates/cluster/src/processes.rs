@@ -165,6 +165,14 @@ impl Process {
         }
     }
 
+    /// Whether it ended by itself and nothing was wrong, as far as can be told.
+    pub(crate) fn left(&mut self) -> bool {
+        match &mut self.handle {
+            Handle::Started(child) => child.try_wait().ok().flatten().is_some_and(|status| status.success()),
+            Handle::Found(_) => false,
+        }
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
         let read = || {

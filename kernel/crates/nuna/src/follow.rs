@@ -1,7 +1,7 @@
 //! Owns what follows from the results of [`Tasks`]: further steps, a reduction to one result, and [`Task`], which has one
 //! result.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use nuna_ship::{Call, Farm, Ship, ShipError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -46,6 +46,18 @@ impl<T> Task<T> {
     #[must_use]
     pub fn retries(self, retries: u32) -> Self {
         Task { tasks: self.tasks.retries(retries) }
+    }
+
+    /// Runs before what has a lower one; see [`Tasks::priority`].
+    #[must_use]
+    pub fn priority(self, priority: i32) -> Self {
+        Task { tasks: self.tasks.priority(priority) }
+    }
+
+    /// How long each attempt may run; see [`Tasks::timeout`].
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Task { tasks: self.tasks.timeout(timeout) }
     }
 
     /// What the dashboard and error messages call it.

@@ -1,5 +1,7 @@
 //! What a notebook starts with: `use nuna::prelude::*;`.
 
+pub use std::time::Duration;
+
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Publishing,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use nuna_plan::{Engine, EngineError, Finished, Running, Value};
+use nuna_plan::{Engine, EngineError, Finished, Running, Terms, Value};
 use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Ship, ShipError};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -129,8 +129,15 @@ impl<T: DeserializeOwned> Tasks<T> {
 impl<T> Tasks<T> {
     fn new(engine: Arc<dyn Engine>, farm: Result<Farm, ShipError>, label: String) -> Self {
         let thread_count = engine.thread_count();
-        let options =
-            FarmOptions { label, retries: 0, thread_count, batch: None, origin: crate::session::origin() };
+        let options = FarmOptions {
+            label,
+            retries: 0,
+            timeout: None,
+            thread_count,
+            batch: None,
+            origin: crate::session::origin(),
+            terms: Terms::default(),
+        };
         let (stage, task_count) = match farm {
             Ok(farm) => {
                 let count = farm.task_count();
@@ -174,6 +181,29 @@ impl<T> Tasks<T> {
     #[must_use]
     pub fn retries(self, retries: u32) -> Self {
         lock(&self.state).options.retries = retries;
+        self
+    }
+
+    /// How long each attempt may run, from its start on a worker; without it, as long as it takes. One that takes longer
+    /// counts as failed, so [`retries`](Self::retries) apply, and its error has `failure.timed_out`. With
+    /// [`then`](Self::then) and [`reduce`](Self::reduce) the limit is for each call.
+    ///
+    /// Nothing can stop a closure from outside: its thread is left alone, another takes its place, and it ends when the
+    /// closure does. A worker on which as many calls of that kind still run as it has threads finishes what else it
+    /// has and is replaced. Has no effect on tasks that were started.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        // No call could be that quick, and a limit of nothing must not mean none.
+        lock(&self.state).options.timeout = Some(timeout.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// Tasks of higher priority run first, whoever started when; 0 if not said, -1000 at least and 1000 at most. Among
+    /// equals the notebooks and programs that use the cluster take turns, then the task sets and computations of each.
+    /// What runs already is not interrupted. Has no effect on tasks that were started.
+    #[must_use]
+    pub fn priority(self, priority: i32) -> Self {
+        lock(&self.state).options.terms.priority = priority;
         self
     }
 

@@ -23,6 +23,7 @@ pub use grid::BlockGrid;
 pub use map::{AxisMap, BlockMap, Splits};
 pub use range_set::RangeSet;
 pub use stage::{
-    HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, PlanError, Source, Stage, Work, WorkKind,
+    HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, PlanError, Source, Stage, Terms, Work,
+    WorkKind,
 };
 pub use value::Value;

@@ -11,6 +11,18 @@ pub struct Plan {
     pub label: String,
     /// In topological order: inputs name earlier stages only.
     pub stages: Vec<Stage>,
+    pub terms: Terms,
+}
+
+/// On what terms a plan runs beside others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Plans of higher priority run first. Among equals clients take turns, then the plans of each.
+    pub priority: i32,
+    /// It goes on when whoever submitted it is gone, and delivers nothing.
+    pub detached: bool,
+    /// What each block takes from a worker, or from the cluster, for as long as it is with a worker: name and amount.
+    pub needs: Vec<(String, u32)>,
 }
 
 /// A grid of blocks that all do the same.

@@ -19,7 +19,7 @@ impl Scheduler {
             let ready: std::collections::BTreeSet<u64> = stage.ready.iter().collect();
             assert_eq!(ready.len() as u64, stage.ready.len(), "{key:?}: blocks are ready twice");
             assert_eq!(
-                self.ready_stages.contains(&(stage.priority, key)),
+                self.ready_stages.contains(&stage.rank()),
                 !ready.is_empty(),
                 "{key:?}: ready blocks and ready stages differ"
             );
@@ -113,7 +113,7 @@ impl Scheduler {
         let idle =
             |(_, worker): &(&WorkerId, &crate::scheduler::Worker)| worker.queued.is_empty() && stays(worker);
         for (id, worker) in self.workers.iter().filter(idle) {
-            for &(_, key) in &self.ready_stages {
+            for key in self.ready_stages.iter().map(|rank| rank.key) {
                 assert_eq!(self.allowance(worker, key), 0, "{id} idles, and {key:?} has ready blocks for it");
             }
         }

@@ -15,6 +15,7 @@ mod consistent;
 mod demand;
 mod drain;
 mod event;
+mod fair;
 pub mod journal;
 mod lifetime;
 mod loss;

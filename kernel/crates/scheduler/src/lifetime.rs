@@ -37,6 +37,7 @@ impl Scheduler {
 
     pub(crate) fn client_left(&mut self, client: ClientId) {
         let Some(gone) = self.clients.remove(&client) else { return };
+        self.workers.values_mut().for_each(|worker| worker.turns.forget(client));
         for computation in gone.submissions.into_values() {
             self.end(computation, Outcome::Cancelled);
         }
@@ -95,9 +96,9 @@ impl Scheduler {
                 name: stage.name.clone(),
                 blocks,
             }));
-            // Stages near the end free memory, so they come first; all ends are equally near, whatever the plan's length.
-            let priority = u32::MAX - (count - 1 - index as u32);
-            self.stages.insert(key, StageState::new(key, id, index as u32, priority, stage, inputs));
+            let priority = crate::fair::priority(plan.terms.priority, count - 1 - index as u32);
+            self.stages
+                .insert(key, StageState::new(key, (client, id, index as u32), priority, stage, inputs));
         }
         for &key in &keys {
             self.open(key);
@@ -210,7 +211,7 @@ impl Scheduler {
                 stage.ready.insert(start..start + share, worker);
                 start += share;
             }
-            let rank = (stage.priority, key);
+            let rank = stage.rank();
             if count > 0 {
                 self.ready_stages.insert(rank);
             }
@@ -401,7 +402,7 @@ impl Scheduler {
         let mut dropped: BTreeMap<WorkerId, Vec<StageKey>> = BTreeMap::new();
         for key in computation.stages {
             let stage = self.stages.remove(&key).expect("stages of a computation are there as long as it is");
-            self.ready_stages.remove(&(stage.priority, key));
+            self.ready_stages.remove(&stage.rank());
             for (of, worker) in &mut self.workers {
                 if worker.queued.remove(&key).is_some() {
                     self.hungry.insert(*of);

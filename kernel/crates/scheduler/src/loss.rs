@@ -179,7 +179,7 @@ impl Scheduler {
             if was_ready {
                 stage.ready.remove(block);
                 if stage.ready.is_empty() {
-                    let rank = (stage.priority, key);
+                    let rank = stage.rank();
                     self.ready_stages.remove(&rank);
                 }
             }

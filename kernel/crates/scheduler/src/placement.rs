@@ -13,6 +13,7 @@ use nuna_wire::{
 };
 
 use crate::{
+    fair::{self, Rank, Turns},
     scheduler::{Reclaim, Scheduler, Worker},
     stage::BlockState,
 };
@@ -27,6 +28,9 @@ const STEAL_US_MIN: f64 = 2_000.0;
 const FILL_MAX: f64 = 0.6;
 /// One part in so many of its memory is what an idle worker may be given even so.
 const IDLE_SHARE: u64 = 64;
+
+/// Stages with ready blocks that are looked at for a worker before all others are.
+const STAGES_AT_ONCE: usize = 64;
 
 /// Whether blocks go to workers that do not have their inputs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,7 @@ impl Scheduler {
             stored_bytes: 0,
             sample: Default::default(),
             reclaim: Reclaim::Possible,
+            turns: Turns::default(),
             joined: now,
             lasts_until: None,
             draining: false,
@@ -120,22 +125,38 @@ impl Scheduler {
     }
 
     fn feed(&mut self, now: Instant, worker: WorkerId) {
-        self.turn = self.turn.wrapping_add(1);
-        // Of equally urgent stages another computation's comes first each time.
-        let mut stages: Vec<(u32, StageKey)> = self.ready_stages.iter().rev().copied().collect();
-        let turn = self.turn;
-        for group in stages.chunk_by_mut(|a, b| a.0 == b.0) {
-            let length = group.len();
-            group.rotate_left(turn as usize % length);
+        let stages = self.turn_of(worker, STAGES_AT_ONCE);
+        self.feed_from(now, worker, &stages);
+        let state = &self.workers[&worker];
+        if stages.len() < self.ready_stages.len() && has_idle_threads(state) {
+            // None of these was for this worker.
+            let stages = self.turn_of(worker, usize::MAX);
+            self.feed_from(now, worker, &stages);
         }
-        // What has its inputs here, or nobody's; then what waits for others, if this worker is still short of work.
-        for (claims, enough) in [(Claims::Respected, 1.0), (Claims::Ignored, 0.5)] {
-            for &(_, key) in &stages {
-                let state = &self.workers[&worker];
-                if self.queue_us(state) >= enough * self.budget_us(state) && !has_idle_threads(state) {
-                    break;
+    }
+
+    fn turn_of(&mut self, worker: WorkerId, most: usize) -> Vec<StageKey> {
+        let worker = self.workers.get_mut(&worker).expect("callers have checked that the worker is there");
+        worker.turns.next(&self.ready_stages, most)
+    }
+
+    fn feed_from(&mut self, now: Instant, worker: WorkerId, stages: &[StageKey]) {
+        let level = |key: &StageKey| fair::level(self.stage(*key).priority);
+        let levels: Vec<usize> =
+            stages.chunk_by(|a, b| level(a) == level(b)).map(<[StageKey]>::len).collect();
+        let mut rest = stages;
+        for length in levels {
+            let (stages, lower) = rest.split_at(length);
+            rest = lower;
+            // What has its inputs here, or nobody's; then what waits for others, if this worker is still short of work.
+            for (claims, enough) in [(Claims::Respected, 1.0), (Claims::Ignored, 0.5)] {
+                for &key in stages {
+                    let state = &self.workers[&worker];
+                    if self.queue_us(state) >= enough * self.budget_us(state) && !has_idle_threads(state) {
+                        break;
+                    }
+                    self.lease_from(now, worker, key, claims);
                 }
-                self.lease_from(now, worker, key, claims);
             }
         }
     }
@@ -213,15 +234,19 @@ impl Scheduler {
             };
             let threads = u64::from(self.workers[&id].hello.threads);
             let workers = &self.workers;
+            // What is more urgent than something else that is ready does not wait for its owner while others do that.
+            let outranks = |rank: &Rank| self.stage(key).rank().outranks(rank);
+            let presses = self.ready_stages.last().is_some_and(outranks);
             // Another's blocks are taken if it has more than it can begin soon, or if this worker has nothing else.
             let may_rob = |of: WorkerId, len: u64| {
                 claims == Claims::Ignored
                     && (gone.contains(&of)
                         || len > 4 * threads
-                        || (idle && workers.get(&of).is_some_and(|worker| !worker.queued.is_empty())))
+                        || ((idle || presses)
+                            && workers.get(&of).is_some_and(|worker| !worker.queued.is_empty())))
             };
             let stage = self.stages.get_mut(&key).expect("stages with ready blocks are there");
-            let rank = (stage.priority, key);
+            let rank = stage.rank();
             let Some(run) = stage.ready.take(id, allowance, may_rob) else { break };
             if stage.ready.is_empty() {
                 self.ready_stages.remove(&rank);

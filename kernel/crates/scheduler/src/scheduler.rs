@@ -13,6 +13,7 @@ use nuna_wire::{
 
 use crate::{
     event::{Effect, Event, Settings},
+    fair::{Rank, Turns},
     published::Publication,
     stage::StageState,
 };
@@ -31,6 +32,9 @@ pub(crate) struct Worker {
     pub(crate) stored_bytes: u64,
     pub(crate) sample: Sample,
     pub(crate) reclaim: Reclaim,
+    /// So that none of equal priority is always first. Each worker has turns of its own, or those who are served in step
+    /// would always meet the same plans, and find that these are another's to run.
+    pub(crate) turns: Turns,
     pub(crate) joined: Instant,
     /// When it begins to drain, if it knows.
     pub(crate) lasts_until: Option<Instant>,
@@ -85,8 +89,8 @@ pub struct Scheduler {
     /// What was held, is needed by a client or a publication, and cannot be made again; with the reason.
     pub(crate) lost: BTreeMap<HeldId, String>,
     pub(crate) published: BTreeMap<String, Publication>,
-    /// Stages with ready blocks, most urgent last.
-    pub(crate) ready_stages: BTreeSet<(u32, StageKey)>,
+    /// Stages with ready blocks.
+    pub(crate) ready_stages: BTreeSet<Rank>,
     /// Workers that may have less to do than they should: all that do, and some that do not.
     pub(crate) hungry: BTreeSet<WorkerId>,
     /// Of all workers, each with one at least.
@@ -103,8 +107,6 @@ pub struct Scheduler {
     pub(crate) coming: (u32, Option<String>),
     /// Workers that are to leave.
     pub(crate) drains: BTreeSet<WorkerId>,
-    /// Turns through the computations, so that none of equal rank is always first.
-    pub(crate) turn: u32,
 }
 
 /// What a cluster is doing, in numbers.
@@ -140,7 +142,6 @@ impl Scheduler {
             stranded_since: None,
             coming: (0, None),
             drains: BTreeSet::new(),
-            turn: 0,
         }
     }
 
@@ -329,7 +330,7 @@ impl Scheduler {
         let stage = self.stage_mut(key);
         stage.set_state(block, crate::stage::BlockState::Ready);
         stage.ready.insert(block..block + 1, prefer);
-        let rank = (stage.priority, key);
+        let rank = stage.rank();
         self.ready_stages.insert(rank);
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use nuna_plan::{AxisMap, BlockMap, HeldId, Keep, RangeSet, Stage};
-use nuna_wire::{StageKey, WorkerId, message::Blocks};
+use nuna_wire::{ClientId, StageKey, WorkerId, message::Blocks};
+
+use crate::fair::Rank;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -87,6 +89,8 @@ impl Counts {
 pub(crate) struct StageState {
     pub(crate) key: StageKey,
     pub(crate) computation: u32,
+    /// Who submitted it.
+    pub(crate) client: ClientId,
     /// Its number in the plan.
     pub(crate) index: u32,
     pub(crate) stage: Stage,
@@ -132,8 +136,7 @@ pub(crate) struct StageState {
 impl StageState {
     pub(crate) fn new(
         key: StageKey,
-        computation: u32,
-        index: u32,
+        (client, computation, index): (ClientId, u32, u32),
         priority: u32,
         stage: Stage,
         inputs: Vec<StageKey>,
@@ -146,6 +149,7 @@ impl StageState {
         Self {
             key,
             computation,
+            client,
             index,
             priority,
             marks: vec![BlockState::Waiting as u8; count],
@@ -169,6 +173,10 @@ impl StageState {
             stage,
             inputs,
         }
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        Rank::new(self.priority, self.client, self.computation, self.key)
     }
 
     pub(crate) fn block_count(&self) -> u64 {
@@ -352,7 +360,7 @@ mod tests {
             retries: 0,
             origin: None,
         };
-        StageState::new(StageKey(1), 1, 0, 0, stage, Vec::new())
+        StageState::new(StageKey(1), (ClientId(1), 1, 0), 0, stage, Vec::new())
     }
 
     #[test]

@@ -70,9 +70,13 @@ pub trait Blocks: Send + Sync {
 pub(crate) trait TaskRoutine: Send + Sync {
     /// Takes one parameter from the front of `input` and appends its result to `output`.
     fn run(&self, input: &mut &[u8], output: &mut Vec<u8>) -> Result<(), TaskFault>;
+
+    /// Takes one parameter from the front of `input` without a call, and says what it is.
+    fn skip(&self, input: &mut &[u8]) -> Result<String, TaskFault>;
 }
 
 /// One task that did not return a result.
+#[derive(Clone)]
 pub(crate) struct TaskFault {
     pub(crate) message: String,
     pub(crate) location: Option<String>,
@@ -87,6 +91,20 @@ pub(crate) enum Cause {
     Unreadable,
     Panicked,
     Failed,
+    TimedOut,
+    /// The call took so long that nobody waits for it any more.
+    Left,
+}
+
+impl TaskFault {
+    pub(crate) fn left() -> Self {
+        TaskFault {
+            message: "nobody waits for it any more".to_owned(),
+            location: None,
+            parameter: String::new(),
+            cause: Cause::Left,
+        }
+    }
 }
 
 type WakeTasks = fn(&[u8], &[u8]) -> Result<Box<dyn TaskRoutine>, String>;
@@ -428,6 +446,25 @@ where
                 Err(fault(panicked.message, panicked.location, Cause::Panicked))
             }
         }
+    }
+
+    fn skip(&self, input: &mut &[u8]) -> Result<String, TaskFault> {
+        let bytes = *input;
+        // Reading and printing it is the user's code too.
+        let read = panics::catch(|| {
+            postcard::take_from_bytes::<P>(bytes).map(|(parameter, rest)| (describe(&parameter), rest))
+        });
+        let unreadable = |message| TaskFault {
+            message,
+            location: None,
+            parameter: String::new(),
+            cause: Cause::Unreadable,
+        };
+        let (parameter, rest) = read
+            .map_err(|panicked| unreadable(panicked.to_string()))?
+            .map_err(|error| unreadable(format!("its parameter cannot be read: {error}")))?;
+        *input = rest;
+        Ok(parameter)
     }
 }
 

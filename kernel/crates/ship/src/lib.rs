@@ -25,6 +25,7 @@ mod objects;
 pub mod panics;
 mod run;
 pub mod tasks;
+mod timeout;
 
 pub use build_id::{BuildId, build_id};
 pub use call::{Blocks, Call, Home};
@@ -35,3 +36,4 @@ pub use nuna_plan::{LibraryId, TaskError};
 pub use postcard;
 pub use run::executor;
 pub use tasks::{Failure, Farm, FarmOptions, Layout, outcomes};
+pub use timeout::runaways;

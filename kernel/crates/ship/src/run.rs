@@ -1,6 +1,6 @@
 //! Owns running blocks of a task farm on a worker: parameters through their steps, results into pairs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
@@ -8,6 +8,7 @@ use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
 use crate::{
     call::{Call, Cause, TaskFault, TaskRoutine},
     tasks::{Begin, DONE, FAILED, Failure, Layout, Payload},
+    timeout::{self, Calls},
 };
 
 /// Runs stages of [`WorkKind::Call`](nuna_plan::WorkKind::Call).
@@ -19,7 +20,14 @@ struct CallExecutor;
 
 type Routine = Box<dyn TaskRoutine>;
 
+/// A stage on this worker. Shared, since a thread that runs a block may have to be left to itself.
 struct PreparedFarm {
+    steps: Arc<Steps>,
+    /// How long each call may run.
+    timeout: Option<Duration>,
+}
+
+struct Steps {
     attempts: u32,
     begin: Prologue,
     then: Vec<Routine>,
@@ -35,8 +43,8 @@ enum Prologue {
 
 impl Executor for CallExecutor {
     fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
-        let Payload { attempts, begin, then, fold, names } = postcard::from_bytes(&stage.work.payload)
-            .map_err(|error| {
+        let Payload { attempts, timeout, begin, then, fold, names } =
+            postcard::from_bytes(&stage.work.payload).map_err(|error| {
                 TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
             })?;
         let begin = match begin {
@@ -51,27 +59,43 @@ impl Executor for CallExecutor {
         };
         let then = then.iter().map(Call::open_tasks).collect::<Result<_, _>>()?;
         let fold = fold.as_ref().map(Call::open_tasks).transpose()?;
-        Ok(Box::new(PreparedFarm { attempts, begin, then, fold, names }))
+        Ok(Box::new(PreparedFarm { steps: Arc::new(Steps { attempts, begin, then, fold, names }), timeout }))
     }
 }
 
 impl Prepared for PreparedFarm {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
+        let Some(limit) = self.timeout else {
+            return Run { farm: &self.steps, calls: &Calls::Unlimited }.block(block, &inputs);
+        };
+        let (steps, inputs) = (Arc::clone(&self.steps), Arc::new(inputs));
+        timeout::within(limit, move |calls| Run { farm: &steps, calls }.block(block, &inputs))
+    }
+}
+
+/// One block under way.
+struct Run<'a> {
+    farm: &'a Steps,
+    calls: &'a Calls,
+}
+
+impl Run<'_> {
+    fn block(&self, block: u64, inputs: &[Vec<Value>]) -> Result<Value, TaskError> {
         let mut body = Vec::new();
-        match &self.begin {
+        match &self.farm.begin {
             Prologue::Tasks { first, layout, block_starts, parameters } => {
                 let start = block_starts.get(block as usize).copied().unwrap_or(u64::MAX);
                 let mut parameters = parameters.get(start as usize..).ok_or_else(|| {
                     TaskError::fatal(format!("block {block} of the tasks has no parameters"))
                 })?;
-                match &self.fold {
+                match &self.farm.fold {
                     None => {
                         for _ in layout.tasks(block) {
                             self.run_task(first.as_ref(), &mut parameters, &mut body)?;
                         }
                     }
                     Some(fold) => {
-                        let mut pairs = Pairs::new(self, fold.as_ref(), self.names.len());
+                        let mut pairs = Pairs::new(self, fold.as_ref(), self.farm.names.len());
                         let mut outcome = Vec::new();
                         for task in layout.tasks(block) {
                             outcome.clear();
@@ -85,7 +109,7 @@ impl Prepared for PreparedFarm {
                 }
             }
             Prologue::Pairs(fold) => {
-                let mut pairs = Pairs::new(self, fold.as_ref(), self.names.len());
+                let mut pairs = Pairs::new(self, fold.as_ref(), self.farm.names.len());
                 for value in inputs.iter().flatten() {
                     if !pairs.push(&value.body, || None)? {
                         break;
@@ -97,9 +121,7 @@ impl Prepared for PreparedFarm {
         }
         Ok(Value { header: Bytes::new(), body: body.into() })
     }
-}
 
-impl PreparedFarm {
     /// One parameter through all its steps; appends the outcome.
     fn run_task(
         &self,
@@ -107,7 +129,7 @@ impl PreparedFarm {
         parameters: &mut &[u8],
         body: &mut Vec<u8>,
     ) -> Result<(), TaskError> {
-        if self.then.is_empty() {
+        if self.farm.then.is_empty() {
             return self.attempt(first, 0, parameters, body);
         }
         let mut outcome = Vec::new();
@@ -117,9 +139,13 @@ impl PreparedFarm {
 
     /// An outcome through the steps that follow it; a failure stays what it is.
     fn follow(&self, outcome: &[u8], body: &mut Vec<u8>) -> Result<(), TaskError> {
-        let from = self.names.len().saturating_sub(self.then.len() + usize::from(self.fold.is_some()));
+        let from = self
+            .farm
+            .names
+            .len()
+            .saturating_sub(self.farm.then.len() + usize::from(self.farm.fold.is_some()));
         let (mut current, mut next) = (outcome.to_vec(), Vec::new());
-        for (number, routine) in self.then.iter().enumerate() {
+        for (number, routine) in self.farm.then.iter().enumerate() {
             let Some((&DONE, mut parameter)) = current.split_first() else { break };
             next.clear();
             self.attempt(routine.as_ref(), from + number, &mut parameter, &mut next)?;
@@ -143,12 +169,12 @@ impl PreparedFarm {
         loop {
             let start = body.len();
             body.push(DONE);
-            match routine.run(parameters, body) {
+            match self.calls.run(routine, parameters, body) {
                 Ok(()) => return Ok(()),
-                Err(fault) if fault.cause == Cause::Unreadable => {
+                Err(fault) if matches!(fault.cause, Cause::Unreadable | Cause::Left) => {
                     return Err(TaskError::fatal(fault.message));
                 }
-                Err(fault) if attempt >= self.attempts => {
+                Err(fault) if attempt >= self.farm.attempts => {
                     body.truncate(start);
                     return self.give_up(fault, step, attempt, body);
                 }
@@ -170,11 +196,11 @@ impl PreparedFarm {
         body: &mut Vec<u8>,
     ) -> Result<(), TaskError> {
         let TaskFault { mut message, location, parameter, cause } = fault;
-        if let Some(name) = self.names.get(step) {
-            message = format!("{message} (in step {} of {}, `{name}`)", step + 1, self.names.len());
+        if let Some(name) = self.farm.names.get(step) {
+            message = format!("{message} (in step {} of {}, `{name}`)", step + 1, self.farm.names.len());
         }
-        let panicked = cause == Cause::Panicked;
-        write_failure(&Failure { message, location, parameter, attempts, panicked }, body)
+        let (panicked, timed_out) = (cause == Cause::Panicked, cause == Cause::TimedOut);
+        write_failure(&Failure { message, location, parameter, attempts, panicked, timed_out }, body)
     }
 }
 
@@ -186,7 +212,7 @@ fn write_failure(failure: &Failure, body: &mut Vec<u8>) -> Result<(), TaskError>
 /// Folds results as a tree of pairs: at any time one result of each size, the larger before the smaller, as the bits of
 /// how many came. Two neighbours on the stack lie one behind the other, which is how `postcard` writes a pair.
 struct Pairs<'a> {
-    farm: &'a PreparedFarm,
+    run: &'a Run<'a>,
     routine: &'a dyn TaskRoutine,
     /// What the step is called.
     step: usize,
@@ -198,10 +224,11 @@ struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn new(farm: &'a PreparedFarm, routine: &'a dyn TaskRoutine, steps: usize) -> Self {
+    fn new(run: &'a Run<'a>, routine: &'a dyn TaskRoutine, steps: usize) -> Self {
+        let farm = run.farm;
         let step = if farm.fold.is_some() { steps } else { steps.saturating_sub(farm.then.len()) };
         Pairs {
-            farm,
+            run,
             routine,
             step: step.saturating_sub(1),
             bytes: Vec::new(),
@@ -235,7 +262,7 @@ impl<'a> Pairs<'a> {
         let Some((rank, start)) = self.stack.last_mut() else { return Ok(true) };
         self.scratch.clear();
         let mut pair = &self.bytes[*start..];
-        self.farm.attempt(self.routine, self.step, &mut pair, &mut self.scratch)?;
+        self.run.attempt(self.routine, self.step, &mut pair, &mut self.scratch)?;
         match self.scratch.split_first() {
             Some((&DONE, result)) => {
                 self.bytes.truncate(*start);

@@ -6,12 +6,12 @@
 //! in the block that made it, so a chain of a thousand steps moves nothing. A reduction is a tree of pairs over the tasks'
 //! numbers: blocks hold a power of two of tasks, so that how many there are, and who runs them, changes no pair.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nuna_plan::{
     AxisMap, BlockGrid, BlockMap, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Stage,
-    TaskError, Value, Work, WorkKind,
+    TaskError, Terms, Value, Work, WorkKind,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -51,17 +51,21 @@ pub struct FarmOptions {
     pub label: String,
     /// Further attempts after a failed one, per task.
     pub retries: u32,
+    /// How long each call may run; one that takes longer counts as a failed attempt.
+    pub timeout: Option<Duration>,
     /// Compute threads that will share the work; decides how many tasks make a block.
     pub thread_count: usize,
     /// Tasks per block, where the caller knows better.
     pub batch: Option<u64>,
     pub origin: Option<Origin>,
+    pub terms: Terms,
 }
 
 /// What a block does, for the executor.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Payload {
     pub(crate) attempts: u32,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) begin: Begin,
     /// What each result goes through, in order.
     pub(crate) then: Vec<Call>,
@@ -196,7 +200,7 @@ impl Farm {
         let mut last = draft.stage(options.label.clone(), layout.block_count(), &stages, options, &names)?;
         last.keep = Keep::Deliver;
         stages.push(last);
-        Ok((Plan { label: options.label.clone(), stages }, layout))
+        Ok((Plan { label: options.label.clone(), stages, terms: options.terms.clone() }, layout))
     }
 }
 
@@ -239,7 +243,14 @@ impl Draft {
             bound.inputs = FAN_IN * RESULT_BYTES_EXPECTED;
         }
         let names = if names.len() > 1 { names.to_vec() } else { Vec::new() };
-        let payload = Payload { attempts: options.retries.saturating_add(1), begin, then, fold, names };
+        let payload = Payload {
+            attempts: options.retries.saturating_add(1),
+            timeout: options.timeout,
+            begin,
+            then,
+            fold,
+            names,
+        };
         let payload = postcard::to_stdvec(&payload)
             .map_err(|error| ShipError::Pack { name: label, message: error.to_string() })?;
         Ok(Stage {
@@ -294,6 +305,8 @@ pub struct Failure {
     pub parameter: String,
     pub attempts: u32,
     pub panicked: bool,
+    /// Whether the last attempt took longer than it may.
+    pub timed_out: bool,
 }
 
 /// Reads the value of one block: an outcome per task, in order.
@@ -340,7 +353,15 @@ mod tests {
     use crate::executor;
 
     fn options(thread_count: usize) -> FarmOptions {
-        FarmOptions { label: "tasks".to_owned(), retries: 0, thread_count, batch: None, origin: None }
+        FarmOptions {
+            label: "tasks".to_owned(),
+            retries: 0,
+            timeout: None,
+            thread_count,
+            batch: None,
+            origin: None,
+            terms: Terms::default(),
+        }
     }
 
     /// Runs every block as a worker would, from the plan's bytes alone.

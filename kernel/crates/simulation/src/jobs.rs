@@ -99,7 +99,7 @@ fn axes<const N: usize>(grid: BlockGrid, axes: [AxisMap; N]) -> BlockMap {
 }
 
 fn plan(label: &str, stages: Vec<Stage>) -> Plan {
-    Plan { label: label.into(), stages }
+    Plan { label: label.into(), stages, terms: Default::default() }
 }
 
 fn farm_plan(count: u64) -> Plan {
@@ -257,7 +257,17 @@ impl Job {
             1..=3 => job.add_troubles(rng),
             _ => {}
         }
+        if rng.random_bool(0.25) {
+            job = job.with_priority(rng.random_range(-2..3));
+        }
         job
+    }
+
+    /// The same job, of that priority.
+    #[must_use]
+    pub fn with_priority(mut self, priority: i32) -> Self {
+        self.steps.iter_mut().for_each(|step| step.plan.terms.priority = priority);
+        self
     }
 
     /// Some blocks fail now and then; sometimes one fails too often, or for good.

@@ -94,6 +94,24 @@ fn a_short_computation_does_not_wait_for_a_long_one() {
 }
 
 #[test]
+fn a_computation_of_several_stages_does_not_wait_for_a_long_farm() {
+    let report = run(setup(4, vec![vec![Job::farm(20_000, 3_000)], vec![Job::tree(40, 4, 3_000)]]));
+    let [long, _] = report.delivered_at_first_end[..] else { panic!("two jobs") };
+    assert!(long < 2_000, "the tree was done only after {long} blocks of the farm");
+}
+
+#[test]
+fn an_urgent_computation_comes_before_all_that_wait() {
+    let jobs = (0..10).map(|_| Job::farm(2_000, 3_000)).chain([Job::farm(400, 3_000).with_priority(10)]);
+    let report = run(setup(4, vec![jobs.collect()]));
+    let (urgent, others) = report.delivered_at_first_end.split_last().expect("eleven jobs");
+    assert_eq!(*urgent, 400);
+    let others: u64 = others.iter().sum();
+    // Before the urgent one is submitted, which happens within 20 ms, others have begun.
+    assert!(others < 300, "the urgent one was done only after {others} blocks of the others");
+}
+
+#[test]
 fn workers_leave_before_their_walltime_and_nothing_is_lost() {
     // Ten seconds of work for four workers of three seconds each; blocks of a tenth of a second.
     let mut setup = setup(4, vec![vec![Job::farm(400, 100_000)], vec![Job::tree(60, 4, 100_000)]]);

@@ -46,7 +46,8 @@ fn stage() -> Stage {
 }
 
 fn from_client() -> Vec<FromClient> {
-    let plan = Box::new(Plan { label: "plan".into(), stages: vec![stage(), stage()] });
+    let plan =
+        Box::new(Plan { label: "plan".into(), stages: vec![stage(), stage()], terms: Default::default() });
     let publish =
         Ask::Publish { name: "a".into(), summary: "b".into(), about: vec![1; 30], held: vec![HeldId(1)] };
     vec![

@@ -86,7 +86,10 @@ pub(crate) fn plan_with(
             Goal::Write(sink) => planner.write(node, *sink)?,
         });
     }
-    Ok(Planned { plan: Plan { label: shortened(label), stages: planner.stages }, stages })
+    Ok(Planned {
+        plan: Plan { label: shortened(label), stages: planner.stages, terms: Default::default() },
+        stages,
+    })
 }
 
 fn shortened(label: &str) -> String {

@@ -41,6 +41,7 @@ const REPORT_BLOCKS_MAX: usize = 16_384;
 pub(crate) struct Driver {
     worker: Worker,
     id: WorkerId,
+    threads: usize,
     pool: Arc<Pool>,
     store: Arc<Store>,
     fetcher: Arc<Fetcher>,
@@ -69,6 +70,7 @@ impl Driver {
         let (span_sender, span_receiver) = mpsc::unbounded_channel();
         Self {
             id: settings.id,
+            threads: usize::from(settings.threads.max(1)),
             worker: Worker::new(settings),
             pool,
             store,
@@ -164,6 +166,12 @@ impl Driver {
                 _ = samples.tick() => {
                     if last_heard.elapsed() > SILENCE_MAX {
                         bail!("the scheduler has not been heard of for {} s", SILENCE_MAX.as_secs());
+                    }
+                    if nuna_ship::runaways() >= self.threads && !leave.is_asked() {
+                        leave.asked();
+                        let reason = "as many calls that were given up as it has threads still run".to_owned();
+                        tracing::warn!(reason, "draining, so that another worker takes its place");
+                        events.push(Event::Drain { reason });
                     }
                     let message = FromWorker::Sample(self.sample(&mut sampler));
                     if let Err(error) = outbox.send(message, Payload::new()) {

@@ -63,6 +63,11 @@ impl Leave {
         self.drains = true;
     }
 
+    /// Whether it drains already.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.drains
+    }
+
     /// The next turn. May be dropped and called again.
     pub(crate) async fn next(&mut self) -> Turn {
         let drain_at = self.drain_at.filter(|_| !self.drains);

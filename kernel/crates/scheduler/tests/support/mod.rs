@@ -40,7 +40,7 @@ pub fn reads(mut stage: Stage, source: Source, map: BlockMap) -> Stage {
 }
 
 pub fn plan(stages: Vec<Stage>) -> Plan {
-    Plan { label: "test".into(), stages }
+    Plan { label: "test".into(), stages, terms: Default::default() }
 }
 
 pub fn farm(count: u64) -> Plan {
