@@ -41,6 +41,8 @@ pub(crate) struct Spec {
     /// Absent when standard error joins standard output.
     pub(crate) error: Option<String>,
     pub(crate) kill_delay_ms: u64,
+    /// What the job's node starts its jobs with; empty for this machine as it is.
+    pub(crate) launcher: Vec<String>,
 }
 
 /// `nuna-pbs mom SPEC SERVER_PID`
@@ -88,7 +90,10 @@ async fn run(spec: &Spec, spec_path: &str) -> anyhow::Result<i32> {
         None => output.try_clone()?,
     };
     let own_program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut child = tokio::process::Command::new(own_program)
+    let mut argv: Vec<&std::ffi::OsStr> = spec.launcher.iter().map(AsRef::as_ref).collect();
+    argv.push(own_program.as_os_str());
+    let mut child = tokio::process::Command::new(argv[0])
+        .args(&argv[1..])
         .args(["job-shell", spec_path, &std::process::id().to_string()])
         .env_clear()
         .envs(&spec.environment)

@@ -600,6 +600,8 @@ fn spec(folder: &Path, server: &str, settings: &Settings, job: &Job) -> anyhow::
     set("NUNA_PBS_DIR", text(folder.to_owned()));
     set("NUNA_PBS_USER", job.owner.clone());
     let (output, error) = stream_files(folder, job);
+    let node = placement.chunks.first().map(|chunk| chunk.node.as_str()).unwrap_or_default();
+    let launcher = settings.nodes.iter().find(|other| other.name == node).map(|node| node.launcher.clone());
     Ok(Spec {
         shell,
         script: text(script_path(folder, job.sequence)),
@@ -609,6 +611,7 @@ fn spec(folder: &Path, server: &str, settings: &Settings, job: &Job) -> anyhow::
         output,
         error,
         kill_delay_ms: u64::try_from(settings.kill_delay().as_millis()).unwrap_or(u64::MAX),
+        launcher: launcher.unwrap_or_default(),
     })
 }
 

@@ -33,6 +33,10 @@ pub(crate) struct NodeSettings {
     pub(crate) name: String,
     pub(crate) ncpus: u32,
     pub(crate) mem: String,
+    /// What this node's jobs are started with, such as `["/usr/bin/nsenter", "--net=/run/node1"]`: a node may so have
+    /// a network or disks of its own. It has to become what follows it. Empty: jobs see this machine.
+    #[serde(default)]
+    pub(crate) launcher: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,7 +105,12 @@ impl Settings {
     pub(crate) fn fill_nodes(&mut self, count: u32, ncpus: u32, mem: &str) {
         if self.nodes.is_empty() {
             self.nodes = (1..=count)
-                .map(|index| NodeSettings { name: format!("node{index}"), ncpus, mem: mem.to_owned() })
+                .map(|index| NodeSettings {
+                    name: format!("node{index}"),
+                    ncpus,
+                    mem: mem.to_owned(),
+                    launcher: Vec::new(),
+                })
                 .collect();
         }
     }
@@ -120,6 +129,13 @@ impl Settings {
                 node.name,
                 node.mem
             );
+            if let Some(program) = node.launcher.first() {
+                ensure!(
+                    Path::new(program).is_absolute(),
+                    "node {}: its launcher {program:?} is not an absolute path",
+                    node.name
+                );
+            }
             let same = self.nodes.iter().filter(|other| other.name == node.name).count();
             ensure!(same == 1, "node {} is declared {same} times", node.name);
         }
