@@ -114,6 +114,12 @@ pub enum Event {
         input_block: u64,
         holder: WorkerId,
     },
+    /// It failed to fetch anything from a peer, whose connection it could not use.
+    Unreachable {
+        worker: WorkerId,
+        holder: WorkerId,
+        error: String,
+    },
     Reclaimed {
         worker: WorkerId,
         stage: StageKey,
@@ -179,6 +185,7 @@ pub enum Note {
     ComputationStarted { computation: u32, label: String },
     StageStarted { computation: u32, stage: StageKey, name: String, blocks: u64 },
     ComputationFinished { computation: u32, outcome: Outcome },
+    Dismissed { worker: WorkerId, reason: String },
     Failure { stage: StageKey, block: u64, worker: WorkerId, message: String },
 }
 

@@ -23,6 +23,7 @@ mod placement;
 mod published;
 mod scheduler;
 mod stage;
+mod unreachable;
 
 pub use demand::Demand;
 pub use event::{Effect, Event, Note, Outcome, Settings};

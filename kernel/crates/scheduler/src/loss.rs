@@ -18,6 +18,7 @@ impl Scheduler {
     pub(crate) fn worker_left(&mut self, worker: WorkerId) {
         let Some(gone) = self.workers.remove(&worker) else { return };
         self.drains.remove(&worker);
+        self.forget_unreached(worker);
         let mut lost = Vec::new();
         let mut leased = Vec::new();
         let mut fatal = Vec::new();
@@ -215,6 +216,7 @@ impl Scheduler {
             }
         }
         self.give_up_unreachable(input, input_block, worker, holder);
+        self.give_up_apart(worker, key, block, holder);
     }
 
     pub(crate) fn missing(

@@ -16,6 +16,7 @@ use crate::{
     fair::{Rank, Turns},
     published::Publication,
     stage::StageState,
+    unreachable::Unreached,
 };
 
 /// How often silence is looked for.
@@ -105,6 +106,8 @@ pub struct Scheduler {
     pub(crate) stranded_since: Option<Instant>,
     /// Workers that will come if nothing goes wrong; and what is wrong.
     pub(crate) coming: (u32, Option<String>),
+    /// Who failed to fetch from whom.
+    pub(crate) unreached: BTreeMap<(WorkerId, WorkerId), Unreached>,
     /// Workers that are to leave.
     pub(crate) drains: BTreeSet<WorkerId>,
 }
@@ -141,6 +144,7 @@ impl Scheduler {
             last_tick: None,
             stranded_since: None,
             coming: (0, None),
+            unreached: BTreeMap::new(),
             drains: BTreeSet::new(),
         }
     }
@@ -182,6 +186,7 @@ impl Scheduler {
             Event::InputMissing { worker, stage, block, input, input_block, holder } => {
                 self.input_missing(worker, stage, block, (input, input_block), holder);
             }
+            Event::Unreachable { worker, holder, error } => self.unreachable(now, worker, holder, error),
             Event::Reclaimed { worker, stage, runs } => self.reclaimed(worker, stage, &runs),
             Event::WorkerLasts { worker, until } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -237,6 +242,7 @@ impl Scheduler {
             | Event::Completed { worker, .. }
             | Event::Failed { worker, .. }
             | Event::InputMissing { worker, .. }
+            | Event::Unreachable { worker, .. }
             | Event::Reclaimed { worker, .. } => Some(worker),
             Event::ClientHeard(client)
             | Event::Submit { client, .. }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, HeldId, Keep, Source};
 use nuna_scheduler::{Event, Totals};
 use nuna_wire::{
-    WorkerId,
+    StageKey, WorkerId,
     message::{Ask, PublishError, ToClient, Told},
 };
 use support::*;
@@ -509,6 +509,96 @@ fn two_plans_advance_together() {
     }
     let (of_a, of_b) = (delivered_blocks(&cluster, a).len(), delivered_blocks(&cluster, b).len());
     assert!(of_a > 75 && of_b > 75, "{of_a} and {of_b} of 300 each");
+}
+
+/// Somebody who is to read, what it reads that another worker has, and who that is; all of the second stage's first input.
+fn starved(cluster: &Cluster) -> Option<(WorkerId, (StageKey, u64), WorkerId)> {
+    let reading = |worker: &&WorkerId| cluster.workers[worker].leased.iter().any(|(stage, _)| stage.0 == 2);
+    let reader = *cluster.workers.keys().find(reading)?;
+    let stored = |id: &WorkerId| cluster.workers[id].stored.iter().copied().find(|(stage, _)| stage.0 == 1);
+    let other = cluster.workers.keys().find(|&&id| id != reader && stored(&id).is_some())?;
+    Some((reader, stored(other).expect("just seen"), *other))
+}
+
+#[test]
+fn workers_that_never_reach_each_other_end_a_computation_with_both_named() {
+    let mut cluster = cluster().workers(2);
+    let all = BlockMap::Axes { input_grid: BlockGrid::line(8), axes: vec![AxisMap::All] };
+    let stages = vec![
+        stage("a", BlockGrid::line(8), Keep::No),
+        reads(stage("b", BlockGrid::new([]), Keep::Deliver), Source::Stage(0), all),
+    ];
+    let submission = cluster.submit(plan(stages));
+    for _ in 0..100 {
+        if let Some((worker, (input, input_block), holder)) = starved(&cluster) {
+            let (stage, block) = cluster.workers.get_mut(&worker).unwrap().leased.pop().unwrap();
+            cluster.now += Duration::from_secs(8);
+            let error = "no route to host".to_owned();
+            cluster.handle(Event::Unreachable { worker, holder, error });
+            cluster.handle(Event::InputMissing { worker, stage, block, input, input_block, holder });
+        }
+        if let Some(message) = cluster.failure(submission) {
+            assert!(message.contains("no route to host; tried 4 times in 24 s"), "{message}");
+            return;
+        }
+        cluster.work(0, 1);
+        cluster.work(1, 1);
+    }
+    panic!("it went on for ever");
+}
+
+#[test]
+fn a_worker_that_most_others_cannot_reach_has_to_go_and_the_rest_goes_on() {
+    let mut cluster = cluster().workers(4);
+    let submission = cluster.submit(farm(40));
+    let ids: Vec<WorkerId> = cluster.workers.keys().copied().collect();
+    for _ in 0..10 {
+        cluster.now += Duration::from_secs(3);
+        for &id in &ids {
+            cluster.handle(Event::WorkerHeard(id));
+        }
+        for &worker in &ids[1..] {
+            cluster.handle(Event::Unreachable { worker, holder: ids[0], error: "refused".to_owned() });
+        }
+    }
+    assert_eq!(cluster.workers.keys().copied().collect::<Vec<_>>(), ids[1..]);
+    cluster.run();
+    assert!(cluster.finished(submission));
+}
+
+#[test]
+fn where_two_halves_do_not_reach_each_other_nobody_has_to_go() {
+    let mut cluster = cluster().workers(4);
+    let ids: Vec<WorkerId> = cluster.workers.keys().copied().collect();
+    for _ in 0..10 {
+        cluster.now += Duration::from_secs(3);
+        for (worker, holder) in [(0, 2), (0, 3), (1, 2), (1, 3), (2, 0), (3, 1)] {
+            let (worker, holder) = (ids[worker], ids[holder]);
+            cluster.handle(Event::Unreachable { worker, holder, error: "no route".to_owned() });
+        }
+    }
+    assert_eq!(cluster.workers.len(), 4);
+}
+
+#[test]
+fn a_short_trouble_between_two_workers_is_waited_out() {
+    let mut cluster = cluster().workers(3);
+    let submission = cluster.submit(farm(40));
+    let ids: Vec<WorkerId> = cluster.workers.keys().copied().collect();
+    // Again and again, but never for long.
+    for _ in 0..20 {
+        cluster.now += Duration::from_secs(31);
+        for &id in &ids {
+            cluster.handle(Event::WorkerHeard(id));
+        }
+        for (worker, holder) in [(0, 1), (2, 1), (0, 1), (2, 1)] {
+            let (worker, holder) = (ids[worker], ids[holder]);
+            cluster.handle(Event::Unreachable { worker, holder, error: "reset".to_owned() });
+        }
+    }
+    assert_eq!(cluster.workers.len(), 3);
+    cluster.run();
+    assert!(cluster.finished(submission));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{ReadHalf, WriteHalf},
     net::TcpStream,
@@ -19,6 +20,8 @@ use crate::{
 
 /// How long the other side may take until it has shown who it is.
 pub const AUTHENTICATION_DEADLINE: Duration = Duration::from_secs(10);
+/// A peer of whom nothing comes for so long, not even that it has got what was sent, is cut off.
+const CUT_OFF: Duration = Duration::from_secs(15);
 /// Connections a scheduler or worker serves at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
@@ -63,6 +66,14 @@ fn mismatch(theirs: &Greeting, mine: &Greeting) -> Option<String> {
             theirs.build, mine.build
         )
     })
+}
+
+/// Has the system notice that the other side is cut off, which it does after a quarter of an hour otherwise. For those
+/// that ask and wait: on other connections heartbeats tell, and a side that is slow to read is not gone.
+fn give_up_soon(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(CUT_OFF))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(CUT_OFF / 3).with_interval(CUT_OFF / 3))
 }
 
 /// Opens connections in the name of one party.
@@ -110,6 +121,9 @@ impl Connector {
         };
         let stream = TcpStream::connect(to).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        if matches!(role, Role::Reader) {
+            give_up_soon(&stream).map_err(unreachable)?;
+        }
         let name = ServerName::try_from(party.dns_name()).expect("party names are DNS names");
         let stream = (self.tls.connect(name, stream).await)
             .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;

@@ -383,6 +383,11 @@ pub enum FromWorker {
         input_block: u64,
         worker: WorkerId,
     },
+    /// The connection to that peer could not be made, or broke.
+    Unreachable {
+        worker: WorkerId,
+        error: String,
+    },
     /// In answer to [`ToWorker::Reclaim`], possibly nothing.
     Reclaimed {
         stage: StageKey,

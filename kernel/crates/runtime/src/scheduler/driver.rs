@@ -323,6 +323,9 @@ impl Driver {
             FromWorker::InputMissing { stage, block, input, input_block, worker: holder } => {
                 self.handle(Event::InputMissing { worker, stage, block, input, input_block, holder });
             }
+            FromWorker::Unreachable { worker: holder, error } => {
+                self.handle(Event::Unreachable { worker, holder, error });
+            }
             FromWorker::Reclaimed { stage, runs } => self.handle(Event::Reclaimed { worker, stage, runs }),
             FromWorker::Spans(spans) => {
                 use nuna_wire::message::SpanKind as Kind;
@@ -440,6 +443,7 @@ impl Driver {
             Effect::Dismiss { worker } => {
                 if let Some(peer) = self.workers.remove(&worker) {
                     tracing::info!(%worker, "a worker has done all it had, and leaves");
+                    self.order(Order::Leaving(peer.name.clone()));
                     let _ = peer.outbox.send(ToWorker::ShutDown, Payload::new());
                     self.recorder.record(Recorded::WorkerLeft { worker: u32::from(worker.0), lost: false });
                     self.changed = true;
@@ -469,6 +473,9 @@ impl Driver {
                     Outcome::Cancelled => nuna_dashboard::Outcome::Cancelled,
                 },
             },
+            Note::Dismissed { worker, reason } => {
+                return tracing::warn!(%worker, reason, "a worker is sent away");
+            }
             Note::Failure { stage, block, worker, message } => {
                 Recorded::Failure { stage: stage.0, block, worker: u32::from(worker.0), message }
             }

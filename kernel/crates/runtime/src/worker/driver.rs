@@ -286,7 +286,7 @@ impl Driver {
                 Effect::Fetch { holder, blocks } => {
                     let address = self.addresses.get(&holder).copied();
                     for items in blocks.chunks(FETCH_ITEMS_MAX) {
-                        self.fetch(holder, address, items.to_vec());
+                        self.fetch(holder, address, items.to_vec(), outbox.clone());
                     }
                 }
                 Effect::Spill(blocks) => {
@@ -314,7 +314,13 @@ impl Driver {
         Ok(())
     }
 
-    fn fetch(&self, holder: WorkerId, address: Option<SocketAddr>, items: Vec<Block>) {
+    fn fetch(
+        &self,
+        holder: WorkerId,
+        address: Option<SocketAddr>,
+        items: Vec<Block>,
+        outbox: Outbox<FromWorker>,
+    ) {
         let (fetcher, store, events, spans) =
             (self.fetcher.clone(), self.store.clone(), self.events.clone(), self.span_sender.clone());
         let epoch = self.epoch;
@@ -328,6 +334,8 @@ impl Driver {
             };
             let values: Vec<Option<Value>> = values.unwrap_or_else(|error| {
                 tracing::warn!(%error, %holder, values = items.len(), "cannot fetch");
+                // Where the scheduler is gone nobody has to know.
+                let _ = outbox.send(FromWorker::Unreachable { worker: holder, error }, Payload::new());
                 vec![None; items.len()]
             });
             if let Some(&(stage, block)) = items.first() {
