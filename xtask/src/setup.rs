@@ -254,10 +254,11 @@ fn kernel(repository: &Repository) -> Result<()> {
     tools::run("install the kernel", &mut nuna)
 }
 
-/// The browser, the LDAP client and the LDAP server that stands for a site's own, which no language's registry holds.
+/// The browser, what lays networks for several hosts, the LDAP client and the LDAP server that stands for a site's own, which no language's registry holds.
 fn system_packages() -> Result<()> {
     let wanted = [
         ("chromium", "/usr/bin/chromium"),
+        ("iproute2", "/usr/bin/ip"),
         ("ldap-utils", "/usr/bin/ldapsearch"),
         ("slapd", "/usr/sbin/slapd"),
     ];
