@@ -1,10 +1,10 @@
-//! `bench_engine graph|latency|simulation|memory|rechunk …`: what the engine does, as the peers' scripts w1b, w12, w9,
-//! w10 and w4. Trivial tasks (w1, w11) are `bench_tasks`.
+//! `bench_engine graph|latency|simulation|memory|rechunk|spectra|loss …`: what the engine does, as the peers' scripts w1b, w12, w9,
+//! w10, w4 and w6. Trivial tasks (w1, w11) are `bench_tasks`.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use nuna_bench::{GraphOf, Shape};
+use nuna_bench::{GraphOf, LossOf, Shape, Victim};
 
 #[derive(Parser)]
 struct Arguments {
@@ -60,6 +60,35 @@ enum Work {
         #[command(flatten)]
         shape: Shape,
     },
+    /// Spectra of time series.
+    Spectra {
+        /// `d3_v3.zarr` of `gen_data.py`.
+        store: PathBuf,
+        #[arg(long, default_value_t = 64)]
+        tile: u64,
+        #[command(flatten)]
+        shape: Shape,
+    },
+    /// One of the others again and again, each time with a process killed at a moment that a seed decides.
+    Loss {
+        of: LossOf,
+        #[arg(long, value_enum, default_value_t = Victim::Worker)]
+        victim: Victim,
+        /// What the rechunk or the spectra read.
+        #[arg(long)]
+        store: Option<PathBuf>,
+        /// Of the simulation.
+        #[arg(long, default_value_t = 20_000)]
+        n: u64,
+        #[arg(long, default_value_t = 0)]
+        first_seed: u64,
+        #[arg(long, default_value_t = 50)]
+        seeds: u64,
+        #[arg(long)]
+        scratch: Option<PathBuf>,
+        #[command(flatten)]
+        shape: Shape,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -71,6 +100,11 @@ fn main() -> anyhow::Result<()> {
         Work::Memory { k, side, shape } => nuna_bench::memory(&shape, k, side),
         Work::Rechunk { store, tile, scratch: folder, shape } => {
             nuna_bench::rechunk(&shape, &store, tile, &scratch(folder))
+        }
+        Work::Spectra { store, tile, shape } => nuna_bench::spectra(&shape, &store, tile),
+        Work::Loss { of, victim, store, n, first_seed, seeds, scratch: folder, shape } => {
+            let seeds = first_seed..first_seed + seeds;
+            nuna_bench::loss(&shape, of, victim, store.as_deref(), n, seeds, &scratch(folder))
         }
     }
 }

@@ -5,20 +5,24 @@
 
 mod graphs;
 mod latency;
+mod loss;
 mod mean;
 mod memory;
 mod meter;
 mod rechunk;
 mod simulation;
+mod spectra;
 mod summary;
 mod tasks;
 
 pub use graphs::{GraphOf, graph};
 pub use latency::latency;
+pub use loss::{LossOf, Victim, loss};
 pub use mean::{MeanOf, mean};
 pub use memory::memory;
 pub use rechunk::rechunk;
 pub use simulation::simulation;
+pub use spectra::spectra;
 pub use tasks::tasks;
 
 use std::time::Instant;

@@ -17,8 +17,7 @@ pub fn rechunk(shape: &Shape, store: &Path, tile: i64, scratch: &Path) -> anyhow
     let (cluster, start_seconds) = shape.start()?;
     let theta = open_zarr(store)?.var("theta")?;
     let meter = Meter::start();
-    let tiles = theta.rechunk([("time", -1), ("lat", tile), ("lon", tile)])?;
-    tiles.to_zarr_with(&target, &StoreOptions { overwrite: true, ..StoreOptions::default() })?;
+    let tiles = write_tiles(&theta, tile, &target)?;
     let reading = meter.stop();
     let written = open_zarr(&target)?.var("theta")?;
     let sum = written.astype(DType::F64).sum(())?.compute()?.item()?;
@@ -44,6 +43,13 @@ pub fn rechunk(shape: &Shape, store: &Path, tile: i64, scratch: &Path) -> anyhow
     });
     shape.report("w4_rechunk", start_seconds, reading, more);
     Ok(())
+}
+
+/// Writes it so; what was written, as it was computed.
+pub(crate) fn write_tiles(theta: &DataArray, tile: i64, target: &Path) -> anyhow::Result<DataArray> {
+    let tiles = theta.rechunk([("time", -1), ("lat", tile), ("lon", tile)])?;
+    tiles.to_zarr_with(target, &StoreOptions { overwrite: true, ..StoreOptions::default() })?;
+    Ok(tiles)
 }
 
 fn folder_bytes(folder: &Path) -> std::io::Result<u64> {

@@ -17,7 +17,7 @@ use crate::{Shape, meter::Meter};
 const POINTS: u64 = 15_000;
 
 /// `i`, `a`, `b`, and the share of the unit square in which `a x² + b y² < 1`.
-type Row = (u64, f64, f64, f64);
+pub(crate) type Row = (u64, f64, f64, f64);
 
 /// As the peers' `sim`. `flags` is a folder in which the first attempt of every hundredth task leaves a file.
 fn simulate(flags: Option<&str>, i: u64) -> Result<Row, String> {
@@ -39,6 +39,12 @@ fn simulate(flags: Option<&str>, i: u64) -> Result<Row, String> {
         a * (x * x) + b * (y * y) < 1.0
     });
     Ok((i, a, b, inside.count() as f64 / POINTS as f64))
+}
+
+/// All of them, each hundredth after it has failed once.
+pub(crate) fn rows(cluster: &Cluster, flags: String, count: u64) -> anyhow::Result<Vec<Row>> {
+    let tasks = cluster.try_map_with(flags, 0..count, |flags: &String, i: u64| simulate(Some(flags), i));
+    Ok(tasks.retries(2).gather()?)
 }
 
 /// Starts a cluster, runs `count` simulations, prints the line. `ideal_s` is what the same calls took on as many threads
@@ -63,10 +69,7 @@ pub fn simulation(shape: &Shape, count: u64, scratch: &Path) -> anyhow::Result<(
     let ideal = ideal.elapsed().as_secs_f64();
     let (cluster, start_seconds) = shape.start()?;
     let meter = Meter::start();
-    let rows = cluster
-        .try_map_with(flags, 0..count, |flags: &String, i: u64| simulate(Some(flags), i))
-        .retries(2)
-        .gather()?;
+    let rows = rows(&cluster, flags, count)?;
     let mut table = BufWriter::new(File::create(scratch.join("w9.csv"))?);
     writeln!(table, "i,a,b,area")?;
     for (i, a, b, area) in &rows {
