@@ -55,6 +55,11 @@ pub enum Event {
         worker: u32,
         message: String,
     },
+    /// So many connections to the scheduler were refused until now, for this reason.
+    Refused {
+        reason: &'static str,
+        connections: u64,
+    },
 }
 
 /// One thing a worker's thread did.
@@ -151,13 +156,14 @@ impl Recorder {
                 }
                 Recorded::Event(event)
             }
-            // These are few: bounded by the number of workers, stages and failed attempts.
+            // These are few: bounded by the number of workers, stages, failed attempts, and seconds.
             Event::WorkerJoined { .. }
             | Event::WorkerLeft { .. }
             | Event::ComputationStarted { .. }
             | Event::StageStarted { .. }
             | Event::ComputationFinished { .. }
-            | Event::Failure { .. } => Recorded::Event(event),
+            | Event::Failure { .. }
+            | Event::Refused { .. } => Recorded::Event(event),
         };
         // Fails only after the dashboard has stopped, when nobody looks any more.
         let _ = sender.send(recorded);

@@ -40,6 +40,14 @@ pub(crate) fn render(state: &State, stream: StreamCounters) -> String {
         "Task spans counted but not shown, because the dashboard was behind.",
         stream.spans_dropped as f64,
     );
+    text.head(
+        "nuna_connections_refused_total",
+        "counter",
+        "Connections to the scheduler that were refused, by reason.",
+    );
+    for (reason, &connections) in &state.refused {
+        text.line("nuna_connections_refused_total", &format!(",reason=\"{reason}\""), connections as f64);
+    }
     text.head("nuna_worker_memory_bytes", "gauge", "Memory of a worker, by use.");
     for worker in state.here() {
         for (kind, bytes) in [
@@ -94,7 +102,12 @@ mod tests {
         let mut state = State::new("a\"b".into(), 0);
         let joined = Event::WorkerJoined { worker: 1, name: "n\\1".into(), threads: 4, memory_limit: 8 };
         state.apply(2_000_000, Recorded::Event(joined));
+        state.apply(2_000_000, Recorded::Event(Event::Refused { reason: "untrusted", connections: 3 }));
         let text = render(&state, StreamCounters::default());
+        assert!(
+            text.contains("nuna_connections_refused_total{cluster=\"a\\\"b\",reason=\"untrusted\"} 3\n"),
+            "{text}"
+        );
         assert!(text.contains("nuna_threads{cluster=\"a\\\"b\"} 4\n"), "{text}");
         assert!(
             text.contains(

@@ -134,6 +134,8 @@ pub struct State {
     pub tasks_failed: u64,
     pub busy_us: u64,
     pub workers_lost: u64,
+    /// Connections to the scheduler, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
     next_lane: u32,
     latest_us: u64,
     fresh_spans: Vec<TaskSpan>,
@@ -161,6 +163,7 @@ impl State {
             tasks_failed: 0,
             busy_us: 0,
             workers_lost: 0,
+            refused: BTreeMap::new(),
             next_lane: 0,
             latest_us: 0,
             fresh_spans: Vec::new(),
@@ -209,6 +212,9 @@ impl State {
                     self.changed_workers.insert(worker);
                     self.changed_samples.insert(worker);
                 }
+            }
+            Event::Refused { reason, connections } => {
+                self.refused.insert(reason, connections);
             }
             Event::WorkerSample {
                 worker,

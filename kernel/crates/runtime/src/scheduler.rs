@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use nuna_dashboard::{Dashboard, register};
-use nuna_wire::{Acceptor, ClusterFile, Credentials, Party};
+use nuna_wire::{Acceptor, ClusterFile, Credentials, Door, Party, connection::CONNECTIONS_MAX};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -119,7 +119,9 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     });
     tracing::info!(name = file.name, address = %file.scheduler, dashboard = file.dashboard, "the cluster is up");
     let (sender, inbox) = mpsc::channel(INBOX_MESSAGES);
-    tokio::spawn(peers::listen(listener, acceptor, sender.downgrade()));
+    let door = Door::new(acceptor, CONNECTIONS_MAX);
+    tokio::spawn(peers::count_refusals(door.refusals(), recorder.clone()));
+    tokio::spawn(peers::listen(listener, door, sender.downgrade()));
     let (jobs, following) = match own_jobs {
         Some(own) => {
             let (orders, following) = jobs::follow(own.settings, sender.downgrade());

@@ -51,7 +51,18 @@ pub struct RefusalCounts {
 
 impl RefusalCounts {
     pub fn total(&self) -> u64 {
-        self.untrusted + self.silent + self.crowded_out + self.malformed + self.mismatched
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
+
+    /// In one word each.
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+        [
+            ("untrusted", self.untrusted),
+            ("silent", self.silent),
+            ("crowded_out", self.crowded_out),
+            ("malformed", self.malformed),
+            ("mismatched", self.mismatched),
+        ]
     }
 }
 

@@ -1,9 +1,12 @@
 //! Owns the scheduler's connections: who has connected is found out here, and what they say goes to the driver.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use nuna_dashboard::{Event, Recorder};
 use nuna_wire::{
-    Acceptor, ClientId, Connection, Door, Incoming, Outgoing, WorkerId,
-    connection::{CONNECTIONS_MAX, Reader},
+    ClientId, Connection, Door, Incoming, Outgoing, RefusalCounts, Refusals, WorkerId,
+    connection::Reader,
     message::{FromClient, FromWorker, RoleAnswer},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,6 +14,8 @@ use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, mpsc},
 };
+
+use crate::HEARTBEAT;
 
 /// What reaches the driver.
 pub(crate) enum Input {
@@ -25,7 +30,7 @@ pub(crate) enum Input {
 }
 
 /// Accepts connections for as long as the driver listens.
-pub(crate) async fn listen(listener: TcpListener, acceptor: Acceptor, inbox: mpsc::WeakSender<Input>) {
+pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: mpsc::WeakSender<Input>) {
     let enter = move |incoming, place| {
         // Nobody is there only at the end of the process.
         let Some(inbox) = inbox.upgrade() else { return };
@@ -33,7 +38,22 @@ pub(crate) async fn listen(listener: TcpListener, acceptor: Acceptor, inbox: mps
             let _ = inbox.send(Input::Arrived(Box::new(incoming), place)).await;
         });
     };
-    Door::new(acceptor, CONNECTIONS_MAX).open(listener, enter, crate::log_refusal).await;
+    door.open(listener, enter, crate::log_refusal).await;
+}
+
+/// Tells the dashboard who was refused, whenever that has changed.
+pub(crate) async fn count_refusals(refusals: Arc<Refusals>, recorder: Recorder) {
+    let mut known = RefusalCounts::default();
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let counts = refusals.counts();
+        for ((reason, connections), (_, before)) in counts.by_reason().into_iter().zip(known.by_reason()) {
+            if connections != before {
+                recorder.record(Event::Refused { reason, connections });
+            }
+        }
+        known = counts;
+    }
 }
 
 /// Welcomes somebody, then carries messages in both directions until either side ends it.
