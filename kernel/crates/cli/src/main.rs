@@ -2,6 +2,7 @@
 
 mod cluster;
 mod doctor;
+mod drain;
 mod kernel;
 mod processes;
 
@@ -21,7 +22,8 @@ struct Arguments {
 enum Command {
     /// Run the scheduler of a cluster. Clusters start this themselves.
     Scheduler(ProcessOptions),
-    /// Run one worker of a cluster. Clusters and their PBS jobs start this themselves.
+    /// Run one worker of a cluster, which clusters and their PBS jobs start themselves; or drain those of yours on
+    /// this machine.
     Worker(WorkerOptions),
     /// List and stop clusters that run on this machine.
     #[command(subcommand)]
@@ -43,11 +45,19 @@ struct ProcessOptions {
 
 #[derive(Args)]
 struct WorkerOptions {
-    #[command(flatten)]
-    process: ProcessOptions,
-    /// What it is called, if not as the file says.
+    /// JSON file with everything the process needs to know, readable by its owner only. `NUNA_LOG=debug` says
+    /// more on standard error.
+    #[arg(long, value_name = "FILE", required_unless_present = "drain")]
+    options: Option<PathBuf>,
+    /// What it is called, if not as the file says. With `--drain`, which one.
     #[arg(long)]
     name: Option<String>,
+    /// Run none: ask your workers on this machine to take no more work, and to leave once they have done what they run.
+    #[arg(long, conflicts_with_all = ["options", "ends_at"])]
+    drain: bool,
+    /// With `--drain`: wait for so long until they have left.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "drain")]
+    wait: u64,
     /// When its job ends, in seconds since 1970. It takes no more work some time before, and leaves. SIGTERM makes it
     /// do so at once.
     #[arg(long, value_name = "SECONDS")]
@@ -82,7 +92,12 @@ enum KernelCommand {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Scheduler(process) => processes::scheduler(&process.options),
-        Command::Worker(worker) => processes::worker(&worker.process.options, worker.name, worker.ends_at),
+        Command::Worker(WorkerOptions { options: Some(options), name, ends_at, .. }) => {
+            processes::worker(&options, name, ends_at)
+        }
+        Command::Worker(WorkerOptions { name, wait, .. }) => {
+            drain::drain(name.as_deref(), std::time::Duration::from_secs(wait))
+        }
         Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
         Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
         Command::Kernel(KernelCommand::Install(wanted)) => kernel::install(&wanted),

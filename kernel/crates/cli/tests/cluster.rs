@@ -100,6 +100,37 @@ fn a_cluster_can_be_stopped_by_name() {
     client.wait().expect("it ends");
 }
 
+#[test]
+fn a_worker_drains_when_it_is_asked_to_and_the_others_stay() {
+    let workshop = Workshop::new("linger");
+    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
+    let before: Vec<u32> = line
+        .trim_start_matches("ready [")
+        .trim_end_matches("]\n")
+        .split(", ")
+        .map(|pid| pid.parse().expect("a process id"))
+        .collect();
+    let file =
+        nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
+
+    let nobody = finish(nuna_command(&workshop, &["worker", "--drain", "--name", "nobody-7"]));
+    assert!(!nobody.status.success());
+    assert!(text(&nobody.stderr).contains("no worker of yours called nobody-7"), "{}", text(&nobody.stderr));
+
+    let name = format!("{}-1", file.name);
+    let drained = finish(nuna_command(&workshop, &["worker", "--drain", "--name", &name, "--wait", "60"]));
+    assert!(drained.status.success(), "{}", text(&drained.stderr));
+    let said = text(&drained.stdout);
+    assert!(said.contains(&format!("{name} (process ")) && said.ends_with("all have left\n"), "{said}");
+    let gone = before.iter().filter(|&&pid| !nuna::parts::wire::cluster_file::process_exists(pid)).count();
+    assert_eq!(gone, 1, "one of {before:?}");
+    assert!(nuna::parts::wire::cluster_file::process_exists(file.pid), "the scheduler stays");
+    client.kill().expect("it waits still");
+    client.wait().expect("it ends");
+}
+
 /// The client gets a copy of the runtime library whose build id differs in one bit; scheduler and workers have the
 /// original.
 #[test]

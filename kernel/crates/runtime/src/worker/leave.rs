@@ -30,6 +30,8 @@ pub(crate) struct Leave {
     drains: bool,
     terminate: Signal,
     interrupt: Signal,
+    /// `nuna worker --drain`.
+    user: Signal,
 }
 
 impl Leave {
@@ -50,6 +52,7 @@ impl Leave {
             drains: false,
             terminate: signal(SignalKind::terminate()).context("cannot wait for signals")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot wait for signals")?,
+            user: signal(SignalKind::user_defined1()).context("cannot wait for signals")?,
         })
     }
 
@@ -74,6 +77,11 @@ impl Leave {
         tokio::select! {
             _ = self.terminate.recv() => self.told("SIGTERM"),
             _ = self.interrupt.recv() => self.told("SIGINT"),
+            _ = self.user.recv() => {
+                // Without an end: nobody is in a hurry.
+                self.drains = true;
+                Turn::Drain("somebody has asked it to leave".to_owned())
+            }
             () = at(drain_at) => {
                 self.drains = true;
                 Turn::Drain("its job ends soon".to_owned())
