@@ -48,3 +48,39 @@ def test_a_short_farm_does_not_wait_for_a_long_one_and_an_urgent_one_comes_first
     )
     assert ran.ok, ran.failure
     assert ran.result == "(10, 10, true)", ran.result
+
+
+def test_a_scattered_value_is_read_by_tasks_survives_its_worker_and_is_freed(cells):
+    used = "cluster.info().workers.iter().map(|w| w.used_bytes).sum::<u64>()"
+    ran = cells.run(
+        "let table = cluster.scatter((0..1_000_000).map(|i| i as f64).collect::<Vec<f64>>())?;\n"
+        "cluster.map_with(captures!(table), 0..100_usize, |table, i: usize| table[i] + table[table.len() - 1]).gather()?[7]"
+    )
+    assert ran.ok and ran.result == "1000006.0", ran.failure or ran.result
+    ran = cells.run(
+        "let pid = cluster.info().workers[0].pid;\n"
+        'std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;\n'
+        "let parameters = vec![(table.clone(), 3_usize), (table.clone(), 4)];\n"
+        "cluster.map(parameters, |(table, i): (Scattered<Vec<f64>>, usize)| table[i]).gather()?"
+    )
+    assert ran.ok and ran.result == "[3.0, 4.0]", ran.failure or ran.result
+    cells.run("drop(table);")
+    until = time.monotonic() + 60
+    while cells.run(used).result != "0":
+        assert time.monotonic() < until, "a scattered value without handles is still there"
+
+
+def test_workers_write_rows_once_though_one_is_lost(cells, tmp_path):
+    ran = cells.run(
+        "fn row(x: u64) -> (u64, f64) { std::thread::sleep(Duration::from_millis(1)); (x, x as f64 / 2.0) }\n"
+        f'let runs = cluster.map(0..2_000_u64, row).batch(10).to_csv("{tmp_path}/runs").start();\n'
+        "while runs.done() < 20 {}\n"
+        'std::process::Command::new("kill").args(["-9", &cluster.info().workers[0].pid.to_string()]).status()?;\n'
+        "let written = runs.result()?;\n"
+        "(written.rows, written.parts, written.failed)"
+    )
+    assert ran.ok and ran.result == "(2000, 200, 0)", ran.failure or ran.result
+    files = list((tmp_path / "runs").iterdir())
+    rows = [line for file in files for line in file.read_text().splitlines()[1:]]
+    assert len(files) == 200 and all(file.name.startswith("part-") for file in files)
+    assert sorted(rows) == sorted(f"{x},{x},{x / 2:g}" for x in range(2000))

@@ -119,6 +119,6 @@ impl<T> Tasks<T> {
     }
 
     fn followed<R>(&self, call: Result<Call, ShipError>, how: fn(Farm, Call) -> Farm) -> Tasks<R> {
-        self.extended(PhantomData, |farm| Ok(how(farm, call?)))
+        self.extended(PhantomData, |farm, _| Ok(how(farm, call?)))
     }
 }

@@ -25,11 +25,13 @@ pub mod prelude;
 pub mod progress;
 pub mod publish;
 mod recast;
+pub mod rows;
 pub mod session;
 pub mod table;
 pub mod tasks;
 mod timing;
 mod views;
+pub mod written;
 
 pub use follow::Task;
 pub use input::{input, password};
@@ -44,12 +46,13 @@ pub use nuna_labels::{
     ZarrFormat, concat, open_zarr, slice,
 };
 pub use nuna_plan::EngineError;
-pub use nuna_ship::Ship;
+pub use nuna_ship::{Scattered, Ship};
 pub use parameters::grid;
 pub use progress::progress;
 pub use publish::{Publications, Publish, PublishError, Publishing};
 pub use table::{Table, TableError, table};
 pub use tasks::{AsCompleted, MapTasks, Tasks, TasksError};
+pub use written::{Part, Writing, Written};
 
 /// N-dimensional arrays in memory, as `to_ndarray` gives them.
 pub use ndarray;

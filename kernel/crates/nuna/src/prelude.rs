@@ -5,5 +5,5 @@ pub use std::time::Duration;
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, DType, DataArray, Dataset, MapBlocks, MapTasks, PlotOptions, Publishing,
-    Task, Tasks, captures, concat, grid, open_zarr, slice, table,
+    Scattered, Task, Tasks, captures, concat, grid, open_zarr, slice, table,
 };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nuna_plan::{Engine, EngineError, Finished, Running, Terms, Value};
-use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Ship, ShipError};
+use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Scattered, Ship, ShipError, scatter};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::follow::Task;
@@ -51,6 +51,12 @@ pub enum TasksError {
         "tasks `{label}` have started already; say `.then(…)` or `.reduce(…)` before `.start()` and before their first result is asked for"
     )]
     Started { label: String },
+    /// Some tasks failed; the rows of the others are written.
+    #[error("tasks `{label}` are not complete: {written}; `.partial()` takes what is there")]
+    Incomplete { label: String, written: Box<crate::Written> },
+    /// A part of the results cannot be written.
+    #[error("{message}")]
+    Unwritten { message: String },
     #[error("tasks `{label}` cannot be read back: {message}")]
     Unreadable { label: String, message: String },
     #[error(
@@ -155,12 +161,12 @@ impl<T> Tasks<T> {
     pub(crate) fn extended<R>(
         &self,
         result: PhantomData<fn() -> R>,
-        extend: impl FnOnce(Farm) -> Result<Farm, ShipError>,
+        extend: impl FnOnce(Farm, &FarmOptions) -> Result<Farm, TasksError>,
     ) -> Tasks<R> {
         let state = lock(&self.state);
         let options = state.options.clone();
         let farm = match &state.stage {
-            Stage::Packed(Some(farm)) => extend(farm.clone()).map_err(TasksError::from),
+            Stage::Packed(Some(farm)) => extend(farm.clone(), &options),
             Stage::Failed(error) => Err(error.clone()),
             Stage::Packed(None) | Stage::Under { .. } => {
                 Err(TasksError::Started { label: options.label.clone() })
@@ -299,6 +305,8 @@ impl State {
         let Stage::Packed(farm) = &mut self.stage else { return };
         let Some(farm) = farm.take() else { return };
         let task_count = farm.task_count();
+        // Until the scheduler knows that the plan reads them.
+        let _scattered = farm.scattered();
         self.stage = match farm.plan(&self.options) {
             Err(error) => Stage::Failed(error.into()),
             Ok((_, layout)) if layout.block_count() == 0 => Stage::Under {
@@ -475,7 +483,7 @@ pub trait MapTasks {
         R: Serialize + DeserializeOwned + 'static,
         F: Fn(P) -> R + Copy + Ship + 'static,
     {
-        let farm = Call::over_tasks(closure).and_then(|call| Farm::new(call, parameters));
+        let farm = farm(|| Call::over_tasks(closure), parameters);
         Tasks::new(self.task_engine(), farm, label_of::<F>())
     }
 
@@ -487,7 +495,7 @@ pub trait MapTasks {
         R: Serialize + DeserializeOwned + 'static,
         F: Fn(P) -> R + Copy + Ship + 'static,
     {
-        let farm = Call::over_tasks(closure).and_then(|call| Farm::new(call, [parameter]));
+        let farm = farm(|| Call::over_tasks(closure), [parameter]);
         Task::new(Tasks::new(self.task_engine(), farm, label_of::<F>())).start()
     }
 
@@ -500,7 +508,7 @@ pub trait MapTasks {
         F: Fn(P) -> Result<R, E> + Copy + Ship + 'static,
     {
         let shell = move |(): &(), parameter: P| closure(parameter).map_err(|error| format!("{error:#}"));
-        let farm = Call::over_tasks_with(&(), shell).and_then(|call| Farm::new(call, parameters));
+        let farm = farm(|| Call::over_tasks_with(&(), shell), parameters);
         Tasks::new(self.task_engine(), farm, label_of::<F>())
     }
 
@@ -519,8 +527,44 @@ pub trait MapTasks {
         F: Fn(&C, P) -> R + Copy + Ship + 'static,
     {
         let shell = move |environment: &C, parameter: P| Ok(closure(environment, parameter));
-        let farm = Call::over_tasks_with(&environment, shell).and_then(|call| Farm::new(call, parameters));
+        let farm = farm(|| Call::over_tasks_with(&environment, shell), parameters);
         Tasks::new(self.task_engine(), farm, label_of::<F>())
+    }
+
+    /// Brings `value` to the workers, for tasks to read: it travels once to each worker that needs it, not with every task
+    /// set. Hand the handle to tasks with [`map_with`](Self::map_with), or as a part of their parameters; there it is the
+    /// value. Waits until a worker has it.
+    ///
+    /// ```text
+    /// let table = cluster.scatter(table)?;
+    /// let sums = cluster.map_with(captures!(table), 0..1000, |table, i: usize| table[i] * 2.0);
+    /// ```
+    ///
+    /// A worker has it twice: as it travelled, which is counted in its memory and may go to disk, and as the tasks read
+    /// it. It is freed when the last handle and the last task set that reads it are gone. If its worker is lost it is
+    /// sent again.
+    ///
+    /// # Errors
+    /// If it cannot be serialised, takes more than 192 MiB, or no worker has the memory for it.
+    fn scatter<T>(&self, value: T) -> Result<Scattered<T>, TasksError>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let engine = self.task_engine();
+        let (plan, scattered) = Scattered::new(&value, Arc::clone(&engine), crate::session::origin())?;
+        // Its place is better used for the copy that travels.
+        drop(value);
+        let label = plan.label.clone();
+        let mut running = Engine::submit(engine.as_ref(), plan)?;
+        loop {
+            match running.next(PATIENCE)? {
+                Finished::End => return Ok(scattered),
+                Finished::Waiting { done, total } if crate::session::interrupted() => {
+                    return Err(TasksError::Interrupted { label, done, total });
+                }
+                Finished::Waiting { .. } | Finished::Block { .. } => {}
+            }
+        }
     }
 
     /// [`map_with`](Self::map_with) for a closure that can fail.
@@ -540,9 +584,18 @@ pub trait MapTasks {
         let shell = move |environment: &C, parameter: P| {
             closure(environment, parameter).map_err(|error| format!("{error:#}"))
         };
-        let farm = Call::over_tasks_with(&environment, shell).and_then(|call| Farm::new(call, parameters));
+        let farm = farm(|| Call::over_tasks_with(&environment, shell), parameters);
         Tasks::new(self.task_engine(), farm, label_of::<F>())
     }
+}
+
+/// The closure and its parameters, packed, with the scattered values that are among them.
+fn farm<P: Serialize>(
+    call: impl FnOnce() -> Result<Call, ShipError>,
+    parameters: impl IntoIterator<Item = P>,
+) -> Result<Farm, ShipError> {
+    let (farm, scattered) = scatter::collecting(|| Farm::new(call()?, parameters));
+    Ok(farm?.reading(scattered))
 }
 
 impl MapTasks for crate::Cluster {

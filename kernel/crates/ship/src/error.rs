@@ -37,6 +37,10 @@ pub enum ShipError {
         "the parameters take {bytes} bytes, more than the {limit} that one call may carry; map over indices or file names instead and read the data on the workers"
     )]
     TooManyParameters { bytes: usize, limit: usize },
+    #[error(
+        "a value of {bytes} bytes cannot be scattered, {limit} is the most; write it to a file that the workers read, or scatter it in parts"
+    )]
+    TooLarge { bytes: usize, limit: usize },
 }
 
 impl From<ShipError> for nuna_plan::TaskError {

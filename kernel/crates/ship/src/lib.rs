@@ -24,6 +24,7 @@ pub mod marker;
 mod objects;
 pub mod panics;
 mod run;
+pub mod scatter;
 pub mod tasks;
 mod timeout;
 
@@ -35,5 +36,6 @@ pub use nuna_plan::{LibraryId, TaskError};
 /// The encoding of parameters, results and environments.
 pub use postcard;
 pub use run::executor;
-pub use tasks::{Failure, Farm, FarmOptions, Layout, outcomes};
+pub use scatter::Scattered;
+pub use tasks::{Failure, Farm, FarmOptions, Finishing, Layout, outcomes};
 pub use timeout::runaways;

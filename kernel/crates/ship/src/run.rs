@@ -1,12 +1,16 @@
 //! Owns running blocks of a task farm on a worker: parameters through their steps, results into pairs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
-use nuna_plan::{Executor, Prepared, Stage, TaskError, Value};
+use nuna_plan::{Executor, HeldId, Prepared, Stage, TaskError, Value};
 
 use crate::{
     call::{Call, Cause, TaskFault, TaskRoutine},
+    scatter,
     tasks::{Begin, DONE, FAILED, Failure, Layout, Payload},
     timeout::{self, Calls},
 };
@@ -22,9 +26,11 @@ type Routine = Box<dyn TaskRoutine>;
 
 /// A stage on this worker. Shared, since a thread that runs a block may have to be left to itself.
 struct PreparedFarm {
-    steps: Arc<Steps>,
-    /// How long each call may run.
-    timeout: Option<Duration>,
+    payload: Payload,
+    /// What the stage is called.
+    name: String,
+    /// Woken by the first block: captures may be handles to values that only blocks have.
+    steps: OnceLock<Result<Arc<Steps>, TaskError>>,
 }
 
 struct Steps {
@@ -32,6 +38,7 @@ struct Steps {
     begin: Prologue,
     then: Vec<Routine>,
     fold: Option<Routine>,
+    finish: Option<Routine>,
     /// Of the steps, in order; empty if there is only one.
     names: Vec<String>,
 }
@@ -39,37 +46,72 @@ struct Steps {
 enum Prologue {
     Tasks { first: Routine, layout: Layout, block_starts: Vec<u64>, parameters: Bytes },
     Pairs(Routine),
+    Value(Bytes),
 }
 
 impl Executor for CallExecutor {
     fn prepare(&self, stage: &Stage) -> Result<Box<dyn Prepared>, TaskError> {
-        let Payload { attempts, timeout, begin, then, fold, names } =
-            postcard::from_bytes(&stage.work.payload).map_err(|error| {
-                TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
-            })?;
-        let begin = match begin {
+        let payload: Payload = postcard::from_bytes(&stage.work.payload).map_err(|error| {
+            TaskError::fatal(format!("the tasks of `{}` cannot be read: {error}", stage.name))
+        })?;
+        let farm = PreparedFarm { payload, name: stage.name.clone(), steps: OnceLock::new() };
+        if farm.payload.scattered.is_empty() {
+            farm.steps()?;
+        }
+        Ok(Box::new(farm))
+    }
+}
+
+impl PreparedFarm {
+    fn steps(&self) -> Result<Arc<Steps>, TaskError> {
+        self.steps.get_or_init(|| Steps::wake(&self.payload, &self.name).map(Arc::new)).clone()
+    }
+}
+
+impl Steps {
+    fn wake(payload: &Payload, name: &str) -> Result<Self, TaskError> {
+        let begin = match &payload.begin {
             Begin::Tasks { call, task_count, tasks_per_block, block_starts, parameters } => {
-                let layout = Layout { task_count, tasks_per_block };
-                if tasks_per_block == 0 || block_starts.len() as u64 != layout.block_count() {
-                    return Err(TaskError::fatal(format!("the tasks of `{}` do not add up", stage.name)));
+                let layout = Layout { task_count: *task_count, tasks_per_block: *tasks_per_block };
+                if layout.tasks_per_block == 0 || block_starts.len() as u64 != layout.block_count() {
+                    return Err(TaskError::fatal(format!("the tasks of `{name}` do not add up")));
                 }
-                Prologue::Tasks { first: call.open_tasks()?, layout, block_starts, parameters }
+                Prologue::Tasks {
+                    first: call.open_tasks()?,
+                    layout,
+                    block_starts: block_starts.clone(),
+                    parameters: parameters.clone(),
+                }
             }
             Begin::Pairs { call } => Prologue::Pairs(call.open_tasks()?),
+            Begin::Value(bytes) => Prologue::Value(bytes.clone()),
         };
-        let then = then.iter().map(Call::open_tasks).collect::<Result<_, _>>()?;
-        let fold = fold.as_ref().map(Call::open_tasks).transpose()?;
-        Ok(Box::new(PreparedFarm { steps: Arc::new(Steps { attempts, begin, then, fold, names }), timeout }))
+        let then = payload.then.iter().map(Call::open_tasks).collect::<Result<_, _>>()?;
+        let fold = payload.fold.as_ref().map(Call::open_tasks).transpose()?;
+        let finish = payload.finish.as_ref().map(Call::open_tasks).transpose()?;
+        Ok(Steps { attempts: payload.attempts, begin, then, fold, finish, names: payload.names.clone() })
     }
+}
+
+/// The scattered values that a block reads, by name.
+fn scattered(ids: &[HeldId], inputs: &[Vec<Value>]) -> HashMap<HeldId, Bytes> {
+    let values = inputs.iter().filter_map(|values| values.first());
+    ids.iter().copied().zip(values.map(|value| value.body.clone())).collect()
 }
 
 impl Prepared for PreparedFarm {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
-        let Some(limit) = self.timeout else {
-            return Run { farm: &self.steps, calls: &Calls::Unlimited }.block(block, &inputs);
+        let values = scattered(&self.payload.scattered, &inputs);
+        let steps = scatter::reading(values.clone(), || self.steps())?;
+        let Some(limit) = self.payload.timeout else {
+            let run = || Run { farm: &steps, calls: &Calls::Unlimited }.block(block, &inputs);
+            return scatter::reading(values, run);
         };
-        let (steps, inputs) = (Arc::clone(&self.steps), Arc::new(inputs));
-        timeout::within(limit, move |calls| Run { farm: &steps, calls }.block(block, &inputs))
+        let inputs = Arc::new(inputs);
+        timeout::within(limit, move |calls| {
+            let run = || Run { farm: &steps, calls }.block(block, &inputs);
+            scatter::reading(values.clone(), run)
+        })
     }
 }
 
@@ -118,8 +160,31 @@ impl Run<'_> {
                 let folded = pairs.finish()?;
                 self.follow(&folded, &mut body)?;
             }
+            Prologue::Value(bytes) => return Ok(Value { header: Bytes::new(), body: bytes.clone() }),
+        }
+        if let Some(finish) = &self.farm.finish {
+            body = self.finish(finish.as_ref(), block, &body)?;
         }
         Ok(Value { header: Bytes::new(), body: body.into() })
+    }
+
+    /// Gives the block's outcomes away; what came of that is its one outcome. The time it takes is not the tasks'.
+    fn finish(&self, finish: &dyn TaskRoutine, block: u64, outcomes: &[u8]) -> Result<Vec<u8>, TaskError> {
+        let (first, count) = match &self.farm.begin {
+            Prologue::Tasks { layout, .. } if self.farm.fold.is_none() => {
+                let tasks = layout.tasks(block);
+                (tasks.start, tasks.end - tasks.start)
+            }
+            Prologue::Tasks { .. } | Prologue::Pairs(_) | Prologue::Value(_) => (block, 1),
+        };
+        // An outcome is written as `postcard` writes a `Result`, so that they follow their number as a `Vec` of them does.
+        let head = postcard::to_stdvec(&(block, first, count));
+        let mut input = head.map_err(|error| TaskError::fatal(error.to_string()))?;
+        input.extend_from_slice(outcomes);
+        let run = Run { farm: self.farm, calls: &Calls::Unlimited };
+        let mut body = Vec::new();
+        run.attempt(finish, self.farm.names.len(), &mut input.as_slice(), &mut body)?;
+        Ok(body)
     }
 
     /// One parameter through all its steps; appends the outcome.

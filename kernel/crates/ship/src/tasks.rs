@@ -10,12 +10,12 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nuna_plan::{
-    AxisMap, BlockGrid, BlockMap, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Stage,
+    AxisMap, BlockGrid, BlockMap, HeldId, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Stage,
     TaskError, Terms, Value, Work, WorkKind,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{call::Call, error::ShipError};
+use crate::{call::Call, error::ShipError, scatter::Held};
 
 /// Parameters of one farm may take this much; workers each get a copy.
 pub const PARAMETER_BYTES_MAX: usize = 32 << 20;
@@ -36,6 +36,10 @@ pub struct Farm {
     /// Where each task's parameter begins.
     starts: Arc<Vec<usize>>,
     steps: Vec<Step>,
+    /// What becomes of a block's outcomes on its worker, in place of being sent.
+    finish: Option<Call>,
+    /// Values on the workers that tasks read.
+    scattered: Vec<Arc<Held>>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +75,10 @@ pub(crate) struct Payload {
     pub(crate) then: Vec<Call>,
     /// What makes one of the block's results, at last.
     pub(crate) fold: Option<Call>,
+    /// What takes the block's outcomes in, as [`Finishing`].
+    pub(crate) finish: Option<Call>,
+    /// Values that the tasks read, in the order of the stage's inputs.
+    pub(crate) scattered: Vec<HeldId>,
     /// What the steps are called in messages, if there are several.
     pub(crate) names: Vec<String>,
 }
@@ -87,9 +95,29 @@ pub(crate) enum Begin {
         block_starts: Vec<u64>,
         parameters: Bytes,
     },
+    /// These bytes, whatever the block.
+    Value(Bytes),
     /// The single results of the blocks that it reads, folded into one.
     Pairs { call: Call },
 }
+
+impl Payload {
+    pub(crate) fn only(begin: Begin) -> Self {
+        Payload {
+            attempts: 1,
+            timeout: None,
+            begin,
+            then: Vec::new(),
+            fold: None,
+            finish: None,
+            scattered: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+}
+
+/// What a finishing closure is given: the number of the block, the number of its first task, and the outcomes of its tasks.
+pub type Finishing<R> = (u64, u64, Vec<Result<R, Failure>>);
 
 impl Farm {
     /// Serialises the parameters, in order.
@@ -97,7 +125,7 @@ impl Farm {
     /// # Errors
     /// If one cannot be serialised, or all together are larger than [`PARAMETER_BYTES_MAX`].
     pub fn new<P: Serialize>(call: Call, parameters: impl IntoIterator<Item = P>) -> Result<Self, ShipError> {
-        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        let (mut bytes, mut starts) = (Vec::<u8>::new(), Vec::new());
         for parameter in parameters {
             starts.push(bytes.len());
             postcard::to_io(&parameter, &mut bytes)
@@ -106,7 +134,14 @@ impl Farm {
                 return Err(ShipError::TooManyParameters { bytes: bytes.len(), limit: PARAMETER_BYTES_MAX });
             }
         }
-        Ok(Farm { call, parameters: Arc::new(bytes), starts: Arc::new(starts), steps: Vec::new() })
+        Ok(Farm {
+            call,
+            parameters: Arc::new(bytes),
+            starts: Arc::new(starts),
+            steps: Vec::new(),
+            finish: None,
+            scattered: Vec::new(),
+        })
     }
 
     /// Calls `call`, a closure over what the farm gives so far, with each result.
@@ -125,6 +160,26 @@ impl Farm {
         self
     }
 
+    /// Gives the outcomes of each block to `call`, a closure over [`Finishing`], on the worker that made them. What it
+    /// returns is the block's one result.
+    #[must_use]
+    pub fn finish(mut self, call: Call) -> Self {
+        self.finish = Some(call);
+        self
+    }
+
+    /// Its tasks read these values; see [`collecting`](crate::scatter::collecting).
+    #[must_use]
+    pub fn reading(mut self, scattered: Vec<Arc<Held>>) -> Self {
+        self.scattered = scattered;
+        self
+    }
+
+    /// What must stay held until the plan is with the scheduler.
+    pub fn scattered(&self) -> Vec<Arc<Held>> {
+        self.scattered.clone()
+    }
+
     /// How many tasks there are.
     pub fn task_count(&self) -> u64 {
         self.starts.len() as u64
@@ -136,7 +191,8 @@ impl Farm {
         if reduces { self.task_count().min(1) } else { self.task_count() }
     }
 
-    fn layout(&self, options: &FarmOptions) -> Layout {
+    /// Which tasks will be in which block.
+    pub fn layout(&self, options: &FarmOptions) -> Layout {
         let task_count = self.task_count();
         let blocks_wanted = (options.thread_count as u64).saturating_mul(BLOCKS_PER_THREAD).max(BLOCKS_MIN);
         let tasks_per_block = options.batch.unwrap_or(task_count.div_ceil(blocks_wanted)).max(1);
@@ -163,6 +219,7 @@ impl Farm {
             parameters: Arc::unwrap_or_clone(self.parameters).into(),
             call: self.call,
         };
+        let scattered: Vec<HeldId> = self.scattered.iter().map(|held| held.id()).collect();
         let mut stages = Vec::new();
         let mut then = Vec::new();
         for step in self.steps {
@@ -176,7 +233,13 @@ impl Farm {
                 Step::Reduce(call) => {
                     names.push(call.name.clone());
                     let name = |part: &str| format!("{} {part}", options.label);
-                    let draft = Draft { begin, then: std::mem::take(&mut then), fold: Some(call.clone()) };
+                    let draft = Draft {
+                        begin,
+                        then: std::mem::take(&mut then),
+                        fold: Some(call.clone()),
+                        finish: None,
+                        scattered: &scattered,
+                    };
                     stages.push(draft.stage(
                         name("tasks"),
                         layout.block_count(),
@@ -188,7 +251,8 @@ impl Farm {
                     while blocks > FAN_IN {
                         blocks = blocks.div_ceil(FAN_IN);
                         let begin = Begin::Pairs { call: call.clone() };
-                        let draft = Draft { begin, then: Vec::new(), fold: None };
+                        let draft =
+                            Draft { begin, then: Vec::new(), fold: None, finish: None, scattered: &[] };
                         stages.push(draft.stage(name("reduce"), blocks, &stages, options, &names)?);
                     }
                     begin = Begin::Pairs { call };
@@ -196,22 +260,29 @@ impl Farm {
                 }
             }
         }
-        let draft = Draft { begin, then, fold: None };
+        let finishes = self.finish.is_some();
+        let draft = Draft { begin, then, fold: None, finish: self.finish, scattered: &scattered };
         let mut last = draft.stage(options.label.clone(), layout.block_count(), &stages, options, &names)?;
         last.keep = Keep::Deliver;
         stages.push(last);
+        if finishes {
+            layout = Layout { task_count: layout.block_count(), tasks_per_block: 1 };
+        }
         Ok((Plan { label: options.label.clone(), stages, terms: options.terms.clone() }, layout))
     }
 }
 
 /// A stage to be: what its blocks do.
-struct Draft {
+struct Draft<'a> {
     begin: Begin,
     then: Vec<Call>,
     fold: Option<Call>,
+    finish: Option<Call>,
+    /// For the tasks, if it begins with tasks.
+    scattered: &'a [HeldId],
 }
 
-impl Draft {
+impl Draft<'_> {
     /// The stage that follows `before`: it reads the last of them, if it begins with results.
     fn stage(
         self,
@@ -221,13 +292,14 @@ impl Draft {
         options: &FarmOptions,
         names: &[String],
     ) -> Result<Stage, ShipError> {
-        let Draft { begin, then, fold } = self;
+        let Draft { begin, then, fold, finish, scattered } = self;
         let first = match &begin {
-            Begin::Tasks { call, .. } | Begin::Pairs { call } => call,
+            Begin::Tasks { call, .. } | Begin::Pairs { call } => Some(call),
+            Begin::Value(_) => None,
         };
-        let label = first.name.clone();
+        let label = first.map_or_else(|| name.clone(), |call| call.name.clone());
         let mut libraries: Vec<LibraryId> = Vec::new();
-        for id in [first].into_iter().chain(&then).chain(&fold).flat_map(Call::libraries) {
+        for id in first.into_iter().chain(&then).chain(&fold).chain(&finish).flat_map(Call::libraries) {
             if !libraries.contains(&id) {
                 libraries.push(id);
             }
@@ -242,6 +314,12 @@ impl Draft {
             inputs.push(Input { source: Source::Stage(before.len() as u32 - 1), map });
             bound.inputs = FAN_IN * RESULT_BYTES_EXPECTED;
         }
+        let scattered = if matches!(begin, Begin::Tasks { .. }) { scattered.to_vec() } else { Vec::new() };
+        // They are counted where they are kept: once, however many blocks read them.
+        inputs.extend(scattered.iter().map(|&held| Input {
+            source: Source::Held(held),
+            map: BlockMap::Axes { input_grid: BlockGrid::line(1), axes: vec![AxisMap::All] },
+        }));
         let names = if names.len() > 1 { names.to_vec() } else { Vec::new() };
         let payload = Payload {
             attempts: options.retries.saturating_add(1),
@@ -249,6 +327,8 @@ impl Draft {
             begin,
             then,
             fold,
+            finish,
+            scattered,
             names,
         };
         let payload = postcard::to_stdvec(&payload)
