@@ -84,3 +84,26 @@ def test_workers_write_rows_once_though_one_is_lost(cells, tmp_path):
     rows = [line for file in files for line in file.read_text().splitlines()[1:]]
     assert len(files) == 200 and all(file.name.startswith("part-") for file in files)
     assert sorted(rows) == sorted(f"{x},{x},{x / 2:g}" for x in range(2000))
+
+
+def test_no_more_tasks_run_at_once_than_there_are_licences(cells, tmp_path):
+    ran = cells.run(
+        'let licensed = Cluster::local().workers(2).threads(2).memory("200MB").shared_resource("licence", 1).resource("gpu", 1).start()?;\n'
+        f'fn alone(mark: &str) -> bool {{ let alone = std::fs::File::create_new(mark).is_ok(); std::thread::sleep(Duration::from_millis(20)); let _ = std::fs::remove_file(mark); alone }}\n'
+        f'let one = licensed.map(0..20_u32, |_: u32| alone("{tmp_path}/mark")).batch(1).needs("licence", 1).gather()?;\n'
+        'licensed.map(0..4_u32, |x: u32| x).needs("gpu", 1).gather()?;\n'
+        "one.iter().filter(|alone| **alone).count()"
+    )
+    assert ran.ok and ran.result == "20", ran.failure or ran.result
+    message = cells.fails('licensed.map(0..4_u32, |x: u32| x).needs("gpu", 2).gather()?')
+    assert "needs 2 `gpu`, but a worker has 1 at most" in message, message
+
+
+def test_a_detached_farm_goes_on_without_its_handle(cells, tmp_path):
+    ran = cells.run(f'licensed.map(0..300_u32, |x: u32| {{ std::thread::sleep(Duration::from_millis(2)); x }}).batch(10).to_csv("{tmp_path}/runs").detach()?;')
+    assert ran.ok, ran.failure
+    until = time.monotonic() + 60
+    while len(list((tmp_path / "runs").glob("part-*.csv"))) < 30:
+        assert time.monotonic() < until, "a detached farm has not ended"
+        time.sleep(0.05)
+    cells.run("licensed.shutdown();")

@@ -220,6 +220,7 @@ impl Engine for Client {
         plan.validate()?;
         self.upload(&plan)?;
         let submission = self.inner.next_submission.fetch_add(1, Ordering::Relaxed);
+        let detached = plan.terms.detached;
         let blocks = plan.stages.iter().map(|stage| stage.grid.count()).collect();
         let (sender, updates) = mpsc::channel::<Update>();
         self.inner.shared.open(submission, sender);
@@ -230,6 +231,7 @@ impl Engine for Client {
         }
         Ok(Box::new(RunningPlan::new(
             submission,
+            detached,
             blocks,
             updates,
             self.inner.shared.clone(),

@@ -18,6 +18,8 @@ const CONSUMED_STEP: u64 = 1 << 20;
 
 pub(crate) struct RunningPlan {
     submission: u32,
+    /// It goes on when this is dropped.
+    detached: bool,
     progress: Progress,
     /// Of each stage.
     blocks: Vec<u64>,
@@ -34,6 +36,7 @@ pub(crate) struct RunningPlan {
 impl RunningPlan {
     pub(crate) fn new(
         submission: u32,
+        detached: bool,
         blocks: Vec<u64>,
         updates: mpsc::Receiver<Update>,
         shared: Arc<Shared>,
@@ -41,6 +44,7 @@ impl RunningPlan {
     ) -> Self {
         Self {
             submission,
+            detached,
             progress: Progress {
                 done: 0,
                 total: blocks.iter().sum(),
@@ -157,6 +161,9 @@ impl Drop for RunningPlan {
             })
             .sum();
         self.consumed += untaken + on_their_way;
+        if self.detached {
+            return;
+        }
         self.cancel();
     }
 }

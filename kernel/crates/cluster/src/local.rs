@@ -36,11 +36,22 @@ pub struct Local {
     name: Option<String>,
     program: Option<PathBuf>,
     directory: Option<PathBuf>,
+    resources: Vec<(String, u32)>,
+    shared: Vec<(String, u32)>,
 }
 
 impl Local {
     pub(crate) fn new() -> Self {
-        Self { workers: 1, threads: None, memory: None, name: None, program: None, directory: None }
+        Self {
+            workers: 1,
+            threads: None,
+            memory: None,
+            name: None,
+            program: None,
+            directory: None,
+            resources: Vec::new(),
+            shared: Vec::new(),
+        }
     }
 
     /// How many worker processes; 1 if not said. More than one is for tests: threads of one process share chunks.
@@ -61,6 +72,20 @@ impl Local {
     #[must_use]
     pub fn memory(mut self, memory: impl IntoByteCount) -> Self {
         self.memory = Some(memory.into_byte_count());
+        self
+    }
+
+    /// Each worker has so many of something that tasks take with `needs`, such as `"gpu"`.
+    #[must_use]
+    pub fn resource(mut self, name: impl Into<String>, amount: u32) -> Self {
+        self.resources.push((name.into(), amount));
+        self
+    }
+
+    /// All workers together have so many of something that tasks take with `needs`, such as licences.
+    #[must_use]
+    pub fn shared_resource(mut self, name: impl Into<String>, amount: u32) -> Self {
+        self.shared.push((name.into(), amount));
         self
     }
 
@@ -112,6 +137,7 @@ impl Local {
         let cleanup = credentials(&name, &folder)?;
         let options = scheduler::Options {
             kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
+            shared: self.shared,
             ..scheduler_options(&name, &directory, &folder)
         };
         let process = Process::start(
@@ -141,6 +167,7 @@ impl Local {
                 spill_directory: folder.join("spill"),
                 lifeline: true,
                 ends_at: None,
+                resources: self.resources.clone(),
             };
             let options = serde_json::to_value(options).expect("options are plain data");
             parts.workers.push(Process::start(
@@ -210,6 +237,7 @@ pub(crate) fn scheduler_options(name: &str, directory: &Path, folder: &Path) -> 
         kernel_lifeline: None,
         jobs: None,
         linger_seconds: None,
+        shared: Vec::new(),
     }
 }
 

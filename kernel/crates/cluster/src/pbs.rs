@@ -49,6 +49,8 @@ pub struct Pbs {
     local_directory: Option<PathBuf>,
     pbs: Option<PbsCommands>,
     pace: Pace,
+    resources: Vec<(String, u32)>,
+    shared: Vec<(String, u32)>,
     /// The first thing that was wrong; reported by whatever is called last.
     fault: Option<ClusterError>,
 }
@@ -79,6 +81,8 @@ impl Pbs {
             local_directory: None,
             pbs: None,
             pace: Pace::default(),
+            resources: Vec::new(),
+            shared: Vec::new(),
             fault: None,
         }
     }
@@ -177,6 +181,20 @@ impl Pbs {
     #[must_use]
     pub fn adapt(mut self, workers: RangeInclusive<u32>) -> Self {
         (self.least, self.most) = workers.into_inner();
+        self
+    }
+
+    /// Each worker has so many of something that tasks take with `needs`, such as `"gpu"`; `select` asks PBS for it.
+    #[must_use]
+    pub fn resource(mut self, name: impl Into<String>, amount: u32) -> Self {
+        self.resources.push((name.into(), amount));
+        self
+    }
+
+    /// All workers together have so many of something that tasks take with `needs`, such as licences.
+    #[must_use]
+    pub fn shared_resource(mut self, name: impl Into<String>, amount: u32) -> Self {
+        self.shared.push((name.into(), amount));
         self
     }
 
@@ -320,6 +338,7 @@ impl Pbs {
             lifeline: false,
             jobs: None,
             linger_seconds: Some(self.linger.as_secs()),
+            shared: self.shared,
             ..local::scheduler_options(&name, &directory, &folder)
         };
         let threads = self.threads.unwrap_or(settings.request.cores as u16);
@@ -342,6 +361,7 @@ impl Pbs {
                     spill_directory: spill,
                     lifeline: false,
                     ends_at: None,
+                    resources: self.resources,
                 },
             })),
             ..options

@@ -213,6 +213,45 @@ impl<T> Tasks<T> {
         self
     }
 
+    /// Each task takes so many of something for as long as it runs: what each worker has (`Cluster::local().resource("gpu", 1)`),
+    /// or what all have together (`.shared_resource("licence", 5)`). Never more is in use than there is. It is an error when
+    /// the tasks start if no worker, or not even the whole cluster, has so many. What a task that was cancelled or has
+    /// timed out still uses is not counted any more. Has no effect on tasks that were started.
+    #[must_use]
+    pub fn needs(self, name: impl Into<String>, amount: u32) -> Self {
+        let name = name.into();
+        let mut state = lock(&self.state);
+        let needs = &mut state.options.terms.needs;
+        needs.retain(|(known, _)| *known != name);
+        needs.push((name, amount));
+        drop(state);
+        self
+    }
+
+    /// Fire and forget: sends the tasks off for what they do, not for their results. They go on when this handle is gone, the
+    /// notebook's kernel ends, or the connection is lost, for as long as the cluster is there. The dashboard shows them.
+    ///
+    /// Results are dropped, and so are failures of tasks: let the tasks write what matters, or say
+    /// [`to_csv`](Self::to_csv) first, which writes failures too.
+    ///
+    /// # Errors
+    /// If the tasks cannot be sent, have started already, or are refused at once.
+    pub fn detach(self) -> Result<(), TasksError> {
+        let mut state = lock(&self.state);
+        let label = state.options.label.clone();
+        if matches!(state.stage, Stage::Under { .. }) {
+            return Err(TasksError::Started { label });
+        }
+        state.options.terms.detached = true;
+        state.submit();
+        // Refusals come with the first answer; nobody waits for the tasks.
+        let looked = state.pump(PATIENCE);
+        match looked {
+            Err(TasksError::Unreadable { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tasks sent together; by default so many that workers stay busy and messages few.
     #[must_use]
     pub fn batch(self, tasks: u64) -> Self {

@@ -323,6 +323,14 @@ impl Writing {
         Writing { parts: self.parts.start(), folder: self.folder }
     }
 
+    /// Sends the tasks off and leaves them to the cluster; see [`Tasks::detach`].
+    ///
+    /// # Errors
+    /// If the tasks cannot be sent, have started already, or are refused at once.
+    pub fn detach(self) -> Result<(), TasksError> {
+        self.parts.detach()
+    }
+
     /// Parts that are written so far.
     pub fn done(&self) -> usize {
         self.parts.done()

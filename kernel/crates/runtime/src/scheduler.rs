@@ -42,6 +42,9 @@ pub struct Options {
     /// It ends by itself once no client has been there, and nothing has run, for so long.
     #[serde(default)]
     pub linger_seconds: Option<u64>,
+    /// What there is once for all workers, such as licences: name and amount.
+    #[serde(default)]
+    pub shared: Vec<(String, u32)>,
     /// The pipe that is its standard input, if a kernel holds the other end; the cluster file says so.
     pub kernel_lifeline: Option<PathBuf>,
 }
@@ -89,6 +92,7 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     settings.started = epoch;
     let (recorder, dashboard) = Dashboard::start(settings).await?;
     let (own_jobs, linger_seconds) = (options.jobs, options.linger_seconds);
+    let shared = options.shared.into_iter().collect();
     if let Some(jobs) = &own_jobs {
         jobs::write_worker_options(jobs, listener.local_addr()?)?;
     }
@@ -129,7 +133,8 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
         }
         None => (None, None),
     };
-    let company = driver::Company { jobs, linger: linger_seconds.map(std::time::Duration::from_secs) };
+    let company =
+        driver::Company { jobs, linger: linger_seconds.map(std::time::Duration::from_secs), shared };
     let driver =
         driver::Driver::new(file.name.clone(), file.dashboard.clone(), recorder, epoch, sender, company);
     driver.run(inbox, ending).await;

@@ -43,6 +43,9 @@ pub struct Options {
     /// When the job that this worker is ends, in seconds since 1970; it leaves before that.
     #[serde(default)]
     pub ends_at: Option<u64>,
+    /// What tasks may take besides threads and memory: name and amount.
+    #[serde(default)]
+    pub resources: Vec<(String, u32)>,
 }
 
 impl Options {
@@ -82,6 +85,7 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
         memory_bytes: options.memory_bytes,
         data_address: listener.local_addr()?,
         pid: std::process::id(),
+        resources: options.resources,
     };
     let (connection, answer) =
         connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello)).await?;

@@ -63,6 +63,8 @@ impl Scheduler {
                 }
             }
             assert_eq!(stage.done, stage_done, "{key:?}: blocks done");
+            let leased = (0..stage.block_count()).filter(|&block| stage.state(block) == BlockState::Leased);
+            assert_eq!(stage.leased(), leased.count() as u64, "{key:?}: blocks leased");
             assert_eq!(stage.stored_count, stored, "{key:?}: blocks stored");
             *done.entry(stage.computation).or_default() += stage_done;
             *offered.entry(stage.computation).or_default() += stage.offered.len() as u64;
@@ -87,6 +89,7 @@ impl Scheduler {
         assert_eq!(queued, counted, "blocks leased to workers");
         let threads: u64 = self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
         assert_eq!(threads, self.threads_total, "threads of all workers");
+        self.assert_needs();
         for (held, key) in &self.held {
             assert_eq!(self.stage(*key).held, Some(*held), "{held:?}");
         }

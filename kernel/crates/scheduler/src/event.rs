@@ -1,6 +1,9 @@
 //! Owns the scheduler's interface: what may happen, and what is to be done about it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use nuna_plan::{HeldId, Plan, TaskError, Value};
 use nuna_wire::{
@@ -23,6 +26,8 @@ pub struct Settings {
     pub losses_max: u32,
     /// A block that so many workers had to break off because their jobs ended is not tried again.
     pub cut_short_max: u32,
+    /// What there is once for all workers, such as licences.
+    pub shared: BTreeMap<String, u32>,
     /// How often clients hear how far their computations are.
     pub progress_interval: Duration,
 }
@@ -36,6 +41,7 @@ impl Default for Settings {
             client_window_bytes: 256 << 20,
             losses_max: 3,
             cut_short_max: 10,
+            shared: BTreeMap::new(),
             progress_interval: Duration::from_millis(100),
         }
     }

@@ -19,6 +19,7 @@ mod fair;
 pub mod journal;
 mod lifetime;
 mod loss;
+mod needs;
 mod placement;
 mod published;
 mod scheduler;

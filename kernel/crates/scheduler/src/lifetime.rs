@@ -39,7 +39,9 @@ impl Scheduler {
         let Some(gone) = self.clients.remove(&client) else { return };
         self.workers.values_mut().for_each(|worker| worker.turns.forget(client));
         for computation in gone.submissions.into_values() {
-            self.end(computation, Outcome::Cancelled);
+            if !self.computations.get(&computation).is_some_and(|computation| computation.detached) {
+                self.end(computation, Outcome::Cancelled);
+            }
         }
         for held in gone.held.into_keys() {
             self.release_unneeded(held);
@@ -69,6 +71,7 @@ impl Scheduler {
             read_bytes: 0,
             offered: 0,
             last_progress: now,
+            detached: plan.terms.detached,
         };
         self.computations.insert(id, computation);
         self.clients.get_mut(&client).expect("checked with the plan").submissions.insert(submission, id);
@@ -97,8 +100,9 @@ impl Scheduler {
                 blocks,
             }));
             let priority = crate::fair::priority(plan.terms.priority, count - 1 - index as u32);
-            self.stages
-                .insert(key, StageState::new(key, (client, id, index as u32), priority, stage, inputs));
+            let mut state = StageState::new(key, (client, id, index as u32), priority, stage, inputs);
+            state.needs.clone_from(&plan.terms.needs);
+            self.stages.insert(key, state);
         }
         for &key in &keys {
             self.open(key);
@@ -116,6 +120,13 @@ impl Scheduler {
         plan: &Plan,
     ) -> Result<Vec<Vec<Result<u32, StageKey>>>, EngineError> {
         plan.validate()?;
+        self.check_needs(&plan.label, &plan.terms)?;
+        if plan.terms.detached && plan.stages.iter().any(|stage| stage.keep != Keep::No) {
+            return Err(EngineError::Refused(format!(
+                "`{}` is to go on without its client, so it can neither deliver nor hold anything",
+                plan.label
+            )));
+        }
         let state = self.clients.get(&client).ok_or(EngineError::Cancelled)?;
         if state.submissions.contains_key(&submission) {
             return Err(EngineError::Refused(format!("submission {submission} was given out before")));

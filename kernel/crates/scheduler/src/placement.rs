@@ -59,10 +59,12 @@ impl Scheduler {
             lasts_until: None,
             draining: false,
         };
+        let resources = state.hello.resources.clone();
         self.threads_total += u64::from(state.hello.threads.max(1));
         let before = self.workers.insert(worker, state);
         assert!(before.is_none(), "{worker} joined twice");
         self.hungry.insert(worker);
+        self.look_at_needs(&resources);
         self.check_bounds();
     }
 
@@ -199,7 +201,7 @@ impl Scheduler {
         } else {
             u64::MAX
         };
-        by_time.min(share).min(by_caution).min(by_memory)
+        by_time.min(share).min(by_caution).min(by_memory).min(self.by_needs(worker, key))
     }
 
     /// How many blocks of a stage `worker` can still do before it has to leave.
@@ -330,7 +332,7 @@ impl Scheduler {
     pub(crate) fn steal(&mut self) {
         let idle =
             self.workers.values().filter(|worker| worker.queued.is_empty() && !worker.draining).count();
-        if idle == 0 || !self.ready_stages.is_empty() {
+        if idle == 0 || self.work_waits() {
             return;
         }
         let asked = self.workers.values().filter(|worker| worker.reclaim == Reclaim::Asked).count();

@@ -77,6 +77,8 @@ pub(crate) struct Computation {
     /// Blocks the client was told to fetch and has not confirmed.
     pub(crate) offered: u64,
     pub(crate) last_progress: Instant,
+    /// It goes on without its client.
+    pub(crate) detached: bool,
 }
 
 /// Decides. See the crate's documentation for the states of a block.
@@ -96,6 +98,8 @@ pub struct Scheduler {
     pub(crate) hungry: BTreeSet<WorkerId>,
     /// Of all workers, each with one at least.
     pub(crate) threads_total: u64,
+    /// The most that a worker ever had, by name.
+    pub(crate) most_seen: BTreeMap<String, u32>,
     /// Values to be forgotten at the end of this event.
     pub(crate) forget: BTreeMap<(WorkerId, StageKey), RangeSet>,
     pub(crate) effects: Vec<Effect>,
@@ -137,6 +141,7 @@ impl Scheduler {
             ready_stages: BTreeSet::new(),
             hungry: BTreeSet::new(),
             threads_total: 0,
+            most_seen: BTreeMap::new(),
             forget: BTreeMap::new(),
             effects: Vec::new(),
             next_stage: 1,
@@ -202,7 +207,7 @@ impl Scheduler {
         // Before leases, so that a value freed and computed again is not forgotten the second time.
         self.flush_forgets();
         self.place(now);
-        if moves && self.ready_stages.is_empty() {
+        if moves && !self.work_waits() {
             self.steal();
         }
         std::mem::take(&mut self.effects)

@@ -113,6 +113,9 @@ pub(crate) struct StageState {
     pub(crate) offered: BTreeSet<u64>,
     pub(crate) ready: Ready,
     pub(crate) done: u64,
+    /// What each block takes while it is leased: name and amount.
+    pub(crate) needs: Vec<(String, u32)>,
+    leased: u64,
     /// Failed attempts of blocks that may be tried again.
     pub(crate) attempts: BTreeMap<u64, u32>,
     /// Workers lost around a block.
@@ -158,6 +161,8 @@ impl StageState {
             offered: BTreeSet::new(),
             ready: Ready::default(),
             done: 0,
+            needs: Vec::new(),
+            leased: 0,
             attempts: BTreeMap::new(),
             losses: BTreeMap::new(),
             missing: BTreeMap::new(),
@@ -188,11 +193,18 @@ impl StageState {
     }
 
     pub(crate) fn set_state(&mut self, block: u64, state: BlockState) {
+        let leased = u64::from(self.state(block) == BlockState::Leased);
+        self.leased = self.leased + u64::from(state == BlockState::Leased) - leased;
         let mark = &mut self.marks[block as usize];
         *mark = *mark & DELIVERED | state as u8;
     }
 
-    /// Before any of them was delivered.
+    /// How many blocks workers have been told to run.
+    pub(crate) fn leased(&self) -> u64 {
+        self.leased
+    }
+
+    /// Before any of them was leased or delivered.
     pub(crate) fn set_all(&mut self, state: BlockState) {
         self.marks.fill(state as u8);
     }

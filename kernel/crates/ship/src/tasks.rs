@@ -263,7 +263,7 @@ impl Farm {
         let finishes = self.finish.is_some();
         let draft = Draft { begin, then, fold: None, finish: self.finish, scattered: &scattered };
         let mut last = draft.stage(options.label.clone(), layout.block_count(), &stages, options, &names)?;
-        last.keep = Keep::Deliver;
+        last.keep = if options.terms.detached { Keep::No } else { Keep::Deliver };
         stages.push(last);
         if finishes {
             layout = Layout { task_count: layout.block_count(), tasks_per_block: 1 };

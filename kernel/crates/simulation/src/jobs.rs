@@ -257,6 +257,10 @@ impl Job {
             1..=3 => job.add_troubles(rng),
             _ => {}
         }
+        if rng.random_bool(0.2) {
+            let name = ["gpu", "licence"][rng.random_range(0..2)];
+            job.steps.iter_mut().for_each(|step| step.plan.terms.needs.push((name.to_owned(), 1)));
+        }
         if rng.random_bool(0.25) {
             job = job.with_priority(rng.random_range(-2..3));
         }

@@ -40,6 +40,7 @@ impl World {
             memory_bytes,
             data_address: "127.0.0.1:1".parse().expect("an address"),
             pid: 1,
+            resources: self.setup.resources.clone(),
         };
         self.scheduler_hears(Event::WorkerJoined { worker: id, hello });
         if let Some((lasts, within)) = self.setup.walltime {

@@ -1,6 +1,6 @@
 //! Owns what one run begins with, and what it came to.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use nuna_scheduler::Settings;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -14,6 +14,8 @@ pub struct Setup {
     /// Threads of each worker: at least, at most.
     pub threads: (u16, u16),
     pub memory_bytes: u64,
+    /// Of each worker, besides threads and memory.
+    pub resources: Vec<(String, u32)>,
     /// The jobs of each client.
     pub clients: Vec<Vec<Job>>,
     pub faults: Faults,
@@ -49,6 +51,7 @@ impl Setup {
             // A block may be unlucky as often as there are faults.
             losses_max: 1_000,
             no_worker_patience: Duration::from_secs(3600),
+            shared: BTreeMap::from([("licence".to_owned(), rng.random_range(1..4))]),
             client_window_bytes: if rng.random_bool(0.3) { 200 } else { 1 << 20 },
             ..Settings::default()
         };
@@ -56,6 +59,7 @@ impl Setup {
             workers: rng.random_range(1..6),
             threads: (1, 3),
             memory_bytes: if rng.random_bool(0.4) { 2_500 } else { 1 << 20 },
+            resources: vec![("gpu".to_owned(), rng.random_range(1..3))],
             clients: (0..clients).map(|_| jobs(&mut rng)).collect(),
             faults: Faults::random(&mut rng),
             peers_cut: Vec::new(),

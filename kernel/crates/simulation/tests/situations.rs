@@ -13,6 +13,7 @@ fn setup(workers: u32, clients: Vec<Vec<Job>>) -> Setup {
         workers,
         threads: (1, 1),
         memory_bytes: GIGABYTE,
+        resources: Vec::new(),
         clients,
         faults: Faults::default(),
         peers_cut: Vec::new(),

@@ -46,6 +46,8 @@ pub struct WorkerHello {
     /// Where its peers and the clients fetch values.
     pub data_address: SocketAddr,
     pub pid: u32,
+    /// What tasks may take besides threads and memory: name and amount.
+    pub resources: Vec<(String, u32)>,
 }
 
 /// The answer to a [`Role`].

@@ -54,6 +54,8 @@ pub(crate) struct Company {
     pub(crate) jobs: Option<Orders>,
     /// How long it goes on without clients.
     pub(crate) linger: Option<Duration>,
+    /// What there is once for all workers.
+    pub(crate) shared: BTreeMap<String, u32>,
 }
 
 pub(crate) struct Driver {
@@ -86,7 +88,8 @@ impl Driver {
         inbox: mpsc::Sender<Input>,
         company: Company,
     ) -> Self {
-        let settings = Settings { silence_max: SILENCE_MAX, ..Settings::default() };
+        let settings =
+            Settings { silence_max: SILENCE_MAX, shared: company.shared.clone(), ..Settings::default() };
         Self {
             name,
             dashboard,

@@ -90,6 +90,8 @@ pub struct Cluster {
     /// Values larger than what travels along with their completion.
     pub large: bool,
     pub duration_us: u32,
+    /// Of workers that join from now on.
+    pub resources: Vec<(String, u32)>,
     /// What every delivered block gives.
     pub value: Value,
     next_submission: u32,
@@ -97,9 +99,18 @@ pub struct Cluster {
     pending: VecDeque<Event>,
 }
 
+/// A cluster that has so many of something once for all workers.
+pub fn sharing(name: &str, amount: u32) -> Cluster {
+    cluster_with(Settings { shared: BTreeMap::from([(name.to_owned(), amount)]), ..Settings::default() })
+}
+
 pub fn cluster() -> Cluster {
+    cluster_with(Settings::default())
+}
+
+fn cluster_with(settings: Settings) -> Cluster {
     let mut cluster = Cluster {
-        scheduler: Scheduler::new(Settings::default()),
+        scheduler: Scheduler::new(settings),
         now: Instant::now(),
         workers: BTreeMap::new(),
         delivered: Vec::new(),
@@ -108,6 +119,7 @@ pub fn cluster() -> Cluster {
         ran: Vec::new(),
         large: false,
         duration_us: 1000,
+        resources: Vec::new(),
         value: Value::default(),
         next_submission: 1,
         pending: VecDeque::new(),
@@ -129,6 +141,7 @@ impl Cluster {
             memory_bytes,
             data_address: "127.0.0.1:1".parse().unwrap(),
             pid: 1,
+            resources: self.resources.clone(),
         };
         self.workers.insert(WorkerId(number), Worker::default());
         self.handle(Event::WorkerJoined { worker: WorkerId(number), hello });
