@@ -38,7 +38,7 @@ def test_a_task_that_never_ends_fails_alone_and_its_worker_is_replaced(cells):
 def test_a_short_farm_does_not_wait_for_a_long_one_and_an_urgent_one_comes_first(cells):
     ran = cells.run(
         "fn nap(x: u64) -> u64 { std::thread::sleep(Duration::from_millis(10)); x }\n"
-        "let long = cluster.map(0..100_000_u64, nap).start();\n"
+        "let long = cluster.map(0..100_000_u64, nap).batch(10).start();\n"
         "while long.done() == 0 {}\n"
         "let short = cluster.map(0..10_u64, nap).gather()?.len();\n"
         "let urgent = cluster.map(0..10_u64, nap).priority(10).gather()?.len();\n"
