@@ -5,11 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod awaited;
 mod connection;
 mod running;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_plan::{Engine, EngineError, HeldId, LibraryId, Plan, Running};
+use nuna_plan::{Engine, EngineError, HeldId, Plan, Running};
 use nuna_wire::{ClusterFile, Connector, Credentials, Outbox, Party, Payload, message::FromClient};
 
 pub use nuna_wire::message::{Ask, ClusterInfo, PublishError, Published, Told, WorkerInfo};
@@ -28,6 +28,8 @@ use running::RunningPlan;
 
 /// The scheduler answers between two messages of workers.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a scheduler is waited for that takes the place of a lost one.
+const SCHEDULER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection to a cluster. Clones share it; it ends with the last of them.
 #[derive(Clone)]
@@ -36,13 +38,11 @@ pub struct Client {
 }
 
 struct Inner {
-    id: u32,
     shared: Arc<Shared>,
     outbox: Outbox<FromClient>,
     next_submission: AtomicU32,
     next_request: AtomicU32,
     next_held: AtomicU64,
-    uploaded: Mutex<HashSet<LibraryId>>,
 }
 
 impl Client {
@@ -51,6 +51,14 @@ impl Client {
     /// # Errors
     /// If its credentials cannot be read, it does not answer, or it runs another build of Nuna.
     pub fn connect(file: &ClusterFile) -> Result<Self, EngineError> {
+        Self::connect_with(file, SCHEDULER_PATIENCE)
+    }
+
+    /// Connects to a running cluster. If its scheduler is lost, another is waited for so long.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_with(file: &ClusterFile, patience: Duration) -> Result<Self, EngineError> {
         let lost = |error: &dyn std::fmt::Display| EngineError::Lost {
             engine: format!("cluster {}", file.name),
             message: error.to_string(),
@@ -60,24 +68,29 @@ impl Client {
         let build = nuna_ship::build_id().to_string();
         let connector = Connector::new(&credentials, &build).map_err(|error| lost(&error))?;
         let (sender, receiver) = mpsc::channel();
-        let (address, name) = (file.scheduler, file.name.clone());
+        let way = connection::Way {
+            name: file.name.clone(),
+            address: file.scheduler,
+            // Beside the folder of certificates, under the same name.
+            file: file.certificates.with_extension("json"),
+            connector,
+            patience,
+        };
         std::thread::Builder::new()
             .name("nuna-client".into())
-            .spawn(move || connection::run(name, address, connector, &sender))
+            .spawn(move || connection::run(way, &sender))
             .map_err(|error| lost(&error))?;
-        let (id, shared, outbox) = receiver
+        let (shared, outbox) = receiver
             .recv()
             .map_err(|_| lost(&"the connection's thread ended before it was up"))?
             .map_err(|error| lost(&error))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                id,
                 shared,
                 outbox,
                 next_submission: AtomicU32::new(1),
                 next_request: AtomicU32::new(1),
                 next_held: AtomicU64::new(1),
-                uploaded: Mutex::default(),
             }),
         })
     }
@@ -130,16 +143,22 @@ impl Client {
     pub fn ask(&self, ask: Ask) -> Result<Told, EngineError> {
         let request = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = mpsc::channel();
-        self.inner.shared.await_answer(request, sender);
-        let told =
-            self.send(FromClient::Ask { request, ask }, Payload::new()).and_then(|()| self.answer(&answer));
+        let sent = {
+            let _gate = self.inner.shared.gate();
+            self.inner.shared.await_answer(request, sender, ask.clone());
+            self.send(FromClient::Ask { request, ask }, Payload::new())
+        };
+        let told = sent.and_then(|()| self.answer(&answer));
         self.inner.shared.forget_answer(request);
         told
     }
 
     fn answer(&self, answer: &mpsc::Receiver<Told>) -> Result<Told, EngineError> {
-        let until = Instant::now() + ANSWER_PATIENCE;
+        let mut until = Instant::now() + ANSWER_PATIENCE;
         loop {
+            if self.inner.shared.is_away() {
+                until = Instant::now() + ANSWER_PATIENCE;
+            }
             if let Ok(told) = answer.recv_timeout(running::POLL) {
                 return Ok(told);
             }
@@ -175,31 +194,20 @@ impl Client {
         self.inner.shared.lost().is_some()
     }
 
-    fn upload(&self, plan: &Plan) -> Result<(), EngineError> {
-        let wanted = plan.stages.iter().flat_map(|stage| &stage.work.libraries);
-        let mut uploaded = lock(&self.inner.uploaded);
-        for &id in wanted {
-            if uploaded.contains(&id) {
-                continue;
-            }
-            let bytes = nuna_ship::libraries::bytes(id).ok_or_else(|| {
-                EngineError::Refused(format!(
-                    "the code of this computation is in library {id:?}, which this process has not loaded"
-                ))
-            })?;
-            self.send(FromClient::Library(id), Payload::raw(bytes))?;
-            uploaded.insert(id);
-        }
-        Ok(())
+    /// Whether the scheduler was lost, and another is searched for.
+    pub fn is_away(&self) -> bool {
+        self.inner.shared.is_away()
+    }
+
+    /// No scheduler will take the place of a lost one: whoever waits for it hears `reason`. One that is there is not
+    /// affected.
+    pub fn give_up(&self, reason: impl Into<String>) {
+        self.inner.shared.give_up(reason.into());
     }
 
     fn send(&self, message: FromClient, payload: Payload) -> Result<(), EngineError> {
-        self.inner.outbox.send(message, payload).map_err(|error| {
-            self.inner
-                .shared
-                .lost()
-                .unwrap_or_else(|| EngineError::Lost { engine: self.describe(), message: error.to_string() })
-        })
+        let sent = self.inner.outbox.send(message, payload);
+        sent.map_err(|error| self.inner.shared.unsent(&error.to_string()))
     }
 }
 
@@ -207,7 +215,7 @@ impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
             .field("cluster", &self.inner.shared.name)
-            .field("id", &self.inner.id)
+            .field("id", &self.inner.shared.id)
             .finish_non_exhaustive()
     }
 }
@@ -218,15 +226,19 @@ impl Engine for Client {
             return Err(error);
         }
         plan.validate()?;
-        self.upload(&plan)?;
-        let submission = self.inner.next_submission.fetch_add(1, Ordering::Relaxed);
+        let shared = &self.inner.shared;
         let detached = plan.terms.detached;
         let blocks = plan.stages.iter().map(|stage| stage.grid.count()).collect();
         let (sender, updates) = mpsc::channel::<Update>();
-        self.inner.shared.open(submission, sender);
-        if let Err(error) = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new())
-        {
-            self.inner.shared.close(submission);
+        let gate = shared.gate();
+        shared.upload(&plan, &self.inner.outbox)?;
+        let submission = self.inner.next_submission.fetch_add(1, Ordering::Relaxed);
+        lock(&shared.holds).submitted(&plan);
+        shared.open(submission, sender, plan.clone());
+        let sent = self.send(FromClient::Submit { submission, plan: Box::new(plan) }, Payload::new());
+        drop(gate);
+        if let Err(error) = sent {
+            shared.close(submission);
             return Err(error);
         }
         Ok(Box::new(RunningPlan::new(
@@ -241,10 +253,12 @@ impl Engine for Client {
 
     fn new_held_id(&self) -> HeldId {
         // The client's number in the upper half: two clients of one cluster never give out the same.
-        HeldId(u64::from(self.inner.id) << 32 | self.inner.next_held.fetch_add(1, Ordering::Relaxed))
+        HeldId(u64::from(self.inner.shared.id) << 32 | self.inner.next_held.fetch_add(1, Ordering::Relaxed))
     }
 
     fn release(&self, held: HeldId) {
+        let _gate = self.inner.shared.gate();
+        lock(&self.inner.shared.holds).released(held);
         let _ = self.inner.outbox.send(FromClient::Release(held), Payload::new());
     }
 

@@ -9,6 +9,7 @@ use std::{
 
 use nuna_client::{Client, ClusterInfo};
 use nuna_plan::{Engine, default_engine, set_default_engine};
+use nuna_runtime::scheduler::supervise::{Next, RESTARTS_MAX, Restarts, WINDOW};
 use nuna_wire::{ClusterFile, cluster_file};
 
 use crate::{error::ClusterError, local, pbs, pick_up, processes::Process};
@@ -16,7 +17,7 @@ use crate::{error::ClusterError, local, pbs, pick_up, processes::Process};
 /// How often dead workers are looked for.
 const SUPERVISE: Duration = Duration::from_millis(200);
 /// Workers restarted within [`RESTART_WINDOW`], per worker of the cluster; more means that something is wrong with all.
-const RESTARTS_MAX: usize = 5;
+const WORKER_RESTARTS_MAX: usize = 5;
 /// How long a cluster that others have started may take to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
@@ -130,7 +131,8 @@ impl Cluster {
 
     /// Address of the dashboard, without the token that it asks for.
     pub fn dashboard_url(&self) -> String {
-        self.inner.file.dashboard.clone()
+        // A scheduler that took the place of a lost one may have had to take another port.
+        self.inner.client.info().dashboard
     }
 
     /// Workers and memory, as heard within the last second.
@@ -222,28 +224,70 @@ impl Drop for Inner {
     }
 }
 
-/// Starts workers that have died again, for as long as the cluster is there.
+/// Starts what has died again, for as long as the cluster is there.
 fn supervise(cluster: &Weak<Inner>) {
     let mut restarts: Vec<Instant> = Vec::new();
+    let mut scheduler = Restarts::default();
     loop {
         std::thread::sleep(SUPERVISE);
         let Some(inner) = cluster.upgrade() else { return };
         let mut processes = inner.processes();
         let Some(local) = processes.as_mut() else { return };
-        if local.scheduler.ended().is_some() || inner.client.is_lost() {
+        if inner.client.is_lost() || !inner.restart_scheduler(local, &mut scheduler) {
             return;
         }
         let now = Instant::now();
         restarts.retain(|&at| now - at < RESTART_WINDOW);
-        let allowed = RESTARTS_MAX * local.workers.len();
+        let allowed = WORKER_RESTARTS_MAX * local.workers.len();
         for worker in &mut local.workers {
-            if worker.ended().is_some() && restarts.len() < allowed {
+            // Without a scheduler a new one would end at once.
+            if worker.ended().is_some() && restarts.len() < allowed && !inner.client.is_away() {
                 // One that left for a reason of its own, as after calls that never end, says nothing about the others.
                 if !worker.left() {
                     restarts.push(now);
                 }
                 // If that fails it is tried again next time, until the limit.
                 let _ = worker.restart();
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Starts the scheduler again if it was lost. False if it has ended for good.
+    fn restart_scheduler(&self, local: &mut Local, restarts: &mut Restarts) -> bool {
+        let Some(status) = local.scheduler.ended() else { return true };
+        let name = &self.file.name;
+        let path = local.directory.join(format!("{name}.json"));
+        // One that ends as it should takes its file along.
+        if !path.exists() {
+            return false;
+        }
+        match restarts.next(Instant::now()) {
+            Next::Wait => true,
+            Next::Start => {
+                match local.scheduler.restart() {
+                    Ok(()) => eprintln!(
+                        "note: the scheduler of cluster {name} was lost ({status}) and is started again; workers keep what they have, and what runs goes on"
+                    ),
+                    Err(error) => {
+                        eprintln!("note: the scheduler of cluster {name} was lost ({status}): {error}");
+                    }
+                }
+                true
+            }
+            Next::GiveUp => {
+                let reason = format!(
+                    "its scheduler was lost ({status}), and was started again {RESTARTS_MAX} times within {} s without staying; its log {} may say why:\n{}\nStart a new cluster",
+                    WINDOW.as_secs(),
+                    local.scheduler.log.display(),
+                    local.scheduler.log_tail()
+                );
+                eprintln!("note: cluster {name} is given up: {reason}");
+                self.client.give_up(reason);
+                // Workers and other clients see by it that none will come.
+                let _ = std::fs::remove_file(path);
+                false
             }
         }
     }

@@ -138,6 +138,7 @@ impl Local {
         let options = scheduler::Options {
             kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
             shared: self.shared,
+            supervisor: Some(std::process::id()),
             ..scheduler_options(&name, &directory, &folder)
         };
         let process = Process::start(
@@ -168,6 +169,7 @@ impl Local {
                 lifeline: true,
                 ends_at: None,
                 resources: self.resources.clone(),
+                scheduler_patience_seconds: worker::scheduler_patience_seconds(),
             };
             let options = serde_json::to_value(options).expect("options are plain data");
             parts.workers.push(Process::start(
@@ -235,6 +237,8 @@ pub(crate) fn scheduler_options(name: &str, directory: &Path, folder: &Path) -> 
         origin: std::env::var("NUNA_KERNEL_ID").unwrap_or_default(),
         lifeline: true,
         kernel_lifeline: None,
+        supervisor: None,
+        supervises_itself: false,
         jobs: None,
         linger_seconds: None,
         shared: Vec::new(),
@@ -252,7 +256,7 @@ pub(crate) fn wait_for_scheduler(
     loop {
         // The file is renamed into its place once it is whole.
         if let Ok(file) = ClusterFile::read(&path)
-            && file.pid == process.pid()
+            && (file.pid == process.pid() || file.supervisor == Some(process.pid()))
         {
             return Ok((process, file));
         }

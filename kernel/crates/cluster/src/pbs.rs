@@ -336,6 +336,7 @@ impl Pbs {
         let options = scheduler::Options {
             listen: SocketAddr::new(own, 0),
             lifeline: false,
+            supervises_itself: true,
             jobs: None,
             linger_seconds: Some(self.linger.as_secs()),
             shared: self.shared,
@@ -362,6 +363,7 @@ impl Pbs {
                     lifeline: false,
                     ends_at: None,
                     resources: self.resources,
+                    scheduler_patience_seconds: worker::scheduler_patience_seconds(),
                 },
             })),
             ..options

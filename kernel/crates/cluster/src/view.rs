@@ -27,6 +27,9 @@ impl fmt::Display for Cluster {
         if let Some(jobs) = &info.jobs {
             write!(f, "; {}", jobs_line(jobs))?;
         }
+        if let Some(line) = scheduler_line(self.client().is_away(), info.restarts) {
+            write!(f, "; {line}")?;
+        }
         Ok(())
     }
 }
@@ -60,14 +63,26 @@ impl Cluster {
         format!(
             "<div class=\"nuna-cluster\"><p><strong>Cluster {}</strong>: {} workers, dashboard at <code>{}</code></p>\
              <table><thead><tr><th style=\"text-align:left\">Worker</th><th>Threads</th><th>Memory</th></tr></thead>\
-             <tbody>{rows}</tbody></table>{}</div>",
+             <tbody>{rows}</tbody></table>{}{}</div>",
             escape(self.name()),
             info.workers.len(),
             escape(&self.dashboard_url()),
             info.jobs
                 .as_ref()
-                .map_or_else(String::new, |jobs| format!("<p>{}</p>", escape(&jobs_line(jobs))))
+                .map_or_else(String::new, |jobs| format!("<p>{}</p>", escape(&jobs_line(jobs)))),
+            scheduler_line(self.client().is_away(), info.restarts)
+                .map_or_else(String::new, |line| format!("<p>{line}</p>"))
         )
+    }
+}
+
+/// What became of the scheduler, if it is not the first.
+fn scheduler_line(away: bool, restarts: u32) -> Option<String> {
+    match (away, restarts) {
+        (true, _) => Some("its scheduler was lost, and is waited for".to_owned()),
+        (false, 0) => None,
+        (false, 1) => Some("its scheduler was restarted once".to_owned()),
+        (false, times) => Some(format!("its scheduler was restarted {times} times")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Processes that die: workers in the middle of a computation, the scheduler, and whoever started them all.
+//! Processes that die: workers in the middle of a computation, and whoever started them all. Schedulers: `restart.rs`.
 
 mod support;
 
@@ -73,19 +73,6 @@ fn a_task_that_takes_its_workers_with_it_is_given_up() {
     let error = run(&client, farm("crash 3", 20)).unwrap_err();
     let EngineError::Task { message, .. } = &error else { panic!("{error}") };
     assert!(message.contains("workers ended while they ran it"), "{message}");
-}
-
-#[test]
-fn a_killed_scheduler_is_an_error_and_leaves_no_process() {
-    let started = start(2, 1);
-    let client = started.cluster.client();
-    let workers: Vec<u32> = client.info().workers.iter().map(|worker| worker.pid).collect();
-    let mut running = client.submit(farm("sleep 50", 10_000)).unwrap();
-    assert!(matches!(running.next(PATIENCE), Ok(Finished::Block { .. })));
-    kill(started.cluster.file().pid);
-    let error = collect(running).unwrap_err();
-    assert!(matches!(error, EngineError::Lost { .. }), "{error}");
-    wait_until("the workers have ended", || !workers.iter().any(|&pid| process_exists(pid)));
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::{
 
 /// For deleting what has not started, when the cluster ends.
 const FAREWELL: Duration = Duration::from_secs(20);
+/// How often PBS is asked for the jobs of a scheduler that was lost.
+const ADOPT_ATTEMPTS: u32 = 10;
 const LOG_TAIL_BYTES: u64 = 2048;
 const LOG_TAIL_LINES: usize = 8;
 
@@ -46,9 +48,11 @@ pub enum Notice {
     Retire(String),
 }
 
-/// Follows the jobs of a cluster until nobody gives orders any more; then deletes those that have not started.
+/// Follows the jobs of a cluster until nobody gives orders any more; then deletes those that have not started. `again` if
+/// an earlier process did that, and was lost: its jobs are found by their names.
 pub async fn run(
     settings: Settings,
+    again: bool,
     batch: Arc<dyn BatchSystem>,
     mut orders: mpsc::UnboundedReceiver<Order>,
     mut notify: impl FnMut(Notice) + Send,
@@ -57,6 +61,9 @@ pub async fn run(
     let (sender, mut answers) = mpsc::unbounded_channel::<Event>();
     let (calls, waiting) = mpsc::unbounded_channel::<Call>();
     let caller = tokio::spawn(carry_out(settings.clone(), batch.clone(), waiting, sender));
+    if again {
+        adopt(&settings, &*batch, &mut farm).await;
+    }
     let mut told = Status::default();
     let mut event = Event::Tick;
     loop {
@@ -115,6 +122,34 @@ pub async fn run(
     if timeout(FAREWELL, farewell).await.is_err() {
         tracing::warn!(stem = settings.stem, "not all jobs were deleted in time; look for them with `qstat`");
     }
+}
+
+/// Takes over the jobs that PBS has under our names. Nothing is submitted before that is known, or cannot be found out.
+async fn adopt(settings: &Settings, batch: &dyn BatchSystem, farm: &mut Farm) {
+    // Jobs that are over have left their logs, and their numbers are not given out again.
+    let logs = std::fs::read_dir(&settings.logs).into_iter().flatten().flatten();
+    let names = logs.filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
+    names.filter_map(|name| settings.ticket(&name)).for_each(|ticket| farm.skip(ticket));
+    let mut wait = settings.pace.retry;
+    for attempt in 1..=ADOPT_ATTEMPTS {
+        match batch.jobs().await {
+            Ok(snapshot) => {
+                let ours = snapshot.jobs.values().filter(|job| !job.state.is_over());
+                let ours: BTreeMap<u32, JobId> =
+                    ours.filter_map(|job| Some((settings.ticket(&job.name)?, job.id.clone()))).collect();
+                tracing::info!(jobs = ours.len(), "jobs of the lost scheduler are followed further");
+                ours.into_iter().for_each(|(ticket, id)| farm.adopt(Instant::now(), ticket, id));
+                return;
+            }
+            Err(error) => tracing::warn!(%error, attempt, "the jobs of the lost scheduler cannot be listed"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(60));
+    }
+    tracing::error!(
+        stem = settings.stem,
+        "jobs of the lost scheduler may be left in PBS and are not followed; look for them with `qstat`"
+    );
 }
 
 fn translate(settings: &Settings, order: Order) -> Option<Event> {

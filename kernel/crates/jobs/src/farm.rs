@@ -195,6 +195,29 @@ impl Farm {
         }
     }
 
+    /// A job that an earlier farm has submitted.
+    pub fn adopt(&mut self, now: Instant, ticket: u32, id: JobId) {
+        self.skip(ticket);
+        self.submissions += 1;
+        self.accepted += 1;
+        let job = Job {
+            stage: Stage::Queued,
+            since: now,
+            id: Some(id),
+            joined: None,
+            given_up: false,
+            deleted: false,
+            absent: 0,
+        };
+        self.jobs.insert(ticket, job);
+        self.query_at = Some(now);
+    }
+
+    /// A number that an earlier farm has given out.
+    pub fn skip(&mut self, ticket: u32) {
+        self.next_ticket = self.next_ticket.max(ticket.saturating_add(1));
+    }
+
     /// Applies one event. Effects are returned in the order they must be carried out.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         match event {

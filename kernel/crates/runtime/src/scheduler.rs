@@ -3,7 +3,9 @@
 
 mod driver;
 mod jobs;
+mod journal;
 mod peers;
+pub mod supervise;
 
 use std::{
     net::SocketAddr,
@@ -45,6 +47,12 @@ pub struct Options {
     /// What there is once for all workers, such as licences: name and amount.
     #[serde(default)]
     pub shared: Vec<(String, u32)>,
+    /// The process that starts it again if it is lost.
+    #[serde(default)]
+    pub supervisor: Option<u32>,
+    /// Nobody stays to do that, so another process of the same program does.
+    #[serde(default)]
+    pub supervises_itself: bool,
     /// The pipe that is its standard input, if a kernel holds the other end; the cluster file says so.
     pub kernel_lifeline: Option<PathBuf>,
 }
@@ -71,7 +79,13 @@ impl Options {
 ///
 /// # Errors
 /// If it cannot listen or write the cluster file.
-pub fn serve(options: Options) -> anyhow::Result<()> {
+pub fn serve(mut options: Options) -> anyhow::Result<()> {
+    if options.supervises_itself {
+        match supervise::supervisor() {
+            None => return supervise::run(&options),
+            supervisor => options.supervisor = supervisor,
+        }
+    }
     let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(run(options, ending));
@@ -83,17 +97,36 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     let epoch = Instant::now();
     let credentials = Credentials::read(&options.certificates, Party::Scheduler)?;
     let acceptor = Acceptor::new(&credentials, &nuna_ship::build_id().to_string())?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
-    let token = hex::encode(rand::random::<[u8; 32]>());
-    let mut settings = nuna_dashboard::Settings::new(&options.name, options.dashboard, &token);
-    settings.origin.clone_from(&options.origin);
-    settings.started = epoch;
-    let (recorder, dashboard) = Dashboard::start(settings).await?;
-    let (own_jobs, linger_seconds) = (options.jobs, options.linger_seconds);
+    let (journal, before) = journal::Journal::open(&options.certificates);
+    let epoch = before.as_ref().and_then(|before| epoch.checked_sub(before.age)).unwrap_or(epoch);
+    // What workers, clients and browsers know of a scheduler that was lost stays true, where it can.
+    let lost = before
+        .as_ref()
+        .and_then(|_| ClusterFile::read(&options.directory.join(format!("{}.json", options.name))).ok());
+    let listener = listen(options.listen, lost.as_ref().map(|lost| lost.scheduler)).await?;
+    let token =
+        lost.as_ref().map_or_else(|| hex::encode(rand::random::<[u8; 32]>()), |lost| lost.token.clone());
+    let settings = |bind| {
+        let mut settings = nuna_dashboard::Settings::new(&options.name, bind, &token);
+        settings.origin.clone_from(&options.origin);
+        settings.started = epoch;
+        settings
+    };
+    let same = lost.as_ref().and_then(|lost| lost.dashboard.strip_prefix("http://")?.parse().ok());
+    let (recorder, dashboard) = match same {
+        Some(same) => match Dashboard::start(settings(same)).await {
+            Ok(started) => started,
+            Err(_) => Dashboard::start(settings(options.dashboard)).await?,
+        },
+        None => Dashboard::start(settings(options.dashboard)).await?,
+    };
     let shared = options.shared.into_iter().collect();
-    if let Some(jobs) = &own_jobs {
+    let (mut own_jobs, linger_seconds) = (options.jobs, options.linger_seconds);
+    if let Some(jobs) = &mut own_jobs {
+        // What somebody has asked for since the cluster began.
+        if let Some((least, most)) = before.as_ref().and_then(|before| before.image.scaled) {
+            (jobs.settings.least, jobs.settings.most) = (least, most);
+        }
         jobs::write_worker_options(jobs, listener.local_addr()?)?;
     }
     let file = ClusterFile {
@@ -107,6 +140,7 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
         origin: options.origin,
         certificates: options.certificates,
         lifeline: options.kernel_lifeline,
+        supervisor: options.supervisor,
     };
     file.write(&options.directory)?;
     let _removed_at_the_end = Removal { file: file.clone(), directory: options.directory };
@@ -128,16 +162,17 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     tokio::spawn(peers::listen(listener, door, sender.downgrade()));
     let (jobs, following) = match own_jobs {
         Some(own) => {
-            let (orders, following) = jobs::follow(own.settings, sender.downgrade());
+            let (orders, following) = jobs::follow(own.settings, before.is_some(), sender.downgrade());
             (Some(orders), Some(following))
         }
         None => (None, None),
     };
     let company =
         driver::Company { jobs, linger: linger_seconds.map(std::time::Duration::from_secs), shared };
-    let driver =
-        driver::Driver::new(file.name.clone(), file.dashboard.clone(), recorder, epoch, sender, company);
-    driver.run(inbox, ending).await;
+    let about = driver::About { name: file.name.clone(), dashboard: file.dashboard.clone(), epoch };
+    let driver = driver::Driver::new(about, recorder, sender, company, journal, before);
+    let journal = driver.run(inbox, ending).await;
+    journal.remove();
     if let Some(following) = following {
         // It limits itself.
         let _ = following.await;
@@ -148,6 +183,17 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Listens where the scheduler did that this one takes the place of, if possible.
+async fn listen(wanted: SocketAddr, before: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    if let Some(before) = before.filter(|before| before.ip() == wanted.ip()) {
+        match TcpListener::bind(before).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => tracing::warn!(%error, %before, "cannot listen where the lost scheduler did"),
+        }
+    }
+    TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted}"))
+}
+
 struct Removal {
     file: ClusterFile,
     directory: PathBuf,
@@ -155,6 +201,10 @@ struct Removal {
 
 impl Drop for Removal {
     fn drop(&mut self) {
+        // Whoever starts it again needs the file, the keys and the journal.
+        if std::thread::panicking() {
+            return;
+        }
         self.file.remove(&self.directory);
     }
 }

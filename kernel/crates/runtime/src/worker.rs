@@ -4,6 +4,7 @@ mod compute;
 mod data;
 mod driver;
 mod leave;
+mod link;
 mod sample;
 mod store;
 
@@ -16,7 +17,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use nuna_wire::{
-    Acceptor, Connector, Credentials, Fetcher, Party,
+    Acceptor, Connector, Credentials, Fetcher, Party, Search,
     message::{Role, RoleAnswer, WorkerHello},
 };
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,14 @@ pub struct Options {
     /// What tasks may take besides threads and memory: name and amount.
     #[serde(default)]
     pub resources: Vec<(String, u32)>,
+    /// How long it goes on without a scheduler, and keeps what it has, if that is lost.
+    #[serde(default = "scheduler_patience_seconds")]
+    pub scheduler_patience_seconds: u64,
+}
+
+/// [`Options::scheduler_patience_seconds`] if nobody says.
+pub fn scheduler_patience_seconds() -> u64 {
+    60
 }
 
 impl Options {
@@ -88,7 +97,7 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
         resources: options.resources,
     };
     let (connection, answer) =
-        connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello)).await?;
+        connector.connect(options.scheduler, Party::Scheduler, Role::Worker(hello.clone())).await?;
     let RoleAnswer::Worker { id, elapsed_us } = answer else {
         bail!("the scheduler mistook this worker for something else")
     };
@@ -98,8 +107,16 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
     let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch)?;
     tokio::spawn(data::serve(listener, acceptor, store.clone()));
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes: options.memory_bytes };
-    let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector), epoch);
-    let result = driver.run(connection, ending, leave).await;
+    let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector.clone()), epoch);
+    let search = Search {
+        connector,
+        address: options.scheduler,
+        // Beside the folder of certificates, under the same name.
+        file: options.certificates.with_extension("json"),
+        role: Role::WorkerAgain { hello, id },
+        patience: Duration::from_secs(options.scheduler_patience_seconds),
+    };
+    let result = driver.run(link::Link::new(search, connection), ending, leave).await;
     pool.stop();
     result
 }

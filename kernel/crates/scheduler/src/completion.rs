@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use nuna_plan::{EngineError, TaskError, Value};
+use nuna_plan::{EngineError, RangeSet, TaskError, Value};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
     message::{Completed, ToClient},
@@ -11,6 +11,7 @@ use nuna_wire::{
 
 use crate::{
     event::{Effect, Note, Outcome},
+    journal::Record,
     scheduler::{Reclaim, Scheduler},
     stage::{BlockState, UNCOUNTED},
 };
@@ -31,6 +32,9 @@ impl Scheduler {
             return;
         }
         let mut values = Vec::new();
+        // Of all other blocks somebody else can tell that they are done: docs/decisions/journal.md.
+        let unwitnessed = self.stage(key).is_unwitnessed();
+        let mut committed = RangeSet::new();
         let (mut time_us, mut count, mut read_bytes, mut slowest_us) = (0_u64, 0_u64, 0_u64, 0_u32);
         for (done, value) in blocks {
             let stage = self.stage_mut(key);
@@ -44,6 +48,13 @@ impl Scheduler {
             count += 1;
             self.unqueue(worker, key, 1);
             self.block_done(worker, key, done.block, done.bytes, value, &mut values);
+            if unwitnessed {
+                committed.insert(done.block..done.block + 1);
+            }
+        }
+        if !committed.is_empty() {
+            let runs = committed.runs().map(|run| (run.start, run.end)).collect();
+            self.journal(Record::Committed { stage: key, runs });
         }
         let stage = self.stage_mut(key);
         if count > 0 {
@@ -270,6 +281,7 @@ impl Scheduler {
             message: error.message.clone(),
         }));
         if again {
+            self.journal(Record::Failed { stage: key, block, attempts });
             self.requeue(key, block);
             return;
         }

@@ -8,8 +8,10 @@ use std::{
 use nuna_plan::{HeldId, Plan, TaskError, Value};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
-    message::{Ask, Completed, Sample, ToClient, ToWorker, WorkerHello},
+    message::{Ask, ClientReturn, Completed, Sample, ToClient, ToWorker, WorkerHello, WorkerReturn},
 };
+
+use crate::journal::Record;
 
 /// What can be tuned. The defaults suit a cluster in one building.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct Settings {
     pub shared: BTreeMap<String, u32>,
     /// How often clients hear how far their computations are.
     pub progress_interval: Duration,
+    /// How long a scheduler that takes the place of a lost one waits for the workers it had.
+    pub workers_return_max: Duration,
+    /// The same for clients, whose computations end if they do not return.
+    pub clients_return_max: Duration,
 }
 
 impl Default for Settings {
@@ -43,6 +49,8 @@ impl Default for Settings {
             cut_short_max: 10,
             shared: BTreeMap::new(),
             progress_interval: Duration::from_millis(100),
+            workers_return_max: Duration::from_secs(10),
+            clients_return_max: Duration::from_secs(20),
         }
     }
 }
@@ -53,6 +61,11 @@ pub enum Event {
     /// Its connection ended; what it had running is cancelled, what it held and did not publish is freed.
     ClientLeft(ClientId),
     ClientHeard(ClientId),
+    /// It was connected to a scheduler that was lost, and is back.
+    ClientReturned {
+        client: ClientId,
+        state: ClientReturn,
+    },
     Submit {
         client: ClientId,
         submission: u32,
@@ -96,6 +109,12 @@ pub enum Event {
     /// Its connection ended, whoever ended it.
     WorkerLeft(WorkerId),
     WorkerHeard(WorkerId),
+    /// It was connected to a scheduler that was lost, and is back. Only while [`crate::Scheduler::awaits_return`].
+    WorkerReturned {
+        worker: WorkerId,
+        hello: WorkerHello,
+        state: WorkerReturn,
+    },
     Sample {
         worker: WorkerId,
         sample: Sample,
@@ -184,6 +203,8 @@ pub enum Effect {
     },
     /// For whoever watches.
     Note(Note),
+    /// Not to be forgotten if this process is lost.
+    Journal(Record),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

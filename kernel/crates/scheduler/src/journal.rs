@@ -65,6 +65,34 @@ pub enum Record {
     },
     /// No numbers below these are given out again.
     Next(Next),
+    /// So many workers are wanted, at least and at most.
+    Scaled {
+        least: u32,
+        most: u32,
+    },
+}
+
+impl Record {
+    /// Whether it is to be written at once: somebody was told of it, or will act on it. What others only save work by is
+    /// written when there is more.
+    pub fn hurries(&self) -> bool {
+        match self {
+            Record::Plan(_)
+            | Record::Published { .. }
+            | Record::Unpublished { .. }
+            | Record::Client(_)
+            | Record::Worker { .. }
+            | Record::Scaled { .. } => true,
+            Record::Began { .. }
+            | Record::ClientGone(_)
+            | Record::WorkerGone(_)
+            | Record::Committed { .. }
+            | Record::Failed { .. }
+            | Record::Over { .. }
+            | Record::Removed { .. }
+            | Record::Next(_) => false,
+        }
+    }
 }
 
 /// A plan that runs, or whose results are held.
@@ -85,9 +113,12 @@ pub struct Accepted {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
     pub client: u32,
-    pub worker: u16,
+    /// They come round again; nothing where another knows.
+    pub worker: Option<u16>,
     pub stage: u32,
     pub computation: u32,
+    /// How often a process took the place of a lost one; no number to give out, but it only grows either.
+    pub restarts: u32,
 }
 
 /// Where and why the rest of a journal was not read.
@@ -166,6 +197,8 @@ pub struct Image {
     pub(crate) committed: BTreeMap<StageKey, RangeSet>,
     pub(crate) attempts: BTreeMap<(StageKey, u64), u32>,
     pub(crate) published: BTreeMap<String, Publication>,
+    /// What was last asked for, if anybody did.
+    pub scaled: Option<(u32, u32)>,
     pub next: Next,
 }
 
@@ -197,7 +230,7 @@ impl Image {
             }
             Record::ClientGone(client) => drop(self.clients.remove(&client)),
             Record::Worker { worker, name } => {
-                self.next.worker = worker.0.wrapping_add(1);
+                self.next.worker = Some(worker.0.wrapping_add(1));
                 self.workers.insert(worker, name);
             }
             Record::WorkerGone(worker) => drop(self.workers.remove(&worker)),
@@ -237,11 +270,13 @@ impl Image {
                 self.published.insert(name, Publication { summary, about, held });
             }
             Record::Unpublished { name } => return self.published.remove(&name).is_some(),
+            Record::Scaled { least, most } => self.scaled = Some((least, most)),
             Record::Next(next) => {
                 self.next.client = self.next.client.max(next.client);
-                self.next.worker = next.worker;
+                self.next.worker = next.worker.or(self.next.worker);
                 self.next.stage = self.next.stage.max(next.stage);
                 self.next.computation = self.next.computation.max(next.computation);
+                self.next.restarts = self.next.restarts.max(next.restarts);
             }
         }
         true
@@ -317,8 +352,9 @@ impl Image {
             held: publication.held.clone(),
         });
         let clients = self.clients.iter().copied().map(Record::Client);
+        let scaled = self.scaled.map(|(least, most)| Record::Scaled { least, most });
         let all = began.into_iter().chain(clients).chain(workers).chain(plans);
-        all.chain(committed).chain(attempts).chain(published).chain([Record::Next(self.next)])
+        all.chain(committed).chain(attempts).chain(published).chain(scaled).chain([Record::Next(self.next)])
     }
 }
 

@@ -22,6 +22,7 @@ mod loss;
 mod needs;
 mod placement;
 mod published;
+mod restore;
 mod scheduler;
 mod stage;
 mod unreachable;

@@ -11,6 +11,7 @@ use nuna_wire::{
 
 use crate::{
     event::{Effect, Note, Outcome},
+    journal::{Accepted, Record},
     scheduler::{Client, Computation, Scheduler},
     stage::{BlockState, StageState},
 };
@@ -33,10 +34,12 @@ impl Scheduler {
         };
         let before = self.clients.insert(client, state);
         assert!(before.is_none(), "{client:?} joined twice");
+        self.journal(Record::Client(client));
     }
 
     pub(crate) fn client_left(&mut self, client: ClientId) {
         let Some(gone) = self.clients.remove(&client) else { return };
+        self.journal(Record::ClientGone(client));
         self.workers.values_mut().for_each(|worker| worker.turns.forget(client));
         for computation in gone.submissions.into_values() {
             if !self.computations.get(&computation).is_some_and(|computation| computation.detached) {
@@ -53,11 +56,38 @@ impl Scheduler {
             Ok(inputs) => inputs,
             Err(error) => return self.to_client(client, ToClient::Failed { submission, error }),
         };
-        let id = self.next_computation;
-        self.next_computation += 1;
-        let first = self.next_stage;
+        let (computation, first) = (self.next_computation, self.next_stage);
+        let key = |input| match input {
+            Ok(earlier) => StageKey(first + earlier),
+            Err(held) => held,
+        };
+        let inputs = inputs.into_iter().map(|inputs| inputs.into_iter().map(key).collect()).collect();
+        let accepted =
+            Box::new(Accepted { computation, client, submission, first: StageKey(first), plan, inputs });
+        self.journal(Record::Plan(accepted.clone()));
+        for held in accepted.plan.stages.iter().filter_map(held_by) {
+            self.held_by_client(client, held);
+        }
+        let keys = self.install(now, *accepted);
+        for &key in &keys {
+            self.open(key);
+        }
+        if self.computation(computation).total == 0 {
+            self.finish(computation, Outcome::Done, None);
+        }
+    }
+
+    fn held_by_client(&mut self, client: ClientId, held: HeldId) {
+        self.lost.remove(&held);
+        self.clients.get_mut(&client).expect("checked with the plan").held.insert(held, 1);
+    }
+
+    /// Takes a plan in. Its blocks wait until [`Scheduler::open`], or until it is known which are done.
+    pub(crate) fn install(&mut self, now: Instant, accepted: Accepted) -> Vec<StageKey> {
+        let Accepted { computation: id, client, submission, first: StageKey(first), plan, inputs } = accepted;
         let count = plan.stages.len() as u32;
-        self.next_stage += count;
+        self.next_computation = self.next_computation.max(id + 1);
+        self.next_stage = self.next_stage.max(first + count);
         let total = plan.block_count();
         self.effects.push(Effect::Note(Note::ComputationStarted { computation: id, label: plan.label }));
         let keys: Vec<StageKey> = (first..first + count).map(StageKey).collect();
@@ -74,20 +104,14 @@ impl Scheduler {
             detached: plan.terms.detached,
         };
         self.computations.insert(id, computation);
-        self.clients.get_mut(&client).expect("checked with the plan").submissions.insert(submission, id);
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.submissions.insert(submission, id);
+        }
         for (((index, stage), inputs), key) in
             plan.stages.into_iter().enumerate().zip(inputs).zip(keys.iter().copied())
         {
-            let inputs: Vec<StageKey> = inputs
-                .into_iter()
-                .map(|input| match input {
-                    Ok(earlier) => StageKey(first + earlier),
-                    Err(held) => held,
-                })
-                .collect();
-            if let Keep::Hold(held) = stage.keep {
+            if let Some(held) = held_by(&stage) {
                 self.held.insert(held, key);
-                self.clients.get_mut(&client).expect("checked with the plan").held.insert(held, 1);
             }
             for (input, source) in inputs.iter().enumerate() {
                 self.stage_mut(*source).consumers.push((key, input));
@@ -104,12 +128,7 @@ impl Scheduler {
             state.needs.clone_from(&plan.terms.needs);
             self.stages.insert(key, state);
         }
-        for &key in &keys {
-            self.open(key);
-        }
-        if total == 0 {
-            self.finish(id, Outcome::Done, None);
-        }
+        keys
     }
 
     /// What a plan's inputs are (earlier stages, or held ones), if it may run here.
@@ -330,13 +349,14 @@ impl Scheduler {
     }
 
     /// Stops a computation and forgets what nobody can need of it.
-    fn end(&mut self, id: u32, outcome: Outcome) {
+    pub(crate) fn end(&mut self, id: u32, outcome: Outcome) {
         let Some(computation) = self.computations.get_mut(&id) else { return };
         if !computation.running {
             return self.collect(id);
         }
         computation.running = false;
         self.effects.push(Effect::Note(Note::ComputationFinished { computation: id, outcome }));
+        self.journal(Record::Over { computation: id });
         if outcome != Outcome::Done {
             // What it was to leave behind will never be whole.
             for key in self.computation(id).stages.clone() {
@@ -365,7 +385,7 @@ impl Scheduler {
         }
     }
 
-    fn is_needed(&self, held: HeldId) -> bool {
+    pub(crate) fn is_needed(&self, held: HeldId) -> bool {
         self.clients.values().any(|client| client.held.contains_key(&held))
             || self.published.values().any(|publication| publication.held.contains(&held))
     }
@@ -394,7 +414,7 @@ impl Scheduler {
     }
 
     /// Forgets computations that are over, hold nothing, and are not what others would be recomputed from.
-    fn collect(&mut self, id: u32) {
+    pub(crate) fn collect(&mut self, id: u32) {
         let mut candidates = vec![id];
         while let Some(id) = candidates.pop() {
             let Some(computation) = self.computations.get(&id) else { continue };
@@ -409,6 +429,7 @@ impl Scheduler {
     /// Removes a computation; returns those whose results it read.
     fn remove(&mut self, id: u32) -> BTreeSet<u32> {
         let computation = self.computations.remove(&id).expect("the caller has looked it up");
+        self.journal(Record::Removed { computation: id });
         let mut sources = BTreeSet::new();
         let mut dropped: BTreeMap<WorkerId, Vec<StageKey>> = BTreeMap::new();
         for key in computation.stages {
@@ -462,5 +483,13 @@ impl Scheduler {
                 }
             }
         }
+    }
+}
+
+/// What a stage's values are held as.
+pub(crate) fn held_by(stage: &nuna_plan::Stage) -> Option<HeldId> {
+    match stage.keep {
+        Keep::Hold(held) => Some(held),
+        Keep::No | Keep::Deliver => None,
     }
 }

@@ -7,6 +7,7 @@ use nuna_plan::EngineError;
 use nuna_wire::{ClientId, StageKey, WorkerId};
 
 use crate::{
+    journal::Record,
     scheduler::Scheduler,
     stage::{BlockState, UNCOUNTED},
 };
@@ -17,6 +18,7 @@ const MISSING_MAX: u32 = 10;
 impl Scheduler {
     pub(crate) fn worker_left(&mut self, worker: WorkerId) {
         let Some(gone) = self.workers.remove(&worker) else { return };
+        self.journal(Record::WorkerGone(worker));
         self.drains.remove(&worker);
         self.forget_unreached(worker);
         let mut lost = Vec::new();

@@ -14,6 +14,7 @@ use nuna_wire::{
 
 use crate::{
     fair::{self, Rank, Turns},
+    journal::Record,
     scheduler::{Reclaim, Scheduler, Worker},
     stage::BlockState,
 };
@@ -45,6 +46,14 @@ fn has_idle_threads(worker: &Worker) -> bool {
 
 impl Scheduler {
     pub(crate) fn worker_joined(&mut self, now: Instant, worker: WorkerId, hello: WorkerHello) {
+        let resources = hello.resources.clone();
+        self.admit(now, worker, hello);
+        self.look_at_needs(&resources);
+        self.check_bounds();
+    }
+
+    pub(crate) fn admit(&mut self, now: Instant, worker: WorkerId, hello: WorkerHello) {
+        self.journal(Record::Worker { worker, name: hello.name.clone() });
         self.stranded_since = None;
         let state = Worker {
             hello,
@@ -59,13 +68,10 @@ impl Scheduler {
             lasts_until: None,
             draining: false,
         };
-        let resources = state.hello.resources.clone();
         self.threads_total += u64::from(state.hello.threads.max(1));
         let before = self.workers.insert(worker, state);
         assert!(before.is_none(), "{worker} joined twice");
         self.hungry.insert(worker);
-        self.look_at_needs(&resources);
-        self.check_bounds();
     }
 
     pub(crate) fn worker_mut(&mut self, worker: WorkerId) -> &mut Worker {

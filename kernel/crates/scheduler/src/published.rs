@@ -7,7 +7,7 @@ use nuna_wire::{
     message::{Ask, PublishError, Published, ToClient, Told},
 };
 
-use crate::scheduler::Scheduler;
+use crate::{journal::Record, scheduler::Scheduler};
 
 const NAME_BYTES_MAX: usize = 128;
 /// What a publication may bring along besides its blocks: the scheduler keeps it in memory.
@@ -72,6 +72,8 @@ impl Scheduler {
                 return Err(PublishError::NotHeld { name });
             }
         }
+        let Publication { summary, about, held } = publication.clone();
+        self.journal(Record::Published { name: name.clone(), summary, about, held });
         self.published.insert(name, publication);
         Ok(())
     }
@@ -93,6 +95,7 @@ impl Scheduler {
 
     fn unpublish(&mut self, name: String) -> Result<(), PublishError> {
         let Some(publication) = self.published.remove(&name) else { return Err(self.unknown(name)) };
+        self.journal(Record::Unpublished { name });
         for held in publication.held {
             self.release_unneeded(held);
         }

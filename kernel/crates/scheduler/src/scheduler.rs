@@ -14,7 +14,9 @@ use nuna_wire::{
 use crate::{
     event::{Effect, Event, Settings},
     fair::{Rank, Turns},
+    journal::{Next, Record},
     published::Publication,
+    restore::Recovery,
     stage::StageState,
     unreachable::Unreached,
 };
@@ -114,6 +116,8 @@ pub struct Scheduler {
     pub(crate) unreached: BTreeMap<(WorkerId, WorkerId), Unreached>,
     /// Workers that are to leave.
     pub(crate) drains: BTreeSet<WorkerId>,
+    /// Set until those have returned who were there before this took the place of a lost scheduler.
+    pub(crate) recovery: Option<Box<Recovery>>,
 }
 
 /// What a cluster is doing, in numbers.
@@ -151,11 +155,32 @@ impl Scheduler {
             coming: (0, None),
             unreached: BTreeMap::new(),
             drains: BTreeSet::new(),
+            recovery: None,
         }
     }
 
     /// Applies one event. Effects are returned in the order they must be carried out.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        let events = if self.recovery.is_some() { self.recover(now, event) } else { vec![event] };
+        if events.is_empty() {
+            return std::mem::take(&mut self.effects);
+        }
+        let mut moves = false;
+        for event in events {
+            moves |= self.apply(now, event);
+        }
+        self.dismiss_drained();
+        // Before leases, so that a value freed and computed again is not forgotten the second time.
+        self.flush_forgets();
+        self.place(now);
+        if moves && !self.work_waits() {
+            self.steal();
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether it may have changed anybody's queue.
+    fn apply(&mut self, now: Instant, event: Event) -> bool {
         self.heard(now, &event);
         // With 10,000 workers most events only show that somebody is alive; they change nobody's queue.
         let moves = !matches!(event, Event::ClientHeard(_) | Event::WorkerHeard(_) | Event::Sample { .. });
@@ -202,20 +227,27 @@ impl Scheduler {
             Event::Retire { worker } => self.retire(worker),
             Event::Coming { workers, trouble } => self.coming = (workers, trouble),
             Event::Tick => self.tick(now),
+            Event::ClientReturned { client, state } => self.client_returned_late(now, client, &state),
+            // The driver lets nobody in that it is too late for.
+            Event::WorkerReturned { worker, .. } => {
+                let reason = "the cluster has gone on without it".to_owned();
+                self.effects.push(Effect::DisconnectWorker { worker, reason });
+            }
         }
-        self.dismiss_drained();
-        // Before leases, so that a value freed and computed again is not forgotten the second time.
-        self.flush_forgets();
-        self.place(now);
-        if moves && !self.work_waits() {
-            self.steal();
-        }
-        std::mem::take(&mut self.effects)
+        moves
+    }
+
+    pub(crate) fn journal(&mut self, record: Record) {
+        self.effects.push(Effect::Journal(record));
+    }
+
+    pub(crate) fn next_numbers(&self) -> Next {
+        Next { stage: self.next_stage, computation: self.next_computation, ..Next::default() }
     }
 
     /// When to call `handle` with `Event::Tick` if nothing else arrives first.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let idle = self.workers.is_empty() && self.clients.is_empty();
+        let idle = self.workers.is_empty() && self.clients.is_empty() && self.recovery.is_none();
         self.last_tick.filter(|_| !idle).map(|tick| tick + TICK)
     }
 
@@ -264,6 +296,8 @@ impl Scheduler {
             }
             Event::ClientJoined(_)
             | Event::ClientLeft(_)
+            | Event::ClientReturned { .. }
+            | Event::WorkerReturned { .. }
             | Event::WorkerJoined { .. }
             | Event::WorkerLeft(_)
             | Event::WorkerLasts { .. }

@@ -233,6 +233,11 @@ impl StageState {
         self.marks[block as usize] |= DELIVERED;
     }
 
+    /// Whether nobody but the scheduler knows which of its blocks are done: no reader, client or holder.
+    pub(crate) fn is_unwitnessed(&self) -> bool {
+        self.consumers.is_empty() && self.held.is_none() && !self.delivers()
+    }
+
     /// Whether workers keep the values when they have them.
     pub(crate) fn retains(&self) -> bool {
         self.held.is_some() || !self.consumers.is_empty()

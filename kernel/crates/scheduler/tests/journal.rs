@@ -52,7 +52,8 @@ fn records() -> Vec<Record> {
         },
         Record::Published { name: "x".into(), summary: "y".into(), about: vec![], held: vec![] },
         Record::Unpublished { name: "x".into() },
-        Record::Next(Next { client: 3, worker: 9, stage: 5, computation: 3 }),
+        Record::Scaled { least: 2, most: 40 },
+        Record::Next(Next { client: 3, worker: Some(9), stage: 5, computation: 3, restarts: 1 }),
     ]
 }
 

@@ -32,6 +32,7 @@ impl World {
                 }
             }
             Fault::Join => self.join(),
+            Fault::CrashScheduler { unwritten, back } => self.crash_scheduler(unwritten, back),
             Fault::CutWorker { lasts } => {
                 if let Some(machine) = self.any_machine() {
                     self.network.cut(Party::Machine(machine));

@@ -1,7 +1,7 @@
 //! Owns a client's process as the simulation has it: it submits its jobs, takes and checks what comes back, and says so
 //! to the scheduler, as `client` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nuna_plan::HeldId;
 use nuna_scheduler::Event;
@@ -32,14 +32,21 @@ pub(crate) struct Offer {
 pub(crate) struct Running {
     job: usize,
     step: usize,
-    results: BTreeMap<(u32, u64), u64>,
+    pub(crate) results: BTreeMap<(u32, u64), u64>,
+    /// It was submitted to a second scheduler, which did not know it.
+    again: bool,
 }
 
 pub(crate) struct Client {
     jobs: Vec<usize>,
-    running: BTreeMap<u32, Running>,
+    pub(crate) running: BTreeMap<u32, Running>,
     next_submission: u32,
-    last_heard: Time,
+    pub(crate) last_heard: Time,
+    pub(crate) held: BTreeSet<HeldId>,
+    /// Its scheduler is lost, and it is not back at another.
+    pub(crate) away: bool,
+    /// It was back when nobody waited for it any more: what it held is gone.
+    pub(crate) late: bool,
     /// It takes nothing before this.
     pub(crate) slow_until: Time,
 }
@@ -49,6 +56,9 @@ impl World {
         let jobs: Vec<usize> = jobs.into_iter().filter(|&job| !self.over[job]).collect();
         if jobs.is_empty() {
             return;
+        }
+        if self.down {
+            return self.agenda.after(50 * MILLISECOND, What::StartClient(jobs));
         }
         self.clients_started += 1;
         let number = self.clients_started;
@@ -63,6 +73,9 @@ impl World {
             running: BTreeMap::new(),
             next_submission: 1,
             last_heard: self.agenda.now,
+            held: BTreeSet::new(),
+            away: false,
+            late: false,
             slow_until: 0,
         };
         self.clients.insert(number, client);
@@ -76,15 +89,19 @@ impl World {
         self.agenda.after(back, What::StartClient(client.jobs));
     }
 
-    fn from_client(&mut self, number: u32, event: Event) {
+    pub(crate) fn from_client(&mut self, number: u32, event: Event) {
+        // All that it would say then it tells when it is back.
+        if self.clients.get(&number).is_some_and(|client| client.away) {
+            return;
+        }
         let from = Party::Client(number);
-        let what = What::ToScheduler(from, event);
+        let what = What::InFlight(self.incarnation, Box::new(What::ToScheduler(from, event)));
         self.network.send(&mut self.agenda, &mut self.rng, from, Party::Scheduler, what);
     }
 
     pub(crate) fn client_beats(&mut self, number: u32) {
         let Some(client) = self.clients.get(&number) else { return };
-        if self.agenda.now - client.last_heard > SILENCE_MAX {
+        if !client.away && self.agenda.now - client.last_heard > SILENCE_MAX {
             return self.end_client(number, 5 * SECOND);
         }
         self.from_client(number, Event::ClientHeard(ClientId(number)));
@@ -99,17 +116,23 @@ impl World {
         let Some(client) = self.clients.get_mut(&number) else { return };
         let submission = client.next_submission;
         client.next_submission += 1;
-        client.running.insert(submission, Running { job, step, results: BTreeMap::new() });
-        let plan = self.jobs[job].steps[step].plan_for(job, step, Self::held_id(number, job));
-        self.from_client(
-            number,
-            Event::Submit { client: ClientId(number), submission, plan: Box::new(plan) },
-        );
+        client.running.insert(submission, Running { job, step, results: BTreeMap::new(), again: false });
+        if step == 0 && self.jobs[job].steps.len() > 1 {
+            client.held.insert(Self::held_id(number, job));
+        }
+        self.say_submit(number, submission);
         if let Expect::Cancelled(after) = self.jobs[job].expect
             && step == 0
         {
             self.agenda.after(after, What::CancelJob { client: number, job });
         }
+    }
+
+    fn say_submit(&mut self, number: u32, submission: u32) {
+        let Some(running) = self.clients[&number].running.get(&submission) else { return };
+        let (job, step) = (running.job, running.step);
+        let plan = Box::new(self.jobs[job].steps[step].plan_for(job, step, Self::held_id(number, job)));
+        self.from_client(number, Event::Submit { client: ClientId(number), submission, plan });
     }
 
     pub(crate) fn cancel_job(&mut self, number: u32, job: usize) {
@@ -130,6 +153,9 @@ impl World {
         self.over[job] = true;
         if self.jobs[job].steps.len() > 1 {
             let (client, held) = (ClientId(number), Self::held_id(number, job));
+            if let Some(client) = self.clients.get_mut(&number) {
+                client.held.remove(&held);
+            }
             self.from_client(number, Event::Release { client, held });
         }
         if self.delivered_at_first_end.is_empty() {
@@ -149,10 +175,23 @@ impl World {
                 self.agenda.after(delay, What::ClientFetches(number, offer));
             }
             ToClient::Finished { submission, .. } => self.plan_finished(number, submission),
+            ToClient::Returned { unknown } => {
+                for submission in &unknown {
+                    if let Some(running) = client.running.get_mut(submission) {
+                        running.again = true;
+                    }
+                }
+                unknown.into_iter().for_each(|submission| self.say_submit(number, submission));
+            }
             ToClient::Failed { submission, error } => {
                 let Some(running) = client.running.remove(&submission) else { return };
                 let error = error.to_string();
+                // What was persisted in the very last moment is not in the journal, and the error says what to do.
+                let lost = (self.records_lost || client.late)
+                    && running.step > 0
+                    && error.contains("persist it again");
                 match &self.jobs[running.job].expect {
+                    _ if lost => {}
                     Expect::Error(text) | Expect::ResultsOrError(text) if error.contains(text.as_str()) => {}
                     Expect::Cancelled(_) => panic!("nothing was to fail, and nobody cancelled: {error}"),
                     expected => panic!("job {} failed with `{error}`, not {expected:?}", running.job),
@@ -169,7 +208,7 @@ impl World {
 
     fn plan_finished(&mut self, number: u32, submission: u32) {
         let client = self.clients.get_mut(&number).expect("it has just heard");
-        let Some(Running { job, step, results }) = client.running.remove(&submission) else { return };
+        let Some(Running { job, step, results, .. }) = client.running.remove(&submission) else { return };
         let Job { steps, expect } = &self.jobs[job];
         assert!(results == steps[step].expected, "job {job} step {step} gave other results than expected");
         if step + 1 < steps.len() {
@@ -199,7 +238,10 @@ impl World {
             self.delivered[running.job] += values.len() as u64;
             for (block, value) in values {
                 let before = running.results.insert((stage, block), value);
-                assert_eq!(before, None, "submission {submission} stage {stage} block {block} came twice");
+                assert!(
+                    before.is_none() || (running.again && before == Some(value)),
+                    "submission {submission} stage {stage} block {block} came twice"
+                );
             }
             wait = client.slow_until.saturating_sub(now);
         }

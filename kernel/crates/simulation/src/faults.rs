@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     SlowDisk { factor: u64 },
     /// A part of what is written to or read from a disk fails from now on.
     BadDisk { permille: u32 },
+    /// The scheduler's process ends, with what of its journal it has not written, and another takes its place.
+    CrashScheduler { unwritten: Time, back: Time },
 }
 
 /// How often each thing goes wrong in a run.
@@ -42,6 +44,7 @@ pub struct Faults {
     pub slow_clients: u32,
     pub slow_disks: u32,
     pub bad_disks: u32,
+    pub scheduler_crashes: u32,
     /// When the last of them happens at the latest, in microseconds.
     pub until: u64,
 }
@@ -63,6 +66,7 @@ impl Faults {
             slow_clients: some(rng, 0.2, 2),
             slow_disks: some(rng, 0.3, 2),
             bad_disks: some(rng, 0.2, 2),
+            scheduler_crashes: some(rng, 0.3, 3),
             until: [20, 100, 500][rng.random_range(0..3)] * MILLISECOND,
         }
     }
@@ -94,6 +98,10 @@ impl Faults {
         add(self.slow_clients, rng, &|rng| Fault::SlowClient { lasts: lasts(rng) });
         add(self.slow_disks, rng, &|rng| Fault::SlowDisk { factor: rng.random_range(5..200) });
         add(self.bad_disks, rng, &|rng| Fault::BadDisk { permille: rng.random_range(10..300) });
+        add(self.scheduler_crashes, rng, &|rng| Fault::CrashScheduler {
+            unwritten: if rng.random_bool(0.5) { 0 } else { rng.random_range(0..100 * MILLISECOND) },
+            back: rng.random_range(0..3 * SECOND),
+        });
         schedule
     }
 }

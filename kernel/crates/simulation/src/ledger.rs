@@ -4,7 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use nuna_scheduler::Event;
-use nuna_wire::{StageKey, WorkerId, message::ToWorker};
+use nuna_wire::{
+    StageKey, WorkerId,
+    message::{Blocks, ToWorker},
+};
 
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -41,9 +44,30 @@ impl Ledger {
         }
     }
 
+    /// The scheduler is lost, and perhaps what it has counted.
+    pub(crate) fn scheduler_lost(&mut self) {
+        self.leases.clear();
+        self.by_worker.clear();
+        self.failures.clear();
+    }
+
+    /// A worker is back at a new scheduler, with blocks that it runs.
+    pub(crate) fn returns(&mut self, worker: WorkerId, leased: &[Blocks]) {
+        for run in leased {
+            for block in run.start..run.end {
+                let key = (run.stage, block);
+                // One that was given up may come back and run what another does by now.
+                self.leases.entry(key).or_insert(worker);
+                self.by_worker.entry(worker).or_default().insert(key);
+            }
+        }
+    }
+
     pub(crate) fn worker_gone(&mut self, worker: WorkerId) {
         for block in self.by_worker.remove(&worker).unwrap_or_default() {
-            self.leases.remove(&block);
+            if self.leases.get(&block) == Some(&worker) {
+                self.leases.remove(&block);
+            }
         }
     }
 
@@ -79,7 +103,9 @@ impl Ledger {
                     let gone: Vec<_> = ranges.range((stage, 0)..=(stage, u64::MAX)).copied().collect();
                     for key in gone {
                         ranges.remove(&key);
-                        self.leases.remove(&key);
+                        if self.leases.get(&key) == Some(&worker) {
+                            self.leases.remove(&key);
+                        }
                     }
                 }
             }

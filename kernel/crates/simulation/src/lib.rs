@@ -11,6 +11,7 @@
 mod agenda;
 mod befall;
 mod client;
+mod crash;
 mod faults;
 mod jobs;
 mod ledger;

@@ -48,6 +48,7 @@ pub(crate) struct Machine {
     pub(crate) id: WorkerId,
     pub(crate) core: Worker,
     pub(crate) memory_bytes: u64,
+    pub(crate) threads: u16,
     pub(crate) threads_free: u16,
     /// Groups of blocks that wait for a thread.
     pub(crate) pool: VecDeque<(StageKey, u64, u64)>,
@@ -64,6 +65,10 @@ pub(crate) struct Machine {
     pub(crate) done: Vec<Done>,
     pub(crate) waking: bool,
     pub(crate) last_heard: Time,
+    /// Its scheduler is lost, and it is not back at another.
+    pub(crate) away: bool,
+    /// What it has to report then.
+    pub(crate) unsent: Vec<nuna_scheduler::Event>,
     pub(crate) disk_factor: u64,
     pub(crate) disk_fails_permille: u32,
 }
@@ -75,6 +80,7 @@ impl Machine {
             id,
             core: Worker::new(settings),
             memory_bytes,
+            threads,
             threads_free: threads,
             pool: VecDeque::new(),
             definitions: HashMap::new(),
@@ -88,6 +94,8 @@ impl Machine {
             done: Vec::new(),
             waking: false,
             last_heard: now,
+            away: false,
+            unsent: Vec::new(),
             disk_factor: 1,
             disk_fails_permille: 0,
         }

@@ -26,6 +26,9 @@ const FETCH_PATIENCE: Time = 10 * SECOND;
 
 impl World {
     pub(crate) fn join(&mut self) {
+        if self.down {
+            return self.agenda.after(50 * MILLISECOND, What::Join);
+        }
         self.machines_started += 1;
         let number = self.machines_started;
         let id = WorkerId(u16::try_from(number).expect("fewer workers than there are ids"));
@@ -65,15 +68,21 @@ impl World {
         self.machines.get(self.by_id.get(&worker)?)
     }
 
-    fn from_machine(&mut self, number: u32, event: Event) {
+    pub(crate) fn from_machine(&mut self, number: u32, event: Event) {
+        if let Some(machine) = self.machines.get_mut(&number).filter(|machine| machine.away) {
+            if matches!(event, Event::Completed { .. } | Event::Failed { .. } | Event::InputMissing { .. }) {
+                machine.unsent.push(event);
+            }
+            return;
+        }
         let from = Party::Machine(number);
-        let what = What::ToScheduler(from, event);
+        let what = What::InFlight(self.incarnation, Box::new(What::ToScheduler(from, event)));
         self.network.send(&mut self.agenda, &mut self.rng, from, Party::Scheduler, what);
     }
 
     pub(crate) fn machine_beats(&mut self, number: u32) {
         let Some(machine) = self.machines.get(&number) else { return };
-        if self.agenda.now - machine.last_heard > SILENCE_MAX {
+        if !machine.away && self.agenda.now - machine.last_heard > SILENCE_MAX {
             return self.end_machine(number, SECOND);
         }
         let usage = machine.core.usage();

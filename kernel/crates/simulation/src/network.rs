@@ -73,6 +73,10 @@ impl Network {
         }
     }
 
+    pub(crate) fn is_cut(&self, party: Party) -> bool {
+        self.cut.contains(&party)
+    }
+
     pub(crate) fn cut_parties(&self) -> Vec<Party> {
         self.cut.iter().copied().collect()
     }

@@ -37,6 +37,8 @@ pub struct Report {
     pub workers_lost: u32,
     /// Workers that left with nothing left to do.
     pub dismissed: u32,
+    /// How often the scheduler was lost.
+    pub crashes: u32,
     /// Values delivered of each job when the first one ended.
     pub delivered_at_first_end: Vec<u64>,
 }

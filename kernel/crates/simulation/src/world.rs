@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_scheduler::{Effect, Event, Scheduler};
+use nuna_scheduler::{Effect, Event, Scheduler, journal::Record};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
     message::{ToClient, ToWorker},
@@ -35,6 +35,11 @@ const SETTLING: Time = 12 * SECOND;
 
 /// Something that happens.
 pub(crate) enum What {
+    /// On a connection of the scheduler's process that was there then: if it is lost, this never arrives.
+    InFlight(u32, Box<What>),
+    SchedulerBack,
+    MachineReturns(u32),
+    ClientReturns(u32),
     ToScheduler(Party, Event),
     ToMachine(u32, ToWorker),
     /// The scheduler has closed the connection.
@@ -94,8 +99,16 @@ pub struct World {
     pub(crate) rng: StdRng,
     pub(crate) agenda: Agenda<What>,
     pub(crate) network: Network,
-    scheduler: Scheduler,
-    ledger: Ledger,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) ledger: Ledger,
+    /// What the scheduler has recorded, and when.
+    pub(crate) journal: Vec<(Time, Record)>,
+    /// There is no scheduler.
+    pub(crate) down: bool,
+    pub(crate) incarnation: u32,
+    pub(crate) crashes: u32,
+    /// Some of what was recorded was not written when the scheduler was lost.
+    pub(crate) records_lost: bool,
     pub(crate) zero: Instant,
     pub(crate) setup: Setup,
     /// Workers that the scheduler has a connection to.
@@ -134,6 +147,11 @@ impl World {
             network: Network::default(),
             scheduler: Scheduler::new(setup.settings.clone()),
             ledger: Ledger::default(),
+            journal: Vec::new(),
+            down: false,
+            incarnation: 0,
+            crashes: 0,
+            records_lost: false,
             zero: Instant::now(),
             sessions: BTreeMap::new(),
             client_sessions: BTreeSet::new(),
@@ -176,6 +194,7 @@ impl World {
             took_us,
             workers_lost: world.workers_lost,
             dismissed: world.dismissed,
+            crashes: world.crashes,
             delivered_at_first_end: world.delivered_at_first_end,
         }
     }
@@ -199,8 +218,12 @@ impl World {
         for party in self.network.cut_parties() {
             self.network.mend(&mut self.agenda, &mut self.rng, party);
         }
-        let until = self.agenda.now + SETTLING;
+        let mut until = self.agenda.now + SETTLING;
         while self.agenda.now < until {
+            let away = self.crashes > 0 && self.machines.values().any(|machine| machine.away);
+            if away || self.down || self.scheduler.awaits_return() {
+                until = self.agenda.now + SETTLING;
+            }
             let what = self.agenda.next().expect("the scheduler's heartbeat never ends");
             if !matches!(what, What::Fault(_)) {
                 self.happen(what);
@@ -220,6 +243,14 @@ impl World {
     fn happen(&mut self, what: What) {
         self.events += 1;
         match what {
+            What::InFlight(incarnation, what) => {
+                if incarnation == self.incarnation {
+                    self.happen(*what);
+                }
+            }
+            What::SchedulerBack => self.scheduler_back(),
+            What::MachineReturns(machine) => self.machine_returns(machine),
+            What::ClientReturns(client) => self.client_returns(client),
             What::ToScheduler(from, event) => self.arrived_at_scheduler(from, event),
             What::ToMachine(machine, message) => {
                 let now = self.agenda.now;
@@ -291,6 +322,9 @@ impl World {
     }
 
     pub(crate) fn scheduler_hears(&mut self, event: Event) {
+        if self.down {
+            return;
+        }
         self.ledger.scheduler_hears(&event);
         let effects = self.scheduler.handle(self.zero + Duration::from_micros(self.agenda.now), event);
         if self.events.is_multiple_of(self.setup.check_every) {
@@ -310,6 +344,7 @@ impl World {
     }
 
     fn from_scheduler(&mut self, to: Party, what: What) {
+        let what = What::InFlight(self.incarnation, Box::new(what));
         self.network.send(&mut self.agenda, &mut self.rng, Party::Scheduler, to, what);
     }
 
@@ -347,6 +382,7 @@ impl World {
                 assert!(self.client_sessions.remove(&client), "only clients that are there are given up");
                 self.from_scheduler(Party::Client(client), What::ClientClosed(client));
             }
+            Effect::Journal(record) => self.journal.push((self.agenda.now, record)),
             Effect::Note(_) => {}
         }
     }

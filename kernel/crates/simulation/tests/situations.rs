@@ -51,6 +51,17 @@ fn a_million_blocks_are_delivered_once() {
 }
 
 #[test]
+fn a_scheduler_that_is_lost_again_and_again_ends_nothing() {
+    for inline in [1_000, 30_000] {
+        let clients = vec![vec![Job::farm(4_000, inline)], vec![Job::tree(2_000, 5, inline)]];
+        let mut setup = setup(8, clients);
+        setup.faults = Faults { scheduler_crashes: 6, kills: 3, until: 12_000_000, ..Faults::default() };
+        let report = run(setup);
+        assert!(report.crashes >= 2, "{report:?}");
+    }
+}
+
+#[test]
 fn a_task_that_ends_its_workers_is_given_up_and_named() {
     for block in [0, 7, 99] {
         for threads in [1, 3] {

@@ -37,6 +37,9 @@ pub struct ClusterFile {
     /// The pipe with whose writer it ends, if that is not the program that started it: a kernel's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifeline: Option<PathBuf>,
+    /// The process on the same machine that starts the scheduler again if it is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<u32>,
 }
 
 impl std::fmt::Debug for ClusterFile {
@@ -115,15 +118,18 @@ impl ClusterFile {
         clusters
     }
 
-    /// Whether its scheduler is there; none if that cannot be found out from here.
+    /// Whether its scheduler is there, or whoever starts it again; none if that cannot be found out from here.
     pub fn runs(&self) -> Option<bool> {
         if self.host.is_empty() || self.host == this_host() {
-            return Some(process_exists(self.pid));
+            return Some(process_exists(self.pid) || self.supervisor.is_some_and(process_exists));
         }
         match TcpStream::connect_timeout(&self.scheduler, REACH) {
             Ok(_) => Some(true),
             // The machine is there and nobody listens.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Some(false),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // Unless it is just being started again.
+                if self.supervisor.is_some() { None } else { Some(false) }
+            }
             Err(_) => None,
         }
     }
@@ -153,6 +159,7 @@ mod tests {
             origin: String::new(),
             certificates: directory.join(name),
             lifeline: None,
+            supervisor: None,
         }
     }
 

@@ -52,6 +52,11 @@ pub enum ConnectError {
     Credentials(#[from] CredentialsError),
 }
 
+impl ConnectError {
+    /// The reason of a refusal without one: the other side may just be ending.
+    pub(crate) const CLOSED: &str = "it closed the connection";
+}
+
 /// What the side with `mine` says to the side with `theirs`, if they cannot work together.
 fn mismatch(theirs: &Greeting, mine: &Greeting) -> Option<String> {
     if theirs.protocol != mine.protocol {
@@ -133,7 +138,7 @@ impl Connector {
             .await
             .map_err(frame)?;
         let closed =
-            || ConnectError::Refused { address: address.clone(), reason: "it closed the connection".into() };
+            || ConnectError::Refused { address: address.clone(), reason: ConnectError::CLOSED.into() };
         match connection.reader.read().await.map_err(frame)?.ok_or_else(closed)?.0 {
             GreetingAnswer::Welcome => {}
             GreetingAnswer::Refused { reason } => return Err(ConnectError::Refused { address, reason }),

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod id;
 pub mod message;
 pub mod outbox;
+mod search;
 
 pub use cluster_file::ClusterFile;
 pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
@@ -24,3 +25,4 @@ pub use fetch::{FetchError, Fetcher};
 pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};
 pub use id::{ClientId, StageKey, WorkerId};
 pub use outbox::{Outbox, OutboxError, Outgoing, outbox};
+pub use search::Search;

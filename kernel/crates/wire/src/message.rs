@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Raised whenever a message changes.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The first frame of every connection, from the side that connected. Its form never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,16 @@ pub enum Role {
     Worker(WorkerHello),
     /// Wants values of a worker.
     Reader,
+    /// A client whose scheduler was lost, with the number it had there. It says [`FromClient::Return`] first.
+    ClientAgain {
+        name: String,
+        id: u32,
+    },
+    /// A worker whose scheduler was lost, with the id it had there. It says [`FromWorker::Return`] first.
+    WorkerAgain {
+        hello: WorkerHello,
+        id: WorkerId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +86,8 @@ pub struct ClusterInfo {
     pub workers: Vec<WorkerInfo>,
     /// How the jobs of a batch system stand, if workers are such jobs.
     pub jobs: Option<JobsInfo>,
+    /// How often its scheduler was lost, and another process went on with its journal.
+    pub restarts: u32,
 }
 
 /// Workers that are jobs of a batch system, in numbers.
@@ -155,6 +167,27 @@ pub enum FromClient {
         request: u32,
         ask: Ask,
     },
+    /// What it has and waits for, to a scheduler that took the place of a lost one.
+    Return(ClientReturn),
+}
+
+/// No list of those who return has more runs; what is beyond is computed again.
+pub const RETURN_RUNS_MAX: usize = 8 << 20;
+
+/// All that a client has of a cluster whose scheduler was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientReturn {
+    /// What it holds, and how many of its arrays read that.
+    pub held: Vec<(HeldId, u32)>,
+    /// What it waits for. All else that it has submitted is cancelled, or over.
+    pub submissions: Vec<ReturningSubmission>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturningSubmission {
+    pub submission: u32,
+    /// The blocks that it has, by stage.
+    pub received: Vec<(u32, Vec<(u64, u64)>)>,
 }
 
 /// What a client asks about published data: results that workers hold under a name, until it is taken away.
@@ -269,6 +302,10 @@ pub enum ToClient {
     Told {
         request: u32,
         told: Told,
+    },
+    /// To one that has returned, once everything goes on: what it waits for and has to submit again.
+    Returned {
+        unknown: Vec<u32>,
     },
 }
 
@@ -409,6 +446,21 @@ pub enum FromWorker {
     Leaving {
         reason: String,
     },
+    /// What it has and does, to a scheduler that took the place of a lost one.
+    Return(WorkerReturn),
+}
+
+/// All that a worker has of a cluster whose scheduler was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReturn {
+    /// Stages that it has the definitions of.
+    pub stages: Vec<StageKey>,
+    /// Values of its own, each run with the bytes of one value on average.
+    pub stored: Vec<(Blocks, u64)>,
+    /// Stages of other workers' values that it has copies of.
+    pub copies: Vec<StageKey>,
+    /// Blocks that wait or run here, or whose end it has yet to report.
+    pub leased: Vec<Blocks>,
 }
 
 /// Asks a worker for values, all that it has of these.

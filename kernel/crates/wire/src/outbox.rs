@@ -75,6 +75,11 @@ impl<M> Outbox<M> {
         WeakOutbox { sender: self.sender.downgrade(), waiting: self.waiting.clone(), limit: self.limit }
     }
 
+    /// Whether nobody writes any more what is sent.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// # Errors
     /// If the connection is gone, or its other side does not read what it is sent.
     pub fn send(&self, message: M, payload: Payload) -> Result<(), OutboxError> {
@@ -93,7 +98,7 @@ impl<M: Serialize> Outgoing<M> {
     /// # Errors
     /// If the connection fails.
     pub async fn write_to<W: AsyncWrite + Unpin>(
-        mut self,
+        &mut self,
         writer: &mut FrameWriter<W>,
     ) -> Result<(), FrameError> {
         while let Some((message, payload)) = self.receiver.recv().await {
@@ -104,6 +109,16 @@ impl<M: Serialize> Outgoing<M> {
             writer.flush().await?;
         }
         writer.close().await
+    }
+
+    /// Takes out what has not been written.
+    pub fn take_waiting(&mut self) -> Vec<(M, Payload)> {
+        let mut waiting = Vec::new();
+        while let Ok((message, payload)) = self.receiver.try_recv() {
+            self.waiting.fetch_sub(payload.byte_count() + MESSAGE_BYTES, Ordering::Relaxed);
+            waiting.push((message, payload));
+        }
+        waiting
     }
 
     async fn write<W: AsyncWrite + Unpin>(

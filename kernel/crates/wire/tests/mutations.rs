@@ -61,6 +61,13 @@ fn from_client() -> Vec<FromClient> {
         FromClient::Heartbeat,
         FromClient::Ask { request: 4, ask: publish },
         FromClient::Ask { request: 5, ask: Ask::List },
+        FromClient::Return(ClientReturn {
+            held: vec![(HeldId(3), 2)],
+            submissions: vec![ReturningSubmission {
+                submission: 4,
+                received: vec![(1, vec![(0, 7), (9, 300)])],
+            }],
+        }),
     ]
 }
 
@@ -73,6 +80,7 @@ fn to_client() -> Vec<ToClient> {
         ToClient::Finished { submission: 1, read_bytes: 4 },
         ToClient::Failed { submission: 1, error },
         ToClient::Cluster(ClusterInfo::default()),
+        ToClient::Returned { unknown: vec![3, 400] },
         ToClient::Told {
             request: 3,
             told: Told::Found { summary: "a".into(), about: vec![0], held: vec![HeldId(2)] },
@@ -106,6 +114,12 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Reclaimed { stage: StageKey(1), runs: vec![(1, 2), (5, 90)] },
         FromWorker::Sample(Sample::default()),
         FromWorker::Leaving { reason: "walltime".into() },
+        FromWorker::Return(WorkerReturn {
+            stages: vec![StageKey(1)],
+            stored: vec![(Blocks { stage: StageKey(1), start: 0, end: 900 }, 4096)],
+            copies: vec![StageKey(2)],
+            leased: vec![Blocks { stage: StageKey(1), start: 900, end: 1000 }],
+        }),
     ]
 }
 

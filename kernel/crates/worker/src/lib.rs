@@ -8,6 +8,7 @@
 
 mod event;
 mod gather;
+mod inventory;
 mod memory;
 mod worker;
 

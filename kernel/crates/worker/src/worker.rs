@@ -70,7 +70,7 @@ pub struct Worker {
     pub(crate) under_way: usize,
     pub(crate) age: u64,
     /// It takes no more blocks.
-    draining: bool,
+    pub(crate) draining: bool,
     pub(crate) effects: Vec<Effect>,
 }
 

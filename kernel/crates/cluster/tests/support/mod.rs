@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, dead_code, reason = "each test binary uses its part of this")]
 
+pub mod workloads;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,

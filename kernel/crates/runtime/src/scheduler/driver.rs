@@ -8,12 +8,13 @@ use std::{
 use bytes::Bytes;
 use nuna_dashboard::{Event as Recorded, Recorder, SpanKind, TaskSpan};
 use nuna_plan::LibraryId;
-use nuna_scheduler::{Effect, Event, Note, Outcome, Scheduler, Settings};
+use nuna_scheduler::{Effect, Event, Note, Outcome, Scheduler, Settings, journal::Record};
 use nuna_wire::{
     ClientId, Incoming, Outbox, Payload, WorkerId,
     frame::unpack,
     message::{
-        ClusterInfo, FromClient, FromWorker, JobsInfo, Role, RoleAnswer, ToClient, ToWorker, WorkerInfo,
+        ClusterInfo, FromClient, FromWorker, JobsInfo, RETURN_RUNS_MAX, Role, RoleAnswer, ToClient, ToWorker,
+        WorkerHello, WorkerInfo,
     },
     outbox,
 };
@@ -26,6 +27,7 @@ use nuna_jobs::driver::{Notice, Order};
 
 use super::{
     jobs::{self, Orders},
+    journal::{Before, Journal},
     peers::{Input, converse},
 };
 use crate::{
@@ -39,6 +41,8 @@ const LIBRARIES_BYTES_MAX: u64 = 4 << 30;
 const MESSAGES_AT_ONCE: usize = 256;
 const CLIENTS_MAX: usize = 1024;
 const WORKERS_MAX: usize = 60_000;
+/// After a restart so many ids are left out: workers may have had them whose arrival the journal has not seen.
+const WORKERS_UNSEEN: u16 = 256;
 /// What may take so long at the end: telling workers and clients.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -58,13 +62,24 @@ pub(crate) struct Company {
     pub(crate) shared: BTreeMap<String, u32>,
 }
 
+/// What others may know of the cluster.
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) dashboard: String,
+    /// The zero of all task times.
+    pub(crate) epoch: Instant,
+}
+
 pub(crate) struct Driver {
-    name: String,
-    dashboard: String,
+    about: About,
     scheduler: Scheduler,
     recorder: Recorder,
-    epoch: Instant,
+    journal: Journal,
+    restarts: u32,
     inbox: mpsc::Sender<Input>,
+    /// Back at this scheduler, which took the place of theirs, and have yet to say what they have.
+    workers_returning: HashMap<WorkerId, WorkerHello>,
+    clients_returning: HashSet<ClientId>,
     workers: BTreeMap<WorkerId, WorkerPeer>,
     clients: HashMap<ClientId, Outbox<ToClient>>,
     libraries: HashMap<LibraryId, Bytes>,
@@ -81,27 +96,36 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(
-        name: String,
-        dashboard: String,
+        about: About,
         recorder: Recorder,
-        epoch: Instant,
         inbox: mpsc::Sender<Input>,
         company: Company,
+        journal: Journal,
+        before: Option<Before>,
     ) -> Self {
         let settings =
             Settings { silence_max: SILENCE_MAX, shared: company.shared.clone(), ..Settings::default() };
+        let next = before.as_ref().map(|before| before.image.next);
         Self {
-            name,
-            dashboard,
-            scheduler: Scheduler::new(settings),
+            about,
+            scheduler: match before {
+                Some(before) => Scheduler::restore(settings, Instant::now(), before.image),
+                None => Scheduler::new(settings),
+            },
             recorder,
-            epoch,
+            journal,
+            restarts: next.map_or(0, |next| next.restarts),
             inbox,
+            workers_returning: HashMap::new(),
+            clients_returning: HashSet::new(),
             workers: BTreeMap::new(),
             clients: HashMap::new(),
             libraries: HashMap::new(),
-            next_worker: 0,
-            next_client: 1,
+            next_worker: next
+                .and_then(|next| next.worker)
+                .map_or(0, |next| next.wrapping_add(WORKERS_UNSEEN)),
+            // As with workers: no more clients were there than could be.
+            next_client: next.map_or(1, |next| next.client.saturating_add(CLIENTS_MAX as u32)),
             changed: false,
             ended: false,
             company,
@@ -110,7 +134,8 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>, mut ending: Ending) {
+    /// Runs until the cluster ends; gives the journal back, which nobody needs any more then.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>, mut ending: Ending) -> Journal {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut terminated = Box::pin(termination());
@@ -144,9 +169,10 @@ impl Driver {
         }
         // Writers close their connections once their outboxes are gone and empty. When the last of them has ended,
         // nobody can send to the inbox any more.
-        drop(self);
+        let Self { journal, .. } = self;
         let farewell = async { while inbox.recv().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        journal
     }
 
     fn receive(&mut self, input: Input) {
@@ -157,6 +183,7 @@ impl Driver {
             Input::WorkerGone(worker, reason) => self.worker_gone(worker, &reason),
             Input::Jobs(notice) => self.from_jobs(notice),
             Input::ClientGone(client, reason) => {
+                self.clients_returning.remove(&client);
                 if self.clients.remove(&client).is_some() {
                     tracing::info!(client = client.0, reason, "a client has left");
                     self.handle(Event::ClientLeft(client));
@@ -192,6 +219,10 @@ impl Driver {
 
     /// What nobody announces: how much work there is, and that nobody is there any more.
     fn look_around(&mut self) {
+        // How much there is to do is known once everybody is back.
+        if self.scheduler.awaits_return() {
+            return;
+        }
         if self.company.jobs.is_some() {
             let demand = self.scheduler.demand();
             let workers = jobs::wanted(&demand);
@@ -215,64 +246,109 @@ impl Driver {
     fn arrived(&mut self, incoming: Incoming, place: OwnedSemaphorePermit) {
         match incoming.role.clone() {
             Role::Client { name } => {
-                if self.clients.len() >= CLIENTS_MAX {
-                    return refuse(incoming, format!("the cluster has {CLIENTS_MAX} clients already"));
-                }
                 let client = ClientId(self.next_client);
-                self.next_client += 1;
-                let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
-                let answer = RoleAnswer::Client { id: client.0, cluster: self.info() };
-                converse(
-                    incoming,
-                    place,
-                    answer,
-                    outgoing,
-                    self.inbox.clone(),
-                    move |message, payload| Input::Client(client, message, payload),
-                    move |reason| Input::ClientGone(client, reason),
-                );
-                tracing::info!(client = client.0, name, "a client has joined");
-                self.clients.insert(client, outbox);
-                self.handle(Event::ClientJoined(client));
+                if self.welcome_client(incoming, place, client, &name) {
+                    self.next_client += 1;
+                    self.handle(Event::ClientJoined(client));
+                }
+            }
+            Role::ClientAgain { name, id } => {
+                let client = ClientId(id);
+                if self.clients.contains_key(&client) {
+                    return refuse(incoming, format!("client {id} is there already"));
+                }
+                if self.welcome_client(incoming, place, client, &name) {
+                    self.next_client = self.next_client.max(id.saturating_add(1));
+                    self.clients_returning.insert(client);
+                }
             }
             Role::Worker(hello) => {
-                if self.workers.len() >= WORKERS_MAX {
-                    return refuse(incoming, format!("the cluster has {WORKERS_MAX} workers already"));
-                }
                 while self.workers.contains_key(&WorkerId(self.next_worker)) {
                     self.next_worker = self.next_worker.wrapping_add(1);
                 }
                 let worker = WorkerId(self.next_worker);
-                self.next_worker = self.next_worker.wrapping_add(1);
-                let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
-                let elapsed_us = self.epoch.elapsed().as_micros() as u64;
-                converse(
-                    incoming,
-                    place,
-                    RoleAnswer::Worker { id: worker, elapsed_us },
-                    outgoing,
-                    self.inbox.clone(),
-                    move |message, payload| Input::Worker(worker, message, payload),
-                    move |reason| Input::WorkerGone(worker, reason),
-                );
-                tracing::info!(%worker, name = hello.name, address = %hello.data_address, "a worker has joined");
-                self.recorder.record(Recorded::WorkerJoined {
-                    worker: u32::from(worker.0),
-                    name: hello.name.clone(),
-                    threads: hello.threads,
-                    memory_limit: hello.memory_bytes,
-                });
-                let name = hello.name.clone();
-                self.order(Order::Joined(name.clone()));
-                self.workers.insert(worker, WorkerPeer { name, outbox, libraries: HashSet::new() });
-                self.changed = true;
-                self.handle(Event::WorkerJoined { worker, hello });
+                if self.welcome_worker(incoming, place, worker, &hello) {
+                    self.next_worker = self.next_worker.wrapping_add(1);
+                    self.handle(Event::WorkerJoined { worker, hello });
+                }
+            }
+            Role::WorkerAgain { hello, id } => {
+                if !self.scheduler.awaits_return() || self.workers.contains_key(&id) {
+                    return refuse(incoming, format!("the cluster has gone on without {id}, {}", hello.name));
+                }
+                if self.welcome_worker(incoming, place, id, &hello) {
+                    self.workers_returning.insert(id, hello);
+                }
             }
             Role::Reader => refuse(incoming, "this is a scheduler; values are with the workers".into()),
         }
     }
 
+    fn welcome_client(
+        &mut self,
+        incoming: Incoming,
+        place: OwnedSemaphorePermit,
+        client: ClientId,
+        name: &str,
+    ) -> bool {
+        if self.clients.len() >= CLIENTS_MAX {
+            refuse(incoming, format!("the cluster has {CLIENTS_MAX} clients already"));
+            return false;
+        }
+        let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
+        let answer = RoleAnswer::Client { id: client.0, cluster: self.info() };
+        converse(
+            incoming,
+            place,
+            answer,
+            outgoing,
+            self.inbox.clone(),
+            move |message, payload| Input::Client(client, message, payload),
+            move |reason| Input::ClientGone(client, reason),
+        );
+        tracing::info!(client = client.0, name, "a client has joined");
+        self.clients.insert(client, outbox);
+        true
+    }
+
+    fn welcome_worker(
+        &mut self,
+        incoming: Incoming,
+        place: OwnedSemaphorePermit,
+        worker: WorkerId,
+        hello: &WorkerHello,
+    ) -> bool {
+        if self.workers.len() >= WORKERS_MAX {
+            refuse(incoming, format!("the cluster has {WORKERS_MAX} workers already"));
+            return false;
+        }
+        let (outbox, outgoing) = outbox(OUTBOX_BYTES_MAX);
+        let elapsed_us = self.about.epoch.elapsed().as_micros() as u64;
+        converse(
+            incoming,
+            place,
+            RoleAnswer::Worker { id: worker, elapsed_us },
+            outgoing,
+            self.inbox.clone(),
+            move |message, payload| Input::Worker(worker, message, payload),
+            move |reason| Input::WorkerGone(worker, reason),
+        );
+        tracing::info!(%worker, name = hello.name, address = %hello.data_address, "a worker has joined");
+        self.recorder.record(Recorded::WorkerJoined {
+            worker: u32::from(worker.0),
+            name: hello.name.clone(),
+            threads: hello.threads,
+            memory_limit: hello.memory_bytes,
+        });
+        let name = hello.name.clone();
+        self.order(Order::Joined(name.clone()));
+        self.workers.insert(worker, WorkerPeer { name, outbox, libraries: HashSet::new() });
+        self.changed = true;
+        true
+    }
+
     fn worker_gone(&mut self, worker: WorkerId, reason: &str) {
+        self.workers_returning.remove(&worker);
         if let Some(peer) = self.workers.remove(&worker) {
             self.order(Order::Left(peer.name));
             tracing::warn!(%worker, reason, "a worker is gone; what only it had will be computed again");
@@ -288,7 +364,20 @@ impl Driver {
             return;
         }
         let number = u32::from(worker.0);
+        let message = match (self.workers_returning.remove(&worker), message) {
+            (None, message) => message,
+            (Some(hello), FromWorker::Return(state)) => {
+                let runs = state.stages.len() + state.copies.len() + state.stored.len() + state.leased.len();
+                if runs > RETURN_RUNS_MAX {
+                    return self.cut_off_worker(worker, "it returns with more than anybody could keep");
+                }
+                return self.handle(Event::WorkerReturned { worker, hello, state });
+            }
+            (Some(_), _) => return self.cut_off_worker(worker, "it has not said what it returns with"),
+        };
         match message {
+            // It is said once.
+            FromWorker::Return(_) => {}
             FromWorker::Completed(stages) => {
                 let shapes: Vec<_> = stages
                     .iter()
@@ -378,12 +467,26 @@ impl Driver {
         if !self.clients.contains_key(&client) {
             return;
         }
+        let message = match (self.clients_returning.remove(&client), message) {
+            (false, message) => message,
+            (true, FromClient::Return(state)) => {
+                let runs = state.submissions.iter().flat_map(|of| &of.received).map(|(_, runs)| runs.len());
+                if runs.sum::<usize>() + state.held.len() > RETURN_RUNS_MAX {
+                    return self.cut_off_client(client, "it returns with more than anybody could keep");
+                }
+                return self.handle(Event::ClientReturned { client, state });
+            }
+            (true, _) => return self.cut_off_client(client, "it has not said what it returns with"),
+        };
         match message {
+            // It is said once.
+            FromClient::Return(_) => {}
             FromClient::Library(id) => {
                 let total: u64 = self.libraries.values().map(|library| library.len() as u64).sum();
                 if total + payload.len() as u64 > LIBRARIES_BYTES_MAX {
                     tracing::error!(library = ?id, "not kept: more than {LIBRARIES_BYTES_MAX} bytes of libraries");
                 } else {
+                    self.journal.library(id, payload.clone());
                     self.libraries.insert(id, payload);
                 }
                 self.handle(Event::ClientHeard(client));
@@ -403,6 +506,7 @@ impl Driver {
             FromClient::Consumed { bytes } => self.handle(Event::Consumed { client, bytes }),
             FromClient::Scale { least, most } => {
                 tracing::info!(client = client.0, least, most, "a client scales the cluster");
+                self.journal.record(Record::Scaled { least, most });
                 self.order(Order::Want { least, most });
             }
             FromClient::Heartbeat => self.handle(Event::ClientHeard(client)),
@@ -457,6 +561,7 @@ impl Driver {
                 self.clients.remove(&client);
             }
             Effect::Note(note) => self.record(note),
+            Effect::Journal(record) => self.journal.record(record),
         }
     }
 
@@ -492,6 +597,13 @@ impl Driver {
             if peer.libraries.contains(id) {
                 continue;
             }
+            if !self.libraries.contains_key(id)
+                && self.restarts > 0
+                && let Some(found) = self.journal.find_library(*id)
+            {
+                self.libraries.insert(*id, found);
+            }
+            let Some(peer) = self.workers.get_mut(&worker) else { return };
             // One that never came is reported by the worker, with the stage that wanted it.
             if let Some(bytes) = self.libraries.get(id) {
                 peer.libraries.insert(*id);
@@ -519,12 +631,16 @@ impl Driver {
 
     fn to_client(&self, client: ClientId, message: ToClient, payload: Payload) {
         if let Some(Err(error)) = self.clients.get(&client).map(|outbox| outbox.send(message, payload)) {
-            tracing::warn!(client = client.0, %error, "the connection to a client is cut");
-            let inbox = self.inbox.clone();
-            tokio::spawn(async move {
-                let _ = inbox.send(Input::ClientGone(client, error.to_string())).await;
-            });
+            self.cut_off_client(client, &error.to_string());
         }
+    }
+
+    fn cut_off_client(&self, client: ClientId, reason: &str) {
+        tracing::warn!(client = client.0, reason, "the connection to a client is cut");
+        let (inbox, reason) = (self.inbox.clone(), reason.to_owned());
+        tokio::spawn(async move {
+            let _ = inbox.send(Input::ClientGone(client, reason)).await;
+        });
     }
 
     fn beat(&mut self) {
@@ -555,10 +671,11 @@ impl Driver {
             used_bytes: sample.managed_bytes,
         });
         ClusterInfo {
-            name: self.name.clone(),
-            dashboard: self.dashboard.clone(),
+            name: self.about.name.clone(),
+            dashboard: self.about.dashboard.clone(),
             workers: workers.collect(),
             jobs: self.jobs.clone(),
+            restarts: self.restarts,
         }
     }
 }

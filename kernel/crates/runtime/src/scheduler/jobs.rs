@@ -25,8 +25,12 @@ pub(crate) fn write_worker_options(jobs: &Jobs, scheduler: SocketAddr) -> anyhow
     Ok(nuna_wire::credentials::write_private(&jobs.settings.worker_options, &text)?)
 }
 
-/// Follows the cluster's jobs until nobody gives orders any more.
-pub(crate) fn follow(settings: Settings, inbox: mpsc::WeakSender<Input>) -> (Orders, JoinHandle<()>) {
+/// Follows the cluster's jobs until nobody gives orders any more. `again` if an earlier process may have submitted some.
+pub(crate) fn follow(
+    settings: Settings,
+    again: bool,
+    inbox: mpsc::WeakSender<Input>,
+) -> (Orders, JoinHandle<()>) {
     let (orders, taken) = mpsc::unbounded_channel();
     let batch = Arc::new(settings.pbs.commands());
     let (notices, mut told) = mpsc::unbounded_channel::<Notice>();
@@ -39,7 +43,7 @@ pub(crate) fn follow(settings: Settings, inbox: mpsc::WeakSender<Input>) -> (Ord
         }
     });
     let notify = move |notice| drop(notices.send(notice));
-    (orders, tokio::spawn(driver::run(settings, batch, taken, notify)))
+    (orders, tokio::spawn(driver::run(settings, again, batch, taken, notify)))
 }
 
 /// How many workers the work at hand could use.

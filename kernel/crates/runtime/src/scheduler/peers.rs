@@ -61,7 +61,7 @@ pub(crate) fn converse<In, Out>(
     incoming: Incoming,
     place: OwnedSemaphorePermit,
     answer: RoleAnswer,
-    outgoing: Outgoing<Out>,
+    mut outgoing: Outgoing<Out>,
     inbox: mpsc::Sender<Input>,
     received: impl Fn(In, Bytes) -> Input + Send + 'static,
     gone: impl FnOnce(String) -> Input + Send + 'static,

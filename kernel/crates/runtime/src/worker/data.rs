@@ -31,7 +31,7 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<
 async fn converse(incoming: Incoming, store: Arc<Store>) -> anyhow::Result<()> {
     let mut connection = match incoming.role {
         Role::Reader => incoming.welcome(RoleAnswer::Reader).await?,
-        Role::Client { .. } | Role::Worker(_) => {
+        Role::Client { .. } | Role::Worker(_) | Role::ClientAgain { .. } | Role::WorkerAgain { .. } => {
             incoming.refuse("this is a worker's data server; connect to the scheduler".into()).await;
             return Ok(());
         }

@@ -4,16 +4,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use anyhow::{Context, bail};
 use bytes::Bytes;
 use nuna_plan::{LibraryId, Value};
 use nuna_wire::{
-    Connection, Fetcher, Outbox, Payload, StageKey, WorkerId,
+    Fetcher, Outbox, Payload, StageKey, WorkerId,
     message::{Completed, FromWorker, Sample, Span, SpanKind, ToWorker},
-    outbox,
 };
 use nuna_worker::{Block, Effect, Event, Settings, Worker};
 use tokio::{
@@ -24,11 +22,12 @@ use tokio::{
 use super::{
     compute::{Done, Ended, Pool, StageRun},
     leave::{Leave, Turn},
+    link::{Link, News},
     sample::Sampler,
     store::Store,
 };
 use crate::{
-    HEARTBEAT, INBOX_MESSAGES, OUTBOX_BYTES_MAX, SILENCE_MAX,
+    HEARTBEAT, SILENCE_MAX,
     lifeline::{Ending, ended},
 };
 
@@ -89,27 +88,11 @@ impl Driver {
 
     pub(crate) async fn run(
         mut self,
-        connection: Connection,
+        mut link: Link,
         mut ending: Ending,
         mut leave: Leave,
     ) -> anyhow::Result<()> {
-        let (outbox, outgoing) = outbox::<FromWorker>(OUTBOX_BYTES_MAX);
-        if let Some(lasts) = leave.lasts() {
-            let ms = lasts.as_millis().try_into().unwrap_or(u64::MAX);
-            outbox.send(FromWorker::Lasts { ms }, Payload::new())?;
-        }
-        let Connection { mut reader, mut writer } = connection;
-        let writing = tokio::spawn(async move { outgoing.write_to(&mut writer).await });
-        let (sender, mut messages) = mpsc::channel(INBOX_MESSAGES);
-        let reading = tokio::spawn(async move {
-            loop {
-                let message = reader.read::<ToWorker>().await;
-                let last = !matches!(message, Ok(Some(_)));
-                if sender.send(message).await.is_err() || last {
-                    return;
-                }
-            }
-        });
+        say_how_long(&mut link, &leave);
         let mut samples = interval(HEARTBEAT);
         samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut sampler = Sampler::new();
@@ -127,31 +110,32 @@ impl Driver {
                     }
                     Turn::Go(reason) => {
                         tracing::info!(reason, "leaving");
-                        let _ = outbox.send(FromWorker::Leaving { reason }, Payload::new());
+                        link.send(FromWorker::Leaving { reason }, Payload::new());
                         break Ok(());
                     }
                 },
-                message = messages.recv() => {
+                news = link.next() => {
                     last_heard = Instant::now();
-                    let mut message = message;
-                    let outcome = loop {
-                        match message {
-                            Some(Ok(Some((ToWorker::ShutDown, _)))) => break Some(Ok(())),
-                            Some(Ok(Some((ToWorker::Drain, _)))) => {
+                    let mut news = Some(news);
+                    let mut outcome = None;
+                    while let Some(now) = news {
+                        match now {
+                            News::Message(ToWorker::ShutDown, _) => outcome = Some(Ok(())),
+                            News::Message(ToWorker::Drain, _) => {
                                 leave.asked();
                                 let reason = "the cluster needs fewer workers".to_owned();
                                 tracing::info!(reason, "draining: what has not begun goes back");
                                 events.push(Event::Drain { reason });
                             }
-                            Some(Ok(Some((message, payload)))) => events.extend(self.receive(message, payload)),
-                            Some(Ok(None)) | None => break Some(Err(anyhow::anyhow!("the scheduler is gone"))),
-                            Some(Err(error)) => break Some(Err(error).context("the connection to the scheduler failed")),
+                            News::Message(message, payload) => events.extend(self.receive(message, payload)),
+                            News::Lost(reason) => {
+                                tracing::warn!(reason, "the scheduler is lost; what runs goes on, and another is waited for");
+                            }
+                            News::Back => self.say_what_is_here(&mut link, &leave),
+                            News::Gone(reason) => outcome = Some(Err(anyhow::anyhow!(reason))),
                         }
-                        match messages.try_recv() {
-                            Ok(next) => message = Some(next),
-                            Err(_) => break None,
-                        }
-                    };
+                        news = if outcome.is_none() { link.try_next() } else { None };
+                    }
                     if let Some(outcome) = outcome {
                         break outcome;
                     }
@@ -164,8 +148,9 @@ impl Driver {
                     }
                 }
                 _ = samples.tick() => {
-                    if last_heard.elapsed() > SILENCE_MAX {
-                        bail!("the scheduler has not been heard of for {} s", SILENCE_MAX.as_secs());
+                    if link.is_there() && last_heard.elapsed() > SILENCE_MAX {
+                        tracing::warn!("the scheduler has not been heard of for {} s", SILENCE_MAX.as_secs());
+                        link.lose();
                     }
                     if nuna_ship::runaways() >= self.threads && !leave.is_asked() {
                         leave.asked();
@@ -174,25 +159,35 @@ impl Driver {
                         events.push(Event::Drain { reason });
                     }
                     let message = FromWorker::Sample(self.sample(&mut sampler));
-                    if let Err(error) = outbox.send(message, Payload::new()) {
-                        break Err(error).context("cannot report to the scheduler");
-                    }
+                    link.send(message, Payload::new());
                 }
             }
             let done = self.pool.take_done();
-            if let Err(error) = self.report(done, &mut events, &outbox) {
-                break Err(error);
-            }
+            self.report(done, &mut events, &mut link);
             let effects = self.worker.handle(events);
-            if let Err(error) = self.carry_out(effects, &outbox) {
-                break Err(error);
-            }
+            self.carry_out(effects, &mut link);
         };
-        reading.abort();
-        drop(outbox);
-        // What was reported last should arrive, but nobody waits for it long.
-        let _ = tokio::time::timeout(Duration::from_millis(500), writing).await;
+        link.close().await;
         result
+    }
+
+    /// To a scheduler that took the place of a lost one.
+    fn say_what_is_here(&self, link: &mut Link, leave: &Leave) {
+        let mut state = self.worker.inventory();
+        state.leased.extend(link.unreported());
+        tracing::info!(
+            stages = state.stages.len(),
+            values = state.stored.len(),
+            leased = state.leased.len(),
+            "a scheduler is there again; it is told what is here"
+        );
+        link.send(FromWorker::Return(state), Payload::new());
+        link.send_unsent();
+        say_how_long(link, leave);
+        if self.worker.is_draining() {
+            let reason = "it was leaving when the scheduler was lost".to_owned();
+            link.send(FromWorker::Draining { reason }, Payload::new());
+        }
     }
 
     fn receive(&mut self, message: ToWorker, payload: Bytes) -> Option<Event> {
@@ -232,12 +227,7 @@ impl Driver {
     }
 
     /// Tells the scheduler what has been done, and the state machine.
-    fn report(
-        &mut self,
-        done: Vec<Done>,
-        events: &mut Vec<Event>,
-        outbox: &Outbox<FromWorker>,
-    ) -> anyhow::Result<()> {
+    fn report(&mut self, done: Vec<Done>, events: &mut Vec<Event>, link: &mut Link) {
         let mut batch = Batch::default();
         for Done { block, thread, start_us, duration_us, read_bytes, ended } in done {
             let (key, number) = block;
@@ -254,29 +244,29 @@ impl Driver {
                         inline,
                     });
                     if batch.is_full() {
-                        batch.send(outbox)?;
+                        batch.send(link);
                     }
                 }
                 Ended::Failed(error) => {
                     events.push(Event::Stopped { block });
-                    batch.send(outbox)?;
-                    outbox.send(FromWorker::Failed { stage: key, block: number, error }, Payload::new())?;
+                    batch.send(link);
+                    link.send(FromWorker::Failed { stage: key, block: number, error }, Payload::new());
                 }
                 Ended::InputGone((input, input_block)) => {
                     events.push(Event::Stopped { block });
-                    batch.send(outbox)?;
+                    batch.send(link);
                     let worker = self.id;
                     let message =
                         FromWorker::InputMissing { stage: key, block: number, input, input_block, worker };
-                    outbox.send(message, Payload::new())?;
+                    link.send(message, Payload::new());
                 }
                 Ended::Skipped => events.push(Event::Stopped { block }),
             }
         }
-        batch.send(outbox)
+        batch.send(link);
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>, outbox: &Outbox<FromWorker>) -> anyhow::Result<()> {
+    fn carry_out(&mut self, effects: Vec<Effect>, link: &mut Link) {
         for effect in effects {
             match effect {
                 Effect::Run { stage, start, end } => {
@@ -286,7 +276,7 @@ impl Driver {
                 Effect::Fetch { holder, blocks } => {
                     let address = self.addresses.get(&holder).copied();
                     for items in blocks.chunks(FETCH_ITEMS_MAX) {
-                        self.fetch(holder, address, items.to_vec(), outbox.clone());
+                        self.fetch(holder, address, items.to_vec(), link.outbox());
                     }
                 }
                 Effect::Spill(blocks) => {
@@ -302,16 +292,15 @@ impl Driver {
                 Effect::Close(stage) => {
                     self.stages.remove(&stage);
                 }
-                Effect::Send(message) => outbox.send(message, Payload::new())?,
+                Effect::Send(message) => link.send(message, Payload::new()),
             }
         }
         while let Ok(span) = self.span_receiver.try_recv() {
             self.spans.push(span);
         }
         if !self.spans.is_empty() {
-            outbox.send(FromWorker::Spans(std::mem::take(&mut self.spans)), Payload::new())?;
+            link.send(FromWorker::Spans(std::mem::take(&mut self.spans)), Payload::new());
         }
-        Ok(())
     }
 
     fn fetch(
@@ -319,7 +308,7 @@ impl Driver {
         holder: WorkerId,
         address: Option<SocketAddr>,
         items: Vec<Block>,
-        outbox: Outbox<FromWorker>,
+        outbox: Option<Outbox<FromWorker>>,
     ) {
         let (fetcher, store, events, spans) =
             (self.fetcher.clone(), self.store.clone(), self.events.clone(), self.span_sender.clone());
@@ -335,7 +324,9 @@ impl Driver {
             let values: Vec<Option<Value>> = values.unwrap_or_else(|error| {
                 tracing::warn!(%error, %holder, values = items.len(), "cannot fetch");
                 // Where the scheduler is gone nobody has to know.
-                let _ = outbox.send(FromWorker::Unreachable { worker: holder, error }, Payload::new());
+                if let Some(outbox) = &outbox {
+                    let _ = outbox.send(FromWorker::Unreachable { worker: holder, error }, Payload::new());
+                }
                 vec![None; items.len()]
             });
             if let Some(&(stage, block)) = items.first() {
@@ -387,6 +378,13 @@ impl Driver {
     }
 }
 
+fn say_how_long(link: &mut Link, leave: &Leave) {
+    if let Some(lasts) = leave.lasts() {
+        let ms = lasts.as_millis().try_into().unwrap_or(u64::MAX);
+        link.send(FromWorker::Lasts { ms }, Payload::new());
+    }
+}
+
 fn span(epoch: Instant, start: Instant, stage: StageKey, block: u64, kind: SpanKind) -> Span {
     let since = start.saturating_duration_since(epoch).as_micros() as u64;
     let duration_us = start.elapsed().as_micros().min(u128::from(u32::MAX)) as u32;
@@ -418,9 +416,9 @@ impl Batch {
         self.blocks >= REPORT_BLOCKS_MAX || self.bytes >= REPORT_BYTES_MAX
     }
 
-    fn send(&mut self, outbox: &Outbox<FromWorker>) -> anyhow::Result<()> {
+    fn send(&mut self, link: &mut Link) {
         if self.blocks == 0 {
-            return Ok(());
+            return;
         }
         let mut payload = Payload::new();
         let stages = std::mem::take(&mut self.stages)
@@ -436,7 +434,6 @@ impl Batch {
             })
             .collect();
         *self = Self::default();
-        outbox.send(FromWorker::Completed(stages), payload)?;
-        Ok(())
+        link.send(FromWorker::Completed(stages), payload);
     }
 }

@@ -12,7 +12,7 @@ use nuna_plan::{
     AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Plan, Source, Stage, TaskError, Value, Work,
     WorkKind,
 };
-use nuna_scheduler::{Effect, Event, Scheduler, Settings};
+use nuna_scheduler::{Effect, Event, Scheduler, Settings, journal::Record};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
     message::{Ask, Completed, StageDefinition, ToClient, ToWorker, Told, WorkerHello},
@@ -94,6 +94,8 @@ pub struct Cluster {
     pub resources: Vec<(String, u32)>,
     /// What every delivered block gives.
     pub value: Value,
+    /// What a scheduler that takes this one's place is told.
+    pub journal: Vec<Record>,
     next_submission: u32,
     /// Answers of workers that have yet to reach the scheduler.
     pending: VecDeque<Event>,
@@ -121,6 +123,7 @@ fn cluster_with(settings: Settings) -> Cluster {
         duration_us: 1000,
         resources: Vec::new(),
         value: Value::default(),
+        journal: Vec::new(),
         next_submission: 1,
         pending: VecDeque::new(),
     };
@@ -177,6 +180,7 @@ impl Cluster {
                     self.workers.remove(&worker);
                 }
                 Effect::DisconnectClient { .. } | Effect::Note(_) => {}
+                Effect::Journal(record) => self.journal.push(record),
             }
         }
         if let Some(event) = self.pending.pop_front() {
