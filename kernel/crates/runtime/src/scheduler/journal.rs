@@ -120,7 +120,7 @@ fn say_broken(folder: &Path, error: &io::Error) {
 fn read(path: &Path) -> Option<Image> {
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits()).open(path);
-    let bytes = match file.and_then(|file| read_own(file)) {
+    let bytes = match file.and_then(read_own) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
