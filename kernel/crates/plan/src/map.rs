@@ -50,6 +50,19 @@ impl Splits {
         }
     }
 
+    /// Whether these are cuts into `blocks` blocks.
+    fn check(&self, blocks: u64) -> Result<(), String> {
+        match self {
+            Splits::Regular { chunk: 0, .. } => return Err("cuts make blocks of no elements".to_owned()),
+            Splits::Listed { bounds } if !bounds.is_sorted() => return Err("cuts do not ascend".to_owned()),
+            Splits::Regular { .. } | Splits::Listed { .. } => {}
+        }
+        match self.count() {
+            count if count == blocks => Ok(()),
+            count => Err(format!("cuts make {count} blocks of a grid's {blocks}")),
+        }
+    }
+
     /// Elements of block `block`.
     pub fn range(&self, block: u64) -> Range<u64> {
         match self {
@@ -90,6 +103,25 @@ impl AxisMap {
         }
     }
 
+    /// Whether the rule is one for an input of `count` blocks along its axis, read by blocks of `output`, of which it names
+    /// an axis that is there. What passes can be asked for any block of both without a panic.
+    pub(crate) fn check(&self, output: &BlockGrid, count: u64) -> Result<(), String> {
+        match self {
+            AxisMap::All | AxisMap::Fixed { .. } => Ok(()),
+            AxisMap::Along { offset, .. } if *offset == i64::MIN => {
+                Err("its offset has no opposite".to_owned())
+            }
+            AxisMap::Along { .. } => Ok(()),
+            AxisMap::Group { size: 0, .. } => Err("it reads groups of no blocks".to_owned()),
+            AxisMap::Group { .. } => Ok(()),
+            AxisMap::Overlap { axis, output: cuts, input } => {
+                cuts.check(output.shape()[*axis as usize])
+                    .map_err(|reason| format!("its readers' {reason}"))?;
+                input.check(count).map_err(|reason| format!("its {reason}"))
+            }
+        }
+    }
+
     fn reads(&self, output: &[u64], count: u64) -> Range<u64> {
         match self {
             AxisMap::All => 0..count,
@@ -99,8 +131,8 @@ impl AxisMap {
                 _ => 0..0,
             },
             AxisMap::Group { axis, size } => {
-                let first = output[*axis as usize] * size;
-                first.min(count)..(first + size).min(count)
+                let first = output[*axis as usize].saturating_mul(*size);
+                first.min(count)..first.saturating_add(*size).min(count)
             }
             AxisMap::Overlap { axis, output: cuts, input } => {
                 input.overlapping(cuts.range(output[*axis as usize]))

@@ -140,6 +140,8 @@ pub enum PlanError {
     GridMismatch { stage: usize, name: String, input: usize, found: Vec<u64>, expected: Vec<u64> },
     #[error("stage {stage} (`{name}`): input {input} names axis {axis} of a grid with {axes} axes")]
     NoSuchAxis { stage: usize, name: String, input: usize, axis: u8, axes: usize },
+    #[error("stage {stage} (`{name}`): input {input}, axis {axis}: {reason}")]
+    BadRule { stage: usize, name: String, input: usize, axis: usize, reason: String },
 }
 
 impl Plan {
@@ -199,6 +201,11 @@ impl Plan {
                                 });
                             }
                         }
+                        for (axis, rule) in axes.iter().enumerate() {
+                            rule.check(&stage.grid, input_grid.shape()[axis]).map_err(|reason| {
+                                PlanError::BadRule { stage: number, name: name(), input: index, axis, reason }
+                            })?;
+                        }
                         input_grid
                     }
                 };
@@ -221,5 +228,68 @@ impl Plan {
     /// Blocks of all stages.
     pub fn block_count(&self) -> u64 {
         self.stages.iter().map(|stage| stage.grid.count()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::{AxisMap, Splits};
+
+    fn stage(grid: BlockGrid, inputs: Vec<Input>) -> Stage {
+        let work = Work { kind: WorkKind::Call, payload: Vec::new(), libraries: Vec::new() };
+        let bound = MemoryBound::default();
+        Stage { name: "s".to_owned(), grid, inputs, work, bound, keep: Keep::No, retries: 0, origin: None }
+    }
+
+    /// 12 elements in blocks of 3 are read by `blocks` blocks.
+    fn reading(blocks: u64, rule: AxisMap) -> Plan {
+        let input_grid = BlockGrid::line(4);
+        let map = BlockMap::Axes { input_grid: input_grid.clone(), axes: vec![rule] };
+        let input = Input { source: Source::Stage(0), map };
+        let stages = vec![stage(input_grid, Vec::new()), stage(BlockGrid::line(blocks), vec![input])];
+        Plan { label: "p".to_owned(), stages }
+    }
+
+    /// What the scheduler asks of a map that it has accepted.
+    fn walk(plan: &Plan) {
+        let (from, to) = (&plan.stages[0].grid, &plan.stages[1].grid);
+        let map = &plan.stages[1].inputs[0].map;
+        (0..to.count()).for_each(|block| assert!(map.read_indices(to, block).len() as u64 <= from.count()));
+        (0..from.count()).for_each(|block| assert!(map.reader_indices(to, block).len() as u64 <= to.count()));
+    }
+
+    #[test]
+    fn a_plan_whose_cuts_belong_to_other_grids_is_refused() {
+        let regular = |chunk| Splits::Regular { chunk, length: 12 };
+        let listed = |bounds: &[u64]| Splits::Listed { bounds: bounds.to_vec() };
+        let overlap = |output, input| AxisMap::Overlap { axis: 0, output, input };
+        for (blocks, rule) in [
+            (2, overlap(regular(6), regular(3))),
+            (3, overlap(listed(&[0, 1, 1, 12]), listed(&[0, 3, 6, 9, 12]))),
+            (3, AxisMap::Group { axis: 0, size: u64::MAX }),
+            (9, AxisMap::Along { axis: 0, offset: -5 }),
+            (1, AxisMap::Fixed { start: 7, end: 2 }),
+        ] {
+            let plan = reading(blocks, rule);
+            plan.validate().unwrap();
+            walk(&plan);
+        }
+        for (blocks, rule) in [
+            (3, overlap(regular(6), regular(3))),
+            (2, overlap(regular(6), regular(4))),
+            (2, overlap(listed(&[0, 12]), regular(3))),
+            (2, overlap(listed(&[0, 9, 6]), regular(3))),
+            (4, overlap(regular(3), listed(&[]))),
+            (12, overlap(Splits::Regular { chunk: 0, length: 12 }, regular(3))),
+            (4, AxisMap::Group { axis: 0, size: 0 }),
+            (4, AxisMap::Along { axis: 0, offset: i64::MIN }),
+        ] {
+            let error = reading(blocks, rule.clone()).validate();
+            assert!(
+                matches!(error, Err(PlanError::BadRule { stage: 1, axis: 0, .. })),
+                "{rule:?}: {error:?}"
+            );
+        }
     }
 }
