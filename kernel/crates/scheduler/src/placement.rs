@@ -342,19 +342,22 @@ impl Scheduler {
             return;
         }
         let asked = self.workers.values().filter(|worker| worker.reclaim == Reclaim::Asked).count();
-        for _ in asked..idle {
-            let victim = self
-                .workers
-                .iter()
-                .filter(|(_, worker)| worker.reclaim == Reclaim::Possible)
-                .filter_map(|(&id, worker)| {
-                    let (&key, &blocks) = worker.queued.iter().max_by_key(|&(_, blocks)| *blocks)?;
-                    let threads = u64::from(worker.hello.threads);
-                    let time = (blocks.saturating_sub(threads)) as f64 * self.block_us(key);
-                    (blocks > threads && time >= STEAL_US_MIN).then(|| (time, id, key, blocks - threads))
-                })
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let Some((_, victim, stage, spare)) = victim else { return };
+        if asked >= idle {
+            return;
+        }
+        let mut victims: Vec<(f64, WorkerId, StageKey, u64)> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.reclaim == Reclaim::Possible)
+            .filter_map(|(&id, worker)| {
+                let (&key, &blocks) = worker.queued.iter().max_by_key(|&(_, blocks)| *blocks)?;
+                let threads = u64::from(worker.hello.threads);
+                let time = (blocks.saturating_sub(threads)) as f64 * self.block_us(key);
+                (blocks > threads && time >= STEAL_US_MIN).then(|| (time, id, key, blocks - threads))
+            })
+            .collect();
+        victims.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        for (_, victim, stage, spare) in victims.into_iter().take(idle - asked) {
             self.worker_mut(victim).reclaim = Reclaim::Asked;
             self.to_worker(victim, ToWorker::Reclaim { stage, count: spare.div_ceil(2) });
         }
