@@ -30,7 +30,7 @@ pub use executor::executor;
 pub use grid::ChunkGrid;
 pub use held::HeldArray;
 pub use nuna_chunk::{
-    Chunk, DType, Region, Scalar, Shape,
+    Buffer, Chunk, DType, Region, Scalar, Shape, pool,
     reduce::{NanPolicy, Operation},
     tile::{Binary, Unary},
 };

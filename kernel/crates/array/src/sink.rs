@@ -26,6 +26,11 @@ pub trait ChunkSink: Send + Sync {
     /// write the same stored chunk.
     fn chunk_shape(&self) -> &[u64];
 
+    /// Memory that writing a block takes besides the block.
+    fn scratch_bytes(&self) -> u64 {
+        0
+    }
+
     /// What a worker needs to open it.
     fn spec(&self) -> SinkSpec;
 }

@@ -25,6 +25,8 @@ const REUSE_MAX: usize = 256 << 20;
 
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
+/// What live and idle buffers may take up together before idle ones are given back.
+static BYTES_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
 static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), bytes: 0 });
 
 struct Free {
@@ -34,7 +36,7 @@ struct Free {
 
 /// The process's chunk memory, counted.
 pub mod pool {
-    use super::{FREE, Free, IN_USE, PEAK, PoisonError, Relaxed};
+    use super::{BYTES_MAX, FREE, Free, IN_USE, PEAK, PoisonError, Relaxed};
 
     /// Bytes of all live buffers.
     pub fn bytes_in_use() -> u64 {
@@ -53,6 +55,12 @@ pub mod pool {
     /// Bytes kept for reuse by nobody in particular.
     pub fn bytes_idle() -> u64 {
         FREE.lock().unwrap_or_else(PoisonError::into_inner).bytes as u64
+    }
+
+    /// From now on nothing is kept for reuse that would make live and idle buffers take more than `bytes` together.
+    /// Live buffers are not limited: whoever allocates has reserved what it needs.
+    pub fn set_bytes_max(bytes: u64) {
+        BYTES_MAX.store(bytes, Relaxed);
     }
 
     /// Gives idle buffers back to the system.
@@ -144,6 +152,9 @@ impl Buffer {
         };
         let reused = if capacity >= REUSE_FROM { take_free(capacity) } else { None };
         let was_reused = reused.is_some();
+        if !was_reused {
+            make_way(capacity);
+        }
         let allocation = reused.unwrap_or_else(|| Allocation::zeroed(capacity));
         let in_use = IN_USE.fetch_add(allocation.capacity as u64, Relaxed) + allocation.capacity as u64;
         PEAK.fetch_max(in_use, Relaxed);
@@ -205,7 +216,8 @@ impl Drop for Buffer {
         IN_USE.fetch_sub(allocation.capacity as u64, Relaxed);
         if allocation.capacity >= REUSE_FROM {
             let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            if free.bytes + allocation.capacity <= REUSE_MAX {
+            let all = IN_USE.load(Relaxed).saturating_add((free.bytes + allocation.capacity) as u64);
+            if free.bytes + allocation.capacity <= REUSE_MAX && all <= BYTES_MAX.load(Relaxed) {
                 free.bytes += allocation.capacity;
                 free.buffers.push(allocation);
             }
@@ -217,9 +229,27 @@ fn take_free(capacity: usize) -> Option<Allocation> {
     let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
     // The last one freed is the warmest in the cache.
     let index = free.buffers.iter().rposition(|a| a.capacity == capacity)?;
-    let allocation = free.buffers.swap_remove(index);
+    let allocation = free.buffers.remove(index);
     free.bytes -= allocation.capacity;
     Some(allocation)
+}
+
+/// Gives back idle buffers, the coldest first, as far as a new one needs their place.
+fn make_way(capacity: usize) {
+    let most = BYTES_MAX.load(Relaxed);
+    if most == u64::MAX {
+        return;
+    }
+    let others = IN_USE.load(Relaxed).saturating_add(capacity as u64);
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut given = 0;
+    while given < free.buffers.len() && others.saturating_add(free.bytes as u64) > most {
+        free.bytes -= free.buffers[given].capacity;
+        given += 1;
+    }
+    let gone: Vec<Allocation> = free.buffers.drain(..given).collect();
+    drop(free);
+    drop(gone);
 }
 
 /// Bytes as elements, if they are aligned for `T`. The caller vouches that bool bytes are 0 or 1.

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use bytes::Bytes;
-use nuna_chunk::DType;
+use nuna_chunk::{Buffer, DType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -113,15 +113,12 @@ impl Decode {
     }
 
     /// Decodes little-endian elements. The bytes are handed on uncopied where nothing is to be done.
-    pub fn apply(&self, mut bytes: Vec<u8>) -> Bytes {
+    pub fn apply(&self, bytes: Bytes) -> Bytes {
         if self.is_identity() {
-            return Bytes::from(bytes);
+            return bytes;
         }
         match (self.stored, self.output) {
-            (Stored::Plain(_), DType::Bool) => {
-                bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
-                Bytes::from(bytes)
-            }
+            (Stored::Plain(_), DType::Bool) => self.map::<1, 1>(&bytes, |[byte]| [u8::from(byte != 0)]),
             (Stored::Plain(DType::F32), DType::F32) => {
                 self.map::<4, 4>(&bytes, |x| self.decode_f32(f32::from_le_bytes(x)).to_le_bytes())
             }
@@ -171,12 +168,12 @@ impl Decode {
         one: impl Fn([u8; FROM]) -> [u8; TO],
     ) -> Bytes {
         let (elements, _) = bytes.as_chunks::<FROM>();
-        let mut out = vec![0; elements.len() * TO];
-        let (slots, _) = out.as_chunks_mut::<TO>();
+        let mut out = Buffer::new(elements.len() * TO);
+        let (slots, _) = out.as_mut_slice().as_chunks_mut::<TO>();
         for (slot, &element) in slots.iter_mut().zip(elements) {
             *slot = one(element);
         }
-        Bytes::from(out)
+        out.freeze()
     }
 
     #[expect(
@@ -284,7 +281,7 @@ mod tests {
         let mut time = attrs(json!({"units": "days since 2000-01-01", "_FillValue": -999}));
         let decode = Decode::from_attributes(Stored::Plain(DType::I32), &mut time, None);
         assert_eq!(decode.output, DType::I64);
-        let out = decode.apply([-999i32, 5].iter().flat_map(|x| x.to_le_bytes()).collect());
+        let out = decode.apply([-999i32, 5].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into());
         assert_eq!(out[..8], NOT_A_TIME.to_le_bytes());
         assert_eq!(out[8..], 5i64.to_le_bytes());
     }
@@ -294,11 +291,11 @@ mod tests {
         let mut a = attrs(json!({"_Unsigned": "true", "_FillValue": -1}));
         let decode = Decode::from_attributes(Stored::Plain(DType::I8), &mut a, None);
         assert_eq!(decode.missing, [255.0]);
-        let out = decode.apply(vec![200, 255]);
+        let out = decode.apply(vec![200, 255].into());
         assert_eq!(out[..4], 200f32.to_le_bytes());
         assert!(f32::from_le_bytes(out[4..].try_into().unwrap()).is_nan());
         let decode =
             Decode::from_attributes(Stored::Plain(DType::I8), &mut attrs(json!({"dtype": "bool"})), None);
-        assert_eq!((decode.output, &decode.apply(vec![0, 2])[..]), (DType::Bool, &[0, 1][..]));
+        assert_eq!((decode.output, &decode.apply(vec![0, 2].into())[..]), (DType::Bool, &[0, 1][..]));
     }
 }

@@ -2,18 +2,21 @@
 //! chunk. [`open`] reads metadata only; [`ZarrSource`] and [`ZarrSink`] are the two ends that `array` plans with.
 //!
 //! Leaves to others: names of dimensions that belong together, coordinates and times (`labels`), and when what is read
-//! (`array`). All that knows the `zarrs` crate is [`codec`].
+//! (`array`). All that knows the `zarrs` crate is [`codec`];
+//! [`direct`] is the short way past it for the chunks that most stores have.
 
 #![forbid(unsafe_code)]
 
 pub mod cf;
 mod codec;
+mod direct;
 mod error;
 mod json;
 mod metadata;
 mod read;
 mod write;
 
+pub use direct::Direct;
 pub use error::StorageError;
 pub use json::Attributes;
 pub use metadata::{Group, Skipped, Variable, ZarrFormat, open};

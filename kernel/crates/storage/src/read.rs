@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use nuna_array::{ChunkReader, ChunkSource, SourceSpec};
 use nuna_chunk::{Chunk, DType, Region};
 use nuna_plan::TaskError;
@@ -11,6 +12,7 @@ use crate::{
     ZARR_KIND,
     cf::Decode,
     codec::{self, StoredArray},
+    direct::Direct,
     error::StorageError,
     metadata::{self, ZarrFormat},
 };
@@ -140,11 +142,15 @@ impl ChunkSource for ZarrSource {
         SourceSpec { kind: ZARR_KIND.to_owned(), payload }
     }
 
-    /// The compressed chunk, and the stored elements where decoding makes new ones.
+    /// A compressed chunk (or shard's part), the same decoded where only a part of it is wanted, and the stored elements
+    /// where decoding makes new ones.
     fn scratch_bytes(&self, bytes: u64) -> u64 {
         let decode = &self.inner.address.decode;
         let stored = bytes / decode.output.size() as u64 * decode.stored.size() as u64;
-        stored + if decode.is_identity() { 0 } else { stored }
+        let chunk = self.inner.chunk_shape.iter().product::<u64>() * decode.stored.size() as u64;
+        let compressed = chunk + chunk / 128;
+        let cropped = if chunk > 0 && stored.is_multiple_of(chunk) { 0 } else { chunk };
+        compressed + cropped + if decode.is_identity() { 0 } else { stored }
     }
 }
 
@@ -160,6 +166,8 @@ pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskEr
 pub struct ZarrReader {
     array: StoredArray,
     stored_chunk_shape: Vec<u64>,
+    direct: Option<Direct>,
+    fill: Vec<u8>,
     address: Address,
 }
 
@@ -173,7 +181,9 @@ impl ZarrReader {
             },
         )?;
         let stored_chunk_shape = codec::stored_chunk_shape(&array);
-        Ok(Self { array, stored_chunk_shape, address })
+        let direct = if address.is_text { None } else { Direct::of(address.format, &address.metadata) };
+        let fill = array.fill_value().as_ne_bytes().to_vec();
+        Ok(Self { array, stored_chunk_shape, direct, fill, address })
     }
 
     /// Reads and decodes a box. Whole chunks come without a copy; chunks never written are fill values.
@@ -183,7 +193,7 @@ impl ZarrReader {
     pub fn read(&self, region: &Region) -> Result<Chunk, StorageError> {
         let shape: Vec<u64> = region.ranges().iter().map(|r| r.end - r.start).collect();
         let decode = &self.address.decode;
-        let bytes = if shape.contains(&0) { Vec::new() } else { self.read_stored(region)? };
+        let bytes = if shape.contains(&0) { Bytes::new() } else { self.read_stored(region)? };
         Chunk::new(decode.output, &shape, decode.apply(bytes)).map_err(|error| StorageError::Chunk {
             variable: self.address.name.clone(),
             file: self.address.root.join(&self.address.path),
@@ -191,9 +201,17 @@ impl ZarrReader {
         })
     }
 
-    fn read_stored(&self, region: &Region) -> Result<Vec<u8>, StorageError> {
-        // A whole chunk that the array's end cuts short is decoded whole and cropped by the codecs.
-        let bytes = codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))?;
+    fn read_stored(&self, region: &Region) -> Result<Bytes, StorageError> {
+        let file = |indices: &[u64]| self.address.root.join(codec::chunk_key(&self.array, indices));
+        let inside = region.fits(self.array.shape());
+        let direct = self.direct.as_ref().filter(|_| inside);
+        let bytes = match direct.and_then(|direct| direct.read(region, &self.fill, file)) {
+            Some(buffer) => buffer.freeze(),
+            // A whole chunk that the array's end cuts short is decoded whole and cropped by the codecs.
+            None => {
+                codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))?.into()
+            }
+        };
         nuna_plan::meter::add_read_bytes(bytes.len() as u64);
         Ok(bytes)
     }

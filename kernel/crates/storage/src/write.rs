@@ -2,6 +2,7 @@
 //! leaves nothing that looks like a result. Chunk files are moved into place too, because a block may run twice.
 
 use std::{
+    borrow::Cow,
     fs,
     hash::{BuildHasher as _, RandomState},
     path::{Path, PathBuf},
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     ZARR_KIND,
     codec::{self, StoredArray},
+    direct::Direct,
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
@@ -328,6 +330,13 @@ impl ChunkSink for ZarrSink {
         &self.variable.chunk_shape
     }
 
+    /// A chunk cut out of the block or filled up, and the same compressed.
+    fn scratch_bytes(&self) -> u64 {
+        let size = self.variable.dtype.map_or(0, DType::size) as u64;
+        let chunk = self.variable.chunk_shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
+        chunk.saturating_mul(2).saturating_add(chunk / 128)
+    }
+
     fn spec(&self) -> SinkSpec {
         let payload = postcard::to_stdvec(&self.address).expect("plain data always encodes");
         SinkSpec { kind: ZARR_KIND.to_owned(), payload }
@@ -345,6 +354,7 @@ pub(crate) fn open_writer(payload: &[u8]) -> Result<Box<dyn ChunkWriter>, TaskEr
 /// An array open for writing whole chunks, by several threads and processes at once.
 pub struct ZarrWriter {
     array: StoredArray,
+    direct: Option<Direct>,
     chunk_shape: Vec<u64>,
     fill: Vec<u8>,
     address: Address,
@@ -356,7 +366,8 @@ impl ZarrWriter {
             .map_err(|message| StorageError::Variable { variable: address.name.clone(), message })?;
         let chunk_shape = codec::stored_chunk_shape(&array);
         let fill = array.fill_value().as_ne_bytes().to_vec();
-        Ok(Self { array, chunk_shape, fill, address })
+        let direct = Direct::of(address.format, &address.metadata);
+        Ok(Self { array, direct, chunk_shape, fill, address })
     }
 
     fn refused(&self, message: String) -> StorageError {
@@ -412,22 +423,29 @@ impl ZarrWriter {
         if bytes.chunks_exact(self.fill.len().max(1)).all(|element| element == self.fill) {
             return Ok(());
         }
-        let encoded =
-            codec::encode(&self.array, indices, bytes).map_err(|failure| self.refused(failure.message))?;
         let file = self.address.root.join(codec::chunk_key(&self.array, indices));
         let folder = file.parent().expect("a chunk's key has the array's folder in front");
         fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;
         let draft = folder.join(format!(".draft-{}", unique()));
-        fs::write(&draft, &encoded).and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
-            let _ = fs::remove_file(&draft);
-            write_error(&file, &error)
-        })
+        let put = |encoded: &[u8]| {
+            fs::write(&draft, encoded).and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
+                let _ = fs::remove_file(&draft);
+                write_error(&file, &error)
+            })
+        };
+        match &self.direct {
+            Some(direct) => direct.encoded(&bytes, put).map_err(|message| self.refused(message))?,
+            None => {
+                let encoded = codec::encode(&self.array, indices, bytes.into_owned());
+                put(&encoded.map_err(|failure| self.refused(failure.message))?)
+            }
+        }
     }
 
     /// A chunk at the array's end is stored whole, the rest of it fill values.
-    fn padded(&self, part: &Chunk) -> Vec<u8> {
+    fn padded<'a>(&self, part: &'a Chunk) -> Cow<'a, [u8]> {
         if part.shape() == self.chunk_shape {
-            return part.bytes().to_vec();
+            return Cow::Borrowed(part.bytes());
         }
         let size = part.dtype().size();
         let total: u64 = self.chunk_shape.iter().product();
@@ -440,7 +458,7 @@ impl ZarrWriter {
             let start = usize::try_from(at * self.chunk_shape[axes - 1]).unwrap_or(usize::MAX) * size;
             out[start..start + row].copy_from_slice(source);
         }
-        out
+        out.into()
     }
 }
 
