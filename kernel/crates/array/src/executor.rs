@@ -4,7 +4,7 @@
 use std::{cell::RefCell, collections::HashMap, ops::Range, sync::Arc};
 
 use nuna_chunk::{
-    Chunk, ChunkError, ChunkMut, DType, Region, Scalar, Shape,
+    Buffer, Chunk, ChunkError, ChunkMut, DType, Region, Scalar, Shape,
     assemble::{Assembly, Stride},
     reduce::{Accumulator, Reduction},
 };
@@ -104,7 +104,7 @@ impl Prepared for PreparedProgram {
             known: RefCell::default(),
         };
         match &self.program.head {
-            Head::Emit(root) => Ok(evaluation.root(root, &coords)?.to_value()),
+            Head::Emit(root) => Ok(evaluation.detached(evaluation.root(root, &coords)?).to_value()),
             Head::Partial { root, pieces, reduction, reduced, finish } => {
                 let partial = evaluation.partial(root, pieces, *reduction, reduced, &coords)?;
                 reduced_value(partial, *finish, reduced)
@@ -180,6 +180,20 @@ fn check_returned(
 impl Evaluation<'_> {
     fn root(&self, root: &Root, coords: &[u64]) -> Result<Chunk, TaskError> {
         self.node(root.node, &AxisRule::region(&root.region, coords))
+    }
+
+    /// A chunk that is a part of an input is copied: it would keep the whole of it in memory.
+    fn detached(&self, chunk: Chunk) -> Chunk {
+        let bytes = chunk.bytes().as_ptr_range();
+        let is_part = |value: &Value| {
+            let whole = value.body.as_ptr_range();
+            whole.start <= bytes.start && bytes.end <= whole.end && chunk.bytes().len() < value.body.len()
+        };
+        if chunk.is_empty() || !self.given.iter().flat_map(|given| &given.values).any(is_part) {
+            return chunk;
+        }
+        let copy = Buffer::copy_of(chunk.bytes());
+        Chunk::from_buffer(chunk.dtype(), chunk.shape(), copy).expect("as many bytes as before")
     }
 
     fn partial(

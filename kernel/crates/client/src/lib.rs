@@ -277,6 +277,11 @@ impl Engine for Client {
         format!("cluster {}", self.inner.shared.name)
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        let info = self.inner.shared.info();
+        info.workers.iter().map(|worker| worker.memory_bytes / u64::from(worker.threads.max(1))).min()
+    }
+
     fn worker_count(&self) -> Option<usize> {
         Some(self.inner.shared.info().workers.len())
     }

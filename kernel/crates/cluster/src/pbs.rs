@@ -109,8 +109,8 @@ impl Pbs {
         self
     }
 
-    /// Memory of each job, such as `"115GB"`; 4 GiB for each core if not said. The values that the worker holds
-    /// keep within 85 % of it; what the allocator keeps of freed memory comes on top.
+    /// Memory of each job, such as `"115GB"`; 4 GiB for each core if not said. The worker's process keeps within
+    /// 85 % of it; the rest is for what closures allocate themselves.
     #[must_use]
     pub fn memory(self, memory: impl IntoByteCount) -> Self {
         self.with(memory.into_byte_count(), |pbs, bytes| pbs.memory = Some(bytes))

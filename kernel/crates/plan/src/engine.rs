@@ -30,6 +30,11 @@ pub trait Engine: Send + Sync {
     /// Compute threads in all, for choosing chunk sizes; at least 1.
     fn thread_count(&self) -> usize;
 
+    /// Memory of a worker for each of its threads, of the worker with the least, if that is known and limited.
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// For messages: `cluster local-1`, `2 threads of this process`.
     fn describe(&self) -> String;
 

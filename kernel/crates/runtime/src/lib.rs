@@ -4,7 +4,7 @@
 //! Leaves to others: every decision (`scheduler`, `worker`), what a block computes (an [`Executor`] per kind of
 //! work), what people see (`dashboard`), and starting the processes (`cluster`, `cli`).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod executors;
 mod lifeline;

@@ -5,6 +5,7 @@ mod data;
 mod driver;
 mod leave;
 mod link;
+mod memory;
 mod sample;
 mod store;
 
@@ -34,6 +35,7 @@ pub struct Options {
     pub scheduler: SocketAddr,
     pub certificates: PathBuf,
     pub threads: u16,
+    /// The most that its process may take in all.
     pub memory_bytes: u64,
     /// Where peers and clients fetch values; the port is chosen freely. `0.0.0.0` stands for the address from which
     /// the scheduler is reached.
@@ -71,14 +73,20 @@ impl Options {
 /// If it cannot start, or loses its scheduler.
 pub fn serve(options: Options, executors: Executors) -> anyhow::Result<()> {
     let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
+    let memory = Arc::new(memory::Memory::new(options.memory_bytes, options.threads));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(run(options, executors, ending));
+    let result = runtime.block_on(run(options, executors, ending, memory));
     // Blocks that still run are not waited for: their thread may be busy for hours.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
-async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -> anyhow::Result<()> {
+async fn run(
+    options: Options,
+    executors: Executors,
+    ending: lifeline::Ending,
+    memory: Arc<memory::Memory>,
+) -> anyhow::Result<()> {
     let credentials = Credentials::read(&options.certificates, Party::Worker)?;
     let build = nuna_ship::build_id().to_string();
     let connector = Connector::new(&credentials, &build)?;
@@ -88,10 +96,12 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
         .await
         .with_context(|| format!("cannot listen on {own} for the values of this worker"))?;
     let leave = leave::Leave::new(options.ends_at)?;
+    let memory_bytes = memory.left_for_values(options.threads);
     let hello = WorkerHello {
         name: options.name.clone(),
         threads: options.threads,
-        memory_bytes: options.memory_bytes,
+        memory_bytes,
+        limit_bytes: options.memory_bytes,
         data_address: listener.local_addr()?,
         pid: std::process::id(),
         resources: options.resources,
@@ -103,10 +113,10 @@ async fn run(options: Options, executors: Executors, ending: lifeline::Ending) -
     };
     let epoch = Instant::now().checked_sub(Duration::from_micros(elapsed_us)).unwrap_or_else(Instant::now);
     tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
-    let store = Arc::new(store::Store::new(options.spill_directory));
-    let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch)?;
-    tokio::spawn(data::serve(listener, acceptor, store.clone()));
-    let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes: options.memory_bytes };
+    let store = Arc::new(store::Store::new(options.spill_directory, memory.clone()));
+    let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch, memory)?;
+    tokio::spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
+    let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes };
     let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector.clone()), epoch);
     let search = Search {
         connector,

@@ -40,6 +40,7 @@ fn hello(number: u16) -> WorkerHello {
         name: format!("w{number}"),
         threads: 1,
         memory_bytes: GIGABYTE,
+        limit_bytes: GIGABYTE,
         data_address: "127.0.0.1:1".parse().unwrap(),
         pid: 1,
         resources: Vec::new(),

@@ -99,6 +99,7 @@ impl World {
             name: worker.to_string(),
             threads: machine.threads,
             memory_bytes: machine.memory_bytes,
+            limit_bytes: machine.memory_bytes,
             data_address: "127.0.0.1:1".parse().expect("an address"),
             pid: 1,
             resources: self.setup.resources.clone(),

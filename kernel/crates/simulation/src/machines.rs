@@ -41,6 +41,7 @@ impl World {
             name: id.to_string(),
             threads,
             memory_bytes,
+            limit_bytes: memory_bytes,
             data_address: "127.0.0.1:1".parse().expect("an address"),
             pid: 1,
             resources: self.setup.resources.clone(),

@@ -52,7 +52,10 @@ pub enum Role {
 pub struct WorkerHello {
     pub name: String,
     pub threads: u16,
+    /// For values and running blocks.
     pub memory_bytes: u64,
+    /// What its process may take in all, as it was told.
+    pub limit_bytes: u64,
     /// Where its peers and the clients fetch values.
     pub data_address: SocketAddr,
     pub pid: u32,

@@ -1,8 +1,10 @@
 //! Owns where values are and what makes room for more: copies of other workers' values are dropped, then the values
-//! used longest ago go to disk. A block begins only if its bound fits; only a worker that does nothing else may exceed
+//! used longest ago go to disk, those that leased blocks read last. A block begins only if its bound fits; only a worker that does nothing else may exceed
 //! its limit, since waiting would never end.
 
-use nuna_wire::message::Blocks;
+use std::collections::BTreeSet;
+
+use nuna_wire::{StageKey, message::Blocks};
 
 use crate::{Block, event::Effect, worker::Worker};
 
@@ -43,15 +45,20 @@ impl Worker {
         if excess == 0 {
             return false;
         }
-        let mut idle: Vec<(bool, u64, Block, u64)> = self
+        // Values that blocks leased to this worker are about to read would only have to come back.
+        let wanted: BTreeSet<StageKey> = (self.stages.values())
+            .filter(|stage| !stage.queue.is_empty())
+            .flat_map(|stage| stage.definition.inputs.iter().copied())
+            .collect();
+        let mut idle: Vec<(bool, bool, u64, Block, u64)> = self
             .values
             .iter()
             .filter(|(_, held)| held.pins == 0 && held.place == Place::Memory)
-            .map(|(&block, held)| (!held.copy, held.used, block, held.bytes))
+            .map(|(&block, held)| (wanted.contains(&block.0), !held.copy, held.used, block, held.bytes))
             .collect();
         idle.sort_unstable();
         let mut spill = Vec::new();
-        for (own, _, block, bytes) in idle {
+        for (_, own, _, block, bytes) in idle {
             if excess == 0 {
                 break;
             }

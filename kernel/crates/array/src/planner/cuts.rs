@@ -5,7 +5,8 @@ use nuna_plan::{AxisMap, BlockGrid, BlockMap, Splits};
 
 use crate::{
     expr::{Expr, Op},
-    grid::{bounds, length, normal},
+    grid::{bounds, length, longest, normal},
+    planner::{GATHERED_BLOCKS_MIN, GATHERED_BYTES, PIECE_BYTES},
     program::AxisRule,
 };
 
@@ -168,6 +169,39 @@ pub(crate) fn block_map(cuts: &[AxisRule], axes: &[Splits], grid: &BlockGrid) ->
     if same { BlockMap::Same } else { BlockMap::Axes { input_grid, axes: rules } }
 }
 
+/// Cuts of blocks that are to be split for others: several neighbours as one along the axes on which what is `wanted` is
+/// longer, until the pieces are of a size to be worth sending.
+pub(crate) fn gathered(
+    own: &[Splits],
+    wanted: &[AxisRule],
+    element: u64,
+    block_bytes_max: u64,
+) -> Vec<Splits> {
+    let block = own.iter().map(longest).fold(element, u64::saturating_mul).max(1);
+    let count = own.iter().map(Splits::count).fold(1, u64::saturating_mul);
+    let reaches: Vec<u64> = own
+        .iter()
+        .zip(wanted)
+        .map(|(own, rule)| match rule {
+            AxisRule::Along { splits, .. } => longest(splits),
+            AxisRule::Fixed { .. } => longest(own),
+        })
+        .collect();
+    let pieces = own.iter().zip(&reaches).map(|(own, &reach)| longest(own).min(reach));
+    let piece = pieces.fold(element, u64::saturating_mul).max(1);
+    let most = GATHERED_BYTES.min(block_bytes_max) / block;
+    let mut group = PIECE_BYTES.div_ceil(piece).min(most).min(count / GATHERED_BLOCKS_MIN).max(1);
+    let mut out = own.to_vec();
+    for (axis, &reach) in reaches.iter().enumerate() {
+        let size = group.min(reach / longest(&own[axis]).max(1)).max(1);
+        if size > 1 {
+            out[axis] = merged(&own[axis], size);
+        }
+        group /= size;
+    }
+    out
+}
+
 /// What all blocks together read, in units of what they need, if reads come in whole `pieces`.
 pub(crate) fn read_factor(cuts: &[AxisRule], pieces: &[Splits], grid: &BlockGrid) -> f64 {
     let mut factor = 1.0;
@@ -225,6 +259,20 @@ mod tests {
         assert_eq!(merged(&splits, 2), Splits::Regular { chunk: 6, length: 20 });
         let listed = Splits::Listed { bounds: vec![0, 1, 5, 6, 9] };
         assert_eq!(bounds(&merged(&listed, 3)), [0, 6, 9]);
+    }
+
+    #[test]
+    fn slabs_are_read_together_where_their_pieces_would_be_small() {
+        let own = [Splits::Regular { chunk: 1, length: 400 }, Splits::Regular { chunk: 720, length: 720 }];
+        let along = |axis, chunk, length| AxisRule::Along { axis, splits: Splits::Regular { chunk, length } };
+        let tiles = [along(0, 400, 400), along(1, 36, 720)];
+        let slabs = |chunk| [Splits::Regular { chunk, length: 400 }, own[1].clone()];
+        assert_eq!(gathered(&own, &tiles, 1000, u64::MAX), slabs(2), "pieces of 36 kB become 72 kB");
+        assert_eq!(gathered(&own, &tiles, 4, u64::MAX), slabs(8), "48 blocks are left for the workers");
+        assert_eq!(gathered(&own, &tiles, 4, 10_000), slabs(3), "no more than a worker can hold");
+        assert_eq!(gathered(&own, &tiles, 100_000, u64::MAX), own, "pieces are large");
+        let rows = [along(0, 1, 400), along(1, 36, 720)];
+        assert_eq!(gathered(&own, &rows, 4, u64::MAX), own, "nothing is put together along time");
     }
 
     #[test]

@@ -37,6 +37,14 @@ const PARTIAL_RATIO: u64 = 4;
 const TASK_BYTES: u64 = 8 << 20;
 /// A rechunk whose blocks read more than this many times their own bytes is split before it is put together.
 const READ_FACTOR: f64 = 2.0;
+/// Blocks to be split are read several at a time until the pieces are this large,
+const PIECE_BYTES: u64 = 64 << 10;
+/// but not more than this at once,
+const GATHERED_BYTES: u64 = 36 << 20;
+/// than leaves room for as many in a worker's memory, where they wait to be split,
+const BLOCKS_IN_MEMORY: u64 = 64;
+/// or than leaves enough blocks for many workers.
+const GATHERED_BLOCKS_MIN: u64 = 48;
 /// But not into more pieces than this.
 const PIECES_MAX: u64 = 1 << 22;
 
@@ -184,7 +192,8 @@ impl Planner<'_> {
         let bound = builder.bound(&[&root], None);
         let (inputs, nodes, sources) = builder.finish();
         let program = Program { sources, nodes, head: Head::Emit(root) };
-        let name = match &node.op {
+        let computed = if let Op::Rechunk { input } = &node.op { input } else { node };
+        let name = match &computed.op {
             Op::Source(source) => format!("read {}", source.name()),
             _ => node.to_string(),
         };
@@ -214,6 +223,21 @@ impl Planner<'_> {
         let blocks = Blocks { source, axes: node.grid.axes().to_vec() };
         self.done.insert(node.id, blocks.clone());
         Ok(blocks)
+    }
+
+    /// What a block of values may take so that several fit a worker's memory, as far as that is known.
+    pub(crate) fn block_bytes_max(&self) -> u64 {
+        self.engine.memory_bytes().unwrap_or(u64::MAX) / BLOCKS_IN_MEMORY
+    }
+
+    /// Has the node's blocks computed in these cuts, if nothing has asked for them yet.
+    pub(crate) fn wide_blocks(&mut self, node: &Node, axes: Vec<Splits>) -> Result<(), ArrayError> {
+        if !self.done.contains_key(&node.id) {
+            let wide = Array::from_node(node.clone()).rechunk_to(ChunkGrid::from_axes(axes.clone())).node;
+            let source = Source::Stage(self.emit(&wide, Keep::No)?);
+            self.done.insert(node.id, Blocks { source, axes });
+        }
+        Ok(())
     }
 
     fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
@@ -252,7 +276,8 @@ impl Planner<'_> {
         let grid = node.grid.block_grid();
         let mut builder = StageBuilder::new(self, grid.clone());
         let root = builder.root(&node, own_cuts(&node.grid))?;
-        let bound = builder.bound(&[&root], Some(0));
+        let mut bound = builder.bound(&[&root], Some(0));
+        bound.scratch = bound.scratch.saturating_add(sink.scratch_bytes());
         let (inputs, nodes, sources) = builder.finish();
         let program = Program { sources, nodes, head: Head::Write { root, sink: sink.spec() } };
         let draft = Draft {

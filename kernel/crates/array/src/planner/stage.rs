@@ -11,7 +11,7 @@ use crate::{
     expr::{Expr, Function, Node, Op},
     planner::{
         Blocks, Fusion, Planner, READ_FACTOR, bound,
-        cuts::{block_map, extent, of_inputs, read_factor},
+        cuts::{self, block_map, extent, of_inputs, read_factor},
     },
     program::{AxisRule, ProgramNode, Root, Step},
     source::{ChunkSource, SourceSpec},
@@ -157,8 +157,22 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
     /// Reads `expr` from blocks of `computed` (itself, or what it rechunks) that another stage leaves.
     fn from_blocks(&mut self, expr: &Node, computed: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
+        let repeats = repeats(cuts, &self.grid);
+        let own = computed.grid.axes();
+        let costly = |axes: &[Splits], grid: &BlockGrid| {
+            read_factor(cuts, axes, grid) / repeats > READ_FACTOR
+                && computed.byte_count() as f64 > REREAD_BYTES / 16.0
+        };
+        if costly(own, &self.grid) && reads_stores_only(computed) {
+            let wide =
+                cuts::gathered(own, cuts, computed.dtype.size() as u64, self.planner.block_bytes_max());
+            let rules = |axis: usize| AxisRule::Along { axis: axis as u8, splits: wide[axis].clone() };
+            if wide != own && self.readable_below(computed, &(0..wide.len()).map(rules).collect::<Vec<_>>()) {
+                self.planner.wide_blocks(computed, wide)?;
+            }
+        }
         let mut blocks = self.planner.blocks(computed)?;
-        let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats(cuts, &self.grid);
+        let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats;
         if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 {
             blocks = self.planner.split(computed, &blocks, cuts);
         }
@@ -227,12 +241,16 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     pub(crate) fn bound(&self, roots: &[&Root], output: Option<u64>) -> MemoryBound {
-        let output =
-            output.unwrap_or_else(|| roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum());
-        MemoryBound {
-            inputs: self.input_bytes,
-            output,
-            scratch: self.scratch_bytes(&|cuts| bound::longest_box(cuts)),
+        let emitted: u64 = roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum();
+        let scratch = self.scratch_bytes(&|cuts| bound::longest_box(cuts));
+        match output {
+            Some(output) => MemoryBound { inputs: self.input_bytes, output, scratch },
+            // The boxes of the roots are what is given out.
+            None => MemoryBound {
+                inputs: self.input_bytes,
+                output: emitted,
+                scratch: scratch.saturating_sub(emitted),
+            },
         }
     }
 
@@ -275,6 +293,15 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             }
         }
         total
+    }
+}
+
+/// Whether everything below is read from stores or made from nothing.
+fn reads_stores_only(expr: &Expr) -> bool {
+    match &expr.op {
+        Op::Source(_) => true,
+        Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => false,
+        _ => expr.inputs().into_iter().all(|input| reads_stores_only(input)),
     }
 }
 

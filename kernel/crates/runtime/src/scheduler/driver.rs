@@ -338,7 +338,7 @@ impl Driver {
             worker: u32::from(worker.0),
             name: hello.name.clone(),
             threads: hello.threads,
-            memory_limit: hello.memory_bytes,
+            memory_limit: hello.limit_bytes,
         });
         let name = hello.name.clone();
         self.order(Order::Joined(name.clone()));
@@ -667,7 +667,7 @@ impl Driver {
             name: hello.name.clone(),
             pid: hello.pid,
             threads: hello.threads,
-            memory_bytes: hello.memory_bytes,
+            memory_bytes: hello.limit_bytes,
             used_bytes: sample.managed_bytes,
         });
         ClusterInfo {

@@ -15,7 +15,7 @@ use nuna_wire::message::StageDefinition;
 use nuna_worker::Block;
 use tokio::sync::Notify;
 
-use super::store::Store;
+use super::{memory::Memory, store::Store};
 use crate::executors::Executors;
 
 /// Values up to this size travel to the client with the news that they are there.
@@ -92,6 +92,7 @@ pub(crate) struct Pool {
     pub(crate) busy: AtomicU16,
     stopped: AtomicBool,
     store: Arc<Store>,
+    memory: Arc<Memory>,
     executors: Executors,
     /// The zero of all task times.
     epoch: Instant,
@@ -107,6 +108,7 @@ impl Pool {
         store: Arc<Store>,
         executors: Executors,
         epoch: Instant,
+        memory: Arc<Memory>,
     ) -> std::io::Result<Arc<Self>> {
         let pool = Arc::new(Self {
             jobs: Mutex::default(),
@@ -116,6 +118,7 @@ impl Pool {
             busy: AtomicU16::new(0),
             stopped: AtomicBool::new(false),
             store,
+            memory,
             executors,
             epoch,
         });
@@ -170,6 +173,7 @@ impl Pool {
         for number in job.start..job.end {
             let block = (job.stage.definition.key, number);
             let ended = self.run_block(&job.stage, block);
+            self.memory.keep();
             let end = Instant::now();
             let elapsed = end - start;
             done.push(Done {

@@ -142,6 +142,7 @@ impl Cluster {
             name: format!("w{number}"),
             threads,
             memory_bytes,
+            limit_bytes: memory_bytes,
             data_address: "127.0.0.1:1".parse().unwrap(),
             pid: 1,
             resources: self.resources.clone(),
