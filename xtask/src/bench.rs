@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// The peer's kernel, where it is neither in `build/bench` nor on `PATH`.
     #[arg(long, env = "NUNA_BENCH_EVCXR")]
     evcxr: Option<PathBuf>,
+    /// Of `engine`: the entries with this in their title, such as `w4`.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {

@@ -1,10 +1,15 @@
-//! Owns `bench engine`: every workload of the engine by Nuna and by the peers in one run, and a table of both. Quote the
-//! ratios: the machine may have other things to do, but it has them for both.
+//! Owns `bench engine`: every workload of the engine by Nuna and by the peers in turn in one run, and a table of both, with
+//! what was aimed at. Quote the ratios: the machine may have other things to do, but it has them for both.
+//!
+//! What fails or takes too long is a row that says so; the others go on.
 
 use std::{
     fmt::Write,
-    path::{Path, PathBuf},
+    io::Read,
+    os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,15 +18,21 @@ use serde_json::Value;
 use super::{Options, absolute, nuna, peers, program};
 use crate::tools::Repository;
 
+/// A program that has not answered by then is ended.
+const PATIENCE: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(50);
+
 /// What is compared in a row.
 struct Work {
     title: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
     /// Script and arguments.
-    peer: (&'static str, &'static [&'static str]),
+    peer: Option<(&'static str, &'static [&'static str])>,
     per: Per,
     needs: Needs,
+    /// What is aimed at, and whether it was reached.
+    target: fn(&Value, Option<&Value>) -> Vec<Target>,
 }
 
 /// What one unit of work is; peers do fewer units where all would take minutes.
@@ -40,137 +51,220 @@ enum Needs {
     Store,
 }
 
+struct Target {
+    text: String,
+    /// `None` without a peer to compare with.
+    reached: Option<bool>,
+}
+
+/// A figure that is to be at most so much.
+fn at_most(what: &str, found: f64, limit: f64, unit: &str) -> Target {
+    let reached = found.is_finite().then_some(found <= limit);
+    Target { text: format!("{what} {found:.2}{unit} of at most {limit:.2}{unit}"), reached }
+}
+
+fn at_least(what: &str, found: f64, limit: f64, unit: &str) -> Target {
+    let reached = found.is_finite().then_some(found >= limit);
+    Target { text: format!("{what} {found:.2}{unit} of at least {limit:.2}{unit}"), reached }
+}
+
+fn per_second(limit: f64, line: &Value) -> Vec<Target> {
+    let thousands = number(line, "n") / number(line, "seconds") / 1e3;
+    vec![at_least("per second", thousands, limit, "k")]
+}
+
+/// The largest worker's peak, as the system counts it, and the limit it was given.
+fn within_limit(line: &Value) -> Target {
+    at_most("largest worker", number(line, "peak_worker_mb"), number(line, "limit_mb"), " MB")
+}
+
+fn none(_: &Value, _: Option<&Value>) -> Vec<Target> {
+    Vec::new()
+}
+
 const WORKS: &[Work] = &[
     Work {
-        title: "w1 100,000 tasks, each by itself",
+        title: "plan of 1,000,000 blocks accepted",
+        program: "accept",
+        arguments: &[],
+        peer: None,
+        per: Per::Run,
+        needs: Needs::Nothing,
+        target: |ours, _| {
+            vec![
+                at_most("accepted in", number(ours, "accept_ms"), 100.0, " ms"),
+                at_most("a block costs", number(ours, "bytes_per_block"), 3.0, " B"),
+            ]
+        },
+    },
+    Work {
+        title: "w1 100,000 tasks, each by itself (dask: 10,000)",
         program: "tasks",
         arguments: &["--n", "100000", "--batch", "1"],
-        peer: ("w1_taskfarm.py", &["--engine", "dask", "--n", "10000"]),
+        peer: Some(("w1_taskfarm.py", &["--engine", "dask", "--n", "10000"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: |ours, _| per_second(300.0, ours),
     },
     Work {
-        title: "w1 1,000,000 tasks, each by itself",
+        title: "w1 1,000,000 tasks, each by itself (dask: 10,000, unqueued)",
         program: "tasks",
         arguments: &["--n", "1000000", "--batch", "1"],
-        peer: ("w1_taskfarm.py", &["--engine", "dask", "--n", "10000", "--saturation", "inf"]),
+        peer: Some(("w1_taskfarm.py", &["--engine", "dask", "--n", "10000", "--saturation", "inf"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: |ours, _| per_second(300.0, ours),
     },
     Work {
-        title: "w1 1,000,000 tasks in ranges (dask: bag)",
+        title: "w1 1,000,000 tasks in ranges (dask: bag of 200,000)",
         program: "tasks",
         arguments: &["--n", "1000000"],
-        peer: ("w1_taskfarm.py", &["--engine", "dask-bag", "--n", "1000000"]),
+        peer: Some(("w1_taskfarm.py", &["--engine", "dask-bag", "--n", "200000"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: |ours, _| per_second(1000.0, ours),
     },
     Work {
         title: "w1b 500 chains of 100 (dask: of 20)",
         program: "engine",
         arguments: &["graph", "chains", "--n", "50000"],
-        peer: ("w1b_graphs.py", &["--shape", "chains", "--n", "10000"]),
+        peer: Some(("w1b_graphs.py", &["--shape", "chains", "--n", "10000"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: none,
     },
     Work {
-        title: "w1b tree over 25,000 (dask: 5,000)",
+        title: "w1b tree over 25,000 (dask: 2,500)",
         program: "engine",
         arguments: &["graph", "tree", "--n", "50000"],
-        peer: ("w1b_graphs.py", &["--shape", "tree", "--n", "10000"]),
+        peer: Some(("w1b_graphs.py", &["--shape", "tree", "--n", "5000"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: none,
     },
     Work {
-        title: "w12 submit to result",
+        title: "w12 submit to result, 2,000 times (dask: 300)",
         program: "engine",
         arguments: &["latency"],
-        peer: ("w12_latency.py", &["--engine", "dask", "--n", "500"]),
+        peer: Some(("w12_latency.py", &["--engine", "dask", "--n", "300"])),
         per: Per::Run,
         needs: Needs::Nothing,
+        target: |ours, _| vec![at_most("median", number(ours, "median_ms"), 0.5, " ms")],
     },
     Work {
-        title: "w11 10,000 tasks, 8 workers",
+        title: "w11 10,000 tasks, 8 workers (dask: 4,000)",
         program: "tasks",
         arguments: &["--n", "10000", "--batch", "1", "--procs", "8"],
-        peer: ("w11_scaling.py", &["--n", "5000", "--procs", "8"]),
+        peer: Some(("w11_scaling.py", &["--n", "4000", "--procs", "8"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: none,
     },
     Work {
-        title: "w11 10,000 tasks, 32 workers",
+        title: "w11 10,000 tasks, 32 workers (dask: 2,000)",
         program: "tasks",
         arguments: &["--n", "10000", "--batch", "1", "--procs", "32"],
-        peer: ("w11_scaling.py", &["--n", "2000", "--procs", "32", "--memory-limit", "500MB"]),
+        peer: Some(("w11_scaling.py", &["--n", "2000", "--procs", "32", "--memory-limit", "500MB"])),
         per: Per::Task,
         needs: Needs::Nothing,
+        target: none,
     },
     Work {
-        title: "w9 simulation, 1 % fail once",
+        title: "w9 20,000 simulations, 1 % fail once (dask: 4,000)",
         program: "engine",
         arguments: &["simulation"],
-        peer: ("w9_simulation.py", &["--engine", "dask", "--n", "4000"]),
+        peer: Some(("w9_simulation.py", &["--engine", "dask", "--n", "4000"])),
         per: Per::Task,
         needs: Needs::Scratch,
+        target: |ours, _| vec![at_most("of pure compute", number(ours, "over_ideal"), 1.1, "×")],
     },
     Work {
         title: "w9 the same, process pool",
         program: "engine",
         arguments: &["simulation"],
-        peer: ("w9_simulation.py", &["--engine", "pool"]),
+        peer: Some(("w9_simulation.py", &["--engine", "pool"])),
         per: Per::Task,
         needs: Needs::Scratch,
+        target: |ours, _| vec![at_most("of pure compute", number(ours, "over_ideal"), 1.1, "×")],
     },
     Work {
-        title: "w10 40 × 100 MB, rechunked, 2 GB",
+        title: "w10 40 × 100 MB, rechunked, workers of 2 GB",
         program: "engine",
         arguments: &["memory", "--k", "40", "--memory-limit", "2GB"],
-        peer: ("w10_memory.py", &["--k", "40"]),
+        peer: Some(("w10_memory.py", &["--k", "40"])),
         per: Per::Run,
         needs: Needs::Nothing,
+        target: |ours, _| vec![within_limit(ours)],
     },
     Work {
-        title: "w4 rechunk to disk",
+        title: "w10 40 × 100 MB, rechunked, workers of 300 MB (dask: 2 GB, P2P)",
         program: "engine",
-        arguments: &["rechunk"],
-        peer: ("w4_rechunk.py", &["--engine", "dask-p2p"]),
+        arguments: &["memory", "--k", "40", "--memory-limit", "300MB"],
+        peer: Some(("w10_memory.py", &["--k", "40", "--engine", "dask-p2p"])),
         per: Per::Run,
-        needs: Needs::Store,
+        needs: Needs::Nothing,
+        target: |ours, _| vec![within_limit(ours)],
     },
     Work {
-        title: "w4 with 280 MB per worker (dask: 4 GB, threads)",
+        title: "w4 rechunk to disk, workers of 300 MB (dask P2P: 4 GB)",
         program: "engine",
-        arguments: &["rechunk", "--memory-limit", "280MB"],
-        peer: ("w4_rechunk.py", &["--engine", "dask-threads"]),
+        arguments: &["rechunk", "--memory-limit", "300MB", "--floor"],
+        peer: Some(("w4_rechunk.py", &["--engine", "dask-p2p"])),
         per: Per::Run,
         needs: Needs::Store,
+        target: |ours, theirs| {
+            let ratio =
+                |name: &str| theirs.map_or(f64::NAN, |theirs| number(theirs, name) / number(ours, name));
+            vec![
+                at_most("of the floor", number(ours, "over_floor"), 1.25, "×"),
+                at_least("faster", ratio("seconds"), 3.0, "×"),
+                at_least("less memory", ratio("peak_rss_mb"), 3.0, "×"),
+                within_limit(ours),
+            ]
+        },
+    },
+    Work {
+        title: "w4 with 4 GB per worker (dask: threads)",
+        program: "engine",
+        arguments: &["rechunk", "--floor"],
+        peer: Some(("w4_rechunk.py", &["--engine", "dask-threads"])),
+        per: Per::Run,
+        needs: Needs::Store,
+        target: |ours, _| {
+            vec![at_most("of the floor", number(ours, "over_floor"), 1.25, "×"), within_limit(ours)]
+        },
+    },
+    Work {
+        title: "w4 of a store ten times the workers' memory",
+        program: "engine",
+        arguments: &["rechunk", "--memory-limit", "80MB"],
+        peer: None,
+        per: Per::Run,
+        needs: Needs::Store,
+        target: |ours, _| {
+            vec![
+                at_least("store over memory", number(ours, "store_over_memory"), 10.0, "×"),
+                within_limit(ours),
+            ]
+        },
     },
 ];
-
-/// Rates of the codec that `w4` needs, on one core, as the peers' `limits.py` measures them.
-const CODEC_RATES: &str = r"
-import glob, sys, time
-from numcodecs import Zstd
-import numpy as np, zarr
-def best(f):
-    t = []
-    for _ in range(5):
-        s = time.perf_counter(); f(); t.append(time.perf_counter() - s)
-    return min(t)
-z = Zstd(3)
-slabs = [open(f, 'rb').read() for f in sorted(glob.glob(sys.argv[1] + '/d1_v3_slab.zarr/theta/c/*/*/*'))[:24]]
-raw = sum(len(memoryview(z.decode(b)).cast('B')) for b in slabs)
-tile = np.ascontiguousarray(zarr.open_array(sys.argv[1] + '/d1_v3_box.zarr/theta', mode='r')[:, :36, :36])
-print(raw / best(lambda: [z.decode(b) for b in slabs]), tile.nbytes / best(lambda: z.encode(tile)))
-";
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let scratch = repository.path("build/bench");
     std::fs::create_dir_all(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
     let data = options.data.as_deref().map(absolute).transpose()?;
     let peers = peers(options)?;
+    let started = Instant::now();
+    let wanted = |work: &&Work| options.only.as_deref().is_none_or(|only| work.title.contains(only));
+    let works: Vec<&Work> = WORKS.iter().filter(wanted).collect();
+    if works.is_empty() {
+        let titles: Vec<&str> = WORKS.iter().map(|work| work.title).collect();
+        bail!("no entry has {:?} in its title; there are:\n{}", options.only, titles.join("\n"));
+    }
     let mut rows = Vec::new();
-    for work in WORKS {
+    let mut failures = 0;
+    for work in works {
         if work.needs == Needs::Store && data.is_none() {
             println!("== {}: needs --data, the folder that the peers' gen_data.py wrote", work.title);
             continue;
@@ -183,39 +277,74 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
         if let (Needs::Store, Some(data)) = (work.needs, &data) {
             ours.arg(data.join("d1_v3_slab.zarr"));
         }
-        let ours = measure(work.title, &mut ours)?;
-        let theirs = match &peers {
-            None => None,
-            Some((folder, python)) => {
-                let (script, arguments) = work.peer;
+        let theirs = match (&peers, work.peer) {
+            (Some((folder, python)), Some((script, arguments))) => {
                 let mut command = repository.command(python);
                 command.current_dir(&scratch).arg(folder.join(script)).args(arguments);
                 command.arg("--scratch").arg(scratch.join("peers"));
                 if let Some(data) = &data {
                     command.arg("--data").arg(data);
                 }
-                Some(measure(&format!("{} {}", script, arguments.join(" ")), &mut command)?)
+                Some((format!("{} {}", script, arguments.join(" ")), command))
             }
+            _ => None,
         };
-        rows.push(row(work, &ours, theirs.as_ref()));
-        if let (Needs::Store, Some(data), Some((_, python))) = (work.needs, &data, &peers) {
-            println!("{}", floor(repository, python, data, &ours)?);
-        }
+        let mut tried = |title: &str, command: &mut Command| {
+            measure(title, command).inspect_err(|error| {
+                failures += 1;
+                println!("-- {error:#}");
+            })
+        };
+        let ours = tried(work.title, &mut ours);
+        let theirs = theirs.map(|(title, mut command)| tried(&title, &mut command));
+        rows.push(row(work, ours.as_ref().ok(), theirs.as_ref().map(|theirs| theirs.as_ref().ok())));
+        println!("{}", table(&rows[rows.len() - 1..]));
     }
     println!("{}", table(&rows));
+    println!(
+        "{} entries in {:.0} s; {failures} programs failed",
+        rows.len(),
+        started.elapsed().as_secs_f64()
+    );
+    if failures > 0 {
+        bail!("{failures} programs failed; each said above why, and how to repeat it");
+    }
     Ok(())
 }
 
 /// Runs it and reads the line of JSON that it prints last.
 fn measure(title: &str, command: &mut Command) -> Result<Value> {
     println!("== {title}");
-    let output = command
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
+        // Its own group, so that what it has started ends with it if it must be ended.
+        .process_group(0)
+        .spawn()
         .with_context(|| format!("{title}: cannot start {command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        bail!("{title} failed ({}); to repeat it: {command:?}\n{text}", output.status);
+    let mut output = child.stdout.take().context("its output is piped")?;
+    let reading = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = output.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= until {
+            let group = format!("-{}", child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            child.wait()?;
+            bail!("{title} took more than {} s and was ended; to repeat it: {command:?}", PATIENCE.as_secs());
+        }
+        std::thread::sleep(POLL);
+    };
+    let text = reading.join().unwrap_or_default();
+    if !status.success() {
+        bail!("{title} failed ({status}); to repeat it: {command:?}\n{text}");
     }
     let line = text.lines().rev().find(|line| line.starts_with('{'));
     let line = line.with_context(|| format!("{title} printed no line of JSON: {text}"))?;
@@ -227,7 +356,8 @@ fn number(line: &Value, name: &str) -> f64 {
     line.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
-fn row(work: &Work, ours: &Value, theirs: Option<&Value>) -> Vec<String> {
+/// `theirs` is `None` without a peer, and holds nothing if the peer failed.
+fn row(work: &Work, ours: Option<&Value>, theirs: Option<Option<&Value>>) -> Vec<String> {
     let unit = |line: &Value| match work.per {
         Per::Task => number(line, "seconds") / number(line, "n"),
         Per::Run => number(line, "seconds"),
@@ -241,65 +371,65 @@ fn row(work: &Work, ours: &Value, theirs: Option<&Value>) -> Vec<String> {
         Per::Run if unit(line) < 0.1 => format!("{:.2} ms", 1e3 * unit(line)),
         Per::Run => format!("{:.1} s", unit(line)),
     };
+    let both = ours.zip(theirs.flatten());
     let ratio = |what: &dyn Fn(&Value) -> f64| {
-        let ratio = theirs.map(|theirs| what(theirs) / what(ours)).filter(|ratio| ratio.is_finite());
+        let ratio = both.map(|(ours, theirs)| what(theirs) / what(ours)).filter(|ratio| ratio.is_finite());
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}×"))
     };
-    let megabytes = |line: &Value| format!("{:.0} MB", number(line, "peak_rss_mb"));
+    let megabytes = |line: &Value| match number(line, "peak_rss_mb") {
+        bytes if bytes.is_finite() => format!("{bytes:.0} MB"),
+        _ => "-".to_owned(),
+    };
+    let of = |line: Option<&Value>, show: &dyn Fn(&Value) -> String| {
+        line.map_or_else(|| "failed".to_owned(), show)
+    };
+    let peer = |show: &dyn Fn(&Value) -> String| theirs.map_or_else(|| "-".to_owned(), |line| of(line, show));
+    let targets = ours.map(|ours| (work.target)(ours, theirs.flatten())).unwrap_or_default();
+    let said = |target: &Target| match target.reached {
+        Some(true) => format!("reached: {}", target.text),
+        Some(false) => format!("**missed**: {}", target.text),
+        None => format!("unknown: {}", target.text),
+    };
     vec![
         work.title.to_owned(),
-        speed(ours),
-        theirs.map_or_else(|| "-".to_owned(), speed),
+        of(ours, &speed),
+        peer(&speed),
         ratio(&unit),
         ratio(&cpu),
-        megabytes(ours),
-        theirs.map_or_else(|| "-".to_owned(), megabytes),
-        besides(ours),
+        of(ours, &megabytes),
+        peer(&megabytes),
+        targets.iter().map(said).collect::<Vec<_>>().join("; "),
+        ours.map(besides).unwrap_or_default(),
     ]
 }
 
-/// What the ratios do not say.
+/// What the other columns do not say.
 fn besides(ours: &Value) -> String {
+    let megabytes = |name: &str| number(ours, name);
     if ours.get("first_result_s").is_some() {
         format!("first result after {:.0} ms", 1e3 * number(ours, "first_result_s"))
     } else if ours.get("over_ideal").is_some() {
-        format!("{:.2}× of pure compute", number(ours, "over_ideal"))
+        format!("{:.2} s of pure compute", number(ours, "ideal_s"))
     } else if ours.get("p95_ms").is_some() {
         let (p95, floor) = (number(ours, "p95_ms"), number(ours, "loopback_round_trip_ms"));
         format!("p95 {p95:.2} ms; loopback {floor:.3} ms")
     } else if ours.get("block_bound_mb").is_some() {
-        let (largest, bound) = (number(ours, "peak_process_mb"), number(ours, "block_bound_mb"));
-        format!("largest process {largest:.0} MB, bound of a block {bound:.0} MB")
+        format!("bound of a block, said beforehand: {:.0} MB", megabytes("block_bound_mb"))
+    } else if ours.get("floor_s").is_some() {
+        let (floor, cpu, used) =
+            (number(ours, "floor_s"), number(ours, "floor_cpu_s"), number(ours, "cpu_s"));
+        format!(
+            "decoding and encoding alone: {floor:.1} s, {cpu:.1} s of CPU; Nuna {used:.1} s of CPU ({:.2}×)",
+            used / cpu
+        )
     } else {
         String::new()
     }
 }
 
-/// What decoding and encoding alone take on the cores that the workers have.
-fn floor(repository: &Repository, python: &Path, data: &Path, ours: &Value) -> Result<String> {
-    let output = repository.command(python).arg("-c").arg(CODEC_RATES).arg(data).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let rates: Vec<f64> = text.split_whitespace().filter_map(|rate| rate.parse().ok()).collect();
-    let [decode, encode] = rates[..] else {
-        bail!("cannot measure the codec: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    let cpu = number(ours, "bytes") * (1.0 / decode + 1.0 / encode);
-    let workers = number(ours, "procs") * number(ours, "threads");
-    Ok(format!(
-        "w4's floor: decoding at {:.0} MB/s and encoding at {:.0} MB/s take {cpu:.1} s of CPU, {:.1} s on {workers} cores; Nuna took {:.1} s of CPU ({:.2}×) and {:.1} s ({:.2}×)",
-        decode / 1e6,
-        encode / 1e6,
-        cpu / workers,
-        number(ours, "cpu_s"),
-        number(ours, "cpu_s") / cpu,
-        number(ours, "seconds"),
-        number(ours, "seconds") / (cpu / workers),
-    ))
-}
-
 fn table(rows: &[Vec<String>]) -> String {
-    const HEADS: [&str; 8] =
-        ["work", "Nuna", "peer", "faster", "less CPU", "peak, Nuna", "peak, peer", "and"];
+    const HEADS: [&str; 9] =
+        ["work", "Nuna", "peer", "faster", "less CPU", "peak, Nuna", "peak, peer", "target", "and"];
     let mut text = String::from("\n");
     let heads: Vec<String> = HEADS.iter().map(|&head| head.to_owned()).collect();
     let rule = vec!["---".to_owned(); HEADS.len()];

@@ -54,6 +54,9 @@ enum Work {
         store: PathBuf,
         #[arg(long, default_value_t = 36)]
         tile: i64,
+        /// Measure first what decoding and encoding alone take.
+        #[arg(long)]
+        floor: bool,
         /// Where the new store goes, for as long as it is looked at.
         #[arg(long)]
         scratch: Option<PathBuf>,
@@ -98,8 +101,8 @@ fn main() -> anyhow::Result<()> {
         Work::Latency { n, shape } => nuna_bench::latency(&shape, n),
         Work::Simulation { n, scratch: folder, shape } => nuna_bench::simulation(&shape, n, &scratch(folder)),
         Work::Memory { k, side, shape } => nuna_bench::memory(&shape, k, side),
-        Work::Rechunk { store, tile, scratch: folder, shape } => {
-            nuna_bench::rechunk(&shape, &store, tile, &scratch(folder))
+        Work::Rechunk { store, tile, floor, scratch: folder, shape } => {
+            nuna_bench::rechunk(&shape, &store, tile, &scratch(folder), floor)
         }
         Work::Spectra { store, tile, shape } => nuna_bench::spectra(&shape, &store, tile),
         Work::Loss { of, victim, store, n, first_seed, seeds, scratch: folder, shape } => {

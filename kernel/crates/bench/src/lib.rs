@@ -3,6 +3,7 @@
 //!
 //! The programs are in `examples/`; the work is here, because code that travels must live in a library.
 
+mod floor;
 mod graphs;
 mod latency;
 mod loss;
@@ -45,6 +46,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Of one worker.
+    fn memory_bytes(&self) -> anyhow::Result<u64> {
+        Ok(nuna::parts::cluster::parse_bytes(&self.memory_limit)?)
+    }
+
     /// Starts a cluster and has it run something; also gives the seconds that the start took.
     fn start(&self) -> anyhow::Result<(Cluster, f64)> {
         let started = Instant::now();

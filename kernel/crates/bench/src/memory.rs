@@ -4,7 +4,7 @@
 use nuna::{Chunk, ChunkGrid, parts::cluster::show_bytes, prelude::*};
 use serde_json::json;
 
-use crate::{Shape, meter::Meter};
+use crate::{Shape, meter::Meter, rechunk::largest_worker};
 
 /// Slabs of each array.
 const SLABS: u64 = 8;
@@ -50,6 +50,7 @@ pub fn memory(shape: &Shape, count: u64, side: u64) -> anyhow::Result<()> {
     let meter = Meter::start();
     let value = mean.compute()?.to_vec::<f64>();
     let reading = meter.stop();
+    let largest = largest_worker(&cluster);
     cluster.shutdown();
     let value = value.first().copied().unwrap_or(f64::NAN);
     anyhow::ensure!((value - 0.5).abs() < 0.01, "the mean of numbers between 0 and 1 is {value}");
@@ -57,6 +58,8 @@ pub fn memory(shape: &Shape, count: u64, side: u64) -> anyhow::Result<()> {
         "k": count,
         "side": side,
         "gb_per_s": (count * side * side * 8) as f64 / 1e9 / reading.seconds,
+        "peak_worker_mb": largest as f64 / 1e6,
+        "limit_mb": shape.memory_bytes()? as f64 / 1e6,
         "block_bound_mb": block as f64 / 1e6,
         "result": value,
     });

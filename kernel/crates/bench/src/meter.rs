@@ -126,7 +126,8 @@ fn resident_bytes(pid: u32) -> Option<u64> {
     bytes_of(pid, "VmRSS:")
 }
 
-fn bytes_of(pid: u32, field: &str) -> Option<u64> {
+/// A line of `/proc/PID/status`.
+pub(crate) fn bytes_of(pid: u32, field: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
