@@ -49,6 +49,19 @@ enum Needs {
     Scratch,
     /// The store of time slabs too.
     Store,
+    /// The store of time series that the peers' `w6_spectra.py` reads, and no folder.
+    Series,
+}
+
+impl Needs {
+    /// Of what `gen_data.py` wrote.
+    fn store(self) -> Option<&'static str> {
+        match self {
+            Needs::Nothing | Needs::Scratch => None,
+            Needs::Store => Some("d1_v3_slab.zarr"),
+            Needs::Series => Some("d3_v3.zarr"),
+        }
+    }
 }
 
 struct Target {
@@ -235,6 +248,15 @@ const WORKS: &[Work] = &[
         },
     },
     Work {
+        title: "w6 spectra of time series",
+        program: "engine",
+        arguments: &["spectra"],
+        peer: Some(("w6_spectra.py", &["--engine", "dask-p2p"])),
+        per: Per::Run,
+        needs: Needs::Series,
+        target: none,
+    },
+    Work {
         title: "w4 of a store ten times the workers' memory",
         program: "engine",
         arguments: &["rechunk", "--memory-limit", "80MB"],
@@ -265,17 +287,24 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     let mut failures = 0;
     for work in works {
-        if work.needs == Needs::Store && data.is_none() {
-            println!("== {}: needs --data, the folder that the peers' gen_data.py wrote", work.title);
+        let store = work.needs.store().map(|name| data.as_ref().map(|data| data.join(name)));
+        if let Some(store) = &store
+            && !store.as_ref().is_some_and(|store| store.is_dir())
+        {
+            let name = work.needs.store().unwrap_or_default();
+            println!(
+                "== {}: left out; it needs {name} in --data, the folder that gen_data.py wrote",
+                work.title
+            );
             continue;
         }
         let mut ours = repository.command(program(repository, work.program));
         ours.env("NUNA_BIN", nuna(repository)).args(work.arguments);
-        if work.needs != Needs::Nothing {
+        if matches!(work.needs, Needs::Scratch | Needs::Store) {
             ours.arg("--scratch").arg(&scratch);
         }
-        if let (Needs::Store, Some(data)) = (work.needs, &data) {
-            ours.arg(data.join("d1_v3_slab.zarr"));
+        if let Some(Some(store)) = store {
+            ours.arg(store);
         }
         let theirs = match (&peers, work.peer) {
             (Some((folder, python)), Some((script, arguments))) => {

@@ -46,6 +46,31 @@ fn arrays_are_bit_identical_on_threads_and_on_one_two_and_four_workers() {
     }
 }
 
+/// Rechunks a store of `times × side × side` 4-byte numbers on two workers of `memory` bytes.
+fn rechunk_within(memory: u64, times: u64, side: u64, tile: u64) {
+    let workshop = Workshop::new("rechunk");
+    let folder = workshop.path("stores");
+    std::fs::create_dir(&folder).expect("the folder is writable");
+    let folder = folder.display().to_string();
+    let numbers = [memory, times, side, tile].map(|number| number.to_string());
+    let [memory_text, times_text, side_text, tile_text] = &numbers;
+    let printed = workshop.run(&[&folder, "2", memory_text, times_text, side_text, tile_text]);
+    let peaks: Vec<u64> = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("worker peak ")?.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(peaks.len(), 2, "{printed}");
+    assert!(peaks.iter().all(|&peak| peak <= memory), "more than {memory} bytes:\n{printed}");
+    assert!(printed.contains(&format!("\nbytes {}\n", times * side * side * 4)), "{printed}");
+    assert!(printed.contains("\ndifferent 0\n"), "{printed}");
+    assert!(!printed.contains("\nmissing 0\n"), "{printed}");
+}
+
+#[test]
+fn a_store_larger_than_the_workers_memory_is_rechunked_within_it() {
+    rechunk_within(100_000_000, 480, 480, 48);
+}
+
 #[test]
 fn a_killed_client_leaves_no_process_behind() {
     let workshop = Workshop::new("linger");

@@ -116,7 +116,8 @@ async fn run(
     let store = Arc::new(store::Store::new(options.spill_directory, memory.clone()));
     let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch, memory)?;
     tokio::spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
-    let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes };
+    let value_bytes = memory::VALUE_BYTES;
+    let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes, value_bytes };
     let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector.clone()), epoch);
     let search = Search {
         connector,

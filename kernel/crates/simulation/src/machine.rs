@@ -75,7 +75,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(id: WorkerId, threads: u16, memory_bytes: u64, now: Time) -> Self {
-        let settings = nuna_worker::Settings { id, threads, memory_bytes };
+        let settings = nuna_worker::Settings { id, threads, memory_bytes, value_bytes: 0 };
         Self {
             id,
             core: Worker::new(settings),

@@ -14,6 +14,8 @@ pub struct Settings {
     pub threads: u16,
     /// What values and running blocks may take up together.
     pub memory_bytes: u64,
+    /// What it costs to know a value, wherever it is; part of the memory too.
+    pub value_bytes: u64,
 }
 
 #[derive(Clone, Debug)]

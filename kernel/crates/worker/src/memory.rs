@@ -8,6 +8,9 @@ use nuna_wire::{StageKey, message::Blocks};
 
 use crate::{Block, event::Effect, worker::Worker};
 
+/// Share of the memory that is made free at once where less would do.
+const AHEAD_SHARE: u64 = 24;
+
 /// A value this worker has.
 pub(crate) struct Held {
     pub(crate) bytes: u64,
@@ -57,11 +60,14 @@ impl Worker {
             .map(|(&block, held)| (wanted.contains(&block.0), !held.copy, held.used, block, held.bytes))
             .collect();
         idle.sort_unstable();
+        // Looking through all values for each small block would take longer than the block: some more are written at once.
+        let mut ahead = limit / AHEAD_SHARE;
         let mut spill = Vec::new();
-        for (_, own, _, block, bytes) in idle {
-            if excess == 0 {
+        for (wanted, own, _, block, bytes) in idle {
+            if excess == 0 && (wanted || ahead == 0) {
                 break;
             }
+            ahead = ahead.saturating_sub(bytes.saturating_sub(excess));
             excess = excess.saturating_sub(bytes);
             if own {
                 self.values.get_mut(&block).expect("listed above").place = Place::Spilling;
@@ -80,7 +86,8 @@ impl Worker {
     }
 
     fn taken(&self) -> u64 {
-        self.memory.saturating_add(self.reserved).saturating_add(self.orphaned)
+        let known = self.values.len() as u64 * self.settings.value_bytes;
+        self.memory.saturating_add(self.reserved).saturating_add(self.orphaned).saturating_add(known)
     }
 
     /// A block that ran here has left its value in the store.

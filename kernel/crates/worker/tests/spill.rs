@@ -34,7 +34,7 @@ fn run(stage: u32) -> Effect {
 /// A worker of 300 bytes that writes one value of 100 to disk, for the sake of a block of 250, while another block of
 /// 200 that reads the value has begun.
 fn spilling() -> (Worker, (StageKey, u64)) {
-    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300 });
+    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300, value_bytes: 0 });
     let value = (StageKey(1), 0);
     assert_eq!(worker.handle([define(1, None, 100, 1), lease(1)]), [run(1)]);
     assert_eq!(
@@ -69,4 +69,16 @@ fn a_value_that_was_forgotten_while_it_was_written_sends_its_readers_back() {
     worker.handle([forget]);
     let effects = worker.handle([Event::Spilled { block: value, done: true }]);
     assert!(matches!(effects[0], Effect::Send(_)), "{effects:?}");
+}
+
+#[test]
+fn what_leased_blocks_read_is_spilled_last() {
+    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300, value_bytes: 0 });
+    for key in [1, 2] {
+        assert_eq!(worker.handle([define(key, None, 100, key), lease(key)]), [run(key)]);
+        let block = (StageKey(key), 0);
+        worker.handle([Event::Finished { block, bytes: 100, duration_us: 9_000, kept: true }]);
+    }
+    // The first value was used longest ago, but it would have to come back at once.
+    assert_eq!(worker.handle([define(3, Some(1), 50, 3), lease(3)]), [Effect::Spill(vec![(StageKey(2), 0)])]);
 }

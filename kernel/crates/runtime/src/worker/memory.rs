@@ -17,6 +17,8 @@ use nix::libc;
 const GROWTH_BYTES: u64 = 20 << 20;
 /// Stack, and contexts of the codecs, which are kept: zstd needs up to 4 MB.
 const THREAD_BYTES: u64 = 7 << 20;
+/// What the lists of the store and of the state machine take for each value, on disk or not.
+pub(crate) const VALUE_BYTES: u64 = 280;
 /// Share of the limit, and most of it, for holes between values that the allocator cannot give back.
 const HOLES_SHARE: u64 = 16;
 const HOLES_MAX: u64 = 1 << 30;
