@@ -248,7 +248,7 @@ mod tests {
         let map = BlockMap::Axes { input_grid: input_grid.clone(), axes: vec![rule] };
         let input = Input { source: Source::Stage(0), map };
         let stages = vec![stage(input_grid, Vec::new()), stage(BlockGrid::line(blocks), vec![input])];
-        Plan { label: "p".to_owned(), stages }
+        Plan { label: "p".to_owned(), stages, terms: Terms::default() }
     }
 
     /// What the scheduler asks of a map that it has accepted.

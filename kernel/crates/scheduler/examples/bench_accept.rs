@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use nuna_plan::{
-    AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Plan, Source, Stage, Work, WorkKind,
+    AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Plan, Source, Stage, Terms, Work, WorkKind,
 };
 use nuna_scheduler::{Event, Scheduler, Settings};
 use nuna_wire::{ClientId, WorkerId, message::WorkerHello};
@@ -35,7 +35,7 @@ fn plan() -> Plan {
         let keep = if count == 1 { Keep::Deliver } else { Keep::No };
         stages.push(stage("sum", BlockGrid::line(count), vec![Input { source, map }], keep));
     }
-    Plan { label: "a million blocks".to_owned(), stages }
+    Plan { label: "a million blocks".to_owned(), stages, terms: Terms::default() }
 }
 
 fn resident_bytes() -> u64 {
