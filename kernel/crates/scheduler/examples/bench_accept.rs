@@ -60,6 +60,7 @@ fn main() {
                 limit_bytes: 1 << 30,
                 data_address: ([127, 0, 0, 1], 1).into(),
                 pid: 1,
+                resources: Default::default(),
             };
             scheduler.handle(now, Event::WorkerJoined { worker: WorkerId(number), hello });
         }
