@@ -12,7 +12,7 @@ use nuna_wire::{ClientId, WorkerId, message::WorkerHello};
 
 const CLIENT: ClientId = ClientId(1);
 /// Of each of two stages that read one another, and a tree over them.
-const BLOCKS: u64 = 480_000;
+const BLOCKS: u64 = 484_000;
 const SAMPLES: u32 = 5;
 
 fn stage(name: &str, grid: BlockGrid, inputs: Vec<Input>, keep: Keep) -> Stage {
