@@ -81,7 +81,7 @@ struct State {
 /// From packed to done.
 enum Stage {
     /// Nothing was sent yet. `None` only while it is being sent.
-    Packed(Option<Farm>),
+    Packed(Option<Box<Farm>>),
     Under {
         running: Option<Box<dyn Running>>,
         received: Received,
@@ -147,7 +147,7 @@ impl<T> Tasks<T> {
         let (stage, task_count) = match farm {
             Ok(farm) => {
                 let count = farm.task_count();
-                (Stage::Packed(Some(farm)), count)
+                (Stage::Packed(Some(Box::new(farm))), count)
             }
             Err(error) => (Stage::Failed(error.into()), 0),
         };
@@ -166,7 +166,7 @@ impl<T> Tasks<T> {
         let state = lock(&self.state);
         let options = state.options.clone();
         let farm = match &state.stage {
-            Stage::Packed(Some(farm)) => extend(farm.clone(), &options),
+            Stage::Packed(Some(farm)) => extend(Farm::clone(farm), &options),
             Stage::Failed(error) => Err(error.clone()),
             Stage::Packed(None) | Stage::Under { .. } => {
                 Err(TasksError::Started { label: options.label.clone() })
@@ -175,7 +175,7 @@ impl<T> Tasks<T> {
         let (stage, task_count) = match farm {
             Ok(farm) => {
                 let count = farm.result_count();
-                (Stage::Packed(Some(farm)), count)
+                (Stage::Packed(Some(Box::new(farm))), count)
             }
             Err(error) => (Stage::Failed(error), 0),
         };
