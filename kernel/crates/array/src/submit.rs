@@ -96,18 +96,34 @@ pub fn persist(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<Vec<Array>,
     Ok(arrays.iter().zip(held).map(hold).collect())
 }
 
-/// Writes several arrays in one plan; what they share is computed once.
+/// Writes several arrays in one plan; what they share is computed once. One that is cut anew, and is larger than what the
+/// workers can hold, is written in several plans one after another instead, each a part of it.
 ///
 /// # Errors
 /// As [`Array::write_to`].
 pub fn write(arrays: &[(Array, &dyn ChunkSink)], engine: &Arc<dyn Engine>) -> Result<(), ArrayError> {
-    let goals: Vec<_> = arrays.iter().map(|(a, sink)| (a.node.clone(), Goal::Write(*sink))).collect();
-    let label =
-        arrays.iter().map(|(_, sink)| format!("write {}", sink.name())).collect::<Vec<_>>().join(", ");
-    if goals.is_empty() {
-        return Ok(());
+    let mut together = Vec::new();
+    let mut apart = Vec::new();
+    for (array, sink) in arrays {
+        let windows = planner::waves(&array.node, *sink, engine)?;
+        match windows.len() {
+            0 | 1 => together.push((array, *sink)),
+            _ => apart.push((array, *sink, windows)),
+        }
     }
-    run(planner::plan(&label, &goals, engine)?.plan, engine)
+    if !together.is_empty() {
+        let goals: Vec<_> =
+            together.iter().map(|(array, sink)| (array.node.clone(), Goal::Write(*sink))).collect();
+        let names: Vec<String> = together.iter().map(|(_, sink)| format!("write {}", sink.name())).collect();
+        run(planner::plan(&names.join(", "), &goals, engine)?.plan, engine)?;
+    }
+    for (array, sink, windows) in apart {
+        for (number, window) in windows.iter().enumerate() {
+            let label = format!("write {} ({} of {})", sink.name(), number + 1, windows.len());
+            run(planner::plan_window(&label, &array.node, sink, engine, window)?.plan, engine)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a plan that delivers nothing.

@@ -1,5 +1,7 @@
 //! Owns how the box that a block covers changes on the way down an expression, and what reading it costs.
 
+use std::ops::Range;
+
 use nuna_chunk::assemble::Stride;
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, Splits};
 
@@ -9,6 +11,24 @@ use crate::{
     planner::{GATHERED_BLOCKS_MIN, GATHERED_BYTES, PIECE_BYTES},
     program::AxisRule,
 };
+
+/// The cuts within `part`, whose ends are cuts too, of what may be only a part of the axis.
+pub(crate) fn clipped(splits: &Splits, part: &Range<u64>) -> Splits {
+    let mut cuts: Vec<u64> = bounds(splits).into_iter().map(|cut| cut.clamp(part.start, part.end)).collect();
+    cuts.dedup();
+    normal(cuts)
+}
+
+/// The elements that some block covers.
+pub(crate) fn span(cut: &AxisRule) -> Range<u64> {
+    match cut {
+        AxisRule::Along { splits, .. } => {
+            let cuts = bounds(splits);
+            cuts.first().copied().unwrap_or(0)..cuts.last().copied().unwrap_or(0)
+        }
+        AxisRule::Fixed { start, end } => *start..*end,
+    }
+}
 
 /// Every `size` blocks as one.
 pub(crate) fn merged(splits: &Splits, size: u64) -> Splits {

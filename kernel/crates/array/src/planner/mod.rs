@@ -8,6 +8,7 @@
 mod bound;
 mod cuts;
 mod stage;
+mod waves;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,6 +27,8 @@ use crate::{
     sink::ChunkSink,
 };
 use stage::StageBuilder;
+use waves::Window;
+pub(crate) use waves::waves;
 
 /// Partial results that one task merges at most.
 const SPLIT_EVERY: u64 = 16;
@@ -58,6 +61,8 @@ pub(crate) enum Goal<'a> {
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
     pub(crate) stages: Vec<u32>,
+    /// Bytes that are read, and wait between workers until others want them in other blocks.
+    pub(crate) moved: u64,
 }
 
 /// Writes the plan for some expressions, which share what they have in common.
@@ -84,20 +89,30 @@ pub(crate) fn plan_with(
     engine: &Arc<dyn Engine>,
     fusion: Fusion,
 ) -> Result<Planned, ArrayError> {
-    let mut planner = Planner { stages: Vec::new(), done: HashMap::new(), engine, fusion };
+    let mut planner = Planner::new(engine, fusion);
     let mut stages = Vec::new();
     for (node, goal) in goals {
         stages.push(match goal {
             Goal::Keep(keep) if goals.len() == 1 => planner.last(node, *keep)?,
             // Another goal may read this one's blocks, so they are delivered by a stage of their own.
             Goal::Keep(keep) => planner.emit(node, *keep)?,
-            Goal::Write(sink) => planner.write(node, *sink)?,
+            Goal::Write(sink) => planner.write(node, *sink, None)?,
         });
     }
-    Ok(Planned {
-        plan: Plan { label: shortened(label), stages: planner.stages, terms: Default::default() },
-        stages,
-    })
+    Ok(planner.planned(label, stages))
+}
+
+/// Writes the plan for a part of what is to be written.
+pub(crate) fn plan_window(
+    label: &str,
+    node: &Node,
+    sink: &dyn ChunkSink,
+    engine: &Arc<dyn Engine>,
+    window: &Window,
+) -> Result<Planned, ArrayError> {
+    let mut planner = Planner::new(engine, Fusion::Whole);
+    let stage = planner.write(node, sink, Some(window))?;
+    Ok(planner.planned(label, vec![stage]))
 }
 
 fn shortened(label: &str) -> String {
@@ -126,6 +141,11 @@ pub(crate) struct Planner<'a> {
     stages: Vec<Stage>,
     /// By expression: what has a stage already.
     done: HashMap<u64, Blocks>,
+    /// Parts of expressions that have a stage, where no more than a part is wanted.
+    parts: Vec<(u64, Blocks)>,
+    /// Whether only a part of the last stage is made.
+    windowed: bool,
+    moved: u64,
     engine: &'a Arc<dyn Engine>,
     pub(crate) fusion: Fusion,
 }
@@ -136,6 +156,25 @@ struct Draft {
     grid: BlockGrid,
     keep: Keep,
     origin: Option<Origin>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(engine: &'a Arc<dyn Engine>, fusion: Fusion) -> Self {
+        Self {
+            stages: Vec::new(),
+            done: HashMap::new(),
+            parts: Vec::new(),
+            windowed: false,
+            moved: 0,
+            engine,
+            fusion,
+        }
+    }
+
+    fn planned(self, label: &str, stages: Vec<u32>) -> Planned {
+        let plan = Plan { label: shortened(label), stages: self.stages, terms: Default::default() };
+        Planned { plan, stages, moved: self.moved }
+    }
 }
 
 impl Planner<'_> {
@@ -240,6 +279,29 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// A part of the node, cut like this, straight from stores; one stage for each part, however many ask.
+    pub(crate) fn part(&mut self, node: &Node, axes: Vec<Splits>) -> Result<Blocks, ArrayError> {
+        if let Some((_, blocks)) = self.parts.iter().find(|(id, blocks)| *id == node.id && blocks.axes == axes) {
+            return Ok(blocks.clone());
+        }
+        let grid = BlockGrid::new(axes.iter().map(Splits::count));
+        let mut builder = StageBuilder::new(self, grid.clone());
+        builder.reread = true;
+        let root = builder.root(node, along(&axes))?;
+        let bound = builder.bound(&[&root], None);
+        let (inputs, nodes, sources) = builder.finish();
+        let program = Program { sources, nodes, head: Head::Emit(root) };
+        let name = match &node.op {
+            Op::Source(source) => format!("read {}", source.name()),
+            _ => node.to_string(),
+        };
+        let draft = Draft { name, grid, keep: Keep::No, origin: node.origin.clone() };
+        let source = Source::Stage(self.push(draft, inputs, &program, Vec::new(), bound));
+        let blocks = Blocks { source, axes };
+        self.parts.push((node.id, blocks.clone()));
+        Ok(blocks)
+    }
+
     fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
         let Op::Opaque { inputs, call, name } = &node.op else { unreachable!("called for map_blocks only") };
         let grid = node.grid.block_grid();
@@ -258,7 +320,13 @@ impl Planner<'_> {
         Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))
     }
 
-    fn write(&mut self, node: &Node, sink: &dyn ChunkSink) -> Result<u32, ArrayError> {
+    /// The whole, or the blocks of it that lie in `window`.
+    fn write(
+        &mut self,
+        node: &Node,
+        sink: &dyn ChunkSink,
+        window: Option<&Window>,
+    ) -> Result<u32, ArrayError> {
         if node.shape[..] != *sink.shape() {
             return Err(ArrayErrorKind::SinkShape {
                 name: node.to_string(),
@@ -268,14 +336,18 @@ impl Planner<'_> {
             }
             .into());
         }
-        let axes = node.grid.axes().iter().zip(sink.chunk_shape()).zip(&node.shape);
-        let grid = ChunkGrid::from_axes(
-            axes.map(|((splits, &unit), &length)| aligned(splits, unit.max(1), length)).collect(),
-        );
-        let node = Array::from_node(node.clone()).astype(sink.dtype()).rechunk_to(grid).node;
-        let grid = node.grid.block_grid();
+        let node =
+            Array::from_node(node.clone()).astype(sink.dtype()).rechunk_to(written_grid(node, sink)).node;
+        let axes = match window {
+            None => node.grid.axes().to_vec(),
+            Some(window) => {
+                self.windowed = true;
+                node.grid.axes().iter().zip(window).map(|(own, part)| cuts::clipped(own, part)).collect()
+            }
+        };
+        let grid = BlockGrid::new(axes.iter().map(Splits::count));
         let mut builder = StageBuilder::new(self, grid.clone());
-        let root = builder.root(&node, own_cuts(&node.grid))?;
+        let root = builder.root(&node, along(&axes))?;
         let mut bound = builder.bound(&[&root], Some(0));
         bound.scratch = bound.scratch.saturating_add(sink.scratch_bytes());
         let (inputs, nodes, sources) = builder.finish();
@@ -467,10 +539,21 @@ impl Planner<'_> {
     }
 }
 
+/// The blocks in which a node is written: its own chunks, at multiples of stored ones.
+fn written_grid(node: &Node, sink: &dyn ChunkSink) -> ChunkGrid {
+    let axes = node.grid.axes().iter().zip(sink.chunk_shape()).zip(&node.shape);
+    ChunkGrid::from_axes(
+        axes.map(|((splits, &unit), &length)| aligned(splits, unit.max(1), length)).collect(),
+    )
+}
+
 /// Every axis of a stage's grid covers the same axis of the node.
 fn own_cuts(grid: &ChunkGrid) -> Vec<AxisRule> {
-    grid.axes()
-        .iter()
+    along(grid.axes())
+}
+
+fn along(axes: &[Splits]) -> Vec<AxisRule> {
+    axes.iter()
         .enumerate()
         .map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() })
         .collect()

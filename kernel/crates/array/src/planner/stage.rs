@@ -33,6 +33,9 @@ pub(crate) struct StageBuilder<'p, 'e> {
     /// The box of each node that a block needs, for the memory bound.
     boxes: Vec<Vec<AxisRule>>,
     input_bytes: u64,
+    /// Stores are read here whatever that costs: chunks of which other parts of the result need other parts are decoded
+    /// again for each of those.
+    pub(crate) reread: bool,
 }
 
 impl<'p, 'e> StageBuilder<'p, 'e> {
@@ -47,6 +50,7 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             scratch: Vec::new(),
             boxes: Vec::new(),
             input_bytes: 0,
+            reread: false,
         }
     }
 
@@ -163,7 +167,20 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             read_factor(cuts, axes, grid) / repeats > READ_FACTOR
                 && computed.byte_count() as f64 > REREAD_BYTES / 16.0
         };
+        if self.planner.windowed && reads_stores_only(computed) {
+            let part: Vec<Splits> =
+                own.iter().zip(cuts).map(|(own, cut)| cuts::clipped(own, &cuts::span(cut))).collect();
+            let wide =
+                cuts::gathered(&part, cuts, computed.dtype.size() as u64, self.planner.block_bytes_max());
+            let blocks = self.planner.part(computed, wide)?;
+            let blocks = match read_factor(cuts, &blocks.axes, &self.grid) / repeats > READ_FACTOR {
+                true => self.planner.split(computed, &blocks, cuts),
+                false => blocks,
+            };
+            return Ok(self.input(expr, &blocks, cuts));
+        }
         if costly(own, &self.grid) && reads_stores_only(computed) {
+            self.planner.moved = self.planner.moved.saturating_add(computed.byte_count());
             let wide =
                 cuts::gathered(own, cuts, computed.dtype.size() as u64, self.planner.block_bytes_max());
             let rules = |axis: usize| AxisRule::Along { axis: axis as u8, splits: wide[axis].clone() };
@@ -181,7 +198,7 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
     /// Whether blocks may read these boxes from the store: chunks are not decoded much more than once.
     fn readable(&self, expr: &Expr, source: &dyn ChunkSource, cuts: &[AxisRule]) -> bool {
-        if source.random_access() {
+        if source.random_access() || self.reread {
             return true;
         }
         // A stage that reads the source in its own blocks must not ask for a stage that does the same.
