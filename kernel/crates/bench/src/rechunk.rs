@@ -23,6 +23,9 @@ pub fn rechunk(shape: &Shape, store: &Path, tile: i64, scratch: &Path, floor: bo
     let meter = Meter::start();
     let tiles = write_tiles(&theta, tile, &target)?;
     let reading = meter.stop();
+    let largest = largest_worker(&cluster);
+    // What follows is done on the threads of this process, which has the memory for it.
+    cluster.shutdown();
     let written = open_zarr(&target)?.var("theta")?;
     let sum = written.astype(DType::F64).sum(())?.compute()?.item()?;
     // Both skip missing values, so they are counted too.
@@ -31,8 +34,6 @@ pub fn rechunk(shape: &Shape, store: &Path, tile: i64, scratch: &Path, floor: bo
         Ok(array.shape().iter().product::<u64>() as f64 - array.count(())?.compute()?.item()?)
     };
     let (before, after) = (missing(&theta)?, missing(&written)?);
-    let largest = largest_worker(&cluster);
-    cluster.shutdown();
     let bytes = written.nbytes();
     let stored = folder_bytes(&target)?;
     std::fs::remove_dir_all(&target)?;

@@ -281,7 +281,9 @@ impl Planner<'_> {
 
     /// A part of the node, cut like this, straight from stores; one stage for each part, however many ask.
     pub(crate) fn part(&mut self, node: &Node, axes: Vec<Splits>) -> Result<Blocks, ArrayError> {
-        if let Some((_, blocks)) = self.parts.iter().find(|(id, blocks)| *id == node.id && blocks.axes == axes) {
+        if let Some((_, blocks)) =
+            self.parts.iter().find(|(id, blocks)| *id == node.id && blocks.axes == axes)
+        {
             return Ok(blocks.clone());
         }
         let grid = BlockGrid::new(axes.iter().map(Splits::count));
