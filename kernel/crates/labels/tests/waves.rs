@@ -72,13 +72,13 @@ fn a_rechunk_larger_than_the_memory_is_written_in_waves_with_the_same_bits() {
         open_zarr(folder.path().join("slabs.zarr")).and_then(|set| set.var("field")).expect("just written");
     // Every wave needs the first row too, wherever it is itself.
     let first_row = field.isel("y", 0).expect("there is one");
-    let apart = (&field - &first_row).expect("dimensions fit");
+    let apart = &field - &first_row;
     for (name, array) in [("tiles", &field), ("apart", &apart)] {
         let expected = bits(array);
         let target = folder.path().join(name);
         set_default_engine(Some(small.clone()));
         small.plans.store(0, Ordering::Relaxed);
-        let tiles = array.rechunk([("time", -1), ("y", 20), ("x", 20)]).expect("they are its dimensions");
+        let tiles = array.rechunk([("time", -1), ("y", 10), ("x", 10)]).expect("they are its dimensions");
         tiles.to_zarr_with(&target, &StoreOptions::default()).expect("it can be written");
         set_default_engine(None);
         let plans = small.plans.load(Ordering::Relaxed);
