@@ -79,7 +79,13 @@ fn windows(axes: &[Splits], stored: &[u64], wanted: u64) -> Vec<Window> {
         let at = |part: u64| cuts[(u128::from(part) * u128::from(blocks) / u128::from(parts)) as usize];
         windows = windows
             .into_iter()
-            .flat_map(|window| (0..parts).map(move |part| [&window[..], &[at(part)..at(part + 1)]].concat()))
+            .flat_map(|window| {
+                (0..parts).map(move |part| {
+                    let mut window = window.clone();
+                    window.push(at(part)..at(part + 1));
+                    window
+                })
+            })
             .collect();
     }
     windows
