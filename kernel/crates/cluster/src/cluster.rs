@@ -20,6 +20,8 @@ const SUPERVISE: Duration = Duration::from_millis(200);
 const WORKER_RESTARTS_MAX: usize = 5;
 /// How long a cluster that others have started may take to end.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// What those hear who still wait for a cluster that this program has ended.
+const SHUT_DOWN: &str = "it was shut down";
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// A cluster. Clones share it; the last one to go ends what this process has started. In a notebook the cluster outlives
@@ -197,6 +199,7 @@ impl Inner {
         let local = self.processes().take();
         match local {
             Some(mut local) => {
+                self.client.give_up(SHUT_DOWN);
                 self.client.shut_down_cluster();
                 local.scheduler.cut();
                 local.workers.iter_mut().for_each(Process::cut);
@@ -205,15 +208,22 @@ impl Inner {
                 // The scheduler has done this, unless it was killed.
                 self.file.remove(&local.directory);
                 let _ = std::fs::remove_dir_all(&local.folder);
+                self.wait_until_lost();
             }
             None if others => {
+                self.client.give_up(SHUT_DOWN);
                 self.client.shut_down_cluster();
-                let until = Instant::now() + FAREWELL;
-                while !self.client.is_lost() && Instant::now() < until {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                self.wait_until_lost();
             }
             None => {}
+        }
+    }
+
+    /// So that whoever looks at it next sees that it has ended.
+    fn wait_until_lost(&self) {
+        let until = Instant::now() + FAREWELL;
+        while !self.client.is_lost() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
