@@ -85,6 +85,9 @@ fn a_rechunk_larger_than_the_memory_is_written_in_waves_with_the_same_bits() {
         assert!(plans >= 6, "{name}: {plans} plans for {} bytes", 4 * count);
         let held = small.held.load(Ordering::Relaxed);
         assert!((1..2_000_000).contains(&held), "{name}: pieces of {held} bytes wait at once");
+        let hidden = std::fs::read_dir(&target).expect("it is a folder").filter_map(Result::ok);
+        let hidden = hidden.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+        assert_eq!(hidden.count(), 0, "{name}: drafts are left");
         let written = open_zarr(&target).and_then(|set| set.var("field")).expect("just written");
         assert!(bits(&written) == expected, "{name}: other values");
     }

@@ -24,6 +24,9 @@ use crate::{
     metadata::{self, ZarrFormat},
 };
 
+/// Below the store while it is written: chunks that are not whole yet.
+const DRAFTS: &str = ".drafts";
+
 /// How a store is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -93,7 +96,8 @@ impl NewStore {
         fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let partial = folder.join(format!(".{name}.partial-{}", unique()));
-        fs::create_dir(&partial).map_err(|error| write_error(&partial, &error))?;
+        let drafts = partial.join(DRAFTS);
+        fs::create_dir_all(&drafts).map_err(|error| write_error(&partial, &error))?;
         let mut store = Self { target, partial, options, variables: Vec::new(), finished: false };
         for variable in variables {
             let bad_name = variable.name.is_empty()
@@ -210,6 +214,9 @@ impl NewStore {
     /// If another one took the name meanwhile, or the file system refuses.
     pub fn finish(mut self) -> Result<(), StorageError> {
         check_target(&self.target, self.options.overwrite)?;
+        // What killed processes have left.
+        let drafts = self.partial.join(DRAFTS);
+        fs::remove_dir_all(&drafts).map_err(|error| write_error(&drafts, &error))?;
         let old = self.target.exists().then(|| self.partial.with_extension("old"));
         if let Some(old) = &old {
             fs::rename(&self.target, old).map_err(|error| write_error(&self.target, &error))?;
@@ -425,10 +432,11 @@ impl ZarrWriter {
         }
         let file = self.address.root.join(codec::chunk_key(&self.array, indices));
         let folder = file.parent().expect("a chunk's key has the array's folder in front");
-        fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;
-        let draft = folder.join(format!(".draft-{}", unique()));
+        // A process that was cut off, and writes when the store is finished, finds no place for drafts any more.
+        let draft = self.address.root.join(DRAFTS).join(unique());
         let put = |encoded: &[u8]| {
-            fs::write(&draft, encoded).and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
+            let written = fs::write(&draft, encoded).and_then(|()| fs::create_dir_all(folder));
+            written.and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
                 let _ = fs::remove_file(&draft);
                 write_error(&file, &error)
             })
