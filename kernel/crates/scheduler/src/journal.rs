@@ -11,7 +11,7 @@ use nuna_plan::{BlockMap, HeldId, Plan, RangeSet};
 use nuna_wire::{ClientId, StageKey, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use crate::published::Publication;
+use crate::{lifetime::held_by, published::Publication};
 
 /// What a journal begins with; the digit is the version of its records.
 pub const MAGIC: &[u8; 8] = b"nunajrn1";
@@ -73,12 +73,16 @@ pub enum Record {
 }
 
 impl Record {
-    /// Whether it is to be written at once: somebody was told of it, or will act on it. What others only save work by is
-    /// written when there is more.
+    /// Whether it is to be written at once, and no client hears anything more before it is: they count on it from then
+    /// on. What others only save work by, or tell once more if it is lost, is written when there is more.
     pub fn hurries(&self) -> bool {
         match self {
-            Record::Plan(_)
-            | Record::Published { .. }
+            // Of any other its client remembers the plan for as long as it waits, and submits it again.
+            Record::Plan(accepted) => {
+                accepted.plan.terms.detached
+                    || accepted.plan.stages.iter().any(|stage| held_by(stage).is_some())
+            }
+            Record::Published { .. }
             | Record::Unpublished { .. }
             | Record::Client(_)
             | Record::Worker { .. }

@@ -140,7 +140,14 @@ impl Scheduler {
                 // It goes on without its client.
                 awaited = Some(BTreeMap::new());
             }
-            let running = awaited.is_some() || !kept.over;
+            // That it is over is not written at once. A client that has what it was to leave behind and does not wait for
+            // it has heard so.
+            let told = || {
+                let held = clients.get(&by.0).map(|state| state.held.as_slice()).unwrap_or_default();
+                let mut made = kept.accepted.plan.stages.iter().filter_map(held_by);
+                made.any(|made| held.iter().any(|&(held, uses)| held == made && uses > 0))
+            };
+            let running = awaited.is_some() || !(kept.over || told());
             self.install(now, *kept.accepted);
             self.computation_mut(id).running = running;
             if awaited.is_none()

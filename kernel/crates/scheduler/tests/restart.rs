@@ -239,6 +239,37 @@ fn an_end_that_the_client_did_not_hear_is_told_again() {
 }
 
 #[test]
+fn what_a_client_was_told_it_holds_is_there_though_no_record_says_that_it_is_whole() {
+    let mut cluster = cluster().workers(2);
+    let persisted = cluster.submit(plan(vec![stage("a", BlockGrid::line(10), Keep::Hold(HELD))]));
+    cluster.run();
+    assert!(cluster.finished(persisted));
+    let plan_at = cluster.journal.iter().position(|record| matches!(record, Record::Plan(_))).unwrap();
+    assert!(cluster.journal[plan_at].hurries(), "the client hears nothing before it is written");
+    let forgotten = cluster.journal.len() - plan_at - 1;
+    lose_scheduler(&mut cluster, forgotten);
+    workers_return(&mut cluster);
+    client_returns(&mut cluster, Awaited { submissions: Vec::new(), held: vec![(HELD, 1)] });
+    let read = reads(stage("b", BlockGrid::line(10), Keep::Deliver), Source::Held(HELD), BlockMap::Same);
+    let submission = cluster.submit(plan(vec![read]));
+    cluster.run();
+    assert!(cluster.finished(submission));
+    each_delivered_once(&cluster, 10);
+    assert_eq!(cluster.ran.len(), 20, "nothing ran again");
+}
+
+#[test]
+fn a_plan_its_client_waits_for_does_not_hurry_into_the_journal() {
+    let mut cluster = cluster().workers(1);
+    cluster.submit(farm(3));
+    let mut writes = plan(vec![stage("writes", BlockGrid::line(4), Keep::No)]);
+    writes.terms.detached = true;
+    cluster.submit(writes);
+    let plans = cluster.journal.iter().filter(|record| matches!(record, Record::Plan(_)));
+    assert_eq!(plans.map(Record::hurries).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
 fn what_was_cancelled_meanwhile_is_dropped() {
     let mut cluster = cluster().workers(2);
     cluster.submit(farm(50));

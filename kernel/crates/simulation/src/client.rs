@@ -186,10 +186,9 @@ impl World {
             ToClient::Failed { submission, error } => {
                 let Some(running) = client.running.remove(&submission) else { return };
                 let error = error.to_string();
-                // What was persisted in the very last moment is not in the journal, and the error says what to do.
-                let lost = (self.records_lost || client.late)
-                    && running.step > 0
-                    && error.contains("persist it again");
+                // What it held is gone if it came back too late, and the error says what to do. Otherwise it was told that
+                // this is there, and it must be.
+                let lost = client.late && running.step > 0 && error.contains("persist it again");
                 match &self.jobs[running.job].expect {
                     _ if lost => {}
                     Expect::Error(text) | Expect::ResultsOrError(text) if error.contains(text.as_str()) => {}

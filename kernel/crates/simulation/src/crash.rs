@@ -11,14 +11,15 @@ use rand::Rng;
 use crate::{
     agenda::{MILLISECOND, SECOND, Time},
     network::Party,
-    world::{What, World},
+    world::{Recorded, What, World},
 };
 
 /// How soon one looks again that cannot reach the scheduler.
 const RETRY: Time = 100 * MILLISECOND;
 
 impl World {
-    /// The process ends; what was recorded in the last `unwritten` microseconds is lost with it.
+    /// The process ends; what was recorded in the last `unwritten` microseconds is lost with it, but for what a client
+    /// may have been told of, and what was recorded before that.
     pub(crate) fn crash_scheduler(&mut self, unwritten: Time, back: Time) {
         if self.down {
             return;
@@ -28,8 +29,10 @@ impl World {
         // What is on its way to or from it never arrives.
         self.incarnation += 1;
         let now = self.agenda.now;
-        self.records_lost |= self.journal.last().is_some_and(|&(at, _)| at + unwritten > now);
-        self.journal.retain(|&(at, _)| at + unwritten <= now);
+        let old = |recorded: &Recorded| recorded.at + unwritten <= now;
+        let stands = |recorded: &Recorded| recorded.written.is_some_and(|written| written <= now);
+        let last = self.journal.iter().rposition(|recorded| old(recorded) || stands(recorded));
+        self.journal.truncate(last.map_or(0, |last| last + 1));
         self.sessions.clear();
         self.client_sessions.clear();
         self.machines.values_mut().for_each(|machine| machine.away = true);
@@ -39,9 +42,10 @@ impl World {
 
     pub(crate) fn scheduler_back(&mut self) {
         self.down = false;
-        let (image, unfit) = Image::of(self.journal.drain(..).map(|(_, record)| record));
+        let (image, unfit) = Image::of(self.journal.drain(..).map(|recorded| recorded.record));
         assert_eq!(unfit, 0, "the journal told of something that fits to nothing");
-        self.journal = image.records().map(|record| (0, record)).collect();
+        let (at, written) = (self.agenda.now, Some(self.agenda.now));
+        self.journal = image.records().map(|record| Recorded { at, written, record }).collect();
         let now = self.zero + Duration::from_micros(self.agenda.now);
         self.scheduler = Scheduler::restore(self.setup.settings.clone(), now, image);
         self.ledger.scheduler_lost();

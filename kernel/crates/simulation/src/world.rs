@@ -12,7 +12,7 @@ use nuna_wire::{
     message::{ToClient, ToWorker},
 };
 use nuna_worker::Block;
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     agenda::{Agenda, MILLISECOND, SECOND, Time},
@@ -51,6 +51,8 @@ pub(crate) enum What {
         stage: u32,
         values: Vec<(u64, u64)>,
     },
+    /// For a client, once the journal stands.
+    HeldBack(u32, Box<What>),
     ClientClosed(u32),
     Wake(u32),
     /// A thread is done with a block of a group that goes on until `end`.
@@ -94,6 +96,14 @@ pub(crate) enum What {
     ClientConsumes(u32, u64),
 }
 
+/// A record of the scheduler's journal.
+pub(crate) struct Recorded {
+    pub(crate) at: Time,
+    /// When it is written at the latest, with all before it, if it hurries.
+    pub(crate) written: Option<Time>,
+    pub(crate) record: Record,
+}
+
 /// A cluster in which time passes only from event to event.
 pub struct World {
     pub(crate) rng: StdRng,
@@ -101,14 +111,14 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) scheduler: Scheduler,
     pub(crate) ledger: Ledger,
-    /// What the scheduler has recorded, and when.
-    pub(crate) journal: Vec<(Time, Record)>,
+    /// What the scheduler has recorded, oldest first.
+    pub(crate) journal: Vec<Recorded>,
+    /// When all is written that hurries. Clients hear nothing before.
+    pub(crate) stands_from: Time,
     /// There is no scheduler.
     pub(crate) down: bool,
     pub(crate) incarnation: u32,
     pub(crate) crashes: u32,
-    /// Some of what was recorded was not written when the scheduler was lost.
-    pub(crate) records_lost: bool,
     pub(crate) zero: Instant,
     pub(crate) setup: Setup,
     /// Workers that the scheduler has a connection to.
@@ -148,10 +158,10 @@ impl World {
             scheduler: Scheduler::new(setup.settings.clone()),
             ledger: Ledger::default(),
             journal: Vec::new(),
+            stands_from: 0,
             down: false,
             incarnation: 0,
             crashes: 0,
-            records_lost: false,
             zero: Instant::now(),
             sessions: BTreeMap::new(),
             client_sessions: BTreeSet::new(),
@@ -265,6 +275,11 @@ impl World {
             What::Delivered { client, submission, stage, values } => {
                 self.client_receives(client, submission, stage, values);
             }
+            What::HeldBack(client, what) => {
+                if self.client_sessions.contains(&client) {
+                    self.from_scheduler(Party::Client(client), *what);
+                }
+            }
             What::ClientClosed(client) => self.end_client(client, SECOND),
             What::Wake(machine) => self.wake(machine),
             What::Computed { machine, block, end, value, took } => {
@@ -348,6 +363,27 @@ impl World {
         self.network.send(&mut self.agenda, &mut self.rng, Party::Scheduler, to, what);
     }
 
+    fn tell_client(&mut self, client: u32, what: What) {
+        let now = self.agenda.now;
+        if self.stands_from < now {
+            return self.from_scheduler(Party::Client(client), what);
+        }
+        // Also where it stands from now on: others wait that came before.
+        let what = What::InFlight(self.incarnation, Box::new(What::HeldBack(client, Box::new(what))));
+        self.agenda.after(self.stands_from - now, what);
+    }
+
+    fn record(&mut self, record: Record) {
+        let at = self.agenda.now;
+        let hurries = record.hurries();
+        if hurries {
+            let slow = self.rng.random_bool(0.02);
+            let takes = self.rng.random_range(20..if slow { 50 * MILLISECOND } else { 500 });
+            self.stands_from = self.stands_from.max(at + takes);
+        }
+        self.journal.push(Recorded { at, written: hurries.then_some(self.stands_from), record });
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::ToWorker { worker, message } => {
@@ -356,13 +392,13 @@ impl World {
                 self.from_scheduler(Party::Machine(machine), What::ToMachine(machine, message));
             }
             Effect::ToClient { client: ClientId(client), message } => {
-                self.from_scheduler(Party::Client(client), What::ToClient(client, message));
+                self.tell_client(client, What::ToClient(client, message));
             }
             Effect::Deliver { client: ClientId(client), submission, stage, values } => {
                 let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
                 let values = values.iter().map(|(block, value)| (*block, number(&value.body))).collect();
                 let what = What::Delivered { client, submission, stage, values };
-                self.from_scheduler(Party::Client(client), what);
+                self.tell_client(client, what);
             }
             Effect::DisconnectWorker { worker, .. } => {
                 self.ledger.worker_gone(worker);
@@ -382,7 +418,7 @@ impl World {
                 assert!(self.client_sessions.remove(&client), "only clients that are there are given up");
                 self.from_scheduler(Party::Client(client), What::ClientClosed(client));
             }
-            Effect::Journal(record) => self.journal.push((self.agenda.now, record)),
+            Effect::Journal(record) => self.record(record),
             Effect::Note(_) => {}
         }
     }

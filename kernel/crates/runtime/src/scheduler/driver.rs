@@ -1,7 +1,7 @@
 //! Owns the scheduler's loop: messages in, effects out, and what the dashboard is told.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,8 @@ const CLIENTS_MAX: usize = 1024;
 const WORKERS_MAX: usize = 60_000;
 /// After a restart so many ids are left out: workers may have had them whose arrival the journal has not seen.
 const WORKERS_UNSEEN: u16 = 256;
+/// What the journal must have before clients hear of it waits no longer than this for a disk that does not answer.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 /// What may take so long at the end: telling workers and clients.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,9 @@ pub(crate) struct Driver {
     scheduler: Scheduler,
     recorder: Recorder,
     journal: Journal,
+    /// For clients, in order, once the journal stands: what they are told must be true of whoever takes this one's place.
+    held_back: VecDeque<(ClientId, ToClient, Payload)>,
+    held_back_since: Option<Instant>,
     restarts: u32,
     inbox: mpsc::Sender<Input>,
     /// Back at this scheduler, which took the place of theirs, and have yet to say what they have.
@@ -114,6 +119,8 @@ impl Driver {
             },
             recorder,
             journal,
+            held_back: VecDeque::new(),
+            held_back_since: None,
             restarts: next.map_or(0, |next| next.restarts),
             inbox,
             workers_returning: HashMap::new(),
@@ -139,6 +146,7 @@ impl Driver {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut terminated = Box::pin(termination());
+        let written = self.journal.written();
         while !self.ended {
             let deadline = self.scheduler.next_deadline().map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
@@ -154,12 +162,14 @@ impl Driver {
                         self.receive(input);
                     }
                 }
+                () = written.news.notified() => {}
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)) => self.handle(Event::Tick),
                 _ = heartbeat.tick() => {
                     self.beat();
                     self.look_around();
                 }
             }
+            self.tell_held_back();
             if std::mem::take(&mut self.changed) {
                 self.tell_clients();
             }
@@ -629,7 +639,33 @@ impl Driver {
         });
     }
 
-    fn to_client(&self, client: ClientId, message: ToClient, payload: Payload) {
+    fn to_client(&mut self, client: ClientId, message: ToClient, payload: Payload) {
+        if self.held_back.is_empty() && self.journal.stands() {
+            return self.to_client_now(client, message, payload);
+        }
+        self.held_back_since.get_or_insert_with(Instant::now);
+        self.held_back.push_back((client, message, payload));
+    }
+
+    /// Tells clients what waited for the journal, if that stands.
+    fn tell_held_back(&mut self) {
+        let Some(since) = self.held_back_since else { return };
+        if !self.journal.stands() {
+            if since.elapsed() < JOURNAL_PATIENCE {
+                return;
+            }
+            tracing::error!(
+                seconds = JOURNAL_PATIENCE.as_secs(),
+                "the journal's file system does not answer: clients are told what may be lost with this process"
+            );
+        }
+        self.held_back_since = None;
+        for (client, message, payload) in std::mem::take(&mut self.held_back) {
+            self.to_client_now(client, message, payload);
+        }
+    }
+
+    fn to_client_now(&self, client: ClientId, message: ToClient, payload: Payload) {
         if let Some(Err(error)) = self.clients.get(&client).map(|outbox| outbox.send(message, payload)) {
             self.cut_off_client(client, &error.to_string());
         }

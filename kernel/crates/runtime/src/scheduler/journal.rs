@@ -9,7 +9,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -17,10 +20,11 @@ use std::{
 use bytes::Bytes;
 use nuna_plan::LibraryId;
 use nuna_scheduler::journal::{Image, MAGIC, Record, decode, encode};
+use tokio::sync::Notify;
 
 /// Records that do not hurry wait so long for others to be written with; so much is lost with the process.
 const BATCH: Duration = Duration::from_millis(50);
-/// And no batch is larger, by about as much as one record.
+/// And no more than this is written at once, by about as much as one record.
 const BATCH_BYTES: usize = 16 << 20;
 /// A journal is written anew once it is this many times as long as it need be, and not short.
 const COMPACT_FACTOR: u64 = 4;
@@ -35,9 +39,109 @@ enum Entry {
 
 /// Where records go.
 pub(crate) struct Journal {
-    sender: Option<Sender<Entry>>,
+    sender: Option<Sender>,
     writer: Option<JoinHandle<()>>,
     folder: PathBuf,
+    /// Handed over so far, and up to the last of them that hurries.
+    entries: u64,
+    hurrying: u64,
+    written: Arc<Written>,
+}
+
+/// What waits for the writer. A channel would wake it for every record.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    entries: Vec<Entry>,
+    /// One of them does.
+    hurries: bool,
+    /// Nothing more will come.
+    closed: bool,
+    /// Nothing more will be taken.
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, entry: Entry, hurries: bool) {
+        let mut waiting = self.lock();
+        if waiting.ended {
+            // The writer has said why.
+            return;
+        }
+        let first = waiting.entries.is_empty();
+        waiting.entries.push(entry);
+        waiting.hurries |= hurries;
+        drop(waiting);
+        if first || hurries {
+            self.wake.notify_one();
+        }
+    }
+
+    /// What has come together, and whether any of it hurries. Waits for others if none does; nothing at the end.
+    fn take(&self) -> Option<(Vec<Entry>, bool)> {
+        let mut waiting = self.lock();
+        while waiting.entries.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + BATCH;
+        while !waiting.hurries && !waiting.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiting = self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let hurries = std::mem::take(&mut waiting.hurries);
+        Some((std::mem::take(&mut waiting.entries), hurries))
+    }
+}
+
+/// However the writer ends, nothing is gathered for it any more.
+struct End<'a>(&'a Queue);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.ended = true;
+        waiting.entries = Vec::new();
+    }
+}
+
+/// The end that records go into.
+struct Sender(Arc<Queue>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_one();
+    }
+}
+
+/// How far the writer is.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Entries; all there can be once it has ended, since nobody shall wait for it then.
+    entries: AtomicU64,
+    /// After something that hurried, and at the end.
+    pub(crate) news: Notify,
+}
+
+impl Written {
+    fn set(&self, entries: u64) {
+        self.entries.store(entries, Ordering::Release);
+    }
 }
 
 /// What was there when the journal was opened.
@@ -60,34 +164,48 @@ impl Journal {
         let mut image = before.as_ref().map(|before| before.image.clone()).unwrap_or_default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         image.began_us.get_or_insert(now.as_micros().try_into().unwrap_or(0));
-        let journal = match Writer::new(folder.clone(), image) {
+        let written = Arc::<Written>::default();
+        let (mut sender, mut thread) = (None, None);
+        match Writer::new(folder.clone(), image, written.clone()) {
             Ok(writer) => {
-                let (sender, receiver) = mpsc::channel();
-                let thread = std::thread::Builder::new().name("journal".into());
-                let writer = thread.spawn(move || writer.run(&receiver)).ok();
-                Self { sender: writer.is_some().then_some(sender), writer, folder }
+                let queue = Arc::<Queue>::default();
+                let taken = queue.clone();
+                let builder = std::thread::Builder::new().name("journal".into());
+                thread = builder.spawn(move || writer.run(&taken)).ok();
+                sender = thread.is_some().then_some(Sender(queue));
             }
-            Err(error) => {
-                say_broken(&folder, &error);
-                Self { sender: None, writer: None, folder }
-            }
-        };
+            Err(error) => say_broken(&folder, &error),
+        }
+        let journal = Self { sender, writer: thread, folder, entries: 0, hurrying: 0, written };
         (journal, before)
     }
 
-    pub(crate) fn record(&self, record: Record) {
-        self.send(Entry::Record(record));
-    }
-
-    pub(crate) fn library(&self, id: LibraryId, bytes: Bytes) {
-        self.send(Entry::Library(id, bytes));
-    }
-
-    fn send(&self, entry: Entry) {
-        if let Some(sender) = &self.sender {
-            // A writer that has ended has said why.
-            let _ = sender.send(entry);
+    pub(crate) fn record(&mut self, record: Record) {
+        let hurries = record.hurries();
+        self.send(Entry::Record(record), hurries);
+        if hurries {
+            self.hurrying = self.entries;
         }
+    }
+
+    pub(crate) fn library(&mut self, id: LibraryId, bytes: Bytes) {
+        self.send(Entry::Library(id, bytes), false);
+    }
+
+    fn send(&mut self, entry: Entry, hurries: bool) {
+        if let Some(Sender(queue)) = &self.sender {
+            self.entries += 1;
+            queue.push(entry, hurries);
+        }
+    }
+
+    /// Whether all that hurries is written.
+    pub(crate) fn stands(&self) -> bool {
+        self.sender.is_none() || self.written.entries.load(Ordering::Acquire) >= self.hurrying
+    }
+
+    pub(crate) fn written(&self) -> Arc<Written> {
+        self.written.clone()
     }
 
     /// A library that an earlier scheduler was given. Whoever gets it compares its hash.
@@ -172,61 +290,68 @@ struct Writer {
     /// How long it is, and was when it was last written anew.
     length: u64,
     shortest: u64,
+    written: Arc<Written>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.written.set(u64::MAX);
+        self.written.news.notify_one();
+    }
 }
 
 impl Writer {
-    fn new(folder: PathBuf, image: Image) -> io::Result<Self> {
+    fn new(folder: PathBuf, image: Image, written: Arc<Written>) -> io::Result<Self> {
         nuna_wire::credentials::private_directory(&folder).map_err(io::Error::other)?;
         let (file, length) = write_anew(&folder, &image)?;
-        Ok(Self { folder, file, image, length, shortest: length })
+        Ok(Self { folder, file, image, length, shortest: length, written })
     }
 
-    fn run(mut self, receiver: &Receiver<Entry>) {
-        let mut bytes = Vec::new();
-        while let Ok(first) = receiver.recv() {
-            let until = Instant::now() + BATCH;
-            let mut entry = Some(first);
-            let mut hurries = false;
-            loop {
-                match entry.take() {
-                    Some(Entry::Record(record)) => {
-                        hurries |= record.hurries();
-                        if !encode(&record, &mut bytes) {
-                            tracing::error!(
-                                "a plan is too long for the journal, and will not survive the loss of this process"
-                            );
-                        } else {
-                            self.image.apply(record);
-                        }
-                    }
-                    Some(Entry::Library(id, library)) => {
-                        // Whoever wants it after a loss gets it from a client, or is told that it is not there.
-                        if let Err(error) =
-                            nuna_wire::credentials::write_private(&library_path(&self.folder, id), &library)
-                        {
-                            tracing::warn!(%error, ?id, "a library is not kept for a restart");
-                        }
-                    }
-                    None => break,
-                }
-                if bytes.len() >= BATCH_BYTES {
-                    break;
-                }
-                let patience =
-                    if hurries { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-                match receiver.recv_timeout(patience) {
-                    Ok(next) => entry = Some(next),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-                }
-            }
-            if let Err(error) = self.write(&bytes) {
+    fn run(mut self, queue: &Queue) {
+        let _end = End(queue);
+        let mut done = 0;
+        while let Some((entries, hurries)) = queue.take() {
+            done += entries.len() as u64;
+            if let Err(error) = self.take_in(entries) {
                 say_broken(&self.folder, &error);
                 // A journal with a gap would tell a wrong story.
                 let _ = fs::remove_dir_all(&self.folder);
                 return;
             }
-            bytes.clear();
+            self.written.set(done);
+            if hurries {
+                self.written.news.notify_one();
+            }
         }
+    }
+
+    fn take_in(&mut self, entries: Vec<Entry>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            match entry {
+                Entry::Record(record) => {
+                    if encode(&record, &mut bytes) {
+                        self.image.apply(record);
+                    } else {
+                        tracing::error!(
+                            "a plan is too long for the journal, and will not survive the loss of this process"
+                        );
+                    }
+                }
+                Entry::Library(id, library) => {
+                    // Whoever wants it after a loss gets it from a client, or is told that it is not there.
+                    let path = library_path(&self.folder, id);
+                    if let Err(error) = nuna_wire::credentials::write_private(&path, &library) {
+                        tracing::warn!(%error, ?id, "a library is not kept for a restart");
+                    }
+                }
+            }
+            if bytes.len() >= BATCH_BYTES {
+                self.write(&bytes)?;
+                bytes.clear();
+            }
+        }
+        self.write(&bytes)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -261,10 +386,9 @@ mod tests {
     use super::*;
 
     fn written(folder: &Path, records: &[Record]) {
-        let (journal, _) = Journal::open(folder);
+        let (mut journal, _) = Journal::open(folder);
         records.iter().for_each(|record| journal.record(record.clone()));
         // As after a loss: the writer has written all it was told, and nobody removes anything.
-        let mut journal = journal;
         drop(journal.sender.take());
         journal.writer.take().unwrap().join().unwrap();
     }
