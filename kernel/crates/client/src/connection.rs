@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     time::Duration,
@@ -32,6 +32,9 @@ use crate::{
 /// What may wait to be sent: libraries and plans.
 const OUTBOX_BYTES_MAX: u64 = 4 << 30;
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The scheduler hears of values taken in steps of so many bytes, or with the next heartbeat: a small part of what it
+/// lets wait for one client. A message for each small result would wake both processes for nothing.
+const CONSUMED_STEP: u64 = 1 << 20;
 /// The scheduler shows itself every second; after so long without it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     asked: Mutex<HashMap<u32, Question>>,
     pub(crate) holds: Mutex<Holds>,
     pub(crate) uploaded: Mutex<HashSet<LibraryId>>,
+    /// Bytes of values that were taken, and of which the scheduler has not heard.
+    consumed: AtomicU64,
     /// Set while there is no scheduler, and another is searched for.
     away: AtomicBool,
     /// Why no other scheduler will come, if somebody knows that.
@@ -77,6 +82,7 @@ impl Shared {
             asked: Mutex::default(),
             holds: Mutex::default(),
             uploaded: Mutex::default(),
+            consumed: AtomicU64::new(0),
             away: AtomicBool::new(false),
             given_up: Mutex::default(),
             lost: Mutex::default(),
@@ -138,6 +144,21 @@ impl Shared {
         }
     }
 
+    /// Values were taken, or nobody will take them: they no longer count against this client.
+    pub(crate) fn consume(&self, bytes: u64, outbox: &Outbox<FromClient>) {
+        if self.consumed.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= CONSUMED_STEP {
+            self.say_consumed(outbox);
+        }
+    }
+
+    fn say_consumed(&self, outbox: &Outbox<FromClient>) {
+        let bytes = self.consumed.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            // If the connection is gone, so is the account.
+            let _ = outbox.send(FromClient::Consumed { bytes }, Payload::new());
+        }
+    }
+
     /// Adds the libraries that `plan` needs and the scheduler does not have.
     pub(crate) fn upload(&self, plan: &Plan, outbox: &Outbox<FromClient>) -> Result<(), EngineError> {
         let wanted = plan.stages.iter().flat_map(|stage| &stage.work.libraries);
@@ -176,6 +197,8 @@ impl Shared {
             .into_iter()
             .filter(|(message, _)| matches!(message, FromClient::Scale { .. } | FromClient::ShutDown));
         lock(&self.uploaded).clear();
+        // It begins a new account.
+        self.consumed.store(0, Ordering::Relaxed);
         let plans = lock(&self.plans);
         let state = ClientReturn {
             held: lock(&self.holds).all(),
@@ -301,6 +324,7 @@ async fn serve(
             beats.tick().await;
             // Gone with the last client and running plan: the writer then closes the connection.
             let Some(outbox) = weak.upgrade() else { return std::future::pending().await };
+            shared.say_consumed(&outbox);
             let _ = outbox.send(FromClient::Heartbeat, Payload::new());
         }
     };
@@ -372,7 +396,7 @@ fn receive(
                 && let Some(outbox) = outbox.upgrade()
             {
                 // Nobody will take them, and the scheduler counts what was not taken.
-                let _ = outbox.send(FromClient::Consumed { bytes }, Payload::new());
+                shared.consume(bytes, &outbox);
             }
         }
         ToClient::Available { submission, stage, key, block, bytes: _, worker, address } => {

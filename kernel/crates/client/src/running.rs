@@ -13,8 +13,6 @@ use crate::connection::{Shared, Update};
 
 /// How often whoever waits looks whether it was interrupted.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
-/// The scheduler hears of values taken in steps of so many bytes.
-const CONSUMED_STEP: u64 = 1 << 20;
 
 pub(crate) struct RunningPlan {
     submission: u32,
@@ -26,7 +24,6 @@ pub(crate) struct RunningPlan {
     updates: mpsc::Receiver<Update>,
     /// Arrived together, handed out one by one.
     values: VecDeque<(u32, u64, Value)>,
-    consumed: u64,
     /// How it ended, once it has.
     end: Option<Result<(), EngineError>>,
     shared: Arc<Shared>,
@@ -54,7 +51,6 @@ impl RunningPlan {
             blocks,
             updates,
             values: VecDeque::new(),
-            consumed: 0,
             end: None,
             shared,
             outbox,
@@ -81,13 +77,7 @@ impl RunningPlan {
 
     fn take(&mut self) -> Option<Finished> {
         let (stage, block, value) = self.values.pop_front()?;
-        self.consumed += value.byte_count();
-        if self.consumed >= CONSUMED_STEP || self.values.is_empty() {
-            let bytes = std::mem::take(&mut self.consumed);
-            if bytes > 0 {
-                let _ = self.outbox.send(FromClient::Consumed { bytes }, Payload::new());
-            }
-        }
+        self.shared.consume(value.byte_count(), &self.outbox);
         Some(Finished::Block { stage, block, value })
     }
 }
@@ -137,12 +127,16 @@ impl Running for RunningPlan {
             self.shared.close(self.submission);
             let _ = self.outbox.send(FromClient::Cancel { submission: self.submission }, Payload::new());
             self.end = Some(Err(EngineError::Cancelled));
-            self.values.clear();
+            self.leave_values();
         }
-        if self.consumed > 0 {
-            let bytes = std::mem::take(&mut self.consumed);
-            let _ = self.outbox.send(FromClient::Consumed { bytes }, Payload::new());
-        }
+    }
+}
+
+impl RunningPlan {
+    /// Values that arrived and will not be taken no longer count against the client.
+    fn leave_values(&mut self) {
+        let bytes = self.values.drain(..).map(|(_, _, value)| value.byte_count()).sum();
+        self.shared.consume(bytes, &self.outbox);
     }
 }
 
@@ -150,20 +144,55 @@ impl Drop for RunningPlan {
     fn drop(&mut self) {
         // First, so that nothing more arrives here.
         self.shared.close(self.submission);
-        // Values that arrived and were not taken no longer count against the client.
-        let untaken: u64 = self.values.iter().map(|(_, _, value)| value.byte_count()).sum();
-        let on_their_way: u64 = self
-            .updates
-            .try_iter()
-            .map(|update| match update {
-                Update::Blocks { values, .. } => values.iter().map(|(_, value)| value.byte_count()).sum(),
-                Update::Progress { .. } | Update::End { .. } | Update::Failed(_) => 0,
-            })
-            .sum();
-        self.consumed += untaken + on_their_way;
-        if self.detached {
-            return;
+        // The end may be here already, behind the last value: there is nothing to cancel then.
+        while let Ok(update) = self.updates.try_recv() {
+            self.apply(update);
         }
-        self.cancel();
+        self.leave_values();
+        if !self.detached {
+            self.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn running() -> (RunningPlan, mpsc::Sender<Update>, nuna_wire::Outgoing<FromClient>) {
+        let (outbox, outgoing) = nuna_wire::outbox(1 << 30);
+        let shared = Arc::new(Shared::new("test".to_owned(), 1, Default::default()));
+        let (sender, updates) = mpsc::channel();
+        (RunningPlan::new(3, false, vec![1], updates, shared, outbox), sender, outgoing)
+    }
+
+    fn blocks(bytes: usize) -> Update {
+        let value = Value { header: Bytes::new(), body: Bytes::from(vec![0; bytes]) };
+        Update::Blocks { stage: 0, values: vec![(0, value)] }
+    }
+
+    fn said(outgoing: &mut nuna_wire::Outgoing<FromClient>) -> Vec<FromClient> {
+        outgoing.take_waiting().into_iter().map(|(message, _)| message).collect()
+    }
+
+    #[test]
+    fn a_small_result_that_was_taken_with_its_end_behind_it_costs_no_message() {
+        let (mut running, updates, mut outgoing) = running();
+        updates.send(blocks(8)).unwrap();
+        assert!(matches!(running.next(Duration::ZERO), Ok(Finished::Block { .. })));
+        updates.send(Update::End { read_bytes: 0 }).unwrap();
+        drop(running);
+        assert!(said(&mut outgoing).is_empty());
+    }
+
+    #[test]
+    fn what_is_dropped_before_its_end_is_cancelled_and_its_values_count_as_taken() {
+        let (running, updates, mut outgoing) = running();
+        updates.send(blocks(2 << 20)).unwrap();
+        drop(running);
+        let expected = [FromClient::Consumed { bytes: 2 << 20 }, FromClient::Cancel { submission: 3 }];
+        assert_eq!(said(&mut outgoing), expected);
     }
 }

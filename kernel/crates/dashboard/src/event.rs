@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Something that happened in the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +96,10 @@ pub enum Outcome {
 /// keep up shows holes in the task stream, and the scheduler neither waits nor grows.
 pub const QUEUED_SPANS_MAX: usize = 400_000;
 
+/// At so many waiting spans the dashboard is woken; until then it looks by itself, a dozen times a second. Waking it for
+/// every event would cost the scheduler's thread more than its decisions do.
+const WAKE_AT_SPANS: usize = QUEUED_SPANS_MAX / 8;
+
 /// Worker samples waiting for the dashboard; the next sample replaces a dropped one within a second.
 const QUEUED_SAMPLES_MAX: usize = 50_000;
 
@@ -111,12 +116,14 @@ struct Queued {
     spans: AtomicUsize,
     samples: AtomicUsize,
     spans_dropped: AtomicU64,
+    /// More spans wait than should.
+    many: Notify,
 }
 
 /// Where the scheduler puts its events. Cheap to clone; recording never blocks and never fails.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    sender: Option<mpsc::UnboundedSender<Recorded>>,
+    sender: Option<mpsc::UnboundedSender<(Instant, Recorded)>>,
     queued: Arc<Queued>,
 }
 
@@ -146,6 +153,9 @@ impl Recorder {
                     self.queued.spans_dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
                     Recorded::Overflow(count_by_stage(&spans))
                 } else {
+                    if before < WAKE_AT_SPANS && before + spans.len() >= WAKE_AT_SPANS {
+                        self.queued.many.notify_one();
+                    }
                     Recorded::Event(Event::Tasks(spans))
                 }
             }
@@ -166,7 +176,7 @@ impl Recorder {
             | Event::Refused { .. } => Recorded::Event(event),
         };
         // Fails only after the dashboard has stopped, when nobody looks any more.
-        let _ = sender.send(recorded);
+        let _ = sender.send((Instant::now(), recorded));
     }
 
     /// Spans that were counted but not kept, because the dashboard was behind.
@@ -178,23 +188,21 @@ impl Recorder {
 /// The receiving end of every clone of one [`Recorder`].
 #[derive(Debug)]
 pub(crate) struct Recordings {
-    receiver: mpsc::UnboundedReceiver<Recorded>,
+    receiver: mpsc::UnboundedReceiver<(Instant, Recorded)>,
     queued: Arc<Queued>,
 }
 
 impl Recordings {
-    /// The next event, or `None` once every recorder is gone.
-    pub(crate) async fn next(&mut self) -> Option<Recorded> {
-        let recorded = self.receiver.recv().await?;
-        self.release(&recorded);
-        Some(recorded)
+    /// Returns when so much waits that it should be taken soon.
+    pub(crate) async fn many(&self) {
+        self.queued.many.notified().await;
     }
 
-    /// The next event if one is waiting.
-    pub(crate) fn try_next(&mut self) -> Option<Recorded> {
-        let recorded = self.receiver.try_recv().ok()?;
+    /// The next event if one is waiting, and when it was recorded. Nobody is woken when one comes.
+    pub(crate) fn try_next(&mut self) -> Option<(Instant, Recorded)> {
+        let (at, recorded) = self.receiver.try_recv().ok()?;
         self.release(&recorded);
-        Some(recorded)
+        Some((at, recorded))
     }
 
     pub(crate) fn spans_dropped(&self) -> u64 {
@@ -251,15 +259,15 @@ mod tests {
         recorder.record(Event::Tasks(spans(QUEUED_SPANS_MAX as u64)));
         recorder.record(Event::Tasks(spans(5)));
         assert_eq!(recorder.spans_dropped(), 5);
-        assert!(matches!(recordings.try_next(), Some(Recorded::Event(Event::Tasks(_)))));
+        assert!(matches!(recordings.try_next(), Some((_, Recorded::Event(Event::Tasks(_))))));
         match recordings.try_next() {
-            Some(Recorded::Overflow(counts)) => assert_eq!(counts[&7], (5, 0)),
+            Some((_, Recorded::Overflow(counts))) => assert_eq!(counts[&7], (5, 0)),
             other => panic!("expected the counts of the dropped spans, got {other:?}"),
         }
         // The queue is empty again, so spans are kept again.
         recorder.record(Event::Tasks(spans(5)));
         assert!(
-            matches!(recordings.try_next(), Some(Recorded::Event(Event::Tasks(kept))) if kept.len() == 5)
+            matches!(recordings.try_next(), Some((_, Recorded::Event(Event::Tasks(kept)))) if kept.len() == 5)
         );
     }
 

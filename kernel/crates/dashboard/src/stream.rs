@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::event::{Recorded, Recordings};
+use crate::event::Recordings;
 use crate::state::{News, State, Topic, Topics};
 
 /// News is sent this often: two or three animation frames of a browser.
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(80);
 /// Messages waiting for one viewer. At 20,000 tasks/s a tick is about 20 kB.
 const QUEUE_MESSAGES_MAX: usize = 64;
 pub(crate) const VIEWERS_MAX: usize = 64;
-/// Events applied before the state is let go, so that a request never waits for a long burst.
+/// Events applied at once before the state is let go, so that a request never waits for a long burst.
 const BURST_MAX: usize = 256;
 
 pub(crate) enum Command {
@@ -65,7 +65,11 @@ impl Shared {
     }
 
     pub(crate) fn now_us(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.us_at(Instant::now())
+    }
+
+    fn us_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -77,15 +81,11 @@ pub(crate) async fn run(
 ) {
     let mut viewers = BTreeMap::<u64, Viewer>::new();
     let mut next_viewer = 0;
-    let mut recorders_alive = true;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            recorded = recordings.next(), if recorders_alive => match recorded {
-                Some(recorded) => apply_burst(&shared, recorded, &mut recordings),
-                None => recorders_alive = false,
-            },
+            () = recordings.many() => apply_waiting(&shared, &mut recordings),
             command = commands.recv() => match command {
                 Some(Command::Join { queue, reply }) => {
                     let id = (viewers.len() < VIEWERS_MAX).then(|| {
@@ -107,19 +107,25 @@ pub(crate) async fn run(
                 }
                 None => return,
             },
-            _ = ticks.tick() => tick(&shared, &mut viewers, recordings.spans_dropped()),
+            _ = ticks.tick() => {
+                apply_waiting(&shared, &mut recordings);
+                tick(&shared, &mut viewers, recordings.spans_dropped());
+            }
         }
     }
 }
 
-fn apply_burst(shared: &Shared, first: Recorded, recordings: &mut Recordings) {
-    let now_us = shared.now_us();
-    let mut state = shared.state();
-    state.apply(now_us, first);
-    for _ in 1..BURST_MAX {
-        match recordings.try_next() {
-            Some(recorded) => state.apply(now_us, recorded),
-            None => break,
+fn apply_waiting(shared: &Shared, recordings: &mut Recordings) {
+    // What comes meanwhile waits for the next time, or viewers would wait for a busy scheduler.
+    let until = Instant::now();
+    loop {
+        let mut state = shared.state();
+        for _ in 0..BURST_MAX {
+            let Some((at, recorded)) = recordings.try_next() else { return };
+            state.apply(shared.us_at(at), recorded);
+            if at > until {
+                return;
+            }
         }
     }
 }
@@ -188,7 +194,7 @@ pub(crate) fn viewer_queue() -> (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Recorder, SpanKind, TaskSpan};
+    use crate::event::{Event, Recorded, Recorder, SpanKind, TaskSpan};
     use crate::protocol::Record;
 
     fn shared() -> Shared {

@@ -87,13 +87,28 @@ pub fn serve(mut options: Options) -> anyhow::Result<()> {
         }
     }
     let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(run(options, ending));
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    // One thread receives, decides and sends: between two of them every message would wait for a wake-up or two, which
+    // take longer than all that is done with it. Browsers are served by another.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let aside = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("dashboard")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run(options, ending, aside.handle()));
+    aside.shutdown_timeout(END_PATIENCE);
+    runtime.shutdown_timeout(END_PATIENCE);
     result
 }
 
-async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
+/// What still runs when all is told waits no longer.
+const END_PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+
+async fn run(
+    options: Options,
+    ending: lifeline::Ending,
+    aside: &tokio::runtime::Handle,
+) -> anyhow::Result<()> {
     let epoch = Instant::now();
     let credentials = Credentials::read(&options.certificates, Party::Scheduler)?;
     let acceptor = Acceptor::new(&credentials, &nuna_ship::build_id().to_string())?;
@@ -114,11 +129,11 @@ async fn run(options: Options, ending: lifeline::Ending) -> anyhow::Result<()> {
     };
     let same = lost.as_ref().and_then(|lost| lost.dashboard.strip_prefix("http://")?.parse().ok());
     let (recorder, dashboard) = match same {
-        Some(same) => match Dashboard::start(settings(same)).await {
+        Some(same) => match aside.spawn(Dashboard::start(settings(same))).await? {
             Ok(started) => started,
-            Err(_) => Dashboard::start(settings(options.dashboard)).await?,
+            Err(_) => aside.spawn(Dashboard::start(settings(options.dashboard))).await??,
         },
-        None => Dashboard::start(settings(options.dashboard)).await?,
+        None => aside.spawn(Dashboard::start(settings(options.dashboard))).await??,
     };
     let shared = options.shared.into_iter().collect();
     let (mut own_jobs, linger_seconds) = (options.jobs, options.linger_seconds);

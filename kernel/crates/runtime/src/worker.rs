@@ -22,7 +22,7 @@ use nuna_wire::{
     message::{Role, RoleAnswer, WorkerHello},
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 
 use crate::{executors::Executors, lifeline};
 
@@ -74,26 +74,39 @@ impl Options {
 pub fn serve(options: Options, executors: Executors) -> anyhow::Result<()> {
     let ending = if options.lifeline { lifeline::watch_standard_input()? } else { lifeline::endless() };
     let memory = Arc::new(memory::Memory::new(options.memory_bytes, options.threads));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(run(options, executors, ending, memory));
+    // One thread receives from the scheduler, decides, and reports, so that none of these waits for another to wake up;
+    // others carry values, so that it does not wait for them either.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let data = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("data")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run(options, executors, ending, memory, data.handle().clone()));
     // Blocks that still run are not waited for: their thread may be busy for hours.
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    data.shutdown_timeout(END_PATIENCE);
+    runtime.shutdown_timeout(END_PATIENCE);
     result
 }
+
+/// What still runs at the end is waited for no longer.
+const END_PATIENCE: Duration = Duration::from_millis(200);
 
 async fn run(
     options: Options,
     executors: Executors,
     ending: lifeline::Ending,
     memory: Arc<memory::Memory>,
+    data: Handle,
 ) -> anyhow::Result<()> {
     let credentials = Credentials::read(&options.certificates, Party::Worker)?;
     let build = nuna_ship::build_id().to_string();
     let connector = Connector::new(&credentials, &build)?;
     let acceptor = Acceptor::new(&credentials, &build)?;
     let own = own_address(options.listen, options.scheduler)?;
-    let listener = TcpListener::bind((own, 0))
-        .await
+    let listener = data
+        .spawn(TcpListener::bind((own, 0)))
+        .await?
         .with_context(|| format!("cannot listen on {own} for the values of this worker"))?;
     let leave = leave::Leave::new(options.ends_at)?;
     let memory_bytes = memory.left_for_values(options.threads);
@@ -115,10 +128,11 @@ async fn run(
     tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
     let store = Arc::new(store::Store::new(options.spill_directory, memory.clone()));
     let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch, memory)?;
-    tokio::spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
+    data.spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
     let value_bytes = memory::VALUE_BYTES;
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes, value_bytes };
-    let driver = driver::Driver::new(settings, pool.clone(), store, Fetcher::new(connector.clone()), epoch);
+    let fetcher = Fetcher::new(connector.clone());
+    let driver = driver::Driver::new(settings, pool.clone(), store, fetcher, data, epoch);
     let search = Search {
         connector,
         address: options.scheduler,

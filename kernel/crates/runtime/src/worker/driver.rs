@@ -15,6 +15,7 @@ use nuna_wire::{
 };
 use nuna_worker::{Block, Effect, Event, Settings, Worker};
 use tokio::{
+    runtime::Handle,
     sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Driver {
     pool: Arc<Pool>,
     store: Arc<Store>,
     fetcher: Arc<Fetcher>,
+    /// Where values travel and files are written; the driver's own thread does neither.
+    data: Handle,
     epoch: Instant,
     stages: HashMap<StageKey, Arc<StageRun>>,
     addresses: HashMap<WorkerId, SocketAddr>,
@@ -63,6 +66,7 @@ impl Driver {
         pool: Arc<Pool>,
         store: Arc<Store>,
         fetcher: Fetcher,
+        data: Handle,
         epoch: Instant,
     ) -> Self {
         let (events, arrived) = mpsc::unbounded_channel();
@@ -74,6 +78,7 @@ impl Driver {
             pool,
             store,
             fetcher: Arc::new(fetcher),
+            data,
             epoch,
             stages: HashMap::new(),
             addresses: HashMap::new(),
@@ -313,7 +318,7 @@ impl Driver {
         let (fetcher, store, events, spans) =
             (self.fetcher.clone(), self.store.clone(), self.events.clone(), self.span_sender.clone());
         let epoch = self.epoch;
-        tokio::spawn(async move {
+        self.data.spawn(async move {
             let start = Instant::now();
             let values = match address {
                 Some(address) => {
@@ -355,7 +360,7 @@ impl Driver {
     ) {
         let (store, events, spans, epoch) =
             (self.store.clone(), self.events.clone(), self.span_sender.clone(), self.epoch);
-        tokio::task::spawn_blocking(move || {
+        self.data.spawn_blocking(move || {
             for block in blocks {
                 let start = Instant::now();
                 let done = act(&store, block);
