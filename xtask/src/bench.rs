@@ -71,7 +71,13 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
             bench.env("NUNA_BIN", nuna(repository)).arg(data.join(format!("d1_{store}.zarr")));
             tools::run(&format!("time mean of {store}, Nuna"), &mut bench)?;
         }
+        let mut bench = repository.command(program(repository, "mean"));
+        bench.env("NUNA_BIN", nuna(repository)).arg(data.join("d1_nc"));
+        tools::run("time mean of NetCDF files, Nuna", &mut bench)?;
         let folder = absolute(data)?.display().to_string();
+        for engine in ["dask", "dask-threads", "numpy"] {
+            peer(repository, options, "w3_netcdf_mean.py", &[&["--data", &folder, "--engine", engine]])?;
+        }
         for store in ["v3_slab", "v3_box"] {
             for engine in ["dask", "dask-threads"] {
                 peer(

@@ -1,4 +1,5 @@
-//! Owns `bench_mean`, the counterpart of `w2_zarr_mean.py`: reductions of `theta(time, lat, lon)` from a Zarr store.
+//! Owns `bench_mean`, the counterpart of `w2_zarr_mean.py` and `w3_netcdf_mean.py`: reductions of `theta(time, lat, lon)`
+//! from a Zarr store, or from a folder of NetCDF files.
 
 use std::{path::Path, time::Instant};
 
@@ -35,7 +36,12 @@ pub fn mean(shape: &Shape, store: &Path, op: MeanOf) -> anyhow::Result<()> {
     let start_seconds = started.elapsed().as_secs_f64();
     cluster.map(0..4 * shape.procs as u64, |x: u64| x).gather()?;
     let meter = Meter::start();
-    let theta = open_zarr(store)?.var("theta")?;
+    let netcdf = store.join("theta_000.nc").exists();
+    let theta = if netcdf {
+        open_mfdataset(&format!("{}/*.nc", store.display()), "time")?.var("theta")?
+    } else {
+        open_zarr(store)?.var("theta")?
+    };
     let (result, reading) = match op {
         MeanOf::TimeMean => {
             let field = theta.mean(["time"])?.compute()?;
@@ -53,7 +59,7 @@ pub fn mean(shape: &Shape, store: &Path, op: MeanOf) -> anyhow::Result<()> {
     let bytes = theta.nbytes() as f64;
     let op = if op == MeanOf::TimeMean { "time_mean" } else { "global" };
     let mut line = json!({
-        "workload": format!("w2_{op}_{name}"),
+        "workload": format!("{}_{op}_{name}", if netcdf { "w3" } else { "w2" }),
         "engine": "nuna",
         "seconds": reading.seconds,
         "gb_per_s": bytes / 1e9 / reading.seconds,

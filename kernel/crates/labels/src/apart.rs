@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use nuna_array::{Array, ChunkSource, DType, SourceSpec};
 use nuna_chunk::Chunk;
-use nuna_storage::{Attributes, ZarrSource};
+use nuna_storage::{Attributes, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
@@ -209,7 +209,7 @@ fn coord(parts: CoordParts) -> Result<Coord> {
         }
         ValuesParts::Text(text) => Values::Text(text.into()),
         ValuesParts::Stored(spec) => {
-            let source = ZarrSource::from_spec(&spec, shape).map_err(|error| odd(&error))?;
+            let source = Source::from_spec(&spec, shape).map_err(|error| odd(&error))?;
             return Ok(Coord::stored(dims, source, attrs));
         }
     };

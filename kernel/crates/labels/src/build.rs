@@ -67,7 +67,7 @@ pub fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
 }
 
 /// Labels one after the other; `None` if they are of different kinds.
-fn join(parts: &[&Values]) -> Option<Values> {
+pub(crate) fn join(parts: &[&Values]) -> Option<Values> {
     match parts.first()? {
         Values::Numbers(first) => {
             let mut bytes = Vec::new();
@@ -85,7 +85,8 @@ fn join(parts: &[&Values]) -> Option<Values> {
             let mut micros = Vec::new();
             for part in parts {
                 let Values::Times(times) = part else { return None };
-                if times.calendar != first.calendar {
+                let both = times.calendar.is_gregorian() && first.calendar.is_gregorian();
+                if times.calendar != first.calendar && !both {
                     return None;
                 }
                 micros.extend_from_slice(&times.micros);

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nuna_chunk::Chunk;
-use nuna_storage::{Attributes, StorageError, ZarrSource};
+use nuna_storage::{Attributes, Source, StorageError};
 
 use crate::{
     Result,
@@ -34,7 +34,7 @@ enum Data {
     Loaded(Values),
     /// Read when first looked at.
     Stored {
-        source: ZarrSource,
+        source: Source,
         values: OnceLock<Result<Values, StorageError>>,
     },
 }
@@ -158,7 +158,7 @@ impl Coord {
         Self::new(vec![dim.to_owned()], vec![values.len() as u64], values, attrs)
     }
 
-    pub(crate) fn stored(dims: Vec<String>, source: ZarrSource, attrs: Attributes) -> Self {
+    pub(crate) fn stored(dims: Vec<String>, source: Source, attrs: Attributes) -> Self {
         let shape = source.shape().to_vec();
         Self { dims, shape, attrs, data: Data::Stored { source, values: OnceLock::new() } }
     }
@@ -198,7 +198,7 @@ impl Coord {
     }
 
     /// The stored array, if the labels have not been read.
-    pub(crate) fn source(&self) -> Option<&ZarrSource> {
+    pub(crate) fn source(&self) -> Option<&Source> {
         match &self.data {
             Data::Stored { source, values } if values.get().is_none() => Some(source),
             _ => None,
@@ -206,7 +206,7 @@ impl Coord {
     }
 
     /// Where the labels are stored, whether they have been read or not.
-    pub(crate) fn address(&self) -> Option<&ZarrSource> {
+    pub(crate) fn address(&self) -> Option<&Source> {
         match &self.data {
             Data::Stored { source, .. } => Some(source),
             Data::Loaded(_) => None,
@@ -350,6 +350,13 @@ impl Coords {
     pub(crate) fn within(&self, dims: &[String]) -> Coords {
         let mut coords = self.clone();
         coords.retain(|_, coord| coord.dims.iter().all(|dim| dims.contains(dim)));
+        coords
+    }
+
+    /// Those that do not lie along `dim`.
+    pub(crate) fn without(&self, dim: &str) -> Coords {
+        let mut coords = self.clone();
+        coords.retain(|_, coord| !coord.dims.iter().any(|d| d == dim));
         coords
     }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use nuna_array::Array;
-use nuna_storage::{Attributes, Skipped, Variable};
+use nuna_storage::{Attributes, Group, Skipped, Variable};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -20,7 +20,37 @@ const LABELS_READ_MAX: u64 = 10_000_000;
 /// If there is no store, it is damaged, or its variables disagree about the length of a dimension.
 pub fn open_zarr(path: impl AsRef<Path>) -> Result<Dataset> {
     nuna_storage::register();
-    let group = nuna_storage::open(path)?;
+    dataset(nuna_storage::open(path)?)
+}
+
+/// Opens a NetCDF file (3, 4) or an HDF5 file as a dataset, as [`open_zarr`] does a store. Workers read the byte ranges of
+/// the chunks that they need, without a lock or a C library. The file must be where all of them find it.
+///
+/// # Errors
+/// If there is no such file, it is no NetCDF or HDF5, or damaged. What one variable alone has wrong, such as a filter
+/// that cannot be undone, is listed below the dataset, and said when the variable is asked for.
+pub fn open_netcdf(path: impl AsRef<Path>) -> Result<Dataset> {
+    open_netcdf_group(path, "")
+}
+
+/// Opens one group of a NetCDF4 or HDF5 file, such as `"forecast/surface"`. Dimensions of the groups around it count.
+///
+/// # Errors
+/// As [`open_netcdf`], and if there is no such group.
+pub fn open_netcdf_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset> {
+    nuna_storage::register();
+    dataset(nuna_storage::open_netcdf(path, group)?)
+}
+
+/// Opens whatever lies at `path`: a Zarr store if it is a folder, a NetCDF or HDF5 file if it is a file.
+///
+/// # Errors
+/// As [`open_zarr`] and [`open_netcdf`].
+pub fn open_dataset(path: impl AsRef<Path>) -> Result<Dataset> {
+    if path.as_ref().is_file() { open_netcdf(path) } else { open_zarr(path) }
+}
+
+fn dataset(group: Group) -> Result<Dataset> {
     let mut dataset =
         Dataset { attrs: group.attrs, skipped: group.skipped, path: Some(group.path), ..Dataset::new() };
     let mut listed: Vec<String> = names(&mut dataset.attrs);

@@ -104,6 +104,26 @@ impl Decode {
         Self { stored, output, missing, scale, offset, counts_time }
     }
 
+    /// As [`from_attributes`](Self::from_attributes) where a file knows the types of `scale_factor` and `add_offset`: `None`
+    /// if there is none, `true` for single precision. The result is then as precise as xarray makes it.
+    pub fn from_typed_attributes(
+        stored: Stored,
+        attrs: &mut Attributes,
+        scale_is_single: Option<bool>,
+        offset_is_single: Option<bool>,
+    ) -> Self {
+        let mut decode = Self::from_attributes(stored, attrs, None);
+        let is_single = match (scale_is_single, offset_is_single) {
+            (Some(true), Some(true)) => stored.is_float() || stored.size() != 4,
+            (Some(true), None) => true,
+            _ => false,
+        };
+        if is_single && decode.output == DType::F64 && (decode.scale.is_some() || decode.offset.is_some()) {
+            decode.output = DType::F32;
+        }
+        decode
+    }
+
     /// Whether stored elements are delivered as they are.
     pub fn is_identity(&self) -> bool {
         self.stored == Stored::Plain(self.output)
@@ -113,6 +133,7 @@ impl Decode {
     }
 
     /// Decodes little-endian elements. The bytes are handed on uncopied where nothing is to be done.
+    #[expect(clippy::cast_possible_truncation, reason = "single precision is asked for")]
     pub fn apply(&self, bytes: Bytes) -> Bytes {
         if self.is_identity() {
             return bytes;
@@ -137,6 +158,9 @@ impl Decode {
                 DType::U64 => self.numbers::<8>(output, &bytes, |x| i128::from(u64::from_le_bytes(x))),
                 DType::F32 => self
                     .map::<4, 8>(&bytes, |x| self.decode_f64(f64::from(f32::from_le_bytes(x))).to_le_bytes()),
+                DType::F64 if output == DType::F32 => {
+                    self.map::<8, 4>(&bytes, |x| self.decode_f32(f64::from_le_bytes(x) as f32).to_le_bytes())
+                }
                 DType::F64 => {
                     self.map::<8, 8>(&bytes, |x| self.decode_f64(f64::from_le_bytes(x)).to_le_bytes())
                 }
@@ -180,8 +204,17 @@ impl Decode {
         clippy::cast_possible_truncation,
         reason = "compared in the precision of the result, as xarray does"
     )]
-    fn decode_f32(&self, x: f32) -> f32 {
-        if self.missing.iter().any(|&m| m as f32 == x) { f32::NAN } else { x }
+    fn decode_f32(&self, mut x: f32) -> f32 {
+        if self.missing.iter().any(|&m| m as f32 == x) {
+            return f32::NAN;
+        }
+        if let Some(scale) = self.scale {
+            x *= scale as f32;
+        }
+        if let Some(offset) = self.offset {
+            x += offset as f32;
+        }
+        x
     }
 
     fn decode_f64(&self, mut x: f64) -> f64 {

@@ -11,6 +11,10 @@ pub enum StorageError {
     NotFound { path: PathBuf, hint: String },
     #[error("{path} is not a Zarr store: it has none of zarr.json, .zgroup, .zmetadata and .zarray{hint}")]
     NotZarr { path: PathBuf, hint: String },
+    #[error("{path} cannot be opened: {message}")]
+    File { path: PathBuf, message: String },
+    #[error("variable `{variable}` of {file} cannot be read: {message}")]
+    Damaged { variable: String, file: PathBuf, message: String },
     #[error("the metadata file {file} is damaged: {message}")]
     Metadata { file: PathBuf, message: String },
     #[error("variable `{variable}` of {store} cannot be read: {message}")]

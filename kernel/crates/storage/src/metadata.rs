@@ -16,6 +16,7 @@ use crate::{
     error::StorageError,
     json::{self, Attributes},
     read::ZarrSource,
+    source::Source,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -24,11 +25,19 @@ pub enum ZarrFormat {
     V3,
 }
 
+/// What kind of store a group is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Zarr(ZarrFormat),
+    /// NetCDF3, or NetCDF4 and HDF5.
+    Netcdf,
+}
+
 /// One group of a store: its metadata, no elements.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub path: PathBuf,
-    pub format: ZarrFormat,
+    pub format: Format,
     pub attrs: Attributes,
     pub variables: Vec<Variable>,
     pub skipped: Vec<Skipped>,
@@ -40,7 +49,7 @@ pub struct Variable {
     pub name: String,
     pub dims: Vec<String>,
     pub attrs: Attributes,
-    pub source: ZarrSource,
+    pub source: Source,
 }
 
 /// What is in the group but cannot be used, and why.
@@ -64,25 +73,9 @@ struct Document {
 /// If there is nothing at `path`, or no Zarr, or its JSON is damaged. What one variable alone has wrong goes to
 /// [`Group::skipped`].
 pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
-    let path = path.as_ref();
-    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
-        let hint = format!("`{scheme}` stores cannot be opened yet, only folders of the file system");
-        return Err(StorageError::NotFound { path: path.to_owned(), hint });
-    }
-    // Workers have other working folders.
-    let root = fs::canonicalize(path).map_err(|error| {
-        let here = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound if path.is_relative() => format!("looked in {here}"),
-            std::io::ErrorKind::NotFound => {
-                "check the spelling, and that the file system is mounted here".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        StorageError::NotFound { path: path.to_owned(), hint }
-    })?;
+    let root = existing(path.as_ref())?;
     if !root.is_dir() {
-        let hint = "; it is a file, not a folder".to_owned();
+        let hint = "; it is a file, not a folder (`open_netcdf` opens NetCDF and HDF5 files)".to_owned();
         return Err(StorageError::NotZarr { path: root, hint });
     }
     if let Some(document) = json::read(&root.join("zarr.json"))? {
@@ -106,6 +99,29 @@ pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
         some => format!("; its subfolders {} do, open one of these", some.join(", ")),
     };
     Err(StorageError::NotZarr { path: root, hint })
+}
+
+/// Where something lies, as workers with other working folders find it.
+///
+/// # Errors
+/// [`StorageError::NotFound`].
+pub(crate) fn existing(path: &Path) -> Result<PathBuf, StorageError> {
+    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
+        let hint = format!("`{scheme}` stores cannot be opened yet, only what the file system holds");
+        return Err(StorageError::NotFound { path: path.to_owned(), hint });
+    }
+    // Workers have other working folders.
+    fs::canonicalize(path).map_err(|error| {
+        let here = std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default();
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound if path.is_relative() => format!("looked in {here}"),
+            std::io::ErrorKind::NotFound => {
+                "check the spelling, and that the file system is mounted here".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        StorageError::NotFound { path: path.to_owned(), hint }
+    })
 }
 
 pub(crate) fn is_node(path: &Path) -> bool {
@@ -281,7 +297,13 @@ fn names_in(attrs: &Attributes) -> Option<Vec<Option<String>>> {
 impl Group {
     fn empty(root: &Path, format: ZarrFormat, attrs: Attributes) -> Self {
         let attrs = attrs.into_iter().filter(|(key, _)| !key.to_lowercase().starts_with("_nc")).collect();
-        Self { path: root.to_owned(), format, attrs, variables: Vec::new(), skipped: Vec::new() }
+        Self {
+            path: root.to_owned(),
+            format: Format::Zarr(format),
+            attrs,
+            variables: Vec::new(),
+            skipped: Vec::new(),
+        }
     }
 
     fn skip_group(&mut self, name: &str) {
@@ -337,7 +359,7 @@ impl Group {
             decode,
             text,
         )?;
-        Ok(Variable { name: name.to_owned(), dims, attrs, source })
+        Ok(Variable { name: name.to_owned(), dims, attrs, source: Source::Zarr(source) })
     }
 
     /// The variables by name, for look-ups.

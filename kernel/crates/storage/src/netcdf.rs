@@ -1,0 +1,359 @@
+//! Owns variables of NetCDF and HDF5 files as sources: their CF decoding, the descriptor that travels ([`NetcdfSource`]),
+//! and the readers that a process keeps open, so that the chunks of a variable are located once for each file.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use nuna_array::{ChunkReader, ChunkSource, SourceSpec};
+use nuna_chunk::{Buffer, Chunk, DType, Region};
+use nuna_netcdf::{Attribute, Disk, Element, Input as _, Kind, Placement, Reader};
+use nuna_plan::TaskError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    NETCDF_KIND,
+    cf::{Decode, Stored},
+    error::StorageError,
+    json::Attributes,
+    metadata::{Format, Group, Skipped, Variable, existing},
+    source::Source,
+};
+
+/// A variable of a file: where its elements lie, and how they are decoded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct NetcdfSource {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Of text made of characters, without the dimension of its length.
+    shape: Vec<u64>,
+    chunk_shape: Vec<u64>,
+    address: Address,
+}
+
+/// What travels to workers: everything but the chunks' places, which are many.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Address {
+    name: String,
+    file: PathBuf,
+    /// The file's bytes and nanoseconds since 1970 when it was opened; another file would be read as garbage.
+    length: u64,
+    modified: i128,
+    placement: Placement,
+    decode: Decode,
+    is_text: bool,
+}
+
+/// Reads what the group at `group` (`""`: the root) of a NetCDF or HDF5 file says about itself.
+///
+/// # Errors
+/// If there is no such file or group, or it is damaged. What one variable alone has wrong goes to [`Group::skipped`].
+pub fn open_netcdf(path: impl AsRef<Path>, group: &str) -> Result<Group, StorageError> {
+    let path = existing(path.as_ref())?;
+    let failed =
+        |error: nuna_netcdf::Error| StorageError::File { path: path.clone(), message: error.to_string() };
+    if path.is_dir() {
+        let message = "it is a folder, not a file (`open_zarr` opens Zarr stores)".to_owned();
+        return Err(StorageError::File { path, message });
+    }
+    let (disk, found) = nuna_netcdf::open_file(&path, group).map_err(failed)?;
+    let mut opened = Group {
+        path: path.clone(),
+        format: Format::Netcdf,
+        attrs: attributes(&found.attributes),
+        variables: Vec::new(),
+        skipped: found.skipped.into_iter().map(|(name, reason)| Skipped { name, reason }).collect(),
+    };
+    for name in found.groups {
+        let inner = format!("{}/{name}", group.trim_matches('/'));
+        let reason =
+            format!("it is a group; open it with `open_netcdf_group(path, \"{}\")`", inner.trim_matches('/'));
+        opened.skipped.push(Skipped { name, reason });
+    }
+    for variable in found.variables {
+        let name = variable.name.clone();
+        match variable_of(variable, &path, &disk) {
+            Ok(variable) => opened.variables.push(variable),
+            Err(reason) => opened.skipped.push(Skipped { name, reason }),
+        }
+    }
+    Ok(opened)
+}
+
+fn variable_of(variable: nuna_netcdf::Variable, file: &Path, disk: &Disk) -> Result<Variable, String> {
+    let nuna_netcdf::Variable { name, mut dims, attributes: found, placement } = variable;
+    let mut attrs = attributes(&found);
+    let (stored, is_text) = stored(placement.element)?;
+    if is_text && is_characters(&placement) {
+        dims.pop();
+    }
+    let single = |key: &str| {
+        found.iter().find(|(name, _)| name == key).map(|(_, value)| matches!(value, Attribute::F32(_)))
+    };
+    let (scale, offset) = (single("scale_factor"), single("add_offset"));
+    let decode = Decode::from_typed_attributes(stored, &mut attrs, scale, offset);
+    if is_text {
+        attrs.shift_remove("_Encoding");
+    }
+    let address = Address {
+        name: name.clone(),
+        file: file.to_owned(),
+        length: disk.length(),
+        modified: disk.modified(),
+        placement,
+        decode,
+        is_text,
+    };
+    Ok(Variable { name, dims, attrs, source: Source::Netcdf(NetcdfSource::new(address)) })
+}
+
+/// Text of single characters, whose last axis is its length.
+fn is_characters(placement: &Placement) -> bool {
+    placement.element.kind == Kind::Text && placement.element.size == 1 && !placement.shape.is_empty()
+}
+
+/// The type of elements; `true` for text, whose type means nothing.
+fn stored(element: Element) -> Result<(Stored, bool), String> {
+    let plain = |dtype| Ok((Stored::Plain(dtype), false));
+    match (element.kind, element.size) {
+        (Kind::Int, 1) => plain(DType::I8),
+        (Kind::Int, 2) => plain(DType::I16),
+        (Kind::Int, 4) => plain(DType::I32),
+        (Kind::Int, 8) => plain(DType::I64),
+        (Kind::UInt, 1) => plain(DType::U8),
+        (Kind::UInt, 2) => plain(DType::U16),
+        (Kind::UInt, 4) => plain(DType::U32),
+        (Kind::UInt, 8) => plain(DType::U64),
+        (Kind::Bool, 1) => plain(DType::Bool),
+        (Kind::Float, 2) => Ok((Stored::F16, false)),
+        (Kind::Float, 4) => plain(DType::F32),
+        (Kind::Float, 8) => plain(DType::F64),
+        (Kind::Text | Kind::LongText, _) => Ok((Stored::Plain(DType::U8), true)),
+        (kind, size) => Err(format!("its elements ({kind:?} of {size} bytes) are not supported")),
+    }
+}
+
+fn attributes(found: &[(String, Attribute)]) -> Attributes {
+    found.iter().map(|(name, value)| (name.clone(), json(name, value))).collect()
+}
+
+/// One value alone is not a list, as in xarray.
+fn json(name: &str, value: &Attribute) -> Value {
+    fn list<T>(values: &[T], one: impl Fn(&T) -> Value) -> Value {
+        match values {
+            [value] => one(value),
+            values => values.iter().map(one).collect(),
+        }
+    }
+    let number = |x: f64| match serde_json::Number::from_f64(x) {
+        Some(number) => Value::Number(number),
+        None if x.is_nan() => "NaN".into(),
+        None if x > 0.0 => "Infinity".into(),
+        None => "-Infinity".into(),
+    };
+    // What decodes elements must be exact; everything else looks as it was written.
+    let is_exact = ["_FillValue", "missing_value", "scale_factor", "add_offset"].contains(&name);
+    match value {
+        Attribute::Text(texts) if texts.is_empty() => "".into(),
+        Attribute::Text(texts) => list(texts, |text| text.as_str().into()),
+        Attribute::Int(values) => list(values, |&value| value.into()),
+        Attribute::UInt(values) => list(values, |&value| value.into()),
+        Attribute::F64(values) => list(values, |&value| number(value)),
+        Attribute::F32(values) => list(values, |&value| {
+            let short = value.to_string().parse().unwrap_or_else(|_| f64::from(value));
+            number(if is_exact { f64::from(value) } else { short })
+        }),
+    }
+}
+
+impl NetcdfSource {
+    fn new(address: Address) -> Self {
+        let placement = &address.placement;
+        let mut shape = placement.shape.clone();
+        let mut chunk_shape = placement.chunk_shape();
+        if address.is_text && is_characters(placement) {
+            shape.pop();
+            chunk_shape.pop();
+        }
+        let chunk_shape = chunk_shape.into_iter().map(|n| n.max(1)).collect();
+        Self { inner: Arc::new(Inner { shape, chunk_shape, address }) }
+    }
+
+    /// As [`Source::from_spec`].
+    pub(crate) fn from_spec(spec: &SourceSpec, shape: &[u64]) -> Result<Self, String> {
+        let address: Address = postcard::from_bytes(&spec.payload)
+            .map_err(|error| format!("the address of a variable cannot be decoded: {error}"))?;
+        let source = Self::new(address);
+        if source.inner.shape != shape {
+            return Err(format!("a variable has shape {:?}, expected {shape:?}", source.inner.shape));
+        }
+        Ok(source)
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.inner.address.is_text
+    }
+
+    pub fn decode(&self) -> &Decode {
+        &self.inner.address.decode
+    }
+
+    /// The file it is in.
+    pub fn file(&self) -> &Path {
+        &self.inner.address.file
+    }
+
+    fn reader(&self) -> Result<NetcdfReader, StorageError> {
+        NetcdfReader::open(self.inner.address.clone())
+    }
+
+    pub(crate) fn read_all(&self) -> Result<Chunk, StorageError> {
+        self.reader()?.read(&Region::new(self.inner.shape.iter().map(|&n| 0..n)))
+    }
+
+    pub(crate) fn read_all_text(&self) -> Result<Vec<String>, StorageError> {
+        let reader = self.reader()?;
+        reader.open.read_text().map_err(|error| blame(&reader.address, error))
+    }
+}
+
+impl ChunkSource for NetcdfSource {
+    fn name(&self) -> String {
+        self.inner.address.name.clone()
+    }
+
+    fn dtype(&self) -> DType {
+        self.inner.address.decode.output
+    }
+
+    fn shape(&self) -> &[u64] {
+        &self.inner.shape
+    }
+
+    fn chunk_shape(&self) -> &[u64] {
+        &self.inner.chunk_shape
+    }
+
+    fn spec(&self) -> SourceSpec {
+        let payload = postcard::to_stdvec(&self.inner.address).expect("plain data always encodes");
+        SourceSpec { kind: NETCDF_KIND.to_owned(), payload }
+    }
+
+    fn scratch_bytes(&self, bytes: u64) -> u64 {
+        let decode = &self.inner.address.decode;
+        let stored = bytes / decode.output.size() as u64 * decode.stored.size() as u64;
+        self.inner.address.placement.scratch_bytes() + if decode.is_identity() { 0 } else { stored }
+    }
+
+    fn random_access(&self) -> bool {
+        self.inner.address.placement.random_access()
+    }
+}
+
+/// Opens what [`NetcdfSource::spec`] described.
+pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskError> {
+    let address: Address = postcard::from_bytes(payload)
+        .map_err(|error| TaskError::fatal(format!("the address of a variable cannot be decoded: {error}")))?;
+    Ok(Box::new(NetcdfReader::open(address).map_err(StorageError::into_task)?))
+}
+
+/// Readers that stay open, by all that describes them.
+type Kept = HashMap<Vec<u8>, (Arc<Reader<Disk>>, u64)>;
+
+static KEPT: Mutex<Option<(Kept, u64)>> = Mutex::new(None);
+/// Files that one process keeps open.
+const READERS_MAX: usize = 256;
+/// Places of chunks that one process keeps: 40 bytes each.
+const CHUNKS_MAX: usize = 4 << 20;
+
+/// An open variable.
+struct NetcdfReader {
+    open: Arc<Reader<Disk>>,
+    address: Address,
+}
+
+impl NetcdfReader {
+    fn open(address: Address) -> Result<Self, StorageError> {
+        let disk = Disk::open(&address.file).map_err(|error| blame(&address, error))?;
+        if (disk.length(), disk.modified()) != (address.length, address.modified) {
+            let message = "the file was changed after it was opened; open it again".to_owned();
+            return Err(StorageError::Damaged { variable: address.name, file: address.file, message });
+        }
+        let key = postcard::to_stdvec(&(&address.file, address.length, address.modified, &address.placement))
+            .expect("plain data always encodes");
+        if let Some(open) = kept(&key) {
+            return Ok(Self { open, address });
+        }
+        // Two threads may locate the same chunks at once; the second one's are as good.
+        let reader = Reader::new(disk, address.placement.clone()).map_err(|error| blame(&address, error))?;
+        let open = Arc::new(reader);
+        keep(key, &open);
+        Ok(Self { open, address })
+    }
+
+    fn read(&self, region: &Region) -> Result<Chunk, StorageError> {
+        let decode = &self.address.decode;
+        let shape: Vec<u64> = region.shape().to_vec();
+        let odd = |message: String| StorageError::Damaged {
+            variable: self.address.name.clone(),
+            file: self.address.file.clone(),
+            message,
+        };
+        if self.address.is_text || !region.fits(&self.address.placement.shape) {
+            return Err(odd(format!("there is no box {region:?} of numbers in it")));
+        }
+        let mut out = Buffer::new(region.len() as usize * decode.stored.size());
+        self.open.read(region.ranges(), out.as_mut_slice()).map_err(|error| blame(&self.address, error))?;
+        let bytes: Bytes = out.freeze();
+        nuna_plan::meter::add_read_bytes(bytes.len() as u64);
+        Chunk::new(decode.output, &shape, decode.apply(bytes)).map_err(|error| odd(error.to_string()))
+    }
+}
+
+impl ChunkReader for NetcdfReader {
+    fn read(&self, region: &Region) -> Result<Chunk, TaskError> {
+        self.read(region).map_err(StorageError::into_task)
+    }
+}
+
+fn kept(key: &[u8]) -> Option<Arc<Reader<Disk>>> {
+    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let (kept, turn) = guard.as_mut()?;
+    let (reader, used) = kept.get_mut(key)?;
+    *turn += 1;
+    *used = *turn;
+    Some(reader.clone())
+}
+
+fn keep(key: Vec<u8>, reader: &Arc<Reader<Disk>>) {
+    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let (kept, turn) = guard.get_or_insert_default();
+    *turn += 1;
+    kept.insert(key, (reader.clone(), *turn));
+    while kept.len() > 1
+        && (kept.len() > READERS_MAX
+            || kept.values().map(|(reader, _)| reader.chunks()).sum::<usize>() > CHUNKS_MAX)
+    {
+        // The one that nobody asked for the longest.
+        let oldest = kept.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
+        match oldest {
+            Some(oldest) => kept.remove(&oldest),
+            None => break,
+        };
+    }
+}
+
+fn blame(address: &Address, error: nuna_netcdf::Error) -> StorageError {
+    let (variable, file) = (address.name.clone(), address.file.clone());
+    match error {
+        nuna_netcdf::Error::Io(error) => StorageError::Read { variable, file, message: error.to_string() },
+        other => StorageError::Damaged { variable, file, message: other.to_string() },
+    }
+}
