@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-worker", &["nuna-plan", "nuna-wire"]),
     ("nuna-simulation", &["nuna-plan", "nuna-scheduler", "nuna-wire", "nuna-worker"]),
     ("nuna-dashboard", &[]),
+    ("nuna-testing", &[]),
     ("nuna-jobs", &["nuna-pbs"]),
     (
         "nuna-runtime",

@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// A worker process of this user.
 struct Found {
     pid: i32,
+    /// With the number it is one process's, though numbers come round again.
+    since: String,
     name: String,
 }
 
@@ -46,7 +48,8 @@ pub(crate) fn drain(name: Option<&str>, wait: Duration) -> Result<()> {
     }
     let until = Instant::now() + wait;
     while !wait.is_zero() {
-        found.retain(|worker| name_of(worker.pid).is_some());
+        // Its program is gone from /proc a little before the process is.
+        found.retain(|worker| running_since(worker.pid).as_ref() == Some(&worker.since));
         if found.is_empty() {
             print("all have left");
             return Ok(());
@@ -63,7 +66,16 @@ pub(crate) fn drain(name: Option<&str>, wait: Duration) -> Result<()> {
 fn workers() -> Vec<Found> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Some(Found { pid, name: name_of(pid)? })).collect()
+    pids.filter_map(|pid| Some(Found { pid, since: running_since(pid)?, name: name_of(pid)? })).collect()
+}
+
+/// When the process began, in the kernel's ticks, unless it has ended: one that only waits for its parent has.
+fn running_since(pid: i32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything: the state, and as the 20th the beginning.
+    let mut words = stat.rsplit_once(") ")?.1.split(' ');
+    let state = words.next()?;
+    (state != "Z" && state != "X").then(|| words.nth(18).map(str::to_owned))?
 }
 
 /// The worker's name, if that process is a worker of this user that runs this very program: its own command line is all

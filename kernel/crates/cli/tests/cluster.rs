@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use nuna_testing::Guarded;
 use support::{Workshop, finish, runtime_library, text, wait_until};
 
 #[test]
@@ -74,17 +75,7 @@ fn a_store_larger_than_the_workers_memory_is_rechunked_within_it() {
 #[test]
 fn a_killed_client_leaves_no_process_behind() {
     let workshop = Workshop::new("linger");
-    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
-    let mut line = String::new();
-    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
-    assert!(line.starts_with("ready ["), "{line}");
-    let workers: Vec<u32> = line
-        .trim_end()
-        .trim_start_matches("ready [")
-        .trim_end_matches(']')
-        .split(", ")
-        .map(|pid| pid.parse().expect("a process id"))
-        .collect();
+    let (mut client, workers) = lingering(&workshop);
     let clusters = workshop.path("state/clusters");
     let file = nuna::parts::wire::ClusterFile::list(&clusters).pop().expect("a cluster file");
     assert_eq!(clusters.metadata().expect("there").permissions().mode() & 0o777, 0o700);
@@ -104,9 +95,7 @@ fn a_killed_client_leaves_no_process_behind() {
 #[test]
 fn a_cluster_can_be_stopped_by_name() {
     let workshop = Workshop::new("linger");
-    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
-    let mut line = String::new();
-    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
+    let (_client, _) = lingering(&workshop);
     let file =
         nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
 
@@ -121,22 +110,12 @@ fn a_cluster_can_be_stopped_by_name() {
     let stopped = finish(nuna_command(&workshop, &["cluster", "stop", &file.name]));
     assert!(stopped.status.success(), "{}", text(&stopped.stderr));
     assert!(!nuna::parts::wire::cluster_file::process_exists(file.pid));
-    client.kill().expect("it waits still");
-    client.wait().expect("it ends");
 }
 
 #[test]
 fn a_worker_drains_when_it_is_asked_to_and_the_others_stay() {
     let workshop = Workshop::new("linger");
-    let mut client = workshop.program(&[]).stdout(Stdio::piped()).spawn().expect("the program starts");
-    let mut line = String::new();
-    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
-    let before: Vec<u32> = line
-        .trim_start_matches("ready [")
-        .trim_end_matches("]\n")
-        .split(", ")
-        .map(|pid| pid.parse().expect("a process id"))
-        .collect();
+    let (_client, workers) = lingering(&workshop);
     let file =
         nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
 
@@ -149,11 +128,14 @@ fn a_worker_drains_when_it_is_asked_to_and_the_others_stay() {
     assert!(drained.status.success(), "{}", text(&drained.stderr));
     let said = text(&drained.stdout);
     assert!(said.contains(&format!("{name} (process ")) && said.ends_with("all have left\n"), "{said}");
-    let gone = before.iter().filter(|&&pid| !nuna::parts::wire::cluster_file::process_exists(pid)).count();
-    assert_eq!(gone, 1, "one of {before:?}");
+    let asked: Vec<u32> =
+        workers.iter().copied().filter(|pid| said.contains(&format!("(process {pid})"))).collect();
+    assert_eq!(asked.len(), 1, "one of {workers:?}: {said}");
+    for pid in workers {
+        let stays = pid != asked[0];
+        assert_eq!(nuna::parts::wire::cluster_file::process_exists(pid), stays, "process {pid}: {said}");
+    }
     assert!(nuna::parts::wire::cluster_file::process_exists(file.pid), "the scheduler stays");
-    client.kill().expect("it waits still");
-    client.wait().expect("it ends");
 }
 
 /// The client gets a copy of the runtime library whose build id differs in one bit; scheduler and workers have the
@@ -203,6 +185,20 @@ fn another_build_is_refused_and_both_builds_are_named() {
         .filter(|word| word.len() >= 16)
         .collect::<std::collections::BTreeSet<_>>();
     assert_eq!(ids.len(), 2, "names both builds:\n{printed}");
+}
+
+/// A program with a cluster of two workers that waits to be killed, and its workers' processes. What it has started does
+/// not outlive it, whatever becomes of the test.
+fn lingering(workshop: &Workshop) -> (Guarded, Vec<u32>) {
+    let mut program = workshop.program(&[]);
+    let mut client = Guarded::start(program.stdout(Stdio::piped())).with_all_in(workshop.path("state"));
+    let mut line = String::new();
+    BufReader::new(client.stdout.take().expect("piped")).read_line(&mut line).expect("it prints");
+    let pids = line.trim_end().strip_prefix("ready [").and_then(|rest| rest.strip_suffix(']'));
+    let pids = pids.unwrap_or_else(|| panic!("it said {line:?}"));
+    let pids: Vec<u32> = pids.split(", ").map(|pid| pid.parse().expect("a process id")).collect();
+    assert_eq!(pids.len(), 2, "{line}");
+    (client, pids)
 }
 
 fn nuna_command(workshop: &Workshop, arguments: &[&str]) -> Command {

@@ -105,11 +105,9 @@ fn start_a_cluster_and_wait_to_be_killed() {
 fn nothing_is_left_when_the_starter_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("pids");
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "start_a_cluster_and_wait_to_be_killed"])
-        .env("NUNA_TEST_REPORT", &report)
-        .spawn()
-        .unwrap();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "start_a_cluster_and_wait_to_be_killed"]).env("NUNA_TEST_REPORT", &report);
+    let mut child = nuna_testing::Guarded::start(&mut command);
     wait_until("the other process has a cluster", || report.exists());
     let pids: Vec<u32> =
         std::fs::read_to_string(&report).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();

@@ -117,6 +117,8 @@ impl Drop for Batch {
         // Its jobs end with it, so it gets the time to end them.
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
+        // A scheduler whose cluster nobody has ended would go on for ten minutes.
+        nuna_testing::kill_all_in(self.folder.path());
     }
 }
 

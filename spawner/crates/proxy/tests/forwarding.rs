@@ -312,14 +312,9 @@ fn unix_sockets_work_on_both_sides() {
     assert_eq!(proxy.get("/s/x").body, "hi");
     assert!(server.join().unwrap().starts_with("GET /s/x HTTP/1.1\r\n"));
 
-    let mut process = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"))
-        .arg("--socket")
-        .arg(&public)
-        .arg("--api-socket")
-        .arg(folder.path().join("api.sock"))
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"));
+    command.arg("--socket").arg(&public).arg("--api-socket").arg(folder.path().join("api.sock"));
+    let _process = nuna_testing::Guarded::start(command.stderr(std::process::Stdio::null()));
     let started = Instant::now();
     let mut stream = loop {
         match UnixStream::connect(&public) {
@@ -332,8 +327,6 @@ fn unix_sockets_work_on_both_sides() {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     assert_eq!(parse(&bytes).status, 200);
-    process.kill().unwrap();
-    process.wait().unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::routing::post;
+use nuna_testing::Guarded;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,8 +129,9 @@ impl World {
     }
 
     /// As the job script starts it.
-    fn launch(&self, options: &[&str]) -> Child {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"))
+    fn launch(&self, options: &[&str]) -> Guarded {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"));
+        command
             .args(["--service", &self.service.url])
             .args(options)
             .env("PBS_JOBID", "12.head")
@@ -140,9 +142,9 @@ impl World {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        // The user server works in its home.
+        let mut child = Guarded::start(&mut command).with_all_in(self.home.path());
         child.stdin.take().unwrap().write_all(format!("{CODE}\n").as_bytes()).unwrap();
         child
     }
@@ -154,12 +156,12 @@ impl World {
     }
 }
 
-fn terminate(child: &Child) {
+fn terminate(child: &Guarded) {
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
-fn finish(child: Child) -> Output {
-    let output = child.wait_with_output().unwrap();
+fn finish(child: Guarded) -> Output {
+    let output = child.output();
     let words =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     for secret in [CODE, TICKET, TOKEN] {
@@ -245,14 +247,14 @@ fn a_service_out_of_reach_is_given_up() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nowhere = format!("http://{}/services/nuna", listener.local_addr().unwrap());
     drop(listener);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"));
+    command
         .args(["--service-seconds", "1"])
         .env("NUNA_SERVICE_URL", &nowhere)
         .env("PBS_JOBID", "12.head")
         .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = Guarded::start(&mut command);
     child.stdin.take().unwrap().write_all(CODE.as_bytes()).unwrap();
     let output = finish(child);
     assert_eq!(output.status.code(), Some(1));
@@ -377,13 +379,13 @@ fn a_port_of_another_user_is_never_announced() {
 #[test]
 fn outside_a_job_it_says_what_it_is() {
     let run = |job: &str, code: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-singleuser"));
+        command
             .args(["--service", "http://127.0.0.1:1/services/nuna"])
             .env("PBS_JOBID", job)
             .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut child = Guarded::start(&mut command);
         child.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
         stderr(&finish(child))
     };

@@ -3,9 +3,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use nuna_testing::Guarded;
 
 pub const TOKEN: &str = "secret-token";
 
@@ -13,22 +15,22 @@ pub const TOKEN: &str = "secret-token";
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
-    pub process: Child,
+    pub process: Guarded,
     pub public: SocketAddr,
     pub api: SocketAddr,
 }
 
 impl Proxy {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"));
+        command
             .args(["--ip", "127.0.0.1", "--port", "0", "--api-ip", "127.0.0.1", "--api-port", "0"])
             .args(arguments)
             .env("CONFIGPROXY_AUTH_TOKEN", TOKEN)
             .env_remove("NUNA_LOG")
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut process = Guarded::start(&mut command);
         let errors = process.stderr.take().unwrap();
         let (found, addresses) = mpsc::channel();
         // Reads on, so that the proxy never blocks on its log.
@@ -76,13 +78,6 @@ impl Proxy {
             self.public,
             &format!("GET {path} HTTP/1.1\r\nHost: hub.test\r\n{headers}Connection: close\r\n\r\n"),
         )
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
