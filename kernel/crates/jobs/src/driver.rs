@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::OpenOptions,
     io::{Read, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -105,15 +107,15 @@ pub async fn run(
         while let Ok(answer) = answers.try_recv() {
             farm.handle(Instant::now(), answer);
         }
-        let mut ids: Vec<JobId> = Vec::new();
-        let unstarted = farm.unstarted();
-        if unstarted.iter().any(|(_, id)| id.is_none())
+        // And what the lost scheduler was submitting is in the list by now.
+        if (again || farm.unstarted().iter().any(|(_, id)| id.is_none()))
             && let Ok(snapshot) = batch.jobs().await
         {
-            ids.extend(named(&settings, &snapshot, &farm.nameless()).into_values());
+            let names = ours(&settings, &snapshot, &farm.nameless());
+            let listed = Event::Listed { names, snapshot: Box::new(snapshot), took: Duration::ZERO };
+            farm.handle(Instant::now(), listed);
         }
-        ids.extend(unstarted.into_iter().filter_map(|(_, id)| id));
-        for id in ids {
+        for id in farm.unstarted().into_iter().filter_map(|(_, id)| id) {
             if let Err(error) = batch.delete(&settings.user, &id).await {
                 tracing::warn!(%id, %error, "a job that has not started could not be deleted");
             }
@@ -125,8 +127,9 @@ pub async fn run(
 }
 
 /// Takes over the jobs that PBS has under our names. Nothing is submitted before that is known, or cannot be found out.
+/// One that was being submitted when the scheduler was lost may come into the list later: the farm adopts it then.
 async fn adopt(settings: &Settings, batch: &dyn BatchSystem, farm: &mut Farm) {
-    // Jobs that are over have left their logs, and their numbers are not given out again.
+    // Each number that was ever given out has left a log, and is not given out again.
     let logs = std::fs::read_dir(&settings.logs).into_iter().flatten().flatten();
     let names = logs.filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
     names.filter_map(|name| settings.ticket(&name)).for_each(|ticket| farm.skip(ticket));
@@ -134,9 +137,7 @@ async fn adopt(settings: &Settings, batch: &dyn BatchSystem, farm: &mut Farm) {
     for attempt in 1..=ADOPT_ATTEMPTS {
         match batch.jobs().await {
             Ok(snapshot) => {
-                let ours = snapshot.jobs.values().filter(|job| !job.state.is_over());
-                let ours: BTreeMap<u32, JobId> =
-                    ours.filter_map(|job| Some((settings.ticket(&job.name)?, job.id.clone()))).collect();
+                let ours = ours(settings, &snapshot, &BTreeSet::new());
                 tracing::info!(jobs = ours.len(), "jobs of the lost scheduler are followed further");
                 ours.into_iter().for_each(|(ticket, id)| farm.adopt(Instant::now(), ticket, id));
                 return;
@@ -192,7 +193,7 @@ async fn carry_out(
                 let start = Instant::now();
                 match batch.jobs().await {
                     Ok(snapshot) => Event::Listed {
-                        names: named(&settings, &snapshot, &nameless),
+                        names: ours(&settings, &snapshot, &nameless),
                         snapshot: Box::new(snapshot),
                         took: start.elapsed(),
                     },
@@ -214,6 +215,12 @@ async fn carry_out(
 }
 
 async fn submit(settings: &Settings, batch: &dyn BatchSystem, ticket: u32) -> Event {
+    // Its log is there before the job is, so that a scheduler that takes the place of this one does not give its number out
+    // again, whatever becomes of qsub. Without it jobs are numbered all the same.
+    let log = settings.log(ticket);
+    if let Err(error) = OpenOptions::new().append(true).create(true).mode(0o600).open(&log) {
+        tracing::warn!(log = %log.display(), %error, "a job's log cannot be made");
+    }
     match batch.submit(&settings.user, &settings.script(ticket)).await {
         Ok(id) => {
             tracing::info!(job = %id, name = settings.name(ticket), "submitted");
@@ -237,11 +244,15 @@ async fn submit(settings: &Settings, batch: &dyn BatchSystem, ticket: u32) -> Ev
     }
 }
 
-/// Jobs of `wanted` that a list has under our names.
-fn named(settings: &Settings, snapshot: &Snapshot, wanted: &BTreeSet<u32>) -> BTreeMap<u32, JobId> {
+/// Jobs of this cluster in a list: those that are not over, and those of `nameless` in any case.
+fn ours(settings: &Settings, snapshot: &Snapshot, nameless: &BTreeSet<u32>) -> BTreeMap<u32, JobId> {
     let ours = snapshot.jobs.values().filter_map(|job| {
-        let ticket = settings.ticket(&job.name).filter(|ticket| wanted.contains(ticket))?;
-        Some((ticket, job.id.clone()))
+        // Everybody can see our names and use them; PBS keeps some owners to itself, of whose jobs it shows none.
+        if !job.owner.is_empty() && job.owner != settings.user.as_str() {
+            return None;
+        }
+        let ticket = settings.ticket(&job.name)?;
+        (nameless.contains(&ticket) || !job.state.is_over()).then(|| (ticket, job.id.clone()))
     });
     ours.collect()
 }

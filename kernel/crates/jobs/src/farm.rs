@@ -47,7 +47,8 @@ pub enum Event {
         certain: bool,
         lasting: bool,
     },
-    /// `names` are those of jobs that have none of our ids yet; `took` is what the answer cost.
+    /// `names` are the jobs of this cluster that are not over, and those in any case that have none of our ids yet; `took` is
+    /// what the answer cost.
     Listed {
         snapshot: Box<Snapshot>,
         names: BTreeMap<u32, JobId>,
@@ -136,6 +137,12 @@ struct Job {
     absent: u8,
 }
 
+impl Job {
+    fn new(now: Instant, stage: Stage) -> Self {
+        Self { stage, since: now, id: None, joined: None, given_up: false, deleted: false, absent: 0 }
+    }
+}
+
 /// Decides. See the module's documentation.
 #[derive(Debug)]
 pub struct Farm {
@@ -200,16 +207,7 @@ impl Farm {
         self.skip(ticket);
         self.submissions += 1;
         self.accepted += 1;
-        let job = Job {
-            stage: Stage::Queued,
-            since: now,
-            id: Some(id),
-            joined: None,
-            given_up: false,
-            deleted: false,
-            absent: 0,
-        };
-        self.jobs.insert(ticket, job);
+        self.jobs.insert(ticket, Job { id: Some(id), ..Job::new(now, Stage::Queued) });
         self.query_at = Some(now);
     }
 
@@ -344,16 +342,7 @@ impl Farm {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
             self.submissions += 1;
-            let job = Job {
-                stage: Stage::Submitting,
-                since: now,
-                id: None,
-                joined: None,
-                given_up: false,
-                deleted: false,
-                absent: 0,
-            };
-            self.jobs.insert(ticket, job);
+            self.jobs.insert(ticket, Job::new(now, Stage::Submitting));
             self.effects.push(Effect::Submit { ticket });
         }
     }
@@ -438,7 +427,9 @@ impl Farm {
     }
 
     fn joined(&mut self, now: Instant, ticket: u32) {
-        let Some(job) = self.jobs.get_mut(&ticket) else { return };
+        // One of an earlier farm that PBS did not tell of: it is there, so it counts, and its id is learnt from the next list.
+        self.skip(ticket);
+        let job = self.jobs.entry(ticket).or_insert_with(|| Job::new(now, Stage::Joined));
         job.joined = Some(now);
         if job.given_up {
             // It was to be deleted while it waited, and began instead.
@@ -487,22 +478,24 @@ impl Farm {
             self.trouble = None;
         }
         for (&ticket, id) in names {
-            if let Some(job) = self.jobs.get_mut(&ticket)
-                && job.id.is_none()
-                && job.stage != Stage::Submitting
-            {
-                job.id = Some(id.clone());
-                if job.stage == Stage::Unsure {
-                    self.enter(now, ticket, Stage::Queued);
+            match self.jobs.get_mut(&ticket) {
+                Some(job) if job.id.is_none() && job.stage != Stage::Submitting => {
+                    job.id = Some(id.clone());
+                    if job.stage == Stage::Unsure {
+                        self.enter(now, ticket, Stage::Queued);
+                    }
                 }
+                Some(_) => {}
+                // An earlier farm was lost while it submitted it, or had given it up for lost.
+                None => self.adopt(now, ticket, id.clone()),
             }
         }
         let mut over: Vec<(u32, String)> = Vec::new();
         let mut started = Vec::new();
         for (&ticket, job) in &mut self.jobs {
             let Some(id) = &job.id else {
-                // The list was asked for after qsub had given up, and it is not there.
-                if job.stage == Stage::Unsure && snapshot.complete {
+                // The list was asked for after qsub had given up, or its worker had left, and it is not there.
+                if matches!(job.stage, Stage::Unsure | Stage::Leaving) && snapshot.complete {
                     job.absent += 1;
                     if job.absent > ABSENT_MAX {
                         over.push((ticket, "PBS does not know it".to_owned()));

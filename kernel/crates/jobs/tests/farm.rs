@@ -264,3 +264,57 @@ fn silence_of_pbs_changes_nothing() {
     assert_eq!(story.farm.status().trouble, None, "it answers again");
     assert_eq!(story.submitted, [1, 2]);
 }
+
+#[test]
+fn jobs_of_an_earlier_farm_are_followed_and_not_submitted_again() {
+    let mut story = story(0, 3);
+    for ticket in [4, 6] {
+        story.jobs.insert(ticket, Job::new(id(ticket), JobState::Queued));
+        story.farm.adopt(story.now, ticket, id(ticket));
+    }
+    story.start(4);
+    story.demand(9, &[]);
+    assert_eq!(story.submitted, [7], "one more, under a number of its own");
+    story.pass(Duration::from_secs(600));
+    assert_eq!((story.submitted.len(), story.farm.status().coming()), (1, 2));
+    story.tell(Event::Leaving(4));
+    story.end(4);
+    story.pass(Duration::from_secs(600));
+    assert_eq!(story.submitted, [7, 8], "whoever leaves is replaced, as always");
+    assert_eq!(story.farm.status().failures, 0);
+}
+
+#[test]
+fn a_job_that_was_being_submitted_when_its_farm_was_lost_is_adopted_when_it_is_listed() {
+    let mut farm = Farm::new(Pace::default(), 1, 1);
+    let mut now = Instant::now();
+    // The first number was given out; what became of it nobody knows.
+    farm.skip(1);
+    assert_eq!(farm.handle(now, Event::Tick), [Effect::Submit { ticket: 2 }]);
+    assert_eq!(farm.handle(now, Event::Submitted { ticket: 2, id: id(2) }), []);
+    now += Duration::from_secs(20);
+    assert_eq!(farm.handle(now, Event::Tick), [Effect::Query]);
+    let jobs: BTreeMap<JobId, Job> =
+        [1, 2].map(|ticket| (id(ticket), Job::new(id(ticket), JobState::Queued))).into();
+    let snapshot = Box::new(Snapshot { jobs, server_time: None, complete: true });
+    let names = BTreeMap::from([(1, id(1)), (2, id(2))]);
+    farm.handle(now, Event::Listed { snapshot, names, took: Duration::ZERO });
+    assert_eq!(farm.unstarted(), [(1, Some(id(1))), (2, Some(id(2)))]);
+    // One is enough.
+    now += Duration::from_secs(61);
+    let effects = farm.handle(now, Event::Tick);
+    let deleted = |effect: &Effect| matches!(effect, Effect::Delete { ticket: 2, .. });
+    assert!(effects.iter().any(deleted), "{effects:?}");
+}
+
+#[test]
+fn a_worker_that_is_there_counts_though_pbs_did_not_tell_of_its_job() {
+    let mut story = story(0, 2);
+    story.tell(Event::Joined(5));
+    story.demand(9, &[]);
+    assert_eq!(story.submitted, [6]);
+    assert_eq!(story.farm.nameless(), [5].into());
+    story.tell(Event::Leaving(5));
+    story.pass(Duration::from_secs(120));
+    assert!(story.farm.nameless().is_empty(), "and is forgotten once it has left and PBS does not have it");
+}

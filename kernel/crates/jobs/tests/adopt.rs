@@ -1,0 +1,117 @@
+//! A cluster whose scheduler was lost, and another took its place: whose jobs are found again, and whose are not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use nuna_jobs::{
+    Pace, PbsCommands, Request, Settings,
+    driver::{self, Notice, Order},
+};
+use nuna_pbs::{Job, JobId, JobState, fake::FakeBatch};
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn settings(folder: &Path, least: u32) -> Settings {
+    Settings {
+        request: Request {
+            queue: None,
+            select: None,
+            cores: 1,
+            memory_bytes: 1 << 30,
+            walltime: Duration::from_secs(3600),
+            account: None,
+            project: None,
+            directives: Vec::new(),
+            set_up: Vec::new(),
+        },
+        stem: "nuna-ab12".into(),
+        user: "alice".parse().unwrap(),
+        pbs: PbsCommands { folder: folder.to_owned(), environment: Default::default() },
+        program: folder.join("nuna"),
+        worker_options: folder.join("worker.json"),
+        logs: folder.to_owned(),
+        least,
+        most: least,
+        pace: Pace { poll: Duration::from_millis(20), ..Pace::default() },
+    }
+}
+
+fn job(number: u32, name: &str, owner: &str, state: JobState) -> Job {
+    let id: JobId = format!("{number}.fake").parse().unwrap();
+    Job { name: name.into(), owner: owner.into(), ..Job::new(id, state) }
+}
+
+async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_scheduler_follows_its_own_persons_jobs_of_that_name_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two jobs are over, and have left their logs; PBS has forgotten one of them.
+    for number in [4, 7] {
+        std::fs::write(folder.path().join(format!("nuna-ab12-{number}.log")), "").unwrap();
+    }
+    let batch = Arc::new(FakeBatch::new());
+    for job in [
+        job(101, "nuna-ab12-3", "alice", JobState::Queued),
+        job(102, "nuna-ab12-4", "alice", JobState::Finished),
+        job(103, "nuna-ab12-5", "mallory", JobState::Queued),
+        job(104, "nuna-ab123-6", "alice", JobState::Queued),
+        job(105, "nuna-ab12-x", "alice", JobState::Running),
+    ] {
+        batch.insert(job);
+    }
+    let (orders, taken) = mpsc::unbounded_channel();
+    let (notices, mut told) = mpsc::unbounded_channel();
+    let notify = move |notice| drop(notices.send(notice));
+    let running = tokio::spawn(driver::run(settings(folder.path(), 2), true, batch.clone(), taken, notify));
+    wait_until("a second job is submitted", || batch.submissions().len() == 1).await;
+    let (_, own, script) = batch.submissions().pop().unwrap();
+    assert!(script.contains("-N nuna-ab12-8\n"), "a number that nobody had: {script}");
+    assert!(folder.path().join("nuna-ab12-8.log").exists(), "and that nobody will have after another loss");
+    // What was being submitted when the first was lost comes into the list late; it is one too many.
+    batch.insert(job(106, "nuna-ab12-2", "alice", JobState::Queued));
+    let mut queued = || {
+        let statuses = std::iter::from_fn(|| told.try_recv().ok());
+        let queued = statuses.filter_map(|notice| match notice {
+            Notice::Status(status) => Some(status.queued),
+            Notice::Retire(_) => None,
+        });
+        queued.last()
+    };
+    wait_until("it is followed too", || queued() == Some(3)).await;
+    // Nobody wants it any more.
+    orders.send(Order::Want { least: 1, most: 1 }).unwrap();
+    wait_until("two are given up", || batch.deletions().len() == 2).await;
+    drop(orders);
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    let mut deleted: Vec<String> = batch.deletions().into_iter().map(|(_, id)| id.to_string()).collect();
+    deleted.sort();
+    // Whoever ends says it again to jobs that have not ended yet.
+    deleted.dedup();
+    let mut expected = vec![own.to_string(), "101.fake".to_owned(), "106.fake".to_owned()];
+    expected.sort();
+    assert_eq!(deleted, expected, "all of its own, and no other's");
+    assert_eq!(batch.submissions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_is_submitted_while_its_cluster_ends_is_deleted_by_the_next_scheduler_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = Arc::new(FakeBatch::new());
+    let (orders, taken) = mpsc::unbounded_channel();
+    let running = tokio::spawn(driver::run(settings(folder.path(), 0), true, batch.clone(), taken, |_| {}));
+    wait_until("it has looked for jobs", || batch.queries() == 1).await;
+    // Without jobs PBS is not asked again.
+    batch.insert(job(7, "nuna-ab12-1", "alice", JobState::Queued));
+    drop(orders);
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    let deleted: Vec<String> = batch.deletions().into_iter().map(|(_, id)| id.to_string()).collect();
+    assert_eq!(deleted, ["7.fake"]);
+}
