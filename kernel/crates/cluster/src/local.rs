@@ -38,6 +38,7 @@ pub struct Local {
     directory: Option<PathBuf>,
     resources: Vec<(String, u32)>,
     shared: Vec<(String, u32)>,
+    pinning: worker::Pinning,
 }
 
 impl Local {
@@ -51,6 +52,7 @@ impl Local {
             directory: None,
             resources: Vec::new(),
             shared: Vec::new(),
+            pinning: worker::Pinning::Auto,
         }
     }
 
@@ -86,6 +88,22 @@ impl Local {
     #[must_use]
     pub fn shared_resource(mut self, name: impl Into<String>, amount: u32) -> Self {
         self.shared.push((name.into(), amount));
+        self
+    }
+
+    /// Workers keep to cores of their own, whatever the machine: for when nobody else needs them. If neither this nor
+    /// [`unpinned`](Self::unpinned) is said they do so on machines with several NUMA nodes, within one node each if they
+    /// fit, provided that the cores are this cluster's alone: set apart by a batch system's cpuset, or all in use by it.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.pinning = worker::Pinning::On;
+        self
+    }
+
+    /// Workers run wherever the system puts them.
+    #[must_use]
+    pub fn unpinned(mut self) -> Self {
+        self.pinning = worker::Pinning::Off;
         self
     }
 
@@ -170,6 +188,8 @@ impl Local {
                 ends_at: None,
                 resources: self.resources.clone(),
                 scheduler_patience_seconds: worker::scheduler_patience_seconds(),
+                pinning: self.pinning,
+                share: worker::Share { index: number as u16, of: self.workers.min(65_535) as u16 },
             };
             let options = serde_json::to_value(options).expect("options are plain data");
             parts.workers.push(Process::start(

@@ -51,6 +51,7 @@ pub struct Pbs {
     pace: Pace,
     resources: Vec<(String, u32)>,
     shared: Vec<(String, u32)>,
+    pinning: worker::Pinning,
     /// The first thing that was wrong; reported by whatever is called last.
     fault: Option<ClusterError>,
 }
@@ -83,6 +84,7 @@ impl Pbs {
             pace: Pace::default(),
             resources: Vec::new(),
             shared: Vec::new(),
+            pinning: worker::Pinning::Auto,
             fault: None,
         }
     }
@@ -195,6 +197,14 @@ impl Pbs {
     #[must_use]
     pub fn shared_resource(mut self, name: impl Into<String>, amount: u32) -> Self {
         self.shared.push((name.into(), amount));
+        self
+    }
+
+    /// Workers run wherever the system puts them. If this is not said they keep to cores of one NUMA node where they fit,
+    /// provided that PBS gives each job cores of its own (a cpuset), or the job has all of its node's.
+    #[must_use]
+    pub fn unpinned(mut self) -> Self {
+        self.pinning = worker::Pinning::Off;
         self
     }
 
@@ -364,6 +374,8 @@ impl Pbs {
                     ends_at: None,
                     resources: self.resources,
                     scheduler_patience_seconds: worker::scheduler_patience_seconds(),
+                    pinning: self.pinning,
+                    share: worker::Share::default(),
                 },
             })),
             ..options

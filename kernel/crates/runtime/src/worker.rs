@@ -6,10 +6,12 @@ mod driver;
 mod leave;
 mod link;
 mod memory;
+mod pinning;
 mod sample;
 mod store;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,6 +25,8 @@ use nuna_wire::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, runtime::Handle};
+
+pub use pinning::{Pinning, Share};
 
 use crate::{executors::Executors, lifeline};
 
@@ -52,6 +56,12 @@ pub struct Options {
     /// How long it goes on without a scheduler, and keeps what it has, if that is lost.
     #[serde(default = "scheduler_patience_seconds")]
     pub scheduler_patience_seconds: u64,
+    /// Whether its compute threads are bound to cores.
+    #[serde(default)]
+    pub pinning: Pinning,
+    /// Which part of the cores of this process is its own, if they are.
+    #[serde(default)]
+    pub share: Share,
 }
 
 /// [`Options::scheduler_patience_seconds`] if nobody says.
@@ -127,7 +137,8 @@ async fn run(
     let epoch = Instant::now().checked_sub(Duration::from_micros(elapsed_us)).unwrap_or_else(Instant::now);
     tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
     let store = Arc::new(store::Store::new(options.spill_directory, memory.clone()));
-    let pool = compute::Pool::start(options.threads, store.clone(), executors, epoch, memory)?;
+    let places = places(options.pinning, options.share, options.threads);
+    let pool = compute::Pool::start(options.threads, places, store.clone(), executors, epoch, memory)?;
     data.spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
     let value_bytes = memory::VALUE_BYTES;
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes, value_bytes };
@@ -144,6 +155,23 @@ async fn run(
     let result = driver.run(link::Link::new(search, connection), ending, leave).await;
     pool.stop();
     result
+}
+
+/// The cores of each compute thread; none if they are not bound.
+fn places(pinning: Pinning, share: Share, threads: u16) -> Vec<BTreeSet<usize>> {
+    let allowed = pinning::allowed().map_err(|error| error.to_string());
+    let system = Path::new("/sys/devices/system");
+    let places = allowed.and_then(|allowed| pinning::places(system, &allowed, pinning, share, threads));
+    match places {
+        Ok(places) => {
+            tracing::info!(cores = ?places[0], "compute threads are bound to cores; these are of the first");
+            places
+        }
+        Err(reason) => {
+            tracing::debug!(reason, "compute threads are not bound to cores");
+            Vec::new()
+        }
+    }
 }
 
 /// `listen`, or the address of the interface that leads to the scheduler if that is unspecified.

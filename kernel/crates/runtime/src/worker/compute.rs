@@ -2,7 +2,7 @@
 //! where the driver finds them in batches.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU16, Ordering},
@@ -15,7 +15,7 @@ use nuna_wire::message::StageDefinition;
 use nuna_worker::Block;
 use tokio::sync::Notify;
 
-use super::{memory::Memory, store::Store};
+use super::{memory::Memory, pinning, store::Store};
 use crate::executors::Executors;
 
 /// Values up to this size travel to the client with the news that they are there.
@@ -99,12 +99,13 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads.
+    /// Starts `threads` threads, each on its cores if `places` has any.
     ///
     /// # Errors
     /// If the system has no threads left.
     pub(crate) fn start(
         threads: u16,
+        places: Vec<BTreeSet<usize>>,
         store: Arc<Store>,
         executors: Executors,
         epoch: Instant,
@@ -124,10 +125,16 @@ impl Pool {
         });
         for thread in 0..threads {
             let pool = pool.clone();
+            let place = places.get(usize::from(thread)).cloned();
             std::thread::Builder::new()
                 .name(format!("compute-{thread}"))
                 .stack_size(8 << 20)
-                .spawn(move || pool.run(thread))?;
+                .spawn(move || {
+                    if let Some(Err(error)) = place.map(|place| pinning::bind(&place)) {
+                        tracing::warn!(thread, %error, "a compute thread cannot be bound to its cores, and runs anywhere");
+                    }
+                    pool.run(thread);
+                })?;
         }
         Ok(pool)
     }
