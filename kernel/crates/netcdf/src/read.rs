@@ -307,36 +307,28 @@ impl<I: Input> Reader<I> {
             .find(|&axis| span(axis) == wanted(axis) || span(axis) <= SPAN_BYTES)
             .unwrap_or(shape.len());
         let outer: Vec<Range<u64>> = written[..start].to_vec();
-        let mut failure = Ok(());
         each(&outer, &mut |index| {
-            let mut one = || -> Result<()> {
-                let mut from = address;
-                for (axis, &at) in index.iter().enumerate() {
-                    from =
-                        at.checked_mul(steps[axis]).and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
-                }
-                for axis in start..shape.len() {
-                    let at = written[axis].start.checked_mul(steps[axis]);
-                    from = at.and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
-                }
-                let part: Vec<Range<u64>> =
-                    index.iter().map(|&at| at..at + 1).chain(written[start..].iter().cloned()).collect();
-                let (span, wanted) =
-                    if start < shape.len() { (span(start), wanted(start)) } else { (size, size) };
-                if let Some(run) = to.run(&part).filter(|_| span == wanted) {
-                    return self.fetch(from, &mut out[run]);
-                }
-                let mut held = vec![0; span as usize];
-                self.fetch(from, &mut held)?;
-                // The span as an array whose first axes are one long, and whose others are as in the file.
-                to.copy_strided(&held, &part, start, &steps, out);
-                Ok(())
-            };
-            // Collected, since the walk knows no errors.
-            failure = one();
-            failure.is_ok()
-        });
-        failure
+            let mut from = address;
+            for (axis, &at) in index.iter().enumerate() {
+                from = at.checked_mul(steps[axis]).and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
+            }
+            for axis in start..shape.len() {
+                let at = written[axis].start.checked_mul(steps[axis]);
+                from = at.and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
+            }
+            let part: Vec<Range<u64>> =
+                index.iter().map(|&at| at..at + 1).chain(written[start..].iter().cloned()).collect();
+            let (span, wanted) =
+                if start < shape.len() { (span(start), wanted(start)) } else { (size, size) };
+            if let Some(run) = to.run(&part).filter(|_| span == wanted) {
+                return self.fetch(from, &mut out[run]);
+            }
+            let mut held = vec![0; span as usize];
+            self.fetch(from, &mut held)?;
+            // The span as an array whose first axes are one long, and whose others are as in the file.
+            to.copy_strided(&held, &part, start, &steps, out);
+            Ok(())
+        })
     }
 
     fn fetch(&self, from: u64, out: &mut [u8]) -> Result<()> {
@@ -367,56 +359,50 @@ impl<I: Input> Reader<I> {
             written.iter().zip(chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect();
         let counts: Vec<u64> =
             self.placement.stored_shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c)).collect();
-        let mut failure = Ok(());
         let (mut stored, mut chunk) = (Vec::new(), Vec::new());
         each(&grid, &mut |index| {
-            let mut one = || -> Result<()> {
-                let whole: Vec<Range<u64>> =
-                    index.iter().zip(chunk_shape).map(|(&i, &n)| i * n..(i + 1).saturating_mul(n)).collect();
-                let part: Vec<Range<u64>> =
-                    whole.iter().zip(written).map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)).collect();
-                let number =
-                    index.iter().zip(&counts).fold(0u64, |n, (&i, &c)| n.wrapping_mul(c).wrapping_add(i));
-                let run = to.run(&part);
-                let Some(place) = self.located.get(number) else {
-                    to.fill(&part, &self.placement.fill, out);
-                    return Ok(());
-                };
-                let damaged = |message: String| {
-                    let index: Vec<String> = index.iter().map(u64::to_string).collect();
-                    Error::damaged(
-                        place.address,
-                        format!("chunk ({}) cannot be decoded: {message}", index.join(", ")),
-                    )
-                };
-                if place.bytes > most {
-                    return Err(damaged(format!(
-                        "it pretends to be {} bytes, expected {most} at most",
-                        place.bytes
-                    )));
-                }
-                let filters = if place.is_plain { &[] } else { filters };
-                let direct = run.filter(|_| part == whole);
-                if let (true, Some(run)) = (filters.is_empty(), &direct) {
-                    if place.bytes != length as u64 {
-                        return Err(damaged(format!("it is {} bytes, expected {length}", place.bytes)));
-                    }
-                    return self.fetch(place.address, &mut out[run.clone()]);
-                }
-                stored.resize(place.bytes as usize, 0);
-                self.fetch(place.address, &mut stored)?;
-                if let Some(run) = direct {
-                    return filter::undo(filters, place.mask, &stored, &mut out[run]).map_err(damaged);
-                }
-                chunk.resize(length, 0);
-                filter::undo(filters, place.mask, &stored, &mut chunk).map_err(damaged)?;
-                to.copy_from(&chunk, &whole, &part, out);
-                Ok(())
+            let whole: Vec<Range<u64>> =
+                index.iter().zip(chunk_shape).map(|(&i, &n)| i * n..(i + 1).saturating_mul(n)).collect();
+            let part: Vec<Range<u64>> =
+                whole.iter().zip(written).map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)).collect();
+            let number =
+                index.iter().zip(&counts).fold(0u64, |n, (&i, &c)| n.wrapping_mul(c).wrapping_add(i));
+            let run = to.run(&part);
+            let Some(place) = self.located.get(number) else {
+                to.fill(&part, &self.placement.fill, out);
+                return Ok(());
             };
-            failure = one();
-            failure.is_ok()
-        });
-        failure
+            let damaged = |message: String| {
+                let index: Vec<String> = index.iter().map(u64::to_string).collect();
+                Error::damaged(
+                    place.address,
+                    format!("chunk ({}) cannot be decoded: {message}", index.join(", ")),
+                )
+            };
+            if place.bytes > most {
+                return Err(damaged(format!(
+                    "it pretends to be {} bytes, expected {most} at most",
+                    place.bytes
+                )));
+            }
+            let filters = if place.is_plain { &[] } else { filters };
+            let direct = run.filter(|_| part == whole);
+            if let (true, Some(run)) = (filters.is_empty(), &direct) {
+                if place.bytes != length as u64 {
+                    return Err(damaged(format!("it is {} bytes, expected {length}", place.bytes)));
+                }
+                return self.fetch(place.address, &mut out[run.clone()]);
+            }
+            stored.resize(place.bytes as usize, 0);
+            self.fetch(place.address, &mut stored)?;
+            if let Some(run) = direct {
+                return filter::undo(filters, place.mask, &stored, &mut out[run]).map_err(damaged);
+            }
+            chunk.resize(length, 0);
+            filter::undo(filters, place.mask, &stored, &mut chunk).map_err(damaged)?;
+            to.copy_from(&chunk, &whole, &part, out);
+            Ok(())
+        })
     }
 }
 
@@ -456,20 +442,21 @@ fn swap(out: &mut [u8], size: usize) {
     }
 }
 
-/// Walks over all indices of a box, the last axis fastest, until told to stop.
-fn each(region: &[Range<u64>], visit: &mut dyn FnMut(&[u64]) -> bool) {
+/// Walks over all indices of a box, the last axis fastest, until something fails.
+fn each<E>(
+    region: &[Range<u64>],
+    visit: &mut dyn FnMut(&[u64]) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     if region.iter().any(Range::is_empty) {
-        return;
+        return Ok(());
     }
     let mut index: Vec<u64> = region.iter().map(|r| r.start).collect();
     loop {
-        if !visit(&index) {
-            return;
-        }
+        visit(&index)?;
         let mut axis = index.len();
         loop {
             if axis == 0 {
-                return;
+                return Ok(());
             }
             axis -= 1;
             index[axis] += 1;
@@ -517,11 +504,11 @@ impl Target<'_> {
         };
         let bytes = (last.end - last.start) as usize * self.size;
         let mut full = vec![0; part.len()];
-        each(outer, &mut |index| {
+        let Ok(()) = each::<std::convert::Infallible>(outer, &mut |index| {
             full[..index.len()].copy_from_slice(index);
             full[index.len()] = last.start;
             visit(&full, bytes);
-            true
+            Ok(())
         });
     }
 

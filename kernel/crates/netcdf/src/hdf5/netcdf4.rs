@@ -30,6 +30,9 @@ const HIDDEN: [&str; 9] = [
     "_Nc4IsNetcdf4",
 ];
 
+/// Elements, fill value and layout, or the reason why a dataset is skipped.
+type Parts = Result<(Element, Vec<u8>, Layout), String>;
+
 /// A dataset before its dimensions are known to be as long as they are.
 struct Draft {
     name: String,
@@ -38,7 +41,7 @@ struct Draft {
     dims: Vec<Option<String>>,
     attributes: Vec<(String, Attribute)>,
     /// What it lacks to be a variable is the reason why it is skipped.
-    parts: Result<(Element, Vec<u8>, Layout), String>,
+    parts: Parts,
 }
 
 /// What is known about dimensions.
@@ -220,14 +223,14 @@ impl Hdf5<'_> {
             }
         } else if is_scale && rank == 1 {
             // Its own dimension, below.
-        } else if let Some(numbers) = raw.iter().find(|attribute| attribute.name == "_Netcdf4Coordinates") {
-            if let Some(Attribute::Int(numbers)) = self.value(numbers)? {
-                if dimensions.by_id.is_none() {
-                    dimensions.by_id = Some(self.numbered(dimensions)?);
-                }
-                for (dim, number) in dims.iter_mut().zip(numbers) {
-                    *dim = dimensions.by_id.as_ref().and_then(|by_id| by_id.get(&number).cloned());
-                }
+        } else if let Some(numbers) = raw.iter().find(|attribute| attribute.name == "_Netcdf4Coordinates")
+            && let Some(Attribute::Int(numbers)) = self.value(numbers)?
+        {
+            if dimensions.by_id.is_none() {
+                dimensions.by_id = Some(self.numbered(dimensions)?);
+            }
+            for (dim, number) in dims.iter_mut().zip(numbers) {
+                *dim = dimensions.by_id.as_ref().and_then(|by_id| by_id.get(&number).cloned());
             }
         }
         if is_scale && let Some(first @ None) = dims.first_mut() {
@@ -259,11 +262,7 @@ impl Hdf5<'_> {
     }
 
     /// What reading takes; the inner error is the reason why it cannot be read.
-    fn parts(
-        &self,
-        object: &Object,
-        space: &Dataspace,
-    ) -> Result<Result<(Element, Vec<u8>, Layout), String>> {
+    fn parts(&self, object: &Object, space: &Dataspace) -> Result<Parts> {
         let missing = || Error::damaged(0, "a dataset has no datatype or layout");
         let message = object.first(kind::DATATYPE).ok_or_else(missing)?;
         let datatype = datatype(&mut Cursor::new(&message.data, message.at))?;
