@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "aligned allocation and typed views of bytes")]
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error},
     ptr::NonNull,
     sync::{
         Mutex, PoisonError,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use nix::libc;
 
 use crate::dtype::{Element, sealed};
 
@@ -20,6 +21,10 @@ pub(crate) const ALIGNMENT: usize = 64;
 
 /// Buffers of this many bytes and more are kept for reuse.
 const REUSE_FROM: usize = 1 << 18;
+/// What the system maps at once where it can.
+const HUGE_PAGE: usize = 2 << 20;
+/// Where values and running blocks may take so much, whole huge pages may be more than what is used of them.
+const AMPLE: u64 = 1 << 30;
 /// Bytes kept for reuse at most.
 const REUSE_MAX: usize = 256 << 20;
 
@@ -73,12 +78,14 @@ pub mod pool {
     }
 }
 
-/// A block of initialised bytes, aligned to [`ALIGNMENT`]. It starts inside a slightly larger allocation, because
-/// `calloc` hands out untouched zero pages only for small alignments.
+/// A block of initialised bytes, aligned to [`ALIGNMENT`].
 struct Allocation {
     base: NonNull<u8>,
     /// Usable bytes from the aligned start.
     capacity: usize,
+    /// A mapping of its own, at huge pages; else from the heap, where the block starts inside a slightly larger allocation,
+    /// because `calloc` hands out untouched zero pages only for small alignments.
+    mapped: bool,
 }
 
 // SAFETY: an allocation owns its bytes alone; nothing about them is tied to a thread.
@@ -87,31 +94,70 @@ unsafe impl Send for Allocation {}
 unsafe impl Sync for Allocation {}
 
 impl Allocation {
-    fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity + ALIGNMENT, 16)
-            .expect("capacity is below isize::MAX, checked in Buffer::new")
+    fn layout(capacity: usize) -> Option<Layout> {
+        Layout::from_size_align(capacity.checked_add(ALIGNMENT)?, 16).ok()
     }
 
-    fn zeroed(capacity: usize) -> Self {
-        let layout = Self::layout(capacity);
+    /// All bytes zero, or whatever was there before. `None` if the system has not so much.
+    fn new(capacity: usize, zero: bool) -> Option<Self> {
+        if capacity.is_multiple_of(HUGE_PAGE)
+            && capacity > 0
+            && let Some(base) = map(capacity)
+        {
+            return Some(Self { base, capacity, mapped: true });
+        }
+        let layout = Self::layout(capacity)?;
+        // Zeroing would touch every byte twice.
         // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
-        let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        Self { base, capacity }
+        let base = NonNull::new(unsafe { if zero { alloc_zeroed(layout) } else { alloc(layout) } })?;
+        // SAFETY: no instruction at all. To the compiler it may have written any bytes to the memory that `base` points to, so
+        // they are initialised from here on; the allocator gives out memory whose bytes stay as they are until written.
+        unsafe { std::arch::asm!("/* {0} */", in(reg) base.as_ptr(), options(nostack, preserves_flags)) };
+        Some(Self { base, capacity, mapped: false })
     }
 
     fn start(&self) -> *mut u8 {
         let address = self.base.as_ptr();
-        let offset = address.align_offset(ALIGNMENT);
-        // SAFETY: at most ALIGNMENT - 1 bytes in, and the allocation has ALIGNMENT spare bytes.
+        let offset = if self.mapped { 0 } else { address.align_offset(ALIGNMENT) };
+        // SAFETY: at most ALIGNMENT - 1 bytes in, and an allocation from the heap has ALIGNMENT spare bytes.
         unsafe { address.add(offset) }
+    }
+}
+
+/// Zero pages of their own, `capacity` bytes from a multiple of [`HUGE_PAGE`] on, which the system is asked to map at once
+/// where it leaves that to programs: first touches of small pages take longer than what is then done with them.
+fn map(capacity: usize) -> Option<NonNull<u8>> {
+    let whole = capacity.checked_add(HUGE_PAGE)?;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping wherever the system likes.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    let base = base.cast::<u8>();
+    let before = base.align_offset(HUGE_PAGE);
+    // SAFETY: both ends lie in the mapping, before and after the `capacity` bytes that are kept; nobody knows them. If that
+    // fails they stay mapped, and are never touched.
+    unsafe {
+        let start = base.add(before);
+        if before > 0 {
+            libc::munmap(base.cast(), before);
+        }
+        libc::munmap(start.add(capacity).cast(), HUGE_PAGE - before);
+        libc::madvise(start.cast(), capacity, libc::MADV_HUGEPAGE);
+        NonNull::new(start)
     }
 }
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this very layout, and freed once.
-        unsafe { dealloc(self.base.as_ptr(), Self::layout(self.capacity)) }
+        if self.mapped {
+            // SAFETY: what `map` has kept, and nobody uses any more.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.capacity) };
+        } else if let Some(layout) = Self::layout(self.capacity) {
+            // SAFETY: allocated in `new` with this very layout, and freed once.
+            unsafe { dealloc(self.base.as_ptr(), layout) }
+        }
     }
 }
 
@@ -125,9 +171,9 @@ impl Buffer {
     /// `len` bytes with any contents (initialised, but maybe with what an earlier buffer left).
     ///
     /// # Panics
-    /// If `len` is more than half of the address space.
+    /// If the system has not so much: see [`try_new`](Self::try_new) for lengths that others say.
     pub fn new(len: usize) -> Self {
-        Self::allocate(len).0
+        Self::try_new(len).unwrap_or_else(|| no_memory(len))
     }
 
     /// `len` bytes, all zero.
@@ -135,30 +181,32 @@ impl Buffer {
     /// # Panics
     /// As [`Buffer::new`].
     pub fn zeroed(len: usize) -> Self {
-        let (mut buffer, reused) = Self::allocate(len);
+        let (mut buffer, reused) = Self::allocate(len, true).unwrap_or_else(|| no_memory(len));
         if reused {
             buffer.as_mut_slice().fill(0);
         }
         buffer
     }
 
-    fn allocate(len: usize) -> (Self, bool) {
-        assert!(len < isize::MAX as usize - 4096, "a buffer of {len} bytes");
-        // Eighth-of-a-power-of-two classes, so that blocks of nearly the same size reuse each other's pages.
-        let capacity = if len < REUSE_FROM {
-            len.next_multiple_of(ALIGNMENT)
-        } else {
-            len.next_multiple_of((len.next_power_of_two() / 16).max(4096))
-        };
+    /// As [`Buffer::new`]; `None` if the system has not so much.
+    pub fn try_new(len: usize) -> Option<Self> {
+        Some(Self::allocate(len, false)?.0)
+    }
+
+    fn allocate(len: usize, zero: bool) -> Option<(Self, bool)> {
+        let capacity = capacity_for(len)?;
         let reused = if capacity >= REUSE_FROM { take_free(capacity) } else { None };
         let was_reused = reused.is_some();
         if !was_reused {
             make_way(capacity);
         }
-        let allocation = reused.unwrap_or_else(|| Allocation::zeroed(capacity));
+        let allocation = match reused {
+            Some(allocation) => allocation,
+            None => Allocation::new(capacity, zero)?,
+        };
         let in_use = IN_USE.fetch_add(allocation.capacity as u64, Relaxed) + allocation.capacity as u64;
         PEAK.fetch_max(in_use, Relaxed);
-        (Self { allocation: Some(allocation), len }, was_reused)
+        Some((Self { allocation: Some(allocation), len }, was_reused))
     }
 
     /// A copy of `bytes` in aligned memory.
@@ -204,6 +252,12 @@ impl Buffer {
     }
 }
 
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
+    }
+}
+
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         self.as_slice()
@@ -223,6 +277,26 @@ impl Drop for Buffer {
             }
         }
     }
+}
+
+/// Bytes that a buffer of `len` takes up. Eighth-of-a-power-of-two classes, so that blocks of nearly the same size reuse each
+/// other's pages; whole huge pages where memory is ample and that is no more than an eighth too much.
+fn capacity_for(len: usize) -> Option<usize> {
+    if len < REUSE_FROM {
+        return Some(len.next_multiple_of(ALIGNMENT));
+    }
+    let class = (len.checked_next_power_of_two()? / 16).max(4096);
+    let capacity = len.checked_next_multiple_of(class)?;
+    let huge = capacity.checked_next_multiple_of(HUGE_PAGE)?;
+    let ample = BYTES_MAX.load(Relaxed) >= AMPLE;
+    Some(if ample && huge - len <= len / 8 { huge } else { capacity })
+}
+
+/// As the standard library's collections do.
+fn no_memory(len: usize) -> ! {
+    handle_alloc_error(
+        Layout::from_size_align(len.min(isize::MAX as usize), 1).unwrap_or(Layout::new::<u8>()),
+    )
 }
 
 fn take_free(capacity: usize) -> Option<Allocation> {
@@ -318,6 +392,21 @@ mod tests {
             assert!(buffer.as_slice().iter().all(|&b| b == 0));
             let bytes = buffer.freeze();
             assert_eq!((bytes.as_ptr(), bytes.len()), (address, len));
+        }
+    }
+
+    #[test]
+    fn large_buffers_are_whole_huge_pages_and_nonsense_is_refused() {
+        for len in [(1 << 21) - 4096, 2_073_600, 36_000_000, 64 << 20] {
+            let buffer = Buffer::zeroed(len);
+            let address = buffer.as_slice().as_ptr() as usize;
+            assert!(address.is_multiple_of(HUGE_PAGE), "{len}");
+            assert!(buffer.allocation().capacity - len <= len / 8, "{len}");
+            assert!(buffer.as_slice().iter().all(|&b| b == 0));
+        }
+        assert!(!Buffer::new(1_200_000).allocation().mapped, "too much would be wasted");
+        for len in [usize::MAX, usize::MAX - 70, isize::MAX as usize, 1 << 60] {
+            assert!(Buffer::try_new(len).is_none(), "{len}");
         }
     }
 

@@ -10,6 +10,7 @@ mod connection;
 mod running;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -282,9 +283,26 @@ impl Engine for Client {
         info.workers.iter().map(|worker| worker.memory_bytes / u64::from(worker.threads.max(1))).min()
     }
 
+    fn spill_bytes(&self) -> u64 {
+        spill_bytes(&self.inner.shared.info().workers)
+    }
+
     fn worker_count(&self) -> Option<usize> {
         Some(self.inner.shared.info().workers.len())
     }
+}
+
+/// Every worker gets the same share of what there is to put away, so the disk with the least for each of its workers is full
+/// first.
+fn spill_bytes(workers: &[WorkerInfo]) -> u64 {
+    let mut disks: HashMap<u64, (u64, u64)> = HashMap::new();
+    for worker in workers {
+        let (free, sharing) = disks.entry(worker.disk.id).or_insert((worker.disk.free_bytes, 0));
+        *free = worker.disk.free_bytes.min(*free);
+        *sharing += 1;
+    }
+    let each = disks.values().map(|(free, sharing)| free / sharing).min().unwrap_or(0);
+    each.saturating_mul(workers.len() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,8 +1,11 @@
 //! A rechunk to disk that is larger than the memory of those who compute it is done in waves, and is what it would be.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use nuna_array::{Array, Chunk, ThreadEngine};
@@ -17,6 +20,8 @@ struct Small {
     plans: AtomicU64,
     /// The most bytes that all blocks of stages which nobody asked for take up in one plan.
     held: AtomicU64,
+    memory_bytes: u64,
+    disk_bytes: u64,
 }
 
 impl Engine for Small {
@@ -43,7 +48,11 @@ impl Engine for Small {
     }
 
     fn memory_bytes(&self) -> Option<u64> {
-        Some(1_000_000)
+        Some(self.memory_bytes)
+    }
+
+    fn spill_bytes(&self) -> u64 {
+        self.disk_bytes
     }
 
     fn describe(&self) -> String {
@@ -56,39 +65,66 @@ fn bits(array: &DataArray) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()
 }
 
+impl Small {
+    fn new(memory_bytes: u64, disk_bytes: u64) -> Arc<Self> {
+        let (plans, held) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { threads: ThreadEngine::new(2), plans, held, memory_bytes, disk_bytes })
+    }
+}
+
+/// A store of slabs of one time each.
+fn slabs(folder: &Path, shape: [u64; 3]) -> DataArray {
+    let count = shape.iter().product::<u64>();
+    let values: Vec<f32> = (0..count).map(|i| if i % 7 == 3 { f32::NAN } else { (i as f32).sin() }).collect();
+    let whole = Array::from_chunk(Chunk::from_slice(&shape, &values));
+    let slabs = whole.rechunk(&[1, shape[1], shape[2]]).expect("it has three axes");
+    let slabs = DataArray::new(slabs, ["time", "y", "x"]).expect("three names").named("field");
+    slabs.to_zarr(folder.join("slabs.zarr")).expect("it can be written");
+    open_zarr(folder.join("slabs.zarr")).and_then(|set| set.var("field")).expect("just written")
+}
+
+/// Writes tiles of all times, and reads them back. How many plans that took.
+fn written(engine: &Arc<Small>, array: &DataArray, tile: i64, target: &Path) -> (u64, Vec<u32>) {
+    set_default_engine(Some(engine.clone()));
+    engine.plans.store(0, Ordering::Relaxed);
+    let tiles = array.rechunk([("time", -1), ("y", tile), ("x", tile)]).expect("they are its dimensions");
+    tiles.to_zarr_with(target, &StoreOptions::default()).expect("it can be written");
+    set_default_engine(None);
+    let plans = engine.plans.load(Ordering::Relaxed);
+    let hidden = std::fs::read_dir(target).expect("it is a folder").filter_map(Result::ok);
+    let hidden = hidden.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(hidden.count(), 0, "drafts are left in {}", target.display());
+    let written = open_zarr(target).and_then(|set| set.var("field")).expect("just written");
+    (plans, bits(&written))
+}
+
 #[test]
 fn a_rechunk_larger_than_the_memory_is_written_in_waves_with_the_same_bits() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let count = SHAPE.iter().product::<u64>();
-    let values: Vec<f32> = (0..count).map(|i| if i % 7 == 3 { f32::NAN } else { (i as f32).sin() }).collect();
-    let whole = Array::from_chunk(Chunk::from_slice(&SHAPE, &values));
-    let slabs = whole.rechunk(&[1, SHAPE[1], SHAPE[2]]).expect("it has three axes");
-    let slabs = DataArray::new(slabs, ["time", "y", "x"]).expect("three names").named("field");
-    slabs.to_zarr(folder.path().join("slabs.zarr")).expect("it can be written");
-
-    let small =
-        Arc::new(Small { threads: ThreadEngine::new(2), plans: AtomicU64::new(0), held: AtomicU64::new(0) });
-    let field =
-        open_zarr(folder.path().join("slabs.zarr")).and_then(|set| set.var("field")).expect("just written");
+    let field = slabs(folder.path(), SHAPE);
     // Every wave needs the first row too, wherever it is itself.
     let first_row = field.isel("y", 0).expect("there is one");
     let apart = &field - &first_row;
+    let small = Small::new(1_000_000, 0);
     for (name, array) in [("tiles", &field), ("apart", &apart)] {
-        let expected = bits(array);
-        let target = folder.path().join(name);
-        set_default_engine(Some(small.clone()));
-        small.plans.store(0, Ordering::Relaxed);
-        let tiles = array.rechunk([("time", -1), ("y", 10), ("x", 10)]).expect("they are its dimensions");
-        tiles.to_zarr_with(&target, &StoreOptions::default()).expect("it can be written");
-        set_default_engine(None);
-        let plans = small.plans.load(Ordering::Relaxed);
-        assert!(plans >= 6, "{name}: {plans} plans for {} bytes", 4 * count);
+        let (plans, values) = written(&small, array, 10, &folder.path().join(name));
+        assert!(plans >= 6, "{name}: {plans} plans for {} bytes", array.nbytes());
         let held = small.held.load(Ordering::Relaxed);
         assert!((1..2_000_000).contains(&held), "{name}: pieces of {held} bytes wait at once");
-        let hidden = std::fs::read_dir(&target).expect("it is a folder").filter_map(Result::ok);
-        let hidden = hidden.filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
-        assert_eq!(hidden.count(), 0, "{name}: drafts are left");
-        let written = open_zarr(&target).and_then(|set| set.var("field")).expect("just written");
-        assert!(bits(&written) == expected, "{name}: other values");
+        assert!(values == bits(array), "{name}: other values");
+    }
+}
+
+#[test]
+fn with_room_on_local_disks_it_is_written_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let field = slabs(folder.path(), [64, 400, 400]);
+    for (name, disk_bytes, at_once) in
+        [("little", field.nbytes(), false), ("enough", 3 * field.nbytes(), true)]
+    {
+        let small = Small::new(8_000_000, disk_bytes);
+        let (plans, values) = written(&small, &field, 100, &folder.path().join(name));
+        assert_eq!(plans == 1, at_once, "{name}: {plans} plans");
+        assert!(values == bits(&field), "{name}: other values");
     }
 }

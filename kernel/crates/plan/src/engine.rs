@@ -35,6 +35,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// What all workers together can put on local disks when memory is short, if blocks are spread evenly.
+    fn spill_bytes(&self) -> u64 {
+        0
+    }
+
     /// For messages: `cluster local-1`, `2 threads of this process`.
     fn describe(&self) -> String;
 

@@ -2,6 +2,7 @@
 
 mod compute;
 mod data;
+mod disk;
 mod driver;
 mod leave;
 mod link;
@@ -20,7 +21,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use nuna_wire::{
-    Acceptor, Connector, Credentials, Fetcher, Party, Search,
+    Acceptor, Connector, Credentials, Fetcher, Party, PayloadMemory, Search,
     message::{Role, RoleAnswer, WorkerHello},
 };
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,7 @@ async fn run(
         memory_bytes,
         limit_bytes: options.memory_bytes,
         data_address: listener.local_addr()?,
+        disk: disk::look(&options.spill_directory),
         pid: std::process::id(),
         resources: options.resources,
     };
@@ -142,7 +144,9 @@ async fn run(
     data.spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));
     let value_bytes = memory::VALUE_BYTES;
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes, value_bytes };
-    let fetcher = Fetcher::new(connector.clone());
+    // Buffers that are used again and again: a fresh page costs more than what is put in it.
+    let fetcher = Fetcher::new(connector.clone())
+        .memory(|bytes| Some(Box::new(nuna_array::Buffer::try_new(bytes)?) as Box<dyn PayloadMemory>));
     let driver = driver::Driver::new(settings, pool.clone(), store, fetcher, data, epoch);
     let search = Search {
         connector,

@@ -7,26 +7,29 @@ use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{ReadHalf, WriteHalf},
-    net::TcpStream,
+    net::{TcpStream, UnixListener, UnixStream},
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     credentials::{Credentials, CredentialsError, Party},
     frame::{FrameError, FrameReader, FrameWriter, Limits, Payload},
     message::{Greeting, GreetingAnswer, PROTOCOL, Role, RoleAnswer},
+    shortcut::{Shortcuts, Stream, is_own},
 };
 
 /// How long the other side may take until it has shown who it is.
 pub const AUTHENTICATION_DEADLINE: Duration = Duration::from_secs(10);
+/// The same on the short way, where nothing but a busy processor is between the two.
+const SHORTCUT_DEADLINE: Duration = Duration::from_secs(2);
 /// A peer of whom nothing comes for so long, not even that it has got what was sent, is cut off.
 const CUT_OFF: Duration = Duration::from_secs(15);
 /// Connections a scheduler or worker serves at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
-pub type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
-pub type Writer = FrameWriter<WriteHalf<TlsStream<TcpStream>>>;
+pub type Reader = FrameReader<ReadHalf<Stream>>;
+pub type Writer = FrameWriter<WriteHalf<Stream>>;
 
 /// Both directions of an authenticated connection.
 pub struct Connection {
@@ -86,13 +89,33 @@ fn give_up_soon(stream: &TcpStream) -> io::Result<()> {
 pub struct Connector {
     tls: TlsConnector,
     build: Arc<str>,
+    shortcuts: Shortcuts,
 }
 
 impl Connector {
     /// # Errors
     /// If the credentials are damaged.
     pub fn new(credentials: &Credentials, build: &str) -> Result<Self, ConnectError> {
-        Ok(Self { tls: credentials.client_config()?.into(), build: build.into() })
+        Ok(Self {
+            tls: credentials.client_config()?.into(),
+            build: build.into(),
+            shortcuts: Shortcuts::of(credentials),
+        })
+    }
+
+    /// Connects to the data server at `address` as a reader, the short way if there is one.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(crate) async fn connect_reader(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
+        let short = async {
+            let stream = self.shortcuts.connect(address).await?;
+            self.greet(Stream::Short(stream), address, Role::Reader).await.ok()
+        };
+        if let Ok(Some((connection, _))) = timeout(SHORTCUT_DEADLINE, short).await {
+            return Ok(connection);
+        }
+        Ok(self.connect(address, Party::Worker, Role::Reader).await?.0)
     }
 
     /// Connects to `party` at `address` and takes `role` there.
@@ -119,11 +142,6 @@ impl Connector {
     ) -> Result<(Connection, RoleAnswer), ConnectError> {
         let address = to.to_string();
         let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
-        let frame = |source| match source {
-            // With TLS 1.3 a server that does not like our certificate says so after the handshake.
-            FrameError::Io(source) => ConnectError::Untrusted { address: address.clone(), source },
-            source => ConnectError::Frame { address: address.clone(), source },
-        };
         let stream = TcpStream::connect(to).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         if matches!(role, Role::Reader) {
@@ -132,7 +150,22 @@ impl Connector {
         let name = ServerName::try_from(party.dns_name()).expect("party names are DNS names");
         let stream = (self.tls.connect(name, stream).await)
             .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
-        let mut connection = Connection::new(stream.into());
+        self.greet(Stream::Long(Box::new(stream.into())), to, role).await
+    }
+
+    async fn greet(
+        &self,
+        stream: Stream,
+        to: SocketAddr,
+        role: Role,
+    ) -> Result<(Connection, RoleAnswer), ConnectError> {
+        let address = to.to_string();
+        let frame = |source| match source {
+            // With TLS 1.3 a server that does not like our certificate says so after the handshake.
+            FrameError::Io(source) => ConnectError::Untrusted { address: address.clone(), source },
+            source => ConnectError::Frame { address: address.clone(), source },
+        };
+        let mut connection = Connection::new(stream);
         connection
             .send(&Greeting { protocol: PROTOCOL, build: self.build.to_string() })
             .await
@@ -157,6 +190,7 @@ impl Connector {
 pub struct Acceptor {
     tls: TlsAcceptor,
     build: Arc<str>,
+    shortcuts: Shortcuts,
     deadline: Duration,
 }
 
@@ -174,6 +208,7 @@ impl Acceptor {
         Ok(Self {
             tls: credentials.server_config()?.into(),
             build: build.into(),
+            shortcuts: Shortcuts::of(credentials),
             deadline: AUTHENTICATION_DEADLINE,
         })
     }
@@ -198,13 +233,42 @@ impl Acceptor {
 
     async fn authenticate(&self, stream: TcpStream, from: SocketAddr) -> Result<Incoming, ConnectError> {
         let address = from.to_string();
-        let frame = |source| ConnectError::Frame { address: address.clone(), source };
         stream
             .set_nodelay(true)
             .map_err(|source| ConnectError::Unreachable { address: address.clone(), source })?;
         let stream = (self.tls.accept(stream).await)
             .map_err(|source| ConnectError::Untrusted { address: address.clone(), source })?;
-        let mut connection = Connection::new(stream.into());
+        self.welcome(Stream::Long(Box::new(stream.into())), from).await
+    }
+
+    /// Opens the short way to the server at `address`.
+    ///
+    /// # Errors
+    /// If somebody has taken its name. All can come the long way.
+    pub fn open_shortcut(&self, address: SocketAddr) -> io::Result<UnixListener> {
+        self.shortcuts.listen(address)
+    }
+
+    /// As [`accept`](Self::accept), of one who came the short way.
+    pub(crate) async fn accept_short(
+        &self,
+        stream: UnixStream,
+        address: SocketAddr,
+    ) -> Result<Incoming, ConnectError> {
+        if !is_own(&stream) {
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, "it runs under another user");
+            return Err(ConnectError::Untrusted { address: "a process of this host".into(), source });
+        }
+        match timeout(self.deadline, self.welcome(Stream::Short(stream), address)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Silent { address: "a process of this host".into() }),
+        }
+    }
+
+    async fn welcome(&self, stream: Stream, from: SocketAddr) -> Result<Incoming, ConnectError> {
+        let address = from.to_string();
+        let frame = |source| ConnectError::Frame { address: address.clone(), source };
+        let mut connection = Connection::new(stream);
         let closed =
             || ConnectError::Frame { address: address.clone(), source: FrameError::Truncated { missing: 1 } };
         let (theirs, _) = connection.reader.read::<Greeting>().await.map_err(frame)?.ok_or_else(closed)?;
@@ -239,7 +303,7 @@ impl Incoming {
 }
 
 impl Connection {
-    fn new(stream: TlsStream<TcpStream>) -> Self {
+    fn new(stream: Stream) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self { reader: FrameReader::new(reader, Limits::GREETING), writer: FrameWriter::new(writer) }
     }

@@ -97,6 +97,13 @@ pub struct Credentials {
     key: String,
 }
 
+impl Credentials {
+    /// The certificate of the cluster's authority, which is no secret.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credentials(***)")

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
 };
 
@@ -96,13 +96,41 @@ pub struct Door {
     acceptor: Acceptor,
     refusals: Arc<Refusals>,
     connections: Arc<Semaphore>,
+    shortcut: Option<UnixListener>,
+}
+
+/// Somebody who has come to the door.
+enum Stranger {
+    Long(TcpStream, SocketAddr),
+    /// With the address of this door, for they have none.
+    Short(UnixStream, SocketAddr),
 }
 
 impl Door {
     /// `connections_max`: of those that were let in, at once.
     pub fn new(acceptor: Acceptor, connections_max: usize) -> Self {
         let refusals = Arc::default();
-        Self { acceptor, refusals, connections: Arc::new(Semaphore::new(connections_max)) }
+        Self { acceptor, refusals, connections: Arc::new(Semaphore::new(connections_max)), shortcut: None }
+    }
+
+    /// Processes of this user and host may also come this way.
+    #[must_use]
+    pub fn shortcut(mut self, listener: Option<UnixListener>) -> Self {
+        self.shortcut = listener;
+        self
+    }
+
+    async fn next(&self, listener: &TcpListener) -> std::io::Result<Stranger> {
+        let short = async {
+            match &self.shortcut {
+                Some(shortcut) => shortcut.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            long = listener.accept() => long.map(|(stream, address)| Stranger::Long(stream, address)),
+            short = short => Ok(Stranger::Short(short?.0, listener.local_addr()?)),
+        }
     }
 
     pub fn refusals(&self) -> Arc<Refusals> {
@@ -120,8 +148,8 @@ impl Door {
         // Oldest first; sending, or dropping, the end ends the conversation.
         let mut strangers: VecDeque<oneshot::Sender<()>> = VecDeque::new();
         loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
+            let stranger = match self.next(&listener).await {
+                Ok(stranger) => stranger,
                 Err(error) => {
                     // Out of file descriptors, most likely: others have to close theirs first.
                     log(&format!("cannot accept a connection: {error}"), None, 0);
@@ -139,8 +167,17 @@ impl Door {
                 (self.acceptor.clone(), self.refusals.clone(), self.connections.clone());
             let (enter, log) = (enter.clone(), log.clone());
             tokio::spawn(async move {
+                let address = match &stranger {
+                    Stranger::Long(_, address) | Stranger::Short(_, address) => *address,
+                };
+                let accepted = async {
+                    match stranger {
+                        Stranger::Long(stream, address) => acceptor.accept(stream, address).await,
+                        Stranger::Short(stream, address) => acceptor.accept_short(stream, address).await,
+                    }
+                };
                 let incoming = tokio::select! {
-                    incoming = acceptor.accept(stream, address) => incoming,
+                    incoming = accepted => incoming,
                     _ = &mut crowded_out => Err(ConnectError::CrowdedOut { address: address.to_string() }),
                 };
                 drop(crowded_out);

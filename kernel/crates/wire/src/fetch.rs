@@ -7,10 +7,9 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     connection::{ConnectError, Connection, Connector},
-    credentials::Party,
-    frame::{FrameError, Payload, unpack},
+    frame::{Allocate, FrameError, Payload, unpack},
     id::StageKey,
-    message::{Fetch, Fetched, Role},
+    message::{Fetch, Fetched},
 };
 
 /// Connections kept per worker.
@@ -25,6 +24,7 @@ pub struct Fetcher {
     connector: Connector,
     idle: Mutex<HashMap<SocketAddr, Vec<Connection>>>,
     permits: Semaphore,
+    allocate: Option<Allocate>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,14 @@ pub enum FetchError {
 
 impl Fetcher {
     pub fn new(connector: Connector) -> Self {
-        Self { connector, idle: Mutex::default(), permits: Semaphore::new(FETCHES_MAX) }
+        Self { connector, idle: Mutex::default(), permits: Semaphore::new(FETCHES_MAX), allocate: None }
+    }
+
+    /// Large answers are read into memory of this kind.
+    #[must_use]
+    pub fn memory(mut self, allocate: Allocate) -> Self {
+        self.allocate = Some(allocate);
+        self
     }
 
     /// The values of `items` as the worker at `address` has them; `None` for those it has not.
@@ -62,7 +69,10 @@ impl Fetcher {
             self.keep(address, connection);
             return Ok(values);
         }
-        let (mut connection, _) = self.connector.connect(address, Party::Worker, Role::Reader).await?;
+        let mut connection = self.connector.connect_reader(address).await?;
+        if let Some(allocate) = self.allocate {
+            connection.reader.set_memory(allocate);
+        }
         let values = ask(&mut connection, &request).await?;
         self.keep(address, connection);
         Ok(values)

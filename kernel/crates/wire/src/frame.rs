@@ -13,6 +13,8 @@ const PRELUDE: usize = 16;
 const ALIGNMENT: usize = 16;
 /// Pieces at least this long are written from where they are; shorter ones are first put together.
 const COPY_BELOW: usize = 16 << 10;
+/// Payloads from here on are read into memory that somebody else gives out, if somebody does.
+const ALLOCATED_FROM: usize = 256 << 10;
 /// What is put together before it is written.
 const WRITE_BUFFER: usize = 128 << 10;
 
@@ -150,15 +152,37 @@ pub fn unpack(
     Ok(values)
 }
 
+/// Memory that a payload is read into: as long as was asked for, with any contents.
+pub trait PayloadMemory: AsRef<[u8]> + AsMut<[u8]> + Send + 'static {}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]> + Send + 'static> PayloadMemory for T {}
+
+/// Gives out memory for a payload of so many bytes, or none if there is not so much.
+pub type Allocate = fn(usize) -> Option<Box<dyn PayloadMemory>>;
+
+struct Owner(Box<dyn PayloadMemory>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
 /// Reads frames from one direction of a connection.
 pub struct FrameReader<R> {
     stream: BufReader<R>,
     limits: Limits,
+    allocate: Option<Allocate>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(stream: R, limits: Limits) -> Self {
-        Self { stream: BufReader::with_capacity(WRITE_BUFFER, stream), limits }
+        Self { stream: BufReader::with_capacity(WRITE_BUFFER, stream), limits, allocate: None }
+    }
+
+    /// Large payloads are read into memory of this kind from now on.
+    pub fn set_memory(&mut self, allocate: Allocate) {
+        self.allocate = Some(allocate);
     }
 
     /// Other limits from the next frame on: wider once the other side has been let in.
@@ -215,6 +239,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         // politely, since a length may be nonsense and an allocation that fails would end the process.
         let mut buffer = Vec::new();
         let size = usize::try_from(length).map_err(|_| FrameError::NoMemory { length })?;
+        if let Some(allocate) = self.allocate
+            && size >= ALLOCATED_FROM
+        {
+            let mut memory = allocate(size).ok_or(FrameError::NoMemory { length })?;
+            let target = (*memory).as_mut();
+            let mut have = 0;
+            while have < size {
+                match self.stream.read(&mut target[have..size]).await? {
+                    0 => return Err(FrameError::Truncated { missing: (size - have) as u64 }),
+                    n => have += n,
+                }
+            }
+            return Ok(Bytes::from_owner(Owner(memory)).slice(..size));
+        }
         buffer.try_reserve_exact(size).map_err(|_| FrameError::NoMemory { length })?;
         let mut buffer = buffer.limit(size);
         while buffer.has_remaining_mut() {
@@ -335,6 +373,33 @@ mod tests {
                 .all(|v| v.body.is_empty() || (v.body.as_ptr() as usize - base).is_multiple_of(ALIGNMENT))
         );
         assert!(reader.read::<String>().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn large_payloads_are_read_into_the_memory_that_is_given() {
+        let allocate: Allocate = |length| {
+            (length < 1 << 20).then(|| Box::new(vec![0xee_u8; length + 100]) as Box<dyn PayloadMemory>)
+        };
+        for length in [1000, ALLOCATED_FROM, 700_001] {
+            let sent = value(b"h", (0..length).map(|i| i as u8).collect());
+            let mut payload = Payload::new();
+            let shape = payload.push(&sent);
+            let bytes = encoded("values", payload).await;
+            let mut reader = FrameReader::new(bytes.as_slice(), Limits::CLUSTER);
+            reader.set_memory(allocate);
+            let (_, payload): (String, Bytes) = reader.read().await.unwrap().unwrap();
+            assert_eq!(unpack(&payload, [shape]).unwrap(), [sent]);
+            let mut reader = FrameReader::new(&bytes[..bytes.len() - 1], Limits::CLUSTER);
+            reader.set_memory(allocate);
+            let result = reader.read::<String>().await;
+            assert!(matches!(result, Err(FrameError::Truncated { missing: 1 })), "{result:?}");
+        }
+        let mut payload = Payload::new();
+        payload.push(&value(b"", vec![0; 1 << 20]));
+        let bytes = encoded("too much", payload).await;
+        let mut reader = FrameReader::new(bytes.as_slice(), Limits::CLUSTER);
+        reader.set_memory(allocate);
+        assert!(matches!(reader.read::<String>().await, Err(FrameError::NoMemory { .. })));
     }
 
     #[tokio::test]

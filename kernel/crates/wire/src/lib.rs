@@ -16,13 +16,14 @@ pub mod id;
 pub mod message;
 pub mod outbox;
 mod search;
+mod shortcut;
 
 pub use cluster_file::ClusterFile;
 pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
 pub use door::{Door, RefusalCounts, Refusals};
 pub use fetch::{FetchError, Fetcher};
-pub use frame::{FrameError, FrameReader, FrameWriter, Limits, Payload, ValueShape};
+pub use frame::{Allocate, FrameError, FrameReader, FrameWriter, Limits, Payload, PayloadMemory, ValueShape};
 pub use id::{ClientId, StageKey, WorkerId};
 pub use outbox::{Outbox, OutboxError, Outgoing, outbox};
 pub use search::Search;

@@ -58,6 +58,8 @@ pub struct WorkerHello {
     pub limit_bytes: u64,
     /// Where its peers and the clients fetch values.
     pub data_address: SocketAddr,
+    /// Where values go for which there is no memory.
+    pub disk: Disk,
     pub pid: u32,
     /// What tasks may take besides threads and memory: name and amount.
     pub resources: Vec<(String, u32)>,
@@ -79,6 +81,15 @@ pub enum RoleAnswer {
     Refused {
         reason: String,
     },
+}
+
+/// A local disk as a worker found it when it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// The same for workers that share it.
+    pub id: u64,
+    /// Free bytes; 0 if it is no disk of this host, but memory or a file server.
+    pub free_bytes: u64,
 }
 
 /// What a client may know of its cluster.
@@ -125,6 +136,7 @@ pub struct WorkerInfo {
     pub threads: u16,
     pub memory_bytes: u64,
     pub used_bytes: u64,
+    pub disk: Disk,
 }
 
 /// `submission` is the client's own number for a plan.

@@ -11,6 +11,17 @@ use crate::{Block, event::Effect, worker::Worker};
 /// Share of the memory that is made free at once where less would do.
 const AHEAD_SHARE: u64 = 24;
 
+/// Copies that nobody reads are kept up to so many bytes, and up to this share of the memory.
+const IDLE_COPIES_MAX: u64 = 128 << 20;
+const IDLE_COPIES_SHARE: u64 = 4;
+
+/// A copy of another worker's value, as it was when the last block that had begun and read it was done.
+pub(crate) struct IdleCopy {
+    pub(crate) block: Block,
+    pub(crate) used: u64,
+    pub(crate) bytes: u64,
+}
+
 /// A value this worker has.
 pub(crate) struct Held {
     pub(crate) bytes: u64,
@@ -88,6 +99,25 @@ impl Worker {
     fn taken(&self) -> u64 {
         let known = self.values.len() as u64 * self.settings.value_bytes;
         self.memory.saturating_add(self.reserved).saturating_add(self.orphaned).saturating_add(known)
+    }
+
+    /// No block that has begun reads this copy any more. The next ones may, so some are kept: what was put there is as good as
+    /// memory that is free, but fresh memory costs more than memory that was used before.
+    pub(crate) fn idle_copy(&mut self, copy: IdleCopy) {
+        self.idle_copies_bytes += copy.bytes;
+        self.idle_copies.push_back(copy);
+        let most = IDLE_COPIES_MAX.min(self.settings.memory_bytes / IDLE_COPIES_SHARE);
+        while self.idle_copies_bytes > most
+            && let Some(IdleCopy { block, used, bytes }) = self.idle_copies.pop_front()
+        {
+            self.idle_copies_bytes -= bytes;
+            // What was read again since is further back in the queue too.
+            let idle =
+                |held: &Held| held.copy && held.pins == 0 && held.used == used && held.place == Place::Memory;
+            if self.values.get(&block).is_some_and(idle) {
+                self.discard(block);
+            }
+        }
     }
 
     /// A block that ran here has left its value in the store.

@@ -1,6 +1,6 @@
 //! Owns the worker's state and its one entry, and which block begins next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use nuna_plan::RangeSet;
 use nuna_wire::{
@@ -12,7 +12,7 @@ use crate::{
     Block,
     event::{Effect, Event, Settings},
     gather::Gathering,
-    memory::{Held, Place},
+    memory::{Held, IdleCopy, Place},
 };
 
 /// Short blocks that read nothing are run in groups of about this length.
@@ -69,6 +69,9 @@ pub struct Worker {
     /// Groups of blocks under way.
     pub(crate) under_way: usize,
     pub(crate) age: u64,
+    /// Used longest ago first; some of them were read again since, or are gone.
+    pub(crate) idle_copies: VecDeque<IdleCopy>,
+    pub(crate) idle_copies_bytes: u64,
     /// It takes no more blocks.
     pub(crate) draining: bool,
     pub(crate) effects: Vec<Effect>,
@@ -103,6 +106,8 @@ impl Worker {
             orphaned: 0,
             under_way: 0,
             age: 0,
+            idle_copies: VecDeque::new(),
+            idle_copies_bytes: 0,
             draining: false,
             effects: Vec::new(),
         }
@@ -236,6 +241,11 @@ impl Worker {
         for value in begun.pinned {
             if let Some(held) = self.values.get_mut(&value) {
                 held.pins -= 1;
+                if held.pins == 0 && held.copy {
+                    let copy = IdleCopy { block: value, used: held.used, bytes: held.bytes };
+                    self.idle_copy(copy);
+                    continue;
+                }
                 if held.pins == 0 && held.place == Place::Loading && !held.orphan {
                     held.orphan = true;
                     self.orphaned += held.bytes;

@@ -45,9 +45,18 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// but not more than this at once,
 const GATHERED_BYTES: u64 = 36 << 20;
 /// than leaves room for as many in a worker's memory, where they wait to be split,
-const BLOCKS_IN_MEMORY: u64 = 64;
+const BLOCKS_IN_MEMORY: u64 = 8;
+/// besides what every process takes,
+const PROCESS_BYTES: u64 = 64 << 20;
+/// (in waves, which leave the memory to what waits),
+const BLOCKS_IN_WAVES: u64 = 64;
 /// or than leaves enough blocks for many workers.
 const GATHERED_BLOCKS_MIN: u64 = 48;
+/// Neighbouring blocks share pieces as long as all the pieces that one of them reads are no more than this,
+const SHARED_BYTES: u64 = 128 << 20;
+/// and each thread has this many groups of blocks that share theirs: whoever takes up only a part of a group fetches pieces
+/// that another has too.
+const GROUPS_PER_THREAD: u64 = 8;
 /// But not into more pieces than this.
 const PIECES_MAX: u64 = 1 << 22;
 
@@ -63,6 +72,8 @@ pub(crate) struct Planned {
     pub(crate) stages: Vec<u32>,
     /// Bytes that are read, and wait between workers until others want them in other blocks.
     pub(crate) moved: u64,
+    /// How many pieces they are cut into.
+    pub(crate) pieces: u64,
 }
 
 /// Writes the plan for some expressions, which share what they have in common.
@@ -146,6 +157,7 @@ pub(crate) struct Planner<'a> {
     /// Whether only a part of the last stage is made.
     windowed: bool,
     moved: u64,
+    pieces: u64,
     engine: &'a Arc<dyn Engine>,
     pub(crate) fusion: Fusion,
 }
@@ -166,6 +178,7 @@ impl<'a> Planner<'a> {
             parts: Vec::new(),
             windowed: false,
             moved: 0,
+            pieces: 0,
             engine,
             fusion,
         }
@@ -173,7 +186,7 @@ impl<'a> Planner<'a> {
 
     fn planned(self, label: &str, stages: Vec<u32>) -> Planned {
         let plan = Plan { label: shortened(label), stages: self.stages, terms: Default::default() };
-        Planned { plan, stages, moved: self.moved }
+        Planned { plan, stages, moved: self.moved, pieces: self.pieces }
     }
 }
 
@@ -266,7 +279,12 @@ impl Planner<'_> {
 
     /// What a block of values may take so that several fit a worker's memory, as far as that is known.
     pub(crate) fn block_bytes_max(&self) -> u64 {
-        self.engine.memory_bytes().unwrap_or(u64::MAX) / BLOCKS_IN_MEMORY
+        let Some(memory) = self.engine.memory_bytes() else { return u64::MAX };
+        if self.windowed {
+            memory / BLOCKS_IN_WAVES
+        } else {
+            memory.saturating_sub(PROCESS_BYTES) / BLOCKS_IN_MEMORY
+        }
     }
 
     /// Has the node's blocks computed in these cuts, if nothing has asked for them yet.
@@ -511,19 +529,16 @@ impl Planner<'_> {
 
     /// Cuts blocks up at the places where others will want them, so that each piece moves once.
     pub(crate) fn split(&mut self, node: &Node, blocks: &Blocks, wanted: &[AxisRule]) -> Blocks {
-        let axes: Vec<Splits> = blocks
-            .axes
-            .iter()
-            .zip(wanted)
-            .map(|(own, rule)| match rule {
-                AxisRule::Along { splits, .. } => common_refinement(own, splits),
-                AxisRule::Fixed { .. } => own.clone(),
-            })
-            .collect();
+        let reads_max = SHARED_BYTES.min(self.block_bytes_max());
+        let groups_min = GROUPS_PER_THREAD * self.engine.thread_count() as u64;
+        let wanted = cuts::shared(&blocks.axes, wanted, node.dtype.size() as u64, reads_max, groups_min);
+        let axes: Vec<Splits> =
+            blocks.axes.iter().zip(&wanted).map(|(own, wanted)| common_refinement(own, wanted)).collect();
         let grid = BlockGrid::new(axes.iter().map(Splits::count));
         if grid.count() > PIECES_MAX || grid == blocks.grid() {
             return blocks.clone();
         }
+        self.pieces = self.pieces.saturating_add(grid.count());
         let rules: Vec<AxisRule> = axes
             .iter()
             .enumerate()

@@ -1,7 +1,7 @@
-//! Owns how a rechunk that is larger than the workers' memory is written: in waves, each a window of the result whose
-//! elements fit. Every wave reads from the stores what it needs, so a stored chunk is decoded once for each wave that has
-//! a part of it: a gigabyte in about a second on one core, which is less than it takes to write it to a local disk and read
-//! it back.
+//! Owns how a rechunk that is larger than the workers' memory is written. Where they have local disks for it, at once: what
+//! does not fit goes to the disk and comes back, which costs half a second of processor time for a gigabyte. Else in waves, each a
+//! window of the result whose elements fit. Every wave reads from the stores what it needs, so a stored chunk is decoded once for
+//! each wave that has a part of it: a gigabyte in about a second on one core.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     error::ArrayError,
     expr::{Expr, Node, Op},
     grid::bounds,
-    planner::{Goal, plan, written_grid},
+    planner::{Goal, Planned, plan, written_grid},
     sink::ChunkSink,
 };
 
@@ -21,6 +21,11 @@ pub(crate) type Window = Vec<Range<u64>>;
 /// Of the workers' memory, what the blocks of a wave may take between being read and being wanted; the rest is for blocks
 /// that are being read, put together and written.
 const SHARE: f64 = 0.4;
+
+/// Pieces of which each takes less than this are too many to be put on disk one by one.
+const SPILLED_PIECE_MIN: u64 = 32 << 10;
+/// Room on disk for what moves: blocks and the pieces they are cut into are there at the same time, unevenly spread.
+const DISK_FACTOR: f64 = 2.0;
 
 /// The windows in which `node` has to be written: none, or one, if all of it fits.
 pub(crate) fn waves(
@@ -35,7 +40,11 @@ pub(crate) fn waves(
     if node.byte_count() <= budget || !cuts_stores_anew(node) {
         return Ok(Vec::new());
     }
-    let moved = plan("", &[(node.clone(), Goal::Write(sink))], engine)?.moved;
+    let Planned { moved, pieces, .. } = plan("", &[(node.clone(), Goal::Write(sink))], engine)?;
+    let spilled = (moved as f64 * DISK_FACTOR) as u64;
+    if moved / pieces.max(1) >= SPILLED_PIECE_MIN && engine.spill_bytes() >= spilled {
+        return Ok(Vec::new());
+    }
     Ok(windows(written_grid(node, sink).axes(), &stored_counts(node), moved.div_ceil(budget)))
 }
 

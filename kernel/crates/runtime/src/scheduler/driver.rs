@@ -705,6 +705,7 @@ impl Driver {
             threads: hello.threads,
             memory_bytes: hello.limit_bytes,
             used_bytes: sample.managed_bytes,
+            disk: hello.disk,
         });
         ClusterInfo {
             name: self.about.name.clone(),

@@ -29,7 +29,10 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<
             }
         });
     };
-    Door::new(acceptor, CONNECTIONS_MAX).open(listener, enter, crate::log_refusal).await;
+    let shortcut = listener.local_addr().and_then(|address| acceptor.open_shortcut(address));
+    let shortcut =
+        shortcut.inspect_err(|error| tracing::debug!(%error, "no short way for processes of this host")).ok();
+    Door::new(acceptor, CONNECTIONS_MAX).shortcut(shortcut).open(listener, enter, crate::log_refusal).await;
 }
 
 /// Memory for values that are read from disk only to be sent.

@@ -144,6 +144,7 @@ impl Cluster {
             memory_bytes,
             limit_bytes: memory_bytes,
             data_address: "127.0.0.1:1".parse().unwrap(),
+            disk: Default::default(),
             pid: 1,
             resources: self.resources.clone(),
         };
