@@ -5,20 +5,15 @@ import re
 import time
 
 import pytest
-from jupyter_client.manager import start_new_kernel
-from session import Session
 
 
 @pytest.fixture(scope="module")
-def cells():
-    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
-    session = Session(client)
-    ran = session.run('use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).threads(1).memory("300MB").start()?;')
+def cells(shared):
+    """A kernel with a cluster."""
+    ran = shared.run('use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).threads(1).memory("300MB").start()?;')
     assert ran.ok, ran.failure
-    yield session
-    session.run("cluster.shutdown();")
-    client.stop_channels()
-    manager.shutdown_kernel()
+    yield shared
+    shared.run("cluster.shutdown();")
 
 
 def test_a_task_that_never_ends_fails_alone_and_its_worker_is_replaced(cells):

@@ -1,20 +1,15 @@
 """What a person reads when their code fails on a worker."""
 
 import pytest
-from jupyter_client.manager import start_new_kernel
-from session import Session
 
 
 @pytest.fixture(scope="module")
-def cells():
-    manager, client = start_new_kernel(kernel_name="nuna", startup_timeout=60)
-    session = Session(client)
-    ran = session.run("use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).start()?;")
+def cells(shared):
+    """A kernel with a cluster."""
+    ran = shared.run("use nuna::prelude::*;\nlet cluster = Cluster::local().workers(1).start()?;")
     assert ran.ok, ran.failure
-    yield session
-    session.run("cluster.shutdown();")
-    client.stop_channels()
-    manager.shutdown_kernel()
+    yield shared
+    shared.run("cluster.shutdown();")
 
 
 def test_a_panic_on_a_worker_names_the_cells_line(cells):

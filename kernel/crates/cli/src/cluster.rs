@@ -19,8 +19,7 @@ use nuna::parts::{
     },
 };
 
-/// A scheduler sends its workers home, and deletes jobs that wait, before it ends.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn list(json: bool) -> Result<()> {
     let clusters = ClusterFile::list(&clusters_directory());
@@ -59,7 +58,11 @@ pub(crate) fn list(json: bool) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn stop(names: &[String], all: bool) -> Result<()> {
+/// Stops clusters, each within `wait`: a scheduler sends its workers home, and deletes jobs that wait, before it ends.
+///
+/// # Errors
+/// If there is none of a name, or one goes on; the message has a command that ends it.
+pub(crate) fn stop(names: &[String], all: bool, wait: Duration) -> Result<()> {
     let directory = clusters_directory();
     let clusters = ClusterFile::list(&directory);
     let chosen: Vec<&ClusterFile> = if all {
@@ -68,7 +71,7 @@ pub(crate) fn stop(names: &[String], all: bool) -> Result<()> {
         names.iter().map(|name| find(&clusters, name)).collect::<Result<_>>()?
     };
     for cluster in chosen {
-        stop_one(cluster, &directory).with_context(|| format!("cannot stop {}", cluster.name))?;
+        stop_one(cluster, &directory, wait).with_context(|| format!("cannot stop {}", cluster.name))?;
         crate::print(&format!("stopped {}", cluster.name));
     }
     Ok(())
@@ -85,44 +88,68 @@ fn find<'a>(clusters: &'a [ClusterFile], name: &str) -> Result<&'a ClusterFile> 
     })
 }
 
-fn stop_one(cluster: &ClusterFile, directory: &Path) -> Result<()> {
+fn stop_one(cluster: &ClusterFile, directory: &Path, wait: Duration) -> Result<()> {
     if !cluster.host.is_empty() && cluster.host != this_host() {
-        return stop_elsewhere(cluster);
+        return stop_elsewhere(cluster, wait);
     }
+    // A supervisor that is a process of its own passes the signal on, also to a scheduler that it has just started in the
+    // place of a lost one. It goes first: it would start a scheduler again. The program that has started a local cluster is
+    // one too, and is not ours to stop; it ends with the scheduler, or without the file.
+    let watching = cluster.supervisor.filter(|&pid| is_scheduler(pid));
     // The file may outlive its scheduler, and process ids come round again.
-    let command = std::fs::read(format!("/proc/{}/cmdline", cluster.pid)).unwrap_or_default();
-    if !command.split(|&byte| byte == 0).any(|argument| argument == b"scheduler") {
-        cluster.remove(directory);
-        return Ok(());
+    let serving = Some(cluster.pid).filter(|&pid| is_scheduler(pid));
+    for pid in watching.into_iter().chain(serving) {
+        signal(pid, Signal::SIGTERM)?;
     }
-    let pid = i32::try_from(cluster.pid).context("its process id is out of range")?;
-    kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("cannot signal process {pid}"))?;
-    let deadline = Instant::now() + STOP_PATIENCE;
-    while process_exists(cluster.pid) {
+    let processes: Vec<u32> = watching.into_iter().chain(serving).collect();
+    let deadline = Instant::now() + wait;
+    while processes.iter().any(|&pid| process_exists(pid)) {
         if Instant::now() > deadline {
+            let pids: Vec<String> = processes.iter().map(u32::to_string).collect();
+            let file = directory.join(format!("{}.json", cluster.name));
+            // Without its file a cluster is not started again, and its workers see that nobody comes.
             bail!(
-                "its scheduler (process {pid}) still runs after {} s; `kill -9 {pid}` ends it, and its workers end by themselves",
-                STOP_PATIENCE.as_secs()
+                "its scheduler (process {}) still runs after {} s; wait longer with `nuna cluster stop --wait 300 {}`, or end it with\n    rm '{}'; kill -9 {}\nafter which its workers end by themselves, and `qdel` deletes jobs of it that wait in a queue",
+                cluster.pid,
+                wait.as_secs(),
+                cluster.name,
+                file.display(),
+                pids.join(" ")
             );
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(POLL);
     }
     cluster.remove(directory);
     Ok(())
 }
 
+/// Whether that process is a scheduler, or watches over one: both run the same command.
+fn is_scheduler(pid: u32) -> bool {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|&byte| byte == 0).any(|argument| argument == b"scheduler")
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let number = i32::try_from(pid).context("its process id is out of range")?;
+    match kill(Pid::from_raw(number), signal) {
+        // It has ended meanwhile.
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
+    }
+}
+
 /// One whose scheduler runs on another machine is told over the network.
-fn stop_elsewhere(cluster: &ClusterFile) -> Result<()> {
+fn stop_elsewhere(cluster: &ClusterFile, wait: Duration) -> Result<()> {
     let client = Client::connect(cluster).with_context(|| {
         format!("its scheduler at {} on {} does not answer", cluster.scheduler, cluster.host)
     })?;
     client.shut_down_cluster();
-    let deadline = Instant::now() + STOP_PATIENCE;
+    let deadline = Instant::now() + wait;
     while !client.is_lost() {
         if Instant::now() > deadline {
-            bail!("its scheduler on {} still runs after {} s", cluster.host, STOP_PATIENCE.as_secs());
+            bail!("its scheduler on {} still runs after {} s", cluster.host, wait.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(POLL);
     }
     Ok(())
 }

@@ -80,6 +80,9 @@ enum ClusterCommand {
         /// Stop every cluster of yours on this machine.
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        /// How long each of them may take to send its workers home and to delete jobs that wait.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
     },
 }
 
@@ -99,7 +102,9 @@ fn main() -> ExitCode {
             drain::drain(name.as_deref(), std::time::Duration::from_secs(wait))
         }
         Command::Cluster(ClusterCommand::List { json }) => cluster::list(json),
-        Command::Cluster(ClusterCommand::Stop { names, all }) => cluster::stop(&names, all),
+        Command::Cluster(ClusterCommand::Stop { names, all, wait }) => {
+            cluster::stop(&names, all, std::time::Duration::from_secs(wait))
+        }
         Command::Kernel(KernelCommand::Install(wanted)) => kernel::install(&wanted),
         Command::Doctor => return doctor::run(),
     };

@@ -4,10 +4,16 @@ mod support;
 
 use std::{
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
+use nix::sys::signal::Signal;
+use nuna::parts::{
+    runtime::scheduler,
+    wire::{Authority, ClusterFile, Party},
+};
 use nuna_testing::Guarded;
 use support::{Workshop, finish, runtime_library, text, wait_until};
 
@@ -77,7 +83,7 @@ fn a_killed_client_leaves_no_process_behind() {
     let workshop = Workshop::new("linger");
     let (mut client, workers) = lingering(&workshop);
     let clusters = workshop.path("state/clusters");
-    let file = nuna::parts::wire::ClusterFile::list(&clusters).pop().expect("a cluster file");
+    let file = ClusterFile::list(&clusters).pop().expect("a cluster file");
     assert_eq!(clusters.metadata().expect("there").permissions().mode() & 0o777, 0o700);
 
     let listed = finish(nuna_command(&workshop, &["cluster", "list"]));
@@ -89,15 +95,14 @@ fn a_killed_client_leaves_no_process_behind() {
     for pid in workers.into_iter().chain([file.pid]) {
         wait_until(&format!("process {pid} ends"), || !nuna::parts::wire::cluster_file::process_exists(pid));
     }
-    assert!(nuna::parts::wire::ClusterFile::list(&clusters).is_empty());
+    assert!(ClusterFile::list(&clusters).is_empty());
 }
 
 #[test]
 fn a_cluster_can_be_stopped_by_name() {
     let workshop = Workshop::new("linger");
     let (_client, _) = lingering(&workshop);
-    let file =
-        nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
+    let file = ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
 
     let wrong = finish(nuna_command(&workshop, &["cluster", "stop", "nobody"]));
     assert!(!wrong.status.success());
@@ -112,12 +117,84 @@ fn a_cluster_can_be_stopped_by_name() {
     assert!(!nuna::parts::wire::cluster_file::process_exists(file.pid));
 }
 
+/// A scheduler that is started again when it is lost, as that of a PBS cluster is; without jobs.
+fn supervised(state: &Path) -> (Guarded, ClusterFile) {
+    let (directory, loopback) = (state.join("clusters"), "127.0.0.1:0".parse().expect("an address"));
+    let certificates = directory.join("alone");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&certificates).expect("a new folder");
+    let authority = Authority::new("alone").expect("keys can be made");
+    for party in [Party::Scheduler, Party::Worker, Party::Client] {
+        authority.issue(party).and_then(|keys| keys.write(&certificates, party)).expect("the folder is ours");
+    }
+    let options = scheduler::Options {
+        name: "alone".to_owned(),
+        directory: directory.clone(),
+        certificates: certificates.clone(),
+        listen: loopback,
+        dashboard: loopback,
+        started: String::new(),
+        origin: String::new(),
+        lifeline: false,
+        jobs: None,
+        linger_seconds: Some(600),
+        shared: Vec::new(),
+        supervisor: None,
+        supervises_itself: true,
+        kernel_lifeline: None,
+    };
+    let path = certificates.join("scheduler.json");
+    std::fs::write(&path, serde_json::to_vec(&options).expect("plain data")).expect("the folder is ours");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuna"));
+    command.args(["scheduler", "--options"]).arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
+    let process = Guarded::start(&mut command).with_all_in(state);
+    wait_until("the scheduler is up", || ClusterFile::read(&directory.join("alone.json")).is_ok());
+    let file = ClusterFile::read(&directory.join("alone.json")).expect("just read");
+    assert_eq!(file.supervisor, Some(process.id()));
+    (process, file)
+}
+
+fn send(signal: Signal, pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    nix::sys::signal::kill(pid, signal).expect("it runs");
+}
+
+#[test]
+fn a_scheduler_that_was_just_lost_is_stopped_with_whoever_starts_it_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut supervisor, file) = supervised(folder.path());
+    send(Signal::SIGKILL, file.pid);
+    let mut stop = Command::new(env!("CARGO_BIN_EXE_nuna"));
+    stop.args(["cluster", "stop", "alone"]).env("NUNA_STATE_DIR", folder.path());
+    let stopped = finish(stop);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    wait_until("its supervisor has ended", || supervisor.try_wait().expect("ours").is_some());
+    assert_eq!(nuna_testing::all_in(folder.path()), [0; 0]);
+    assert!(ClusterFile::list(&folder.path().join("clusters")).is_empty());
+}
+
+#[test]
+fn a_scheduler_that_does_not_listen_is_ended_by_the_command_that_stop_names() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut supervisor, file) = supervised(folder.path());
+    send(Signal::SIGSTOP, file.pid);
+    let mut stop = Command::new(env!("CARGO_BIN_EXE_nuna"));
+    stop.args(["cluster", "stop", "alone", "--wait", "1"]).env("NUNA_STATE_DIR", folder.path());
+    let said = finish(stop);
+    let said = (said.status.success(), text(&said.stderr));
+    let command = said.1.lines().map(str::trim).find(|line| line.starts_with("rm "));
+    let command = command.unwrap_or_else(|| panic!("{said:?}"));
+    assert!(!said.0 && said.1.contains("still runs after 1 s"), "{said:?}");
+    let done = Command::new("sh").args(["-c", command]).status().expect("there is a shell");
+    assert!(done.success(), "{command}");
+    wait_until("its supervisor has ended", || supervisor.try_wait().expect("ours").is_some());
+    wait_until("nothing is left of it", || nuna_testing::all_in(folder.path()).is_empty());
+}
+
 #[test]
 fn a_worker_drains_when_it_is_asked_to_and_the_others_stay() {
     let workshop = Workshop::new("linger");
     let (_client, workers) = lingering(&workshop);
-    let file =
-        nuna::parts::wire::ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
+    let file = ClusterFile::list(&workshop.path("state/clusters")).pop().expect("a cluster file");
 
     let nobody = finish(nuna_command(&workshop, &["worker", "--drain", "--name", "nobody-7"]));
     assert!(!nobody.status.success());

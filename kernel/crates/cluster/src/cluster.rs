@@ -20,6 +20,9 @@ const SUPERVISE: Duration = Duration::from_millis(200);
 const WORKER_RESTARTS_MAX: usize = 5;
 /// How long a cluster that others have started may take to end.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long it is waited for whoever takes the place of a lost scheduler.
+const RETURN: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(5);
 /// What those hear who still wait for a cluster that this program has ended.
 const SHUT_DOWN: &str = "it was shut down";
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
@@ -211,11 +214,32 @@ impl Inner {
                 self.wait_until_lost();
             }
             None if others => {
+                self.end_elsewhere();
                 self.client.give_up(SHUT_DOWN);
-                self.client.shut_down_cluster();
                 self.wait_until_lost();
             }
             None => {}
+        }
+    }
+
+    /// Has a scheduler end that others watch over. One that is lost before it has heard of it is replaced, and the next goes on
+    /// with its jobs: that one is told too.
+    fn end_elsewhere(&self) {
+        let file = self.file.certificates.with_extension("json");
+        let until = Instant::now() + RETURN;
+        let mut told = false;
+        while !self.client.is_lost() && Instant::now() < until {
+            match (self.client.is_away(), told) {
+                // It has done as it was told.
+                (true, true) if !file.exists() => return,
+                (true, _) => told = false,
+                (false, false) => {
+                    self.client.shut_down_cluster();
+                    told = true;
+                }
+                (false, true) => {}
+            }
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -223,7 +247,7 @@ impl Inner {
     fn wait_until_lost(&self) {
         let until = Instant::now() + FAREWELL;
         while !self.client.is_lost() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use nuna_cluster::{Cluster, ClusterError, Pace, Pbs, PbsCommands};
 use nuna_plan::{Engine, Finished};
+use nuna_wire::ClusterFile;
 use support::*;
 
 const CONFIG: &str = "server = 'head'
@@ -82,7 +83,27 @@ impl Batch {
 
     /// Jobs that are not over.
     fn jobs(&self) -> usize {
-        self.run("qstat", &[]).expect("qstat answers").lines().skip(2).count()
+        self.ids(&[]).len()
+    }
+
+    /// Jobs that are not over; with `-x` all that ever were.
+    fn ids(&self, options: &[&str]) -> BTreeSet<String> {
+        let listed = self.run("qstat", options).expect("qstat answers");
+        listed.lines().skip(2).filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+    }
+
+    /// The cluster file as it is now.
+    fn file(&self, name: &str) -> ClusterFile {
+        ClusterFile::read(&self.folder.path().join("clusters").join(format!("{name}.json")))
+            .expect("a cluster that runs has a file")
+    }
+
+    /// Kills the scheduler, and waits until another is there. What the first had started goes on.
+    fn kill_scheduler(&self, name: &str) {
+        let lost = self.file(name);
+        let pid = nix::unistd::Pid::from_raw(lost.pid as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+        wait_until("another scheduler is there", || self.file(name).pid != lost.pid);
     }
 
     fn cluster(&self) -> Pbs {
@@ -209,6 +230,84 @@ fn a_cluster_is_scaled_while_it_runs_found_by_name_and_leaves_no_jobs_behind() {
     cluster.0.wait_for_workers(4, PATIENCE).unwrap();
     wait_until("one waits", || cluster.0.info().jobs.is_some_and(|jobs| jobs.queued == 1));
     assert!(matches!(batch.cluster().name("farm").start(), Err(ClusterError::NameTaken { .. })));
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+}
+
+#[test]
+fn a_scheduler_that_is_killed_leaves_its_jobs_to_the_next_which_submits_none_twice() {
+    let batch = Batch::start();
+    // Four cores: two of six jobs wait.
+    let cluster = batch.cluster().name("kept").scale(6).start().unwrap_or_else(|error| panic!("{error}"));
+    let cluster = Ended(cluster);
+    let client = cluster.0.client();
+    cluster.0.wait_for_workers(4, PATIENCE).unwrap();
+    let pids = || client.info().workers.iter().map(|worker| worker.pid).collect::<BTreeSet<_>>();
+    let queued = || client.info().jobs.is_some_and(|jobs| jobs.queued == 2);
+    wait_until("two wait", queued);
+    let (jobs, workers) = (batch.ids(&[]), pids());
+    assert_eq!(jobs.len(), 6);
+    let mut plan = tree("sleep 1", 600, 5);
+    let expected = run(&client, plan.clone()).unwrap();
+    plan.stages[0].work.payload = b"sleep 10".to_vec();
+    let mut running = client.submit(plan).unwrap();
+    wait_until(
+        "part of the plan is done",
+        || matches!(running.next(Duration::from_millis(20)), Ok(Finished::Waiting { done, .. }) if done > 100),
+    );
+    batch.kill_scheduler("kept");
+    assert_eq!(collect(running).unwrap(), expected);
+    assert_eq!(client.info().restarts, 1);
+    wait_until("it knows of all workers and of the jobs that wait", || pids() == workers && queued());
+    assert_eq!(batch.ids(&["-x"]), jobs, "no other was ever submitted");
+    // Twice while nothing runs: jobs are followed by those that have only heard of them.
+    batch.kill_scheduler("kept");
+    wait_until("it knows again", || pids() == workers && queued());
+    assert_eq!(batch.ids(&["-x"]), jobs);
+    cluster.0.scale(3).unwrap();
+    wait_until("jobs that are too many are given up", || pids().len() == 3 && batch.jobs() == 3);
+    assert_eq!(run(&client, farm("square", 50)).unwrap().len(), 50);
+    batch.kill_scheduler("kept");
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+    let folder = batch.folder.path().join("clusters");
+    wait_until("no process is left", || nuna_testing::all_in(&folder).is_empty());
+    assert_eq!(batch.ids(&["-x"]), jobs);
+}
+
+#[test]
+fn a_job_that_was_being_submitted_when_the_scheduler_was_killed_is_found_when_pbs_lists_it() {
+    let batch = Batch::start();
+    let cluster = batch.cluster().name("slow").scale(1).start().unwrap_or_else(|error| panic!("{error}"));
+    let cluster = Ended(cluster);
+    cluster.0.wait_for_workers(1, PATIENCE).unwrap();
+    // From now on `qsub` takes as long as the test likes.
+    let path = |name: &str| batch.folder.path().join(name);
+    let slow = format!(
+        "#!/bin/sh\ntouch '{began}.'$$\nwhile [ ! -e '{go}' ]; do sleep 0.05; done\nexec '{qsub}' \"$@\"\n",
+        began = path("began").display(),
+        go = path("go").display(),
+        qsub = path("real/qsub").display()
+    );
+    std::fs::create_dir(path("real")).unwrap();
+    std::os::unix::fs::symlink(batch_program(), path("real/qsub")).unwrap();
+    std::fs::write(path("slow"), slow).unwrap();
+    std::fs::set_permissions(path("slow"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::rename(path("slow"), path("bin/qsub")).unwrap();
+    let begun = || {
+        let entries = std::fs::read_dir(batch.folder.path()).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("began.")).count()
+    };
+    cluster.0.scale(2).unwrap();
+    wait_until("a job is being submitted", || begun() == 1);
+    batch.kill_scheduler("slow");
+    wait_until("the next scheduler submits one too, since it cannot know", || begun() == 2);
+    std::fs::write(path("go"), "").unwrap();
+    wait_until("both have been submitted", || batch.ids(&["-x"]).len() == 3);
+    wait_until("one too many is given up again", || batch.jobs() == 2 && cluster.0.info().workers.len() == 2);
+    let mut names: Vec<String> = cluster.0.info().workers.into_iter().map(|worker| worker.name).collect();
+    names.dedup();
+    assert_eq!(names.len(), 2, "no two have one name: {names:?}");
     cluster.0.shutdown();
     wait_until("no job is left", || batch.jobs() == 0);
 }

@@ -123,17 +123,11 @@ impl Scheduler {
             }
         }
         stage.done += 1;
-        let (retains, computation, index) = (stage.retains(), stage.computation, stage.index);
+        let (retains, computation) = (stage.retains(), stage.computation);
         stage.losses.remove(&block);
         stage.cut_short.remove(&block);
         if readers > 0 || offer {
-            stage.set_state(block, BlockState::Stored);
-            stage.set_count(block, readers);
-            stage.stored_count += 1;
-            stage.stored_bytes += bytes;
-            if offer {
-                stage.offered.insert(block);
-            }
+            stage.store(block, readers, bytes, offer);
             self.worker_mut(worker).stored_bytes += bytes;
         } else {
             stage.set_state(block, BlockState::Finished);
@@ -142,18 +136,22 @@ impl Scheduler {
                 self.forget_value(key, block, worker);
             }
         }
-        let computation = self.computation_mut(computation);
-        computation.done += 1;
+        self.computation_mut(computation).done += 1;
         if offer {
-            computation.offered += 1;
-            let (client, submission) = (computation.client, computation.submission);
-            let address = self.worker_mut(worker).hello.data_address;
-            let message =
-                ToClient::Available { submission, stage: index, key, block, bytes, worker, address };
-            self.to_client(client, message);
+            self.offer(key, block, bytes, worker);
         }
         self.inputs_read(key, block);
         self.readers_wait_less(key, block, worker);
+    }
+
+    /// Tells the client of a block that it is to fetch from `worker`.
+    pub(crate) fn offer(&mut self, key: StageKey, block: u64, bytes: u64, worker: WorkerId) {
+        let (computation, stage) = (self.stage(key).computation, self.stage(key).index);
+        let address = self.worker_mut(worker).hello.data_address;
+        let computation = self.computation_mut(computation);
+        computation.offered += 1;
+        let (client, submission) = (computation.client, computation.submission);
+        self.to_client(client, ToClient::Available { submission, stage, key, block, bytes, worker, address });
     }
 
     /// Readers of a block that are not done, as it stands now.

@@ -201,13 +201,16 @@ impl Scheduler {
     }
 
     fn check_bound(&self, stage: &str, needed: u64, blocks: u64) -> Result<(), EngineError> {
-        let limit = self.workers.values().map(|worker| worker.hello.memory_bytes).max();
-        match limit {
-            Some(limit) if blocks > 0 && needed > limit => Err(EngineError::Memory {
+        let hellos = self.workers.values().map(|worker| &worker.hello);
+        match hellos.map(|hello| (hello.memory_bytes, hello.limit_bytes)).max() {
+            Some((limit, of)) if blocks > 0 && needed > limit => Err(EngineError::Memory {
                 stage: stage.to_owned(),
                 needed,
                 limit,
-                suggestion: format!("blocks {} times smaller", needed.div_ceil(limit.max(1))),
+                suggestion: format!(
+                    "blocks {} times smaller, as its process needs the rest of its {of} bytes itself",
+                    needed.div_ceil(limit.max(1))
+                ),
             }),
             Some(_) | None => Ok(()),
         }

@@ -366,16 +366,10 @@ impl Scheduler {
     ) {
         let stage = self.stage_mut(key);
         stage.done += 1;
-        let (index, id) = (stage.index, stage.computation);
+        let id = stage.computation;
         if readers > 0 || offer {
-            stage.set_state(block, BlockState::Stored);
             stage.holders[block as usize] = worker;
-            stage.set_count(block, readers);
-            stage.stored_count += 1;
-            stage.stored_bytes += bytes;
-            if offer {
-                stage.offered.insert(block);
-            }
+            stage.store(block, readers, bytes, offer);
             self.worker_mut(worker).stored_bytes += bytes;
         } else {
             // Of a stage that is to be delivered, but not to anybody any more.
@@ -383,15 +377,9 @@ impl Scheduler {
             stage.set_state(block, BlockState::Finished);
             self.forget.entry((worker, key)).or_default().insert(block..block + 1);
         }
-        let address = self.worker_mut(worker).hello.data_address;
-        let computation = self.computation_mut(id);
-        computation.done += 1;
+        self.computation_mut(id).done += 1;
         if offer {
-            computation.offered += 1;
-            let (client, submission) = (computation.client, computation.submission);
-            let message =
-                ToClient::Available { submission, stage: index, key, block, bytes, worker, address };
-            self.to_client(client, message);
+            self.offer(key, block, bytes, worker);
         }
     }
 

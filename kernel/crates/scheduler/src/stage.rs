@@ -233,6 +233,17 @@ impl StageState {
         self.marks[block as usize] |= DELIVERED;
     }
 
+    /// Its worker has the value of a block, which so many are to read, and which the client fetches if it is `offered`.
+    pub(crate) fn store(&mut self, block: u64, readers: u32, bytes: u64, offered: bool) {
+        self.set_state(block, BlockState::Stored);
+        self.set_count(block, readers);
+        self.stored_count += 1;
+        self.stored_bytes += bytes;
+        if offered {
+            self.offered.insert(block);
+        }
+    }
+
     /// Whether nobody but the scheduler knows which of its blocks are done: no reader, client or holder.
     pub(crate) fn is_unwitnessed(&self) -> bool {
         self.consumers.is_empty() && self.held.is_none() && !self.delivers()

@@ -98,6 +98,15 @@ fn unknown(cluster: &Cluster) -> Option<Vec<u32>> {
     })
 }
 
+/// Blocks that the client is told to fetch.
+fn offered(cluster: &Cluster) -> Vec<u64> {
+    let blocks = cluster.messages.iter().filter_map(|message| match message {
+        ToClient::Available { block, .. } => Some(*block),
+        _ => None,
+    });
+    blocks.collect()
+}
+
 fn each_delivered_once(cluster: &Cluster, count: usize) {
     let mut delivered = cluster.delivered.clone();
     delivered.sort_unstable();
@@ -172,29 +181,14 @@ fn large_results_wait_at_their_workers_and_are_offered_again() {
     cluster.large = true;
     let farm = cluster.submit(farm(10));
     cluster.run_until(6);
-    let received: Vec<u64> = cluster
-        .messages
-        .iter()
-        .filter_map(|message| match message {
-            ToClient::Available { block, .. } => Some(*block),
-            _ => None,
-        })
-        .take(2)
-        .collect();
-    cluster.delivered.extend(received.iter().map(|&block| (farm, 0, block)));
+    let received = offered(&cluster);
+    cluster.delivered.extend(received.iter().take(2).map(|&block| (farm, 0, block)));
     // The scheduler is lost before it hears that these two have been fetched.
     lose_scheduler(&mut cluster, 0);
     client_returns(&mut cluster, Awaited::only(farm));
     workers_return(&mut cluster);
     cluster.run();
-    let offered: Vec<u64> = cluster
-        .messages
-        .iter()
-        .filter_map(|message| match message {
-            ToClient::Available { block, .. } => Some(*block),
-            _ => None,
-        })
-        .collect();
+    let offered = offered(&cluster);
     assert_eq!(offered.len(), 8, "all but those it has: {offered:?}");
     assert_eq!(cluster.ran.len(), 10, "none runs twice");
     cluster.handle(Event::Received { client: CLIENT, submission: farm, stage: 0, blocks: offered });

@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nuna_plan::{AxisMap, BlockGrid, BlockMap, HeldId, Keep, Source};
+use nuna_plan::{AxisMap, BlockGrid, BlockMap, HeldId, Keep, Plan, Source};
 use nuna_scheduler::{Event, Totals};
 use nuna_wire::{
     StageKey, WorkerId,
@@ -511,6 +511,13 @@ fn two_plans_advance_together() {
     assert!(of_a > 75 && of_b > 75, "{of_a} and {of_b} of 300 each");
 }
 
+/// Eight blocks that one block reads.
+fn gathering() -> Plan {
+    let all = BlockMap::Axes { input_grid: BlockGrid::line(8), axes: vec![AxisMap::All] };
+    let last = reads(stage("b", BlockGrid::new([]), Keep::Deliver), Source::Stage(0), all);
+    plan(vec![stage("a", BlockGrid::line(8), Keep::No), last])
+}
+
 /// Somebody who is to read, what it reads that another worker has, and who that is; all of the second stage's first input.
 fn starved(cluster: &Cluster) -> Option<(WorkerId, (StageKey, u64), WorkerId)> {
     let reading = |worker: &&WorkerId| cluster.workers[worker].leased.iter().any(|(stage, _)| stage.0 == 2);
@@ -523,12 +530,7 @@ fn starved(cluster: &Cluster) -> Option<(WorkerId, (StageKey, u64), WorkerId)> {
 #[test]
 fn workers_that_never_reach_each_other_end_a_computation_with_both_named() {
     let mut cluster = cluster().workers(2);
-    let all = BlockMap::Axes { input_grid: BlockGrid::line(8), axes: vec![AxisMap::All] };
-    let stages = vec![
-        stage("a", BlockGrid::line(8), Keep::No),
-        reads(stage("b", BlockGrid::new([]), Keep::Deliver), Source::Stage(0), all),
-    ];
-    let submission = cluster.submit(plan(stages));
+    let submission = cluster.submit(gathering());
     for _ in 0..100 {
         if let Some((worker, (input, input_block), holder)) = starved(&cluster) {
             let (stage, block) = cluster.workers.get_mut(&worker).unwrap().leased.pop().unwrap();
@@ -604,12 +606,7 @@ fn a_short_trouble_between_two_workers_is_waited_out() {
 #[test]
 fn a_value_that_cannot_be_fetched_is_made_where_it_is_wanted() {
     let mut cluster = cluster().workers(2);
-    let all = BlockMap::Axes { input_grid: BlockGrid::line(8), axes: vec![AxisMap::All] };
-    let stages = vec![
-        stage("a", BlockGrid::line(8), Keep::No),
-        reads(stage("b", BlockGrid::new([]), Keep::Deliver), Source::Stage(0), all),
-    ];
-    let submission = cluster.submit(plan(stages));
+    let submission = cluster.submit(gathering());
     while cluster.ran.len() < 8 {
         cluster.work(0, 1);
         cluster.work(1, 1);

@@ -36,7 +36,7 @@ pub(crate) fn look(directory: &Path) -> Disk {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().hash(&mut hasher);
     metadata.dev().hash(&mut hasher);
     let local = !NOT_LOCAL.contains(&kind.filesystem_type());
-    let free = (space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64);
+    let free = space.blocks_available().saturating_mul(space.fragment_size());
     Disk { id: hasher.finish(), free_bytes: if local { free } else { 0 } }
 }
 
