@@ -318,13 +318,15 @@ pub fn map_blocks_call(inputs: &[Array], options: MapBlocks, call: Call) -> Resu
             .into());
         }
     }
+    let reads = inputs.iter().map(|input| planner::own_cuts(input.chunks())).collect();
     let inputs = inputs.iter().map(|a| a.node.clone()).collect();
-    let op = Op::Opaque { inputs, call: Arc::new(call), name: options.name };
+    let name = format!("map_blocks({})", options.name);
+    let op = Op::Opaque { inputs, reads, call: Arc::new(call), name, scratch: 0 };
     Ok(Array::from_node(Expr::new(op, options.dtype, grid)))
 }
 
 /// Takes the closure behind a pointer: as a parameter of its own type, all of this would be compiled beside every one.
-fn run_block(
+pub(crate) fn run_block(
     index: u64,
     values: &[nuna_plan::Value],
     function: &dyn Fn(Block<'_>) -> Result<Chunk, String>,

@@ -18,7 +18,7 @@ use nuna_chunk::{
 use nuna_plan::{Engine, HeldId, Origin};
 use nuna_ship::Call;
 
-use crate::{grid::ChunkGrid, origin, source::ChunkSource};
+use crate::{grid::ChunkGrid, origin, program::AxisRule, source::ChunkSource};
 
 pub(crate) type Node = Arc<Expr>;
 
@@ -89,10 +89,16 @@ pub(crate) enum Op {
         reduced: Vec<bool>,
         keep_axes: bool,
     },
+    /// A function over blocks.
     Opaque {
         inputs: Vec<Node>,
+        /// What of each input a block of the result is made from: one rule per axis of that input.
+        reads: Vec<Vec<AxisRule>>,
         call: Arc<Call>,
+        /// As a person would write it.
         name: String,
+        /// Bytes it takes while it runs, besides its inputs and its result.
+        scratch: u64,
     },
     Held(Arc<Held>),
 }
@@ -160,7 +166,7 @@ impl Expr {
                     (0..reduced.len()).filter(|&a| reduced[a]).map(|a| a.to_string()).collect();
                 format!("{reduction}({})", axes.join(","))
             }
-            Op::Opaque { name, .. } => format!("map_blocks({name})"),
+            Op::Opaque { name, .. } => name.clone(),
             Op::Held(_) => "persisted".to_owned(),
         }
     }

@@ -30,11 +30,14 @@ pub use executor::executor;
 pub use grid::ChunkGrid;
 pub use held::HeldArray;
 pub use nuna_chunk::{
-    Buffer, Chunk, DType, Region, Scalar, Shape, pool,
+    Buffer, Chunk, DType, Region, Scalar, Shape,
+    along::{Rolling, Scan},
+    pool,
     reduce::{NanPolicy, Operation},
     tile::{Binary, Unary},
 };
 pub use ops::{
+    arrange::Pad,
     elementwise::Operand,
     reduce::Axes,
     select::Index,

@@ -1,6 +1,8 @@
 //! Owns a stage's work as data: what a worker evaluates for each block. The planner writes programs, the executor
 //! runs them.
 
+use std::ops::Range;
+
 use nuna_chunk::{DType, Region, Scalar, Shape, assemble::Stride, reduce::Reduction, tile};
 use nuna_plan::Splits;
 use nuna_ship::Call;
@@ -15,6 +17,8 @@ pub(crate) enum AxisRule {
     Along { axis: u8, splits: Splits },
     /// The same for all blocks.
     Fixed { start: u64, end: u64 },
+    /// `ranges[c]` for blocks of coordinate *c* on `axis` of the stage's grid. Starts and ends ascend; ranges may overlap.
+    Windows { axis: u8, ranges: Vec<Range<u64>> },
 }
 
 impl AxisRule {
@@ -23,7 +27,26 @@ impl AxisRule {
         Region::new(rules.iter().map(|rule| match rule {
             AxisRule::Along { axis, splits } => splits.range(coords[*axis as usize]),
             AxisRule::Fixed { start, end } => *start..*end,
+            AxisRule::Windows { axis, ranges } => ranges[coords[*axis as usize] as usize].clone(),
         }))
+    }
+
+    /// Windows, or what covers them all if they do not ascend.
+    pub(crate) fn windows(axis: u8, mut ranges: Vec<Range<u64>>) -> Self {
+        // An empty window lies where the one before ends, so that it is in no one's way.
+        let mut before = 0;
+        for range in &mut ranges {
+            if range.is_empty() {
+                *range = before..before;
+            }
+            before = range.end;
+        }
+        if ranges.windows(2).all(|w| w[0].start <= w[1].start && w[0].end <= w[1].end) {
+            return AxisRule::Windows { axis, ranges };
+        }
+        let full = ranges.iter().filter(|r| !r.is_empty());
+        let (start, end) = full.fold((u64::MAX, 0), |(low, high), r| (low.min(r.start), high.max(r.end)));
+        AxisRule::Fixed { start: start.min(end), end }
     }
 }
 

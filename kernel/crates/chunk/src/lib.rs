@@ -1,12 +1,13 @@
 //! Owns what one chunk of an array is and what can be done with it on one thread: [`DType`] and NumPy 2's
 //! casting rules, buffers from a counted pool, [`Chunk`], boxes of elements ([`Region`]), fused elementwise
-//! programs over tiles, and reductions whose partial results merge.
+//! programs over tiles, functions along one axis, and reductions whose partial results merge.
 //!
 //! Leaves to others: which chunks an array has (`array`), where they are stored (`storage`), who computes them.
 //! No graph, no async, no I/O.
 
 #![deny(unsafe_code)]
 
+pub mod along;
 pub mod assemble;
 mod buffer;
 mod cast;

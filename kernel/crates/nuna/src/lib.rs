@@ -37,7 +37,7 @@ pub use follow::Task;
 pub use input::{input, password};
 pub use nuna_array::{
     Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand,
-    Operation, Region, Scalar, Shape, Unary, engine,
+    Operation, Pad, Region, Rolling, Scalar, Scan, Shape, Unary, engine,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{

@@ -30,6 +30,9 @@ pub enum AxisMap {
     Group { axis: u8, size: u64 },
     /// The blocks that hold the elements of the output's block, both axes cut as `output` and `input` say.
     Overlap { axis: u8, output: Splits, input: Splits },
+    /// The block with coordinate *c* on `axis` reads `ranges[c]`. Starts ascend and so do ends, so that who reads a block is a
+    /// range too; ranges may overlap.
+    Windows { axis: u8, ranges: Vec<Range<u64>> },
 }
 
 /// Where an axis of elements is cut into blocks.
@@ -97,9 +100,10 @@ impl AxisMap {
     pub fn output_axis(&self) -> Option<u8> {
         match self {
             AxisMap::All | AxisMap::Fixed { .. } => None,
-            AxisMap::Along { axis, .. } | AxisMap::Group { axis, .. } | AxisMap::Overlap { axis, .. } => {
-                Some(*axis)
-            }
+            AxisMap::Along { axis, .. }
+            | AxisMap::Group { axis, .. }
+            | AxisMap::Overlap { axis, .. }
+            | AxisMap::Windows { axis, .. } => Some(*axis),
         }
     }
 
@@ -119,6 +123,19 @@ impl AxisMap {
                     .map_err(|reason| format!("its readers' {reason}"))?;
                 input.check(count).map_err(|reason| format!("its {reason}"))
             }
+            AxisMap::Windows { axis, ranges } => {
+                let blocks = output.shape()[*axis as usize];
+                if ranges.len() as u64 != blocks {
+                    return Err(format!("it has {} windows for {blocks} blocks", ranges.len()));
+                }
+                if ranges.iter().any(|r| r.start > r.end || r.end > count) {
+                    return Err(format!("a window is not within {count} blocks"));
+                }
+                match ranges.windows(2).all(|w| w[0].start <= w[1].start && w[0].end <= w[1].end) {
+                    true => Ok(()),
+                    false => Err("its windows do not ascend".to_owned()),
+                }
+            }
         }
     }
 
@@ -137,6 +154,7 @@ impl AxisMap {
             AxisMap::Overlap { axis, output: cuts, input } => {
                 input.overlapping(cuts.range(output[*axis as usize]))
             }
+            AxisMap::Windows { axis, ranges } => ranges[output[*axis as usize] as usize].clone(),
         }
     }
 
@@ -155,6 +173,11 @@ impl AxisMap {
             AxisMap::Group { axis, size } => clamp(*axis, input / size..input / size + 1),
             AxisMap::Overlap { axis, output, input: cuts } => {
                 clamp(*axis, output.overlapping(cuts.range(input)))
+            }
+            AxisMap::Windows { axis, ranges } => {
+                let first = ranges.partition_point(|r| r.end <= input);
+                let end = ranges.partition_point(|r| r.start <= input);
+                Some((*axis, first as u64..end.max(first) as u64))
             }
         }
     }
@@ -296,6 +319,20 @@ mod tests {
         let (a, b) = (BlockGrid::line(4), BlockGrid::line(3));
         let axes = vec![AxisMap::Overlap { axis: 0, output, input }];
         assert_inverse(&BlockMap::Axes { input_grid: a.clone(), axes }, &a, &b);
+    }
+
+    #[test]
+    fn windows_may_overlap_and_be_empty() {
+        let (input, output) = (BlockGrid::new([5, 2]), BlockGrid::new([2, 4]));
+        let ranges = vec![0..2, 1..4, 4..4, 4..5];
+        let axes =
+            vec![AxisMap::Windows { axis: 1, ranges: ranges.clone() }, AxisMap::Along { axis: 0, offset: 0 }];
+        assert_inverse(&BlockMap::Axes { input_grid: input, axes }, &BlockGrid::new([5, 2]), &output);
+        let check = |ranges| AxisMap::Windows { axis: 1, ranges }.check(&output, 5);
+        assert!(check(ranges).is_ok());
+        assert!(check(vec![0..2, 1..4, 0..4, 4..5]).is_err(), "they do not ascend");
+        assert!(check(vec![0..2, 1..4]).is_err(), "too few");
+        assert!(check(vec![0..2, 1..4, 4..5, 4..6]).is_err(), "there are five blocks");
     }
 
     #[test]

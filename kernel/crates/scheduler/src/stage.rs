@@ -284,7 +284,7 @@ impl StageState {
                     AxisMap::Group { axis, size } => {
                         *size > 0 && output[*axis as usize].saturating_sub(1).saturating_mul(*size) < blocks
                     }
-                    AxisMap::Overlap { .. } => false,
+                    AxisMap::Overlap { .. } | AxisMap::Windows { .. } => false,
                 })
             }
         })

@@ -1,7 +1,10 @@
 //! Owns the operations of [`Array`](crate::Array): shape and dtype rules, checked as the expression is built.
 
+pub(crate) mod along;
+pub(crate) mod arrange;
 pub(crate) mod elementwise;
 mod operators;
 pub(crate) mod reduce;
+pub(crate) mod routine;
 pub(crate) mod select;
 pub(crate) mod shape;

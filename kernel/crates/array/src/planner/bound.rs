@@ -4,7 +4,7 @@ use nuna_chunk::DType;
 use nuna_plan::Splits;
 use smallvec::SmallVec;
 
-use crate::{grid::longest, program::AxisRule};
+use crate::{grid::longest, planner::cuts::longest_of, program::AxisRule};
 
 /// Longest extent along each axis over all blocks.
 pub(crate) fn longest_box(cuts: &[AxisRule]) -> SmallVec<[u64; 6]> {
@@ -12,6 +12,7 @@ pub(crate) fn longest_box(cuts: &[AxisRule]) -> SmallVec<[u64; 6]> {
         .map(|cut| match cut {
             AxisRule::Along { splits, .. } => longest(splits),
             AxisRule::Fixed { start, end } => end - start,
+            AxisRule::Windows { ranges, .. } => longest_of(ranges),
         })
         .collect()
 }
@@ -29,6 +30,9 @@ pub(crate) fn given(cuts: &[AxisRule], axes: &[Splits], dtype: DType) -> u64 {
                 (0..splits.count()).map(|b| covering(own, splits.range(b))).max().unwrap_or(0)
             }
             AxisRule::Fixed { start, end } => covering(own, *start..*end),
+            AxisRule::Windows { ranges, .. } => {
+                ranges.iter().map(|range| covering(own, range.clone())).max().unwrap_or(0)
+            }
         };
         bytes.saturating_mul(most)
     })

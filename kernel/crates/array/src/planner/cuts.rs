@@ -27,6 +27,10 @@ pub(crate) fn span(cut: &AxisRule) -> Range<u64> {
             cuts.first().copied().unwrap_or(0)..cuts.last().copied().unwrap_or(0)
         }
         AxisRule::Fixed { start, end } => *start..*end,
+        AxisRule::Windows { ranges, .. } => {
+            let start = ranges.iter().filter(|r| !r.is_empty()).map(|r| r.start).min().unwrap_or(0);
+            start..ranges.iter().map(|r| r.end).max().unwrap_or(0).max(start)
+        }
     }
 }
 
@@ -120,6 +124,16 @@ fn strided(stride: &Stride, cut: &AxisRule) -> AxisRule {
             let below: Vec<u64> = bounds(splits).into_iter().map(|b| at(b).min(past)).collect();
             AxisRule::Along { axis: *axis, splits: normal_from(below) }
         }
+        AxisRule::Windows { axis, ranges } => {
+            let below = |r: &Range<u64>| {
+                if r.is_empty() {
+                    return 0..0;
+                }
+                let (a, b) = (at(r.start), at(r.end - 1));
+                a.min(b)..a.max(b) + 1
+            };
+            AxisRule::windows(*axis, ranges.iter().map(below).collect())
+        }
         // Blocks in reverse order cannot be written as ascending cuts; each block is given the whole range.
         AxisRule::Along { .. } => {
             let (a, b) = (at(0), at(stride.count - 1));
@@ -129,12 +143,16 @@ fn strided(stride: &Stride, cut: &AxisRule) -> AxisRule {
 }
 
 fn taken(indices: &[u64], cut: &AxisRule) -> AxisRule {
-    let span = |part: &[u64]| {
+    let span = |range: Range<u64>| {
+        let part = &indices[range.start as usize..range.end as usize];
         let low = part.iter().min().copied().unwrap_or(0);
-        AxisRule::Fixed { start: low, end: part.iter().max().map_or(low, |high| high + 1) }
+        low..part.iter().max().map_or(low, |high| high + 1)
     };
     match cut {
-        AxisRule::Fixed { start, end } => span(&indices[*start as usize..*end as usize]),
+        AxisRule::Fixed { start, end } => {
+            let Range { start, end } = span(*start..*end);
+            AxisRule::Fixed { start, end }
+        }
         AxisRule::Along { axis, splits } if indices.is_sorted_by(|a, b| a < b) && !indices.is_empty() => {
             let past = indices[indices.len() - 1] + 1;
             let below = bounds(splits)
@@ -143,7 +161,12 @@ fn taken(indices: &[u64], cut: &AxisRule) -> AxisRule {
                 .collect();
             AxisRule::Along { axis: *axis, splits: normal_from(below) }
         }
-        AxisRule::Along { .. } => span(indices),
+        AxisRule::Along { axis, splits } => {
+            AxisRule::windows(*axis, (0..splits.count()).map(|block| span(splits.range(block))).collect())
+        }
+        AxisRule::Windows { axis, ranges } => {
+            AxisRule::windows(*axis, ranges.iter().map(|range| span(range.clone())).collect())
+        }
     }
 }
 
@@ -155,6 +178,9 @@ fn within(cut: &AxisRule, offset: u64, length: u64) -> AxisRule {
             axis: *axis,
             splits: Splits::Listed { bounds: bounds(splits).into_iter().map(inside).collect() },
         },
+        AxisRule::Windows { axis, ranges } => {
+            AxisRule::windows(*axis, ranges.iter().map(|r| inside(r.start)..inside(r.end)).collect())
+        }
     }
 }
 
@@ -182,6 +208,16 @@ pub(crate) fn block_map(cuts: &[AxisRule], axes: &[Splits], grid: &BlockGrid) ->
                 let blocks = own.overlapping(*start..*end);
                 AxisMap::Fixed { start: blocks.start, end: blocks.end }
             }
+            AxisRule::Windows { axis, ranges } => {
+                let mut before = 0;
+                let blocks = ranges.iter().map(|range| {
+                    let blocks = own.overlapping(range.clone());
+                    let blocks = if blocks.is_empty() { before..before } else { blocks };
+                    before = blocks.end;
+                    blocks
+                });
+                AxisMap::Windows { axis: *axis, ranges: blocks.collect() }
+            }
         })
         .collect();
     let same = input_grid == *grid
@@ -204,6 +240,7 @@ pub(crate) fn gathered(
         .zip(wanted)
         .map(|(own, rule)| match rule {
             AxisRule::Along { splits, .. } => longest(splits),
+            AxisRule::Windows { ranges, .. } => longest_of(ranges),
             AxisRule::Fixed { .. } => longest(own),
         })
         .collect();
@@ -236,7 +273,8 @@ pub(crate) fn shared(
         .zip(wanted)
         .map(|(own, rule)| match rule {
             AxisRule::Along { splits, .. } => splits.clone(),
-            AxisRule::Fixed { .. } => own.clone(),
+            // Windows overlap: what is cut at the ends of one would be put together by the next.
+            AxisRule::Fixed { .. } | AxisRule::Windows { .. } => own.clone(),
         })
         .collect();
     let box_bytes = cut.iter().map(longest).fold(element, u64::saturating_mul).max(1);
@@ -246,7 +284,7 @@ pub(crate) fn shared(
     let mut order: Vec<(u8, usize)> = (wanted.iter().enumerate())
         .filter_map(|(own, rule)| match rule {
             AxisRule::Along { axis, .. } => Some((*axis, own)),
-            AxisRule::Fixed { .. } => None,
+            AxisRule::Fixed { .. } | AxisRule::Windows { .. } => None,
         })
         .collect();
     order.sort_unstable_by_key(|&key| std::cmp::Reverse(key));
@@ -288,6 +326,12 @@ pub(crate) fn read_factor(cuts: &[AxisRule], pieces: &[Splits], grid: &BlockGrid
                 }
                 factor *= read as f64 / needed.max(1) as f64;
             }
+            AxisRule::Windows { axis, ranges } => {
+                used[*axis as usize] = true;
+                let needed: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+                let read: u64 = ranges.iter().map(|r| covering(r.clone())).sum();
+                factor *= read as f64 / needed.max(1) as f64;
+            }
             AxisRule::Fixed { start, end } if end > start => {
                 factor *= covering(*start..*end) as f64 / (end - start) as f64;
             }
@@ -308,8 +352,16 @@ pub(crate) fn extent(cuts: &[AxisRule]) -> u64 {
                 length(splits) - bounds(splits).first().copied().unwrap_or(0).min(length(splits))
             }
             AxisRule::Fixed { start, end } => end - start,
+            AxisRule::Windows { .. } => {
+                let range = span(cut);
+                range.end - range.start
+            }
         })
         .product()
+}
+
+pub(crate) fn longest_of(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|r| r.end - r.start).max().unwrap_or(0)
 }
 
 #[cfg(test)]

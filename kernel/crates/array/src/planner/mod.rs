@@ -323,20 +323,24 @@ impl Planner<'_> {
     }
 
     fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
-        let Op::Opaque { inputs, call, name } = &node.op else { unreachable!("called for map_blocks only") };
+        let Op::Opaque { inputs, reads, call, name, scratch } = &node.op else {
+            unreachable!("called for functions over blocks only")
+        };
         let grid = node.grid.block_grid();
         let mut builder = StageBuilder::new(self, grid.clone());
         let roots = inputs
             .iter()
-            .map(|input| builder.root(input, own_cuts(&input.grid)))
+            .zip(reads)
+            .map(|(input, reads)| builder.root(input, reads.clone()))
             .collect::<Result<Vec<_>, _>>()?;
         let out: u64 = node.grid.chunk_shape().iter().product::<u64>() * node.dtype.size() as u64;
-        let bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
+        let mut bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
+        bound.scratch = bound.scratch.saturating_add(*scratch);
         let (stage_inputs, nodes, sources) = builder.finish();
         let head =
             Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: node.grid.axes().to_vec() };
         let program = Program { sources, nodes, head };
-        let draft = Draft { name: format!("map_blocks({name})"), grid, keep, origin: node.origin.clone() };
+        let draft = Draft { name: name.clone(), grid, keep, origin: node.origin.clone() };
         Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))
     }
 
@@ -565,7 +569,7 @@ fn written_grid(node: &Node, sink: &dyn ChunkSink) -> ChunkGrid {
 }
 
 /// Every axis of a stage's grid covers the same axis of the node.
-fn own_cuts(grid: &ChunkGrid) -> Vec<AxisRule> {
+pub(crate) fn own_cuts(grid: &ChunkGrid) -> Vec<AxisRule> {
     along(grid.axes())
 }
 

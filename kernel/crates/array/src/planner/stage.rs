@@ -325,7 +325,10 @@ fn reads_stores_only(expr: &Expr) -> bool {
 /// How often each block is read because the stage has axes that it has not.
 fn repeats(cuts: &[AxisRule], grid: &BlockGrid) -> f64 {
     let used = |axis: usize| {
-        cuts.iter().any(|cut| matches!(cut, AxisRule::Along { axis: a, .. } if *a as usize == axis))
+        cuts.iter().any(|cut| match cut {
+            AxisRule::Along { axis: a, .. } | AxisRule::Windows { axis: a, .. } => *a as usize == axis,
+            AxisRule::Fixed { .. } => false,
+        })
     };
     let repeats: u64 =
         grid.shape().iter().enumerate().filter(|(a, _)| !used(*a)).map(|(_, &n)| n.max(1)).product();
