@@ -97,6 +97,28 @@ impl Array {
         Self::from_node(Expr::new(Op::Full(value.into()), dtype, grid))
     }
 
+    /// Every element is 0.
+    pub fn zeros(shape: &[u64], dtype: DType) -> Self {
+        Self::full(shape, 0, dtype)
+    }
+
+    /// Every element is 1.
+    pub fn ones(shape: &[u64], dtype: DType) -> Self {
+        Self::full(shape, 1, dtype)
+    }
+
+    /// `count` values from `start` to `end`, both included, at equal distances, as `float64`.
+    pub fn linspace(start: f64, end: f64, count: u64) -> Self {
+        if count < 2 {
+            return Self::arange(start, 1.0, count);
+        }
+        let step = (end - start) / (count - 1) as f64;
+        // The last is exact, whatever rounding does to the step.
+        let last = Self::full(&[1], end, DType::F64);
+        let inner = Self::arange(start, step, count - 1);
+        crate::ops::shape::concat(&[inner, last], 0).expect("two arrays of one axis")
+    }
+
     /// One value without axes.
     pub fn scalar(value: impl Into<Scalar>) -> Self {
         let value = value.into();

@@ -39,6 +39,10 @@ pub use nuna_chunk::{
 pub use ops::{
     arrange::Pad,
     elementwise::Operand,
+    histogram::{edges, histogram},
+    linear::{einsum, tensordot},
+    overlap::{MapOver, SparseWeights},
+    random::Random,
     reduce::Axes,
     select::Index,
     shape::{concat, stack},

@@ -36,8 +36,9 @@ pub mod written;
 pub use follow::Task;
 pub use input::{input, password};
 pub use nuna_array::{
-    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, NanPolicy, Operand,
-    Operation, Pad, Region, Rolling, Scalar, Scan, Shape, Unary, engine,
+    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, MapOver, NanPolicy,
+    Operand, Operation, Pad, Random, Region, Rolling, Scalar, Scan, Shape, SparseWeights, Unary, edges,
+    einsum, engine, histogram, tensordot,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{

@@ -3,7 +3,11 @@
 pub(crate) mod along;
 pub(crate) mod arrange;
 pub(crate) mod elementwise;
+pub(crate) mod histogram;
+pub(crate) mod linear;
 mod operators;
+pub(crate) mod overlap;
+pub(crate) mod random;
 pub(crate) mod reduce;
 pub(crate) mod routine;
 pub(crate) mod select;

@@ -145,6 +145,22 @@ impl Array {
         self.reduce(Operation::ArgMin, NanPolicy::Skip, &[axis], Axes::Drop)
     }
 
+    /// Index of the first least value along `axis`, or of the first NaN.
+    ///
+    /// # Errors
+    /// As [`reduce`](Array::reduce).
+    pub fn argmin(&self, axis: usize) -> Result<Array, ArrayError> {
+        self.reduce(Operation::ArgMin, NanPolicy::Propagate, &[axis], Axes::Drop)
+    }
+
+    /// Index of the first greatest value along `axis`, or of the first NaN.
+    ///
+    /// # Errors
+    /// As [`reduce`](Array::reduce).
+    pub fn argmax(&self, axis: usize) -> Result<Array, ArrayError> {
+        self.reduce(Operation::ArgMax, NanPolicy::Propagate, &[axis], Axes::Drop)
+    }
+
     /// Index of the first greatest value along `axis`; see [`nanargmin`](Array::nanargmin).
     ///
     /// # Errors
