@@ -86,6 +86,11 @@ fn narrowed(list: Vec<u64>) -> Positions {
     }
 }
 
+/// The array with its dimensions in the order of another's, which must have the same.
+pub(crate) fn like(of: &DataArray, other: &DataArray) -> Result<DataArray> {
+    if of.dims == other.dims { Ok(of.clone()) } else { of.transpose(other.dims.as_slice()) }
+}
+
 /// The left side's dimensions, then those that only the right side has.
 pub(crate) fn union(left: &[String], right: &[String]) -> Vec<String> {
     left.iter().chain(right.iter().filter(|dim| !left.contains(dim))).cloned().collect()

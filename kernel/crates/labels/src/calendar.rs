@@ -150,10 +150,10 @@ impl Calendar {
         }
     }
 
-    /// Day of the year, from 1.
+    /// Day of the year, from 1. As in cftime the days that 1582 lacks count.
     pub fn day_of_year(self, micros: i64) -> i64 {
-        let days = micros.div_euclid(DAY);
-        days - self.days(self.date(days).0, 1, 1) + 1
+        let (year, month, day) = self.date(micros.div_euclid(DAY));
+        (1..month).map(|month| self.days_in_month(year, month)).sum::<i64>() + day
     }
 }
 

@@ -42,7 +42,7 @@ impl Positions {
     }
 
     /// A slice where the positions follow each other, else the list.
-    fn from_list(list: Vec<u64>) -> Self {
+    pub(crate) fn from_list(list: Vec<u64>) -> Self {
         let consecutive = list.windows(2).all(|pair| pair[1] == pair[0] + 1);
         match list.first() {
             _ if !consecutive => Positions::List(list),

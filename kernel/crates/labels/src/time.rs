@@ -147,29 +147,45 @@ fn parse_time(time: &str, day: i64) -> Option<Range<i64>> {
     Some(start..start + length)
 }
 
-/// Parts of a time that group-by knows.
+/// Parts of a time, by xarray's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimePart {
     Year,
+    Quarter,
     Month,
     Season,
+    /// Of ISO 8601, in calendars with Gregorian weeks.
+    Week,
     Day,
     DayOfYear,
+    /// Monday is 0; in calendars with Gregorian weeks.
+    DayOfWeek,
+    DaysInMonth,
     Hour,
+    Minute,
+    Second,
 }
 
 /// Seasons in the order in which groups are sorted, which is that of their names.
 pub(crate) const SEASONS: [&str; 4] = ["DJF", "JJA", "MAM", "SON"];
+/// What [`TimePart::from_name`] takes, for messages.
+pub(crate) const PARTS: &str = "year, quarter, month, season, weekofyear, day, dayofyear, dayofweek, days_in_month, hour, minute, second";
 
 impl TimePart {
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "year" => Self::Year,
+            "quarter" => Self::Quarter,
             "month" => Self::Month,
             "season" => Self::Season,
+            "week" | "weekofyear" => Self::Week,
             "day" => Self::Day,
             "dayofyear" => Self::DayOfYear,
+            "dayofweek" | "weekday" => Self::DayOfWeek,
+            "days_in_month" | "daysinmonth" => Self::DaysInMonth,
             "hour" => Self::Hour,
+            "minute" => Self::Minute,
+            "second" => Self::Second,
             _ => return None,
         })
     }
@@ -177,13 +193,29 @@ impl TimePart {
     pub fn name(self) -> &'static str {
         match self {
             Self::Year => "year",
+            Self::Quarter => "quarter",
             Self::Month => "month",
             Self::Season => "season",
+            Self::Week => "weekofyear",
             Self::Day => "day",
             Self::DayOfYear => "dayofyear",
+            Self::DayOfWeek => "dayofweek",
+            Self::DaysInMonth => "days_in_month",
             Self::Hour => "hour",
+            Self::Minute => "minute",
+            Self::Second => "second",
         }
     }
+
+    /// Whether a calendar has it: weeks go on through the Gregorian calendar only.
+    pub(crate) fn is_in(self, calendar: Calendar) -> bool {
+        calendar.is_gregorian() || !matches!(self, Self::Week | Self::DayOfWeek)
+    }
+}
+
+/// 1970-01-01 was a Thursday; Monday is 0.
+fn weekday(micros: i64) -> i64 {
+    (micros.div_euclid(DAY) + 3).rem_euclid(7)
 }
 
 impl Times {
@@ -213,9 +245,19 @@ impl Times {
                         3..=5 => 2,
                         _ => 3,
                     },
+                    TimePart::Quarter => (when.month - 1) / 3 + 1,
+                    TimePart::Week => {
+                        // The week that holds a year's first Thursday is its first.
+                        let thursday = micros.div_euclid(DAY) - weekday(micros) + 3;
+                        (self.calendar.day_of_year(thursday.saturating_mul(DAY)) - 1) / 7 + 1
+                    }
                     TimePart::Day => when.day,
                     TimePart::DayOfYear => self.calendar.day_of_year(micros),
+                    TimePart::DayOfWeek => weekday(micros),
+                    TimePart::DaysInMonth => self.calendar.days_in_month(when.year, when.month),
                     TimePart::Hour => when.hour,
+                    TimePart::Minute => when.minute,
+                    TimePart::Second => when.second,
                 })
             })
             .collect()

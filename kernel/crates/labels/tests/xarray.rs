@@ -4,53 +4,9 @@
 
 mod common;
 
-use common::{STORES, assert_close};
-use nuna_labels::{Coord, DataArray, Result, StoreOptions, Values, ZarrFormat, concat, open_zarr, slice};
+use common::{STORES, assert_close, assert_labels, assert_same, plain};
+use nuna_labels::{DataArray, Result, StoreOptions, ZarrFormat, concat, open_zarr, slice};
 use serde_json::{Value, json};
-
-/// Labels as the expected JSON has them.
-fn plain(coord: &Coord) -> Value {
-    match coord.values().unwrap() {
-        Values::Times(times) => (0..times.len()).map(|i| times.iso(i)).collect(),
-        Values::Text(text) => json!(text),
-        Values::Numbers(chunk) => json!(chunk.to_vec::<f64>()),
-    }
-}
-
-#[track_caller]
-fn assert_labels(what: &str, coord: &Coord, expected: &Value) {
-    let found = plain(coord);
-    match coord.values().unwrap() {
-        Values::Numbers(chunk) => assert_close(what, &chunk.to_vec::<f64>(), expected, 1e-12),
-        Values::Times(_) | Values::Text(_) => assert_eq!(&found, expected, "{what}"),
-    }
-}
-
-#[track_caller]
-fn assert_same(what: &str, found: &DataArray, expected: &Value, tolerance: f64) {
-    let dims: Vec<_> = expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
-    assert_eq!(found.dims(), dims, "{what}");
-    assert_eq!(found.dtype().name(), expected["dtype"], "{what}");
-    assert_close(what, &found.values_f64().unwrap(), &expected["values"], tolerance);
-    for (name, values) in expected["coords"].as_object().unwrap() {
-        let coord = found.coord(name).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_labels(&format!("{what}.{name}"), coord, values);
-    }
-    assert_eq!(
-        found.coords().names().len(),
-        expected["coords"].as_object().unwrap().len(),
-        "{what}: {:?}",
-        found.coords().names()
-    );
-    let attrs: Value = found
-        .attrs()
-        .iter()
-        .filter(|(_, v)| v.is_string())
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    assert_eq!(attrs, expected["attrs"], "{what}");
-}
 
 #[test]
 fn datasets_open_as_in_xarray() {

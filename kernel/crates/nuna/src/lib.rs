@@ -42,10 +42,10 @@ pub use nuna_array::{
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{
-    Attributes, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, IntoDims, Label,
-    LabelError, Pick, Plot, PlotOptions, Reducer, Selection, StoreOptions, TimePart, Times, Values, Weighted,
-    ZarrFormat, concat, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr,
-    slice,
+    Attributes, Bins, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, GroupKey,
+    IntoDims, Label, LabelError, Pick, Plot, PlotOptions, Reducer, Selection, StoreOptions, TimePart, Times,
+    Values, Weighted, ZarrFormat, concat, open_dataset, open_many, open_mfdataset, open_netcdf,
+    open_netcdf_group, open_zarr, slice,
 };
 pub use nuna_plan::EngineError;
 pub use nuna_ship::{Scattered, Ship};

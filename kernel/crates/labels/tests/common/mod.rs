@@ -9,7 +9,8 @@ use std::{
     sync::LazyLock,
 };
 
-use serde_json::Value;
+use nuna_labels::{Coord, DataArray, Values};
+use serde_json::{Value, json};
 
 pub(crate) struct Stores {
     folder: tempfile::TempDir,
@@ -60,4 +61,61 @@ pub(crate) fn assert_close(what: &str, found: &[f64], expected: &Value, toleranc
             || (found - expected).abs() <= tolerance * expected.abs().max(0.1 * largest);
         assert!(same, "{what}[{index}]: {found}, expected {expected}");
     }
+}
+
+/// Labels as the expected JSON has them.
+pub(crate) fn plain(coord: &Coord) -> Value {
+    match coord.values().unwrap() {
+        Values::Times(times) => (0..times.len()).map(|i| times.iso(i)).collect(),
+        Values::Text(text) => json!(text),
+        Values::Numbers(chunk) => json!(chunk.to_vec::<f64>()),
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_labels(what: &str, coord: &Coord, expected: &Value) {
+    let found = plain(coord);
+    match coord.values().unwrap() {
+        Values::Numbers(chunk) => assert_close(what, &chunk.to_vec::<f64>(), expected, 1e-12),
+        Values::Times(_) | Values::Text(_) => assert_eq!(&found, expected, "{what}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_same(what: &str, found: &DataArray, expected: &Value, tolerance: f64) {
+    let dims: Vec<_> = expected["dims"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+    assert_eq!(found.dims(), dims, "{what}");
+    assert_eq!(found.dtype().name(), expected["dtype"], "{what}");
+    if found.dtype().is_integer() {
+        // Exactly, also beyond what doubles hold.
+        let values: Vec<Option<i64>> =
+            found.to_chunk().unwrap().to_vec::<i64>().into_iter().map(Some).collect();
+        let wanted: Vec<Option<i64>> = expected["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_i64().or_else(|| v.as_u64().map(u64::cast_signed)))
+            .collect();
+        assert_eq!(values, wanted, "{what}");
+    } else {
+        assert_close(what, &found.values_f64().unwrap(), &expected["values"], tolerance);
+    }
+    for (name, values) in expected["coords"].as_object().unwrap() {
+        let coord = found.coord(name).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_labels(&format!("{what}.{name}"), coord, values);
+    }
+    assert_eq!(
+        found.coords().names().len(),
+        expected["coords"].as_object().unwrap().len(),
+        "{what}: {:?}",
+        found.coords().names()
+    );
+    let attrs: Value = found
+        .attrs()
+        .iter()
+        .filter(|(_, v)| v.is_string())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    assert_eq!(attrs, expected["attrs"], "{what}");
 }
