@@ -1,0 +1,116 @@
+"""Writes the small input data that the guides' notebooks read. Seeded: the same on every machine.
+
+    python make.py FOLDER              # all of it, about 10 MB
+    python make.py FOLDER climatology  # that of one guide
+
+Each function below writes what the guide of its name reads. Whoever has such data already has files that look like these:
+they are written by the packages that the field writes them with.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+
+def globe(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Latitudes and longitudes of the centres of a regular grid."""
+    return -90 + 180 * (np.arange(rows) + 0.5) / rows, 360 * (np.arange(columns) + 0.5) / columns
+
+
+def land(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Where there is no sea."""
+    phi, lam = np.deg2rad(lat)[:, None], np.deg2rad(lon)[None, :]
+    return (np.sin(2 * lam + 1) + np.cos(3 * phi + lam) + 0.5 * np.sin(5 * lam - 4 * phi)) > 0.7
+
+
+def sea_surface(years: range) -> xr.Dataset:
+    """Daily sea surface temperature, `(time, lat, lon)`; land is NaN."""
+    lat, lon = globe(45, 90)
+    time = pd.date_range(f"{years[0]}-01-01", f"{years[-1]}-12-31", freq="D")
+    day = np.arange(len(time))[:, None, None]
+    phi, lam = np.deg2rad(lat)[None, :, None], np.deg2rad(lon)[None, None, :]
+    field = 28 * np.cos(phi) ** 2 + 5 * np.sin(phi) * np.cos(2 * np.pi * (day - 45) / 365.25) + 0.0004 * day
+    field = field + 0.8 * np.sin(9 * lam - 7 * phi - 2 * np.pi * day / 61.0)
+    sst = (("time", "lat", "lon"), np.where(land(lat, lon), np.nan, field).astype("f4"))
+    coords = {"time": time, "lat": ("lat", lat, {"units": "degrees_north"}), "lon": ("lon", lon, {"units": "degrees_east"})}
+    dataset = xr.Dataset({"sst": sst}, coords)
+    dataset.sst.attrs = {"units": "degC", "long_name": "sea surface temperature"}
+    return dataset
+
+
+def netcdf_and_zarr(folder: pathlib.Path) -> None:
+    """Three yearly NetCDF4 files, deflated as archives do, and the same as one Zarr store."""
+    dataset = sea_surface(range(2021, 2024))
+    for year, part in dataset.groupby("time.year"):
+        encoding = {"sst": {"zlib": True, "shuffle": True, "complevel": 4, "chunksizes": (73, 45, 90)}}
+        part.to_netcdf(folder / f"sst_{year}.nc", engine="netcdf4", encoding=encoding)
+    dataset.to_zarr(folder / "sst.zarr", mode="w", encoding={"sst": {"chunks": (73, 45, 90)}})
+
+
+def climatology(folder: pathlib.Path) -> None:
+    """Ten years of monthly surface temperature of an ensemble of five, `(member, time, lat, lon)`."""
+    random = np.random.default_rng(7)
+    lat, lon = globe(24, 48)
+    time = pd.date_range("2011-01-01", periods=120, freq="MS")
+    month = np.arange(120)[:, None, None]
+    phi = np.deg2rad(lat)[None, :, None]
+    mean = 27 * np.cos(phi) ** 2 - 8 + 9 * np.sin(phi) * np.cos(2 * np.pi * (month - 6) / 12) + 0.005 * month
+    weather = random.normal(0, 1.5, (5, 120, 24, 48))
+    tas = (("member", "time", "lat", "lon"), (mean[None] + weather).astype("f4"), {"units": "degC"})
+    dataset = xr.Dataset({"tas": tas}, {"member": np.arange(5), "time": time, "lat": lat, "lon": lon})
+    dataset.to_zarr(folder / "ensemble.zarr", mode="w", encoding={"tas": {"chunks": (1, 40, 24, 48)}})
+
+
+def bilinear(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `target` the position in `source` before it, and how far it is on the way to the next."""
+    left = np.clip(np.searchsorted(source, target) - 1, 0, len(source) - 2)
+    return left, np.clip((target - source[left]) / (source[left + 1] - source[left]), 0, 1)
+
+
+def regridding(folder: pathlib.Path) -> None:
+    """A year of daily fields on a regular grid, and bilinear weights to a coarser one, as ESMF and xESMF write them:
+    one-based `row` (target cell), `col` (source cell) and the factor `S`."""
+    fine = sea_surface(range(2021, 2022)).fillna(0.0)
+    fine.to_zarr(folder / "fine.zarr", mode="w", encoding={"sst": {"chunks": (73, 45, 90)}})
+    lat, lon = np.linspace(-87, 87, 30), np.linspace(3, 357, 60)
+    (i, a), (j, b) = bilinear(fine.lat.values, lat), bilinear(fine.lon.values, lon)
+    cell = np.arange(30 * 60).reshape(30, 60)
+    rows, columns, factors = [], [], []
+    for down, along_lat in ((0, 1 - a), (1, a)):
+        for right, along_lon in ((0, 1 - b), (1, b)):
+            rows.append(cell.ravel() + 1)
+            columns.append(((i + down)[:, None] * 90 + (j + right)[None, :]).ravel() + 1)
+            factors.append((along_lat[:, None] * along_lon[None, :]).ravel())
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    weights = {
+        "row": ("n_s", np.concatenate(rows)[order].astype("i4")),
+        "col": ("n_s", np.concatenate(columns)[order].astype("i4")),
+        "S": ("n_s", np.concatenate(factors)[order]),
+    }
+    xr.Dataset(weights, {"lat": lat, "lon": lon}).to_netcdf(folder / "weights.nc", engine="netcdf4")
+
+
+#: What each guide reads. Guides that are not here make their data themselves.
+WRITERS = {
+    "climatology": climatology,
+    "netcdf-and-zarr": netcdf_and_zarr,
+    "regridding": regridding,
+}
+
+
+def write(folder: str | pathlib.Path, guide: str) -> None:
+    """Writes the data of `guide` into `folder`; nothing if it needs none."""
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    if guide in WRITERS:
+        WRITERS[guide](path)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(WRITERS):
+        sys.exit(__doc__)
+    for name in sys.argv[2:] or WRITERS:
+        write(sys.argv[1], name)
