@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use libdeflater::Decompressor;
 use serde::{Deserialize, Serialize};
 
+use crate::scratch::Scratch;
+
 /// A filter that can be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
@@ -99,7 +101,7 @@ pub(crate) fn undo(filters: &[Filter], mask: u32, stored: &[u8], out: &mut [u8])
     if applied.contains(&Filter::Deflate) && out.len() / 1100 > stored.len() {
         return Err(format!("{} bytes cannot hold {} bytes deflated", stored.len(), out.len()));
     }
-    let mut held: Vec<u8> = Vec::new();
+    let mut held = Scratch::new(0);
     let mut first = true;
     for (number, filter) in applied.iter().enumerate().rev() {
         let before = &applied[..number];
@@ -114,12 +116,12 @@ pub(crate) fn undo(filters: &[Filter], mask: u32, stored: &[u8], out: &mut [u8])
         if let Filter::Fletcher32 = filter {
             let kept = verified(input)?.len();
             if first {
-                held = stored[..kept].to_vec();
+                held = Scratch::copy_of(&stored[..kept]);
             } else {
                 held.truncate(kept);
             }
         } else {
-            let mut next = vec![0; room];
+            let mut next = Scratch::new(room);
             let written = step(*filter, input, &mut next)?;
             if exact {
                 check(written, room)?;

@@ -16,6 +16,7 @@ mod filter;
 mod hdf5;
 mod input;
 mod read;
+mod scratch;
 
 use std::path::Path;
 

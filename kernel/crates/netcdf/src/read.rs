@@ -9,6 +9,7 @@ use crate::{
     Error, Input, Result,
     filter::{self, Filter},
     hdf5::{self, ChunkIndex, Located},
+    scratch::Scratch,
 };
 
 /// What an element is.
@@ -359,7 +360,6 @@ impl<I: Input> Reader<I> {
             written.iter().zip(chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect();
         let counts: Vec<u64> =
             self.placement.stored_shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c)).collect();
-        let (mut stored, mut chunk) = (Vec::new(), Vec::new());
         each(&grid, &mut |index| {
             let whole: Vec<Range<u64>> =
                 index.iter().zip(chunk_shape).map(|(&i, &n)| i * n..(i + 1).saturating_mul(n)).collect();
@@ -393,12 +393,12 @@ impl<I: Input> Reader<I> {
                 }
                 return self.fetch(place.address, &mut out[run.clone()]);
             }
-            stored.resize(place.bytes as usize, 0);
+            let mut stored = Scratch::new(place.bytes as usize);
             self.fetch(place.address, &mut stored)?;
             if let Some(run) = direct {
                 return filter::undo(filters, place.mask, &stored, &mut out[run]).map_err(damaged);
             }
-            chunk.resize(length, 0);
+            let mut chunk = Scratch::new(length);
             filter::undo(filters, place.mask, &stored, &mut chunk).map_err(damaged)?;
             to.copy_from(&chunk, &whole, &part, out);
             Ok(())

@@ -32,10 +32,12 @@ pub(crate) use waves::waves;
 
 /// Partial results that one task merges at most.
 const SPLIT_EVERY: u64 = 16;
+/// Of larger ones so many that they take no more than this together, but two at least: they wait in memory for each other.
+const MERGED_BYTES: u64 = 64 << 20;
 /// Further attempts after an I/O error.
 const RETRIES: u32 = 3;
 /// Blocks are merged along reduced axes until a partial result is this many times smaller than what it stands for.
-const PARTIAL_RATIO: u64 = 4;
+const PARTIAL_RATIO: u64 = 8;
 /// Pieces smaller than this are not worth a task each.
 const TASK_BYTES: u64 = 8 << 20;
 /// A rechunk whose blocks read more than this many times their own bytes is split before it is put together.
@@ -463,17 +465,18 @@ impl Planner<'_> {
             return Ok(stage);
         }
 
+        let fan_in = (MERGED_BYTES / partial_bytes.max(1)).clamp(2, SPLIT_EVERY);
         loop {
             let counts: Vec<u64> = axes.iter().map(Splits::count).collect();
             let open: Vec<usize> = (0..axes.len()).filter(|&a| reduced[a] && counts[a] > 1).collect();
             let together: u64 = open.iter().map(|&a| counts[a]).product();
             let input_grid = BlockGrid::new(counts.iter().copied());
-            let last = together <= SPLIT_EVERY;
-            // Each open axis shrinks by the same factor, such that a task merges about `SPLIT_EVERY` in all.
+            let last = together <= fan_in;
+            // Each open axis shrinks by the same factor, such that a task merges about `fan_in` in all.
             let size = if last {
                 u64::MAX
             } else {
-                (SPLIT_EVERY as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64
+                (fan_in as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64
             };
             let maps: Vec<AxisMap> = (0..axes.len())
                 .map(|axis| match (reduced[axis], last) {
