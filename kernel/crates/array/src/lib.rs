@@ -30,7 +30,7 @@ pub use executor::executor;
 pub use grid::ChunkGrid;
 pub use held::HeldArray;
 pub use nuna_chunk::{
-    Buffer, Chunk, DType, Region, Scalar, Shape,
+    Buffer, Chunk, Complex, DType, Region, Scalar, Shape,
     along::{Rolling, Scan},
     pool,
     reduce::{NanPolicy, Operation},

@@ -85,7 +85,8 @@ impl Walk<'_> {
                 1 => squares::<1>(rows, columns, from, f, to, t),
                 2 => squares::<2>(rows, columns, from, f, to, t),
                 4 => squares::<4>(rows, columns, from, f, to, t),
-                _ => squares::<8>(rows, columns, from, f, to, t),
+                8 => squares::<8>(rows, columns, from, f, to, t),
+                _ => squares::<16>(rows, columns, from, f, to, t),
             }
         }
     }
@@ -114,7 +115,8 @@ impl Walk<'_> {
                 1 => scatter::<1>(n, from, from_offset, fs, to, to_offset, ts),
                 2 => scatter::<2>(n, from, from_offset, fs, to, to_offset, ts),
                 4 => scatter::<4>(n, from, from_offset, fs, to, to_offset, ts),
-                _ => scatter::<8>(n, from, from_offset, fs, to, to_offset, ts),
+                8 => scatter::<8>(n, from, from_offset, fs, to, to_offset, ts),
+                _ => scatter::<16>(n, from, from_offset, fs, to, to_offset, ts),
             }
             return;
         }

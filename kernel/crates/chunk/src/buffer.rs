@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use nix::libc;
+use num_complex::Complex;
 
 use crate::dtype::{Element, sealed};
 
@@ -242,7 +243,7 @@ impl Buffer {
     /// zeroed and are written through this view do; [`crate::ChunkMut`] sees to it.
     pub(crate) fn elements_mut<T: Element>(&mut self) -> &mut [T] {
         let count = self.len / size_of::<T>();
-        // SAFETY: the start is aligned to 64, T is plain data of at most 8 bytes, `count` of them fit.
+        // SAFETY: the start is aligned to 64, T is plain data of at most 16 bytes, `count` of them fit.
         unsafe { std::slice::from_raw_parts_mut(self.allocation().start().cast::<T>(), count) }
     }
 
@@ -339,7 +340,7 @@ pub(crate) fn elements<T: Element>(bytes: &[u8]) -> Option<&[T]> {
 }
 
 /// Element types for which every bit pattern is valid; bool lanes are `u8`.
-pub(crate) trait Lane: Copy + Default + PartialOrd + sealed::Plain + 'static {}
+pub(crate) trait Lane: Copy + Default + PartialEq + sealed::Plain + 'static {}
 impl Lane for i8 {}
 impl Lane for i16 {}
 impl Lane for i32 {}
@@ -350,6 +351,8 @@ impl Lane for u32 {}
 impl Lane for u64 {}
 impl Lane for f32 {}
 impl Lane for f64 {}
+impl Lane for Complex<f32> {}
+impl Lane for Complex<f64> {}
 
 /// Bytes as lanes.
 ///

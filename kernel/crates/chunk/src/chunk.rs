@@ -4,13 +4,14 @@
 use std::fmt;
 
 use bytes::Bytes;
+use num_complex::Complex;
 use nuna_plan::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     buffer::{self, Buffer},
     cast,
-    dtype::{DType, Element, with_dtype},
+    dtype::{DType, Element, with_any},
     error::ChunkError,
     region::Shape,
     scalar::Scalar,
@@ -87,9 +88,12 @@ impl Chunk {
     /// Every element is `value`, converted to `dtype`.
     pub fn full(dtype: DType, shape: &[u64], value: Scalar) -> Self {
         let mut out = ChunkMut::new(dtype, shape);
-        with_dtype!(dtype, T => {
+        with_any!(dtype, T => {
             let value: T = cast::element(value);
             out.elements_of_mut::<T>().fill(value);
+        }, complex P => {
+            let value = value.as_complex();
+            out.elements_of_mut::<Complex<P>>().fill(Complex::new(value.re as P, value.im as P));
         });
         out.freeze()
     }
@@ -148,6 +152,9 @@ impl Chunk {
     }
 
     /// The elements converted to `T`.
+    ///
+    /// # Panics
+    /// As [`cast`](Chunk::cast): if complex elements are to become real ones.
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
         self.cast(T::DTYPE).elements_of().to_vec()
     }
@@ -157,7 +164,11 @@ impl Chunk {
     /// # Panics
     /// If there are not that many.
     pub fn get(&self, index: usize) -> Scalar {
-        with_dtype!(self.dtype, T => Scalar::from(self.elements_of::<T>()[index]))
+        with_any!(
+            self.dtype,
+            T => Scalar::from(self.elements_of::<T>()[index]),
+            complex P => Scalar::from(self.elements_of::<Complex<P>>()[index])
+        )
     }
 
     /// The same elements in another shape.
@@ -375,5 +386,21 @@ mod tests {
         assert_eq!(floats.to_vec::<bool>(), [true, true, false, true]);
         assert_eq!(Chunk::from_slice(&[2], &[300i32, -1]).to_vec::<u8>(), [44, 255]);
         assert_eq!(Chunk::from_slice(&[2], &[true, false]).to_vec::<f32>(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn complex_numbers_do_not_become_real_ones_silently() {
+        let c = |re, im| Complex::<f64>::new(re, im);
+        let complex = Chunk::from_slice(&[2], &[c(1.5, -2.0), c(0.0, 0.0)]);
+        let error = complex.try_cast(DType::F64).unwrap_err().to_string();
+        assert!(error.contains("complex128") && error.contains("float64") && error.contains("`abs`"), "{error}");
+        assert_eq!(complex.to_vec::<bool>(), [true, false]);
+        assert_eq!(complex.to_vec::<Complex<f32>>(), [Complex::new(1.5, -2.0), Complex::new(0.0, 0.0)]);
+        assert_eq!(Chunk::from_slice(&[2], &[3i64, -1]).to_vec::<Complex<f64>>(), [c(3.0, 0.0), c(-1.0, 0.0)]);
+        assert_eq!(Chunk::from_slice(&[1], &[true]).cast(DType::C64).get(0), Scalar::Complex(1.0, 0.0));
+        assert_eq!(Chunk::full(DType::C64, &[1], Scalar::Float(2.0)).get(0).to_string(), "2+0j");
+        assert_eq!(Scalar::Complex(1.0, -0.5).to_string(), "1-0.5j");
+        let (value, shape) = (complex.to_value(), complex.shape());
+        assert_eq!((Chunk::from_value(&value).unwrap(), shape), (complex.clone(), &[2][..]));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use num_complex::Complex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ChunkError;
@@ -23,6 +24,10 @@ pub enum DType {
     U64,
     F32,
     F64,
+    /// Two `float32`: real and imaginary part.
+    C64,
+    /// Two `float64`.
+    C128,
 }
 
 /// What kind of number a dtype is; promotion works on kinds first.
@@ -32,10 +37,11 @@ pub enum Kind {
     Unsigned,
     Signed,
     Float,
+    Complex,
 }
 
 impl DType {
-    pub const ALL: [DType; 11] = [
+    pub const ALL: [DType; 13] = [
         DType::Bool,
         DType::I8,
         DType::I16,
@@ -47,6 +53,8 @@ impl DType {
         DType::U64,
         DType::F32,
         DType::F64,
+        DType::C64,
+        DType::C128,
     ];
 
     /// Bytes of one element.
@@ -55,7 +63,8 @@ impl DType {
             DType::Bool | DType::I8 | DType::U8 => 1,
             DType::I16 | DType::U16 => 2,
             DType::I32 | DType::U32 | DType::F32 => 4,
-            DType::I64 | DType::U64 | DType::F64 => 8,
+            DType::I64 | DType::U64 | DType::F64 | DType::C64 => 8,
+            DType::C128 => 16,
         }
     }
 
@@ -65,11 +74,36 @@ impl DType {
             DType::U8 | DType::U16 | DType::U32 | DType::U64 => Kind::Unsigned,
             DType::I8 | DType::I16 | DType::I32 | DType::I64 => Kind::Signed,
             DType::F32 | DType::F64 => Kind::Float,
+            DType::C64 | DType::C128 => Kind::Complex,
         }
     }
 
+    /// Whether it is `float32` or `float64`; complex numbers are not.
     pub fn is_float(self) -> bool {
         self.kind() == Kind::Float
+    }
+
+    pub fn is_complex(self) -> bool {
+        self.kind() == Kind::Complex
+    }
+
+    /// Whether elements can be NaN.
+    pub fn has_nan(self) -> bool {
+        matches!(self.kind(), Kind::Float | Kind::Complex)
+    }
+
+    /// The dtype of the parts of a complex dtype; any other is its own real part.
+    pub fn real_part(self) -> DType {
+        match self {
+            DType::C64 => DType::F32,
+            DType::C128 => DType::F64,
+            real => real,
+        }
+    }
+
+    /// The complex dtype that holds this one as promotion has it: `complex64` for `float32` and what fits into it.
+    pub fn to_complex(self) -> DType {
+        self.promote(DType::C64)
     }
 
     pub fn is_integer(self) -> bool {
@@ -90,6 +124,8 @@ impl DType {
             DType::U64 => "uint64",
             DType::F32 => "float32",
             DType::F64 => "float64",
+            DType::C64 => "complex64",
+            DType::C128 => "complex128",
         }
     }
 
@@ -118,6 +154,14 @@ impl DType {
                     DType::F64
                 }
             }
+            // Each part is what a real operand promotes to with it.
+            (Kind::Unsigned | Kind::Signed | Kind::Float, Kind::Complex) => {
+                if low.promote(high.real_part()) == DType::F32 {
+                    DType::C64
+                } else {
+                    DType::C128
+                }
+            }
             _ => {
                 if low.size() >= high.size() {
                     low
@@ -129,9 +173,13 @@ impl DType {
     }
 
     /// The dtype of operations that only floats have (`sqrt`, true division, `mean`). Integers and bool compute in
-    /// `float64`, also those of 8 and 16 bits, for which NumPy's unary functions choose `float16` and `float32`.
+    /// `float64`, also those of 8 and 16 bits, for which NumPy's unary functions choose `float16` and `float32`. Complex
+    /// dtypes stay.
     pub fn to_float(self) -> DType {
-        if self == DType::F32 { DType::F32 } else { DType::F64 }
+        match self {
+            DType::F32 | DType::C64 | DType::C128 => self,
+            _ => DType::F64,
+        }
     }
 }
 
@@ -155,6 +203,7 @@ impl FromStr for DType {
                     Kind::Unsigned => 'u',
                     Kind::Signed => 'i',
                     Kind::Float => 'f',
+                    Kind::Complex => 'c',
                 };
                 dtype.name() == name || short == format!("{code}{}", dtype.size())
             })
@@ -163,9 +212,14 @@ impl FromStr for DType {
 }
 
 /// A Rust type that elements of some dtype have in memory.
-pub trait Element: Copy + Default + PartialOrd + Send + Sync + fmt::Debug + 'static + sealed::Plain {
+///
+/// Complex numbers have no order, so it does not ask for one; see [`Ordered`].
+pub trait Element: Copy + Default + PartialEq + Send + Sync + fmt::Debug + 'static + sealed::Plain {
     const DTYPE: DType;
 }
+
+/// An element type whose values can be compared: all but the complex ones.
+pub trait Ordered: Element + PartialOrd {}
 
 pub(crate) mod sealed {
     /// Plain old data: no padding, and every bit pattern that a chunk may hold is valid (bool bytes are checked
@@ -181,13 +235,42 @@ macro_rules! element {
         }
     )*};
 }
+macro_rules! ordered {
+    ($($t:ty),*) => {$(
+        impl Ordered for $t {}
+    )*};
+}
+ordered!(bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64);
 element!(bool => Bool, i8 => I8, i16 => I16, i32 => I32, i64 => I64, u8 => U8, u16 => U16, u32 => U32,
-         u64 => U64, f32 => F32, f64 => F64);
+         u64 => U64, f32 => F32, f64 => F64, Complex<f32> => C64, Complex<f64> => C128);
 
-/// Runs the body with `$T` bound to the Rust type of a dtype.
+/// Runs one body for complex dtypes, with `$P` bound to the type of their parts, and the other for all others, as
+/// [`with_dtype`].
+macro_rules! with_any {
+    ($dtype:expr, $T:ident => $body:expr, complex $P:ident => $complex:expr) => {
+        match $dtype {
+            $crate::DType::C64 => {
+                type $P = f32;
+                $complex
+            }
+            $crate::DType::C128 => {
+                type $P = f64;
+                $complex
+            }
+            real => $crate::dtype::with_dtype!(real, $T => $body),
+        }
+    };
+}
+pub(crate) use with_any;
+
+/// Runs the body with `$T` bound to the Rust type of a dtype. Callers have refused complex dtypes, or dealt with them: few
+/// operations are the same code for those, and each type costs compile time.
 macro_rules! with_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
+            complex @ ($crate::DType::C64 | $crate::DType::C128) => {
+                unreachable!("{complex} where only real numbers were to come")
+            }
             $crate::DType::Bool => {
                 type $T = bool;
                 $body
@@ -258,6 +341,15 @@ mod tests {
             (F32, F64, F64),
             (U8, U64, U64),
             (Bool, Bool, Bool),
+            (Bool, C64, C64),
+            (U8, C64, C64),
+            (I16, C64, C64),
+            (I32, C64, C128),
+            (U64, C64, C128),
+            (F32, C64, C64),
+            (F64, C64, C128),
+            (F32, C128, C128),
+            (C64, C128, C128),
         ] {
             assert_eq!(a.promote(b), expected, "{a} with {b}");
             assert_eq!(b.promote(a), expected, "{b} with {a}");
@@ -271,6 +363,8 @@ mod tests {
         }
         assert_eq!("<f4".parse(), Ok(DType::F32));
         assert_eq!("|b1".parse(), Ok(DType::Bool));
+        assert_eq!("<c8".parse(), Ok(DType::C64));
+        assert_eq!("c16".parse(), Ok(DType::C128));
         assert!("float16".parse::<DType>().is_err());
     }
 }

@@ -22,7 +22,8 @@ pub mod tile;
 
 pub use buffer::{Buffer, pool};
 pub use chunk::{Chunk, ChunkMut};
-pub use dtype::{DType, Element};
+pub use dtype::{DType, Element, Ordered};
 pub use error::ChunkError;
+pub use num_complex::Complex;
 pub use region::{Region, Shape};
 pub use scalar::Scalar;

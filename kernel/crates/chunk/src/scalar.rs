@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use num_complex::Complex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +18,8 @@ pub enum Scalar {
     Int(i64),
     UInt(u64),
     Float(f64),
+    /// Real and imaginary part.
+    Complex(f64, f64),
 }
 
 impl Scalar {
@@ -26,8 +29,11 @@ impl Scalar {
             (Scalar::Bool(_), _) => dtype,
             (Scalar::Int(_) | Scalar::UInt(_), Kind::Bool) => DType::I64,
             (Scalar::Int(_) | Scalar::UInt(_), _) => dtype,
-            (Scalar::Float(_), Kind::Float) => dtype,
+            (Scalar::Float(_), Kind::Float | Kind::Complex) => dtype,
             (Scalar::Float(_), _) => DType::F64,
+            (Scalar::Complex(..), Kind::Complex) => dtype,
+            (Scalar::Complex(..), _) if dtype == DType::F32 => DType::C64,
+            (Scalar::Complex(..), _) => DType::C128,
         }
     }
 
@@ -38,6 +44,7 @@ impl Scalar {
             Scalar::Int(_) => DType::I64,
             Scalar::UInt(_) => DType::U64,
             Scalar::Float(_) => DType::F64,
+            Scalar::Complex(..) => DType::C128,
         }
     }
 
@@ -49,13 +56,13 @@ impl Scalar {
         let value = match self {
             Scalar::Int(v) => i128::from(v),
             Scalar::UInt(v) => i128::from(v),
-            Scalar::Bool(_) | Scalar::Float(_) => return Ok(()),
+            Scalar::Bool(_) | Scalar::Float(_) | Scalar::Complex(..) => return Ok(()),
         };
         let bits = dtype.size() as u32 * 8;
         let (low, high) = match dtype.kind() {
             Kind::Signed => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
             Kind::Unsigned => (0, (1i128 << bits) - 1),
-            Kind::Bool | Kind::Float => return Ok(()),
+            Kind::Bool | Kind::Float | Kind::Complex => return Ok(()),
         };
         if (low..=high).contains(&value) {
             Ok(())
@@ -64,12 +71,28 @@ impl Scalar {
         }
     }
 
+    /// Its real and imaginary part.
+    pub fn as_complex(self) -> Complex<f64> {
+        match self {
+            Scalar::Complex(re, im) => Complex::new(re, im),
+            real => Complex::new(real.as_f64(), 0.0),
+        }
+    }
+
+    /// As a double. A complex number that is not real has none, and gives NaN.
     pub fn as_f64(self) -> f64 {
         match self {
             Scalar::Bool(v) => f64::from(u8::from(v)),
             Scalar::Int(v) => v as f64,
             Scalar::UInt(v) => v as f64,
             Scalar::Float(v) => v,
+            Scalar::Complex(re, im) => {
+                if im == 0.0 {
+                    re
+                } else {
+                    f64::NAN
+                }
+            }
         }
     }
 
@@ -79,6 +102,7 @@ impl Scalar {
             Scalar::Int(v) => v,
             Scalar::UInt(v) => v as i64,
             Scalar::Float(v) => v as i64,
+            Scalar::Complex(..) => self.as_f64() as i64,
         }
     }
 
@@ -88,6 +112,7 @@ impl Scalar {
             Scalar::Int(v) => v as u64,
             Scalar::UInt(v) => v,
             Scalar::Float(v) => v as u64,
+            Scalar::Complex(..) => self.as_f64() as u64,
         }
     }
 
@@ -97,6 +122,7 @@ impl Scalar {
             Scalar::Int(v) => v != 0,
             Scalar::UInt(v) => v != 0,
             Scalar::Float(v) => v != 0.0,
+            Scalar::Complex(re, im) => re != 0.0 || im != 0.0,
         }
     }
 }
@@ -108,6 +134,11 @@ impl fmt::Display for Scalar {
             Scalar::Int(v) => v.fmt(f),
             Scalar::UInt(v) => v.fmt(f),
             Scalar::Float(v) => v.fmt(f),
+            // As Python: the sign stands between the parts, also of NaN and of -0.
+            Scalar::Complex(re, im) => {
+                let sign = if im.is_sign_negative() && !im.is_nan() { '-' } else { '+' };
+                write!(f, "{re}{sign}{}j", im.abs())
+            }
         }
     }
 }
@@ -124,6 +155,18 @@ macro_rules! from {
 from!(bool => Bool as bool, i8 => Int as i64, i16 => Int as i64, i32 => Int as i64, i64 => Int as i64,
       u8 => UInt as u64, u16 => UInt as u64, u32 => UInt as u64, u64 => UInt as u64, f32 => Float as f64,
       f64 => Float as f64);
+
+impl From<Complex<f32>> for Scalar {
+    fn from(value: Complex<f32>) -> Self {
+        Scalar::Complex(value.re.into(), value.im.into())
+    }
+}
+
+impl From<Complex<f64>> for Scalar {
+    fn from(value: Complex<f64>) -> Self {
+        Scalar::Complex(value.re, value.im)
+    }
+}
 
 impl From<usize> for Scalar {
     fn from(value: usize) -> Self {

@@ -249,7 +249,8 @@ macro_rules! functions {
 }
 functions!(abs => Abs, sign => Sign, square => Square, sqrt => Sqrt, exp => Exp, ln => Ln, log10 => Log10,
            log1p => Log1p, sin => Sin, cos => Cos, tan => Tan, floor => Floor, ceil => Ceil, round => Round,
-           isnull => IsNan, isfinite => IsFinite);
+           isnull => IsNan, isfinite => IsFinite, conj => Conj, real => Real, imag => Imag, angle => Angle,
+           abs2 => Abs2);
 
 /// One impl for everything on the right, not one per type: only so does `(&a * 2.0).mean("time")` infer without
 /// annotations. On the left only `f64` and `i64`, as for arrays.

@@ -178,15 +178,25 @@ impl Coord {
     /// The labels, read from the store at the first call.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they cannot be read, or are complex numbers: those have no order, so nothing can be looked up in them.
     pub fn values(&self) -> Result<&Values> {
-        match &self.data {
-            Data::Loaded(values) => Ok(values),
+        let values = match &self.data {
+            Data::Loaded(values) => values,
             Data::Stored { source, values } => {
                 let values = values.get_or_init(|| source.read_all().map(Values::Numbers));
-                Ok(values.as_ref().map_err(Clone::clone)?)
+                values.as_ref().map_err(Clone::clone)?
             }
+        };
+        if let Values::Numbers(chunk) = values
+            && chunk.dtype().is_complex()
+        {
+            return Err(crate::LabelError::Invalid(format!(
+                "a coordinate along ({}) holds {}, which cannot be labels; rename it, or write its parts as two",
+                self.dims.join(", "),
+                chunk.dtype()
+            )));
         }
+        Ok(values)
     }
 
     /// The labels if they are in memory.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 use nuna_array::{Array, Block, DType, MapBlocks};
-use nuna_chunk::{Chunk, Element};
+use nuna_chunk::{Chunk, ChunkError, Element};
 use nuna_ship::Ship;
 use nuna_storage::Attributes;
 
@@ -336,7 +336,12 @@ impl DataArray {
     }
 
     /// The same values as another dtype.
+    ///
+    /// # Panics
+    /// If complex numbers are to become real ones: take [`real`](DataArray::real), [`imag`](DataArray::imag) or
+    /// [`abs`](DataArray::abs) first.
     #[must_use]
+    #[track_caller]
     pub fn astype(&self, dtype: DType) -> Self {
         self.with_array(self.array.astype(dtype))
     }
@@ -403,8 +408,12 @@ impl DataArray {
     /// The elements as doubles in C order.
     ///
     /// # Errors
-    /// As [`compute`](DataArray::compute).
+    /// [`LabelError::Array`] for complex numbers; else as [`compute`](DataArray::compute).
     pub fn values_f64(&self) -> Result<Vec<f64>> {
+        if self.dtype().is_complex() {
+            let error = ChunkError::ComplexToReal { from: self.dtype(), to: DType::F64 };
+            return Err(LabelError::Array(error.into()));
+        }
         Ok(self.to_chunk()?.to_vec::<f64>())
     }
 

@@ -9,6 +9,10 @@ use crate::coord::Values;
 pub(crate) fn number(value: Scalar) -> String {
     match value {
         Scalar::Float(x) => float(x, 4),
+        Scalar::Complex(re, im) => {
+            let sign = if im.is_sign_negative() && !im.is_nan() { '-' } else { '+' };
+            format!("{}{sign}{}j", float(re, 4), float(im.abs(), 4))
+        }
         other => other.to_string(),
     }
 }
@@ -117,6 +121,14 @@ mod tests {
             // 1234.5 may round to even or away; both name the same four digits.
             assert!(found == expected || (x == 1234.5 && found == "1234.5"), "{x}: {found}");
         }
+    }
+
+    #[test]
+    fn complex_numbers_look_as_in_python() {
+        let show = |re, im| number(Scalar::Complex(re, im));
+        assert_eq!(show(1.0, 2.0), "1.0+2.0j");
+        assert_eq!(show(-0.123_456, -2e-9), "-0.1235-2e-09j");
+        assert_eq!(show(f64::NAN, f64::NAN), "nan+nanj");
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl TimeUnits {
         reason = "saturates; bounds checked"
     )]
     pub(crate) fn decode(&self, chunk: &Chunk) -> Option<Times> {
+        if chunk.dtype().is_complex() {
+            return None;
+        }
         let micros: Option<Vec<i64>> = if chunk.dtype().is_float() {
             chunk
                 .to_vec::<f64>()

@@ -56,7 +56,15 @@ pub const NOT_A_TIME: i64 = i64::MIN;
 impl Decode {
     /// Takes the attributes that encode values out of `attrs`, as xarray does, and says how to decode.
     /// `store_fill` is the array's own fill value where that means "missing" (Zarr v2).
+    ///
+    /// CF has no complex numbers: they are delivered as they are, and keep their attributes.
     pub fn from_attributes(stored: Stored, attrs: &mut Attributes, store_fill: Option<&Value>) -> Self {
+        if let Stored::Plain(output) = stored
+            && output.is_complex()
+        {
+            let missing = Vec::new();
+            return Self { stored, output, missing, scale: None, offset: None, counts_time: false };
+        }
         let stored = match (stored, attrs.get("_Unsigned").and_then(Value::as_str)) {
             (Stored::Plain(dtype), Some("true")) => Stored::Plain(unsigned(dtype)),
             _ => stored,
@@ -164,6 +172,7 @@ impl Decode {
                 DType::F64 => {
                     self.map::<8, 8>(&bytes, |x| self.decode_f64(f64::from_le_bytes(x)).to_le_bytes())
                 }
+                DType::C64 | DType::C128 => bytes,
             },
         }
     }
@@ -291,6 +300,13 @@ mod tests {
         let out = floats(&decode.apply(bytes));
         assert_eq!((out[0], out[2]), (12.0, 10.0));
         assert!(out[1].is_nan());
+    }
+
+    #[test]
+    fn complex_numbers_are_not_decoded() {
+        let mut a = attrs(json!({"scale_factor": 2.0, "_FillValue": [0.0, 0.0]}));
+        let decode = Decode::from_attributes(Stored::Plain(DType::C64), &mut a, Some(&json!([0.0, 0.0])));
+        assert!(decode.is_identity() && a.contains_key("scale_factor"));
     }
 
     #[test]

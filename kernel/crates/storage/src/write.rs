@@ -258,6 +258,7 @@ fn fill_value(dtype: Option<DType>) -> Value {
         None => json!(""),
         Some(DType::Bool) => json!(false),
         Some(dtype) if dtype.is_float() => json!("NaN"),
+        Some(dtype) if dtype.is_complex() => json!([0.0, 0.0]),
         Some(_) => json!(0),
     }
 }

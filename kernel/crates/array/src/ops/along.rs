@@ -1,7 +1,7 @@
 //! Owns operations along one axis: cumulative, sorting, quantiles, windows that slide.
 
 use nuna_chunk::{
-    DType,
+    ChunkError, DType,
     along::{self, Place, Quantiles, Rolling, Scan, Windows},
     reduce::NanPolicy,
 };
@@ -34,6 +34,7 @@ impl Array {
     /// [`ArrayErrorKind::AxisOutOfRange`].
     pub fn scan(&self, scan: Scan, nan: NanPolicy, axis: usize) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
+        self.check_real(scan.name())?;
         let scanned = Scanned { axis, scan, nan };
         let (dtype, carried) = (scan.output(self.dtype()), scan.carried(self.dtype()));
         let block = self.block_bytes(carried);
@@ -124,6 +125,7 @@ impl Array {
         F: Fn(&E, crate::Block<'_>) -> Result<nuna_chunk::Chunk, String> + Copy + nuna_ship::Ship + 'static,
     {
         self.check_axis(axis)?;
+        self.check_real(name)?;
         let lengths = [Some(self.shape()[axis])];
         let along = AlongAxes { name, axes: &[axis], dtype, lengths: &lengths, scratch: 1 };
         self.over_axes(&along, environment, function)
@@ -146,6 +148,7 @@ impl Array {
             let missing = if at.is_empty() { "quantile" } else { "axis" };
             return Err(ArrayErrorKind::Invalid(format!("`quantile` needs at least one {missing}")).into());
         }
+        self.check_real("quantile")?;
         let dtype = self.dtype().to_float();
         let lengths: Vec<Option<u64>> = vec![None; axes.len()];
         let along = AlongAxes { name: "quantile", axes, dtype, lengths: &lengths, scratch: 2 };
@@ -214,6 +217,7 @@ impl Array {
         min_periods: u64,
     ) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
+        self.check_real("rolling")?;
         // Chunks much shorter than a window would be read over and over.
         let reach = left.saturating_add(right);
         let longest = crate::grid::longest(&self.chunks().axes()[axis]);
@@ -253,6 +257,15 @@ impl Array {
         }
         axes[axis] = crate::grid::normal(kept);
         self.rechunk_to(ChunkGrid::from_axes(axes))
+    }
+
+    /// Refuses complex numbers.
+    pub(crate) fn check_real(&self, operation: &str) -> Result<(), ArrayError> {
+        if self.dtype().is_complex() {
+            let (operation, dtype) = (operation.to_owned(), self.dtype());
+            return Err(ChunkError::Undefined { operation, dtype }.into());
+        }
+        Ok(())
     }
 
     /// Bytes of the largest block, were its elements of this dtype.

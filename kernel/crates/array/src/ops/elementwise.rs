@@ -1,7 +1,7 @@
 //! Owns elementwise operations: broadcasting, promotion, and the choice of chunks for the result.
 
 use nuna_chunk::{
-    DType, Scalar, Shape,
+    ChunkError, DType, Scalar, Shape,
     tile::{Binary, Unary},
 };
 use nuna_plan::Splits;
@@ -239,10 +239,11 @@ impl Array {
     /// # Errors
     /// As [`where_`](Array::where_).
     pub fn fillna(&self, value: impl Into<Operand>) -> Result<Array, ArrayError> {
-        if !self.dtype().is_float() {
+        if !self.dtype().has_nan() {
             return Ok(self.clone());
         }
         let value = match value.into() {
+            Operand::Scalar(Scalar::Complex(re, im)) => Operand::Scalar(Scalar::Complex(re, im)),
             // Filling a float array keeps its dtype.
             Operand::Scalar(value) => Operand::Scalar(Scalar::Float(value.as_f64())),
             array @ Operand::Array(_) => array,
@@ -251,12 +252,28 @@ impl Array {
     }
 
     /// The same values as `dtype`, converted as NumPy's `astype`.
+    ///
+    /// # Panics
+    /// If complex numbers are to become real ones; [`try_astype`](Array::try_astype) returns that as an error.
+    #[track_caller]
     pub fn astype(&self, dtype: DType) -> Array {
+        self.try_astype(dtype).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`astype`](Array::astype), where the dtypes are not known beforehand.
+    ///
+    /// # Errors
+    /// [`ArrayErrorKind::Chunk`] if complex numbers are to become real ones: take [`real`](Array::real),
+    /// [`imag`](Array::imag) or [`abs`](Array::abs) first.
+    pub fn try_astype(&self, dtype: DType) -> Result<Array, ArrayError> {
         if dtype == self.dtype() {
-            return self.clone();
+            return Ok(self.clone());
+        }
+        if self.dtype().is_complex() && !dtype.is_complex() && dtype != DType::Bool {
+            return Err(ChunkError::ComplexToReal { from: self.dtype(), to: dtype }.into());
         }
         let op = Op::Map { function: Function::Cast, inputs: vec![self.node.clone()] };
-        Array::from_node(Expr::new(op, dtype, self.node.grid.clone()))
+        Ok(Array::from_node(Expr::new(op, dtype, self.node.grid.clone())))
     }
 }
 
@@ -274,6 +291,7 @@ unary_methods!(
     expm1 => Expm1, ln => Ln, log2 => Log2, log10 => Log10, log1p => Log1p, sin => Sin, cos => Cos, tan => Tan,
     asin => Asin, acos => Acos, atan => Atan, sinh => Sinh, cosh => Cosh, tanh => Tanh, floor => Floor, ceil => Ceil,
     trunc => Trunc, round => Round, isnan => IsNan, isfinite => IsFinite, isinf => IsInf, logical_not => Not,
+    conj => Conj, real => Real, imag => Imag, angle => Angle, abs2 => Abs2,
 );
 
 fn map_binary(op: Binary, promoted: DType, a: &Node, b: &Node) -> Result<Array, ArrayError> {

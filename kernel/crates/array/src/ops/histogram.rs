@@ -61,7 +61,7 @@ pub fn histogram(points: &[Array], edges: &[Vec<f64>], weights: Option<&Array>) 
                 array.shape()
             )));
         }
-        inputs.push((array.astype(DType::F64).rechunk_to(first.chunks().clone()), Reads::Own));
+        inputs.push((array.try_astype(DType::F64)?.rechunk_to(first.chunks().clone()), Reads::Own));
     }
     let bins: Vec<u64> = edges.iter().map(|edges| edges.len() as u64 - 1).collect();
     let mut axes: Vec<Splits> = first

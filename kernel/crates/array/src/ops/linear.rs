@@ -32,6 +32,7 @@ pub fn tensordot(a: &Array, b: &Array, of_a: &[usize], of_b: &[usize]) -> Result
         return Err(invalid(format!("`tensordot` pairs axes, but {of_a:?} and {of_b:?} are not as many")));
     }
     for (array, axes) in [(a, of_a), (b, of_b)] {
+        array.check_real("tensordot")?;
         for (i, &axis) in axes.iter().enumerate() {
             array.check_axis(axis)?;
             if axes[..i].contains(&axis) {
@@ -159,7 +160,7 @@ impl Array {
             return tensordot(self, other, &[m - 1], &[n - 2]);
         }
         let dtype = self.dtype().promote(other.dtype());
-        if !dtype.is_float() {
+        if !dtype.has_nan() {
             right = right.astype(DType::I64);
         }
         let products = left.mul(&right)?;

@@ -143,6 +143,7 @@ impl Array {
         if let Some(i) = out_of(&weights.rows, to) {
             return Err(invalid(format!("a weight for `regrid` makes element {i} of {:?}", weights.shape)));
         }
+        self.check_real("regrid")?;
         // By rows, so that each element is written once.
         let mut order: Vec<usize> = (0..weights.rows.len()).collect();
         order.sort_by_key(|&i| weights.rows[i]);

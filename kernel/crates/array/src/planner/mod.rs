@@ -363,7 +363,7 @@ impl Planner<'_> {
             .into());
         }
         let node =
-            Array::from_node(node.clone()).astype(sink.dtype()).rechunk_to(written_grid(node, sink)).node;
+            Array::from_node(node.clone()).try_astype(sink.dtype())?.rechunk_to(written_grid(node, sink)).node;
         let axes = match window {
             None => node.grid.axes().to_vec(),
             Some(window) => {

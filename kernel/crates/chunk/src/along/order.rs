@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use super::{each_line, is_nan};
 use crate::{
     chunk::Chunk,
-    dtype::{Element, with_dtype},
+    dtype::{Ordered, with_dtype},
 };
 
 /// Numbers in their order, then NaNs.
-fn ascending<T: Element>(a: &T, b: &T) -> Ordering {
+fn ascending<T: Ordered>(a: &T, b: &T) -> Ordering {
     a.partial_cmp(b).unwrap_or_else(|| is_nan(*a).cmp(&is_nan(*b)))
 }
 

@@ -7,7 +7,7 @@ use super::{each_line, is_nan};
 use crate::{
     cast::CastFrom,
     chunk::Chunk,
-    dtype::{DType, Element, with_dtype},
+    dtype::{DType, Ordered, with_dtype},
     reduce::NanPolicy,
 };
 
@@ -36,7 +36,7 @@ pub fn quantile(chunk: &Chunk, axis: usize, quantiles: &Quantiles) -> Chunk {
 
 fn of_line<T>(line: &[T], quantiles: &Quantiles, kept: &mut Vec<T>, mut put: impl FnMut(usize, f64))
 where
-    T: Element,
+    T: Ordered,
     f64: CastFrom<T>,
 {
     kept.clear();

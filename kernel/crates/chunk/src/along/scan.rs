@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{each_line, is_nan};
 use crate::{
     chunk::Chunk,
-    dtype::{DType, Element, Kind, with_dtype},
+    dtype::{DType, Kind, Ordered, with_dtype},
     reduce::NanPolicy,
 };
 
@@ -22,7 +22,7 @@ impl Scan {
     /// The dtype of the result: as a reduction's, so integers and bool give 64 bits for sums and products.
     pub fn output(self, dtype: DType) -> DType {
         match (self, dtype.kind()) {
-            (Scan::Min | Scan::Max, _) | (_, Kind::Float) => dtype,
+            (Scan::Min | Scan::Max, _) | (_, Kind::Float | Kind::Complex) => dtype,
             (_, Kind::Bool | Kind::Signed) => DType::I64,
             (_, Kind::Unsigned) => DType::U64,
         }
@@ -47,7 +47,7 @@ impl Scan {
 }
 
 /// What can be carried.
-trait Carried: Element {
+trait Carried: Ordered {
     fn join(scan: Scan, held: Self, value: Self) -> Self;
     /// What joining changes nothing.
     fn neutral(scan: Scan) -> Self;

@@ -8,7 +8,7 @@ use crate::{
     dtype::DType,
     error::ChunkError,
     reduce::{
-        NanPolicy, Operation, Reduction,
+        NanPolicy, Operation, Reduction, complex,
         fold::{self, All, Any, Count, Fold, FoldVisitor, Max, Min, Missing, Prod, Sum},
         moments::{Moments, Place, SumCount, Variance, better},
         walk::walk,
@@ -26,10 +26,11 @@ pub struct Accumulator {
     uniform: i64,
 }
 
-/// Binds `$T` to the lane type of a dtype (`u8` for bool).
+/// Binds `$T` to the lane type of a dtype (`u8` for bool). Complex dtypes have been dealt with before.
 macro_rules! with_lane {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
+            DType::C64 | DType::C128 => unreachable!("`complex` reduces complex numbers"),
             DType::Bool | DType::U8 => {
                 type $T = u8;
                 $body
@@ -133,6 +134,10 @@ impl Accumulator {
             Self::part_dtypes(reduction)?.into_iter().map(|dtype| ChunkMut::zeroed(dtype, &shape)).collect();
         if shape.iter().all(|&n| n > 0) {
             let first = parts[0].bytes_mut();
+            if reduction.dtype.is_complex() {
+                complex::start(reduction, first);
+                return Ok(Self { reduction, reduced: reduced.into(), shape, parts, uniform: 0 });
+            }
             with_fold!(reduction, T, fold => start_of::<T, _>(fold, first), else {
                 if matches!(reduction.operation, Operation::ArgMin | Operation::ArgMax) {
                     parts[1].elements_of_mut::<i64>().fill(-1);
@@ -143,13 +148,17 @@ impl Accumulator {
     }
 
     fn part_dtypes(reduction: Reduction) -> Result<Vec<DType>, ChunkError> {
+        reduction.output()?;
         Ok(match reduction.operation {
             Operation::Sum | Operation::Prod => match reduction.output()? {
                 DType::F32 => vec![DType::F64],
+                DType::C64 => vec![DType::C128],
                 dtype => vec![dtype],
             },
-            Operation::Mean if reduction.skips() => vec![DType::F64, DType::I64],
-            Operation::Mean => vec![DType::F64],
+            Operation::Mean => {
+                let sum = if reduction.dtype.is_complex() { DType::C128 } else { DType::F64 };
+                if reduction.skips() { vec![sum, DType::I64] } else { vec![sum] }
+            }
             Operation::Var { .. } | Operation::Std { .. } => vec![DType::I64, DType::F64, DType::F64],
             Operation::Min | Operation::Max => vec![reduction.dtype],
             Operation::Count => vec![DType::I64],
@@ -181,6 +190,10 @@ impl Accumulator {
         }
         let reduced = &self.reduced;
         let reduction = self.reduction;
+        if reduction.dtype.is_complex() {
+            complex::update(reduction, chunk, reduced, &mut self.parts);
+            return Ok(());
+        }
         if let [one] = &mut self.parts[..] {
             let to = one.bytes_mut();
             with_fold!(reduction, T, fold => update_with::<T, _>(fold, chunk, reduced, to), else unreachable!("several parts"));
@@ -243,6 +256,10 @@ impl Accumulator {
             return Ok(());
         }
         let reduction = self.reduction;
+        if reduction.dtype.is_complex() {
+            complex::merge(reduction, &mut self.parts, parts);
+            return Ok(());
+        }
         match (&mut self.parts[..], parts) {
             ([own], [other]) => {
                 let own = own.bytes_mut();
@@ -319,6 +336,11 @@ impl Accumulator {
             | Operation::Count
             | Operation::Any
             | Operation::All => part().cast(output),
+            Operation::Mean if self.reduction.dtype.is_complex() => {
+                let sum = part();
+                let count = self.reduction.skips().then(&mut part);
+                complex::mean(&sum, count.as_ref(), uniform).cast(output)
+            }
             Operation::Mean => {
                 let sum = part();
                 let mut mean = ChunkMut::new(DType::F64, &self.shape);

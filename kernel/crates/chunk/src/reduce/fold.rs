@@ -99,6 +99,10 @@ pub(crate) fn merge<T, F: Fold<T>>(fold: F, into: &mut [F::Partial], other: &[F:
 /// What a fold must know of a number: whether it is missing.
 pub(crate) trait Missing: Lane {
     fn missing(self) -> bool;
+}
+
+/// What an extreme must know: an order, and its ends.
+pub(crate) trait Extreme: Missing + PartialOrd {
     fn least() -> Self;
     fn greatest() -> Self;
     /// What stands for "nothing seen yet" where NaN is skipped; of no meaning for integers.
@@ -112,6 +116,8 @@ macro_rules! integers {
             fn missing(self) -> bool {
                 false
             }
+        }
+        impl Extreme for $t {
             fn least() -> Self {
                 <$t>::MIN
             }
@@ -133,6 +139,8 @@ macro_rules! floats {
             fn missing(self) -> bool {
                 self.is_nan()
             }
+        }
+        impl Extreme for $t {
             fn least() -> Self {
                 <$t>::NEG_INFINITY
             }
@@ -223,7 +231,7 @@ impl<T: Missing, A: Arithmetic + CastFrom<T>, const SKIP: bool> Fold<T> for Prod
 
 macro_rules! extreme {
     ($name:ident, $order:tt, $start:ident) => {
-        impl<T: Missing, const SKIP: bool> Fold<T> for $name<T, SKIP> {
+        impl<T: Extreme, const SKIP: bool> Fold<T> for $name<T, SKIP> {
             type Partial = T;
             fn start(self) -> T {
                 if SKIP { T::nothing() } else { T::$start() }

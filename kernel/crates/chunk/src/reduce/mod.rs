@@ -5,6 +5,7 @@
 //! updates and merges the result is the same to the last bit, whatever the processor.
 
 mod accumulator;
+mod complex;
 mod fold;
 mod moments;
 mod walk;
@@ -70,20 +71,33 @@ pub struct Reduction {
 impl Reduction {
     /// Whether NaN needs looking at.
     pub(crate) fn skips(&self) -> bool {
-        self.nan == NanPolicy::Skip && self.dtype.is_float()
+        self.nan == NanPolicy::Skip && self.dtype.has_nan()
     }
 
     /// The dtype of the result.
     ///
     /// # Errors
-    /// Never at present; every reduction is defined for every dtype.
+    /// [`ChunkError::Undefined`] for complex numbers, where the operation asks for an order or a variance.
     pub fn output(&self) -> Result<DType, ChunkError> {
         let dtype = self.dtype;
+        if dtype.is_complex() {
+            return match self.operation {
+                Operation::Sum | Operation::Prod | Operation::Mean => Ok(dtype),
+                Operation::Count => Ok(DType::I64),
+                Operation::Any | Operation::All => Ok(DType::Bool),
+                Operation::Var { .. }
+                | Operation::Std { .. }
+                | Operation::Min
+                | Operation::Max
+                | Operation::ArgMin
+                | Operation::ArgMax => Err(ChunkError::Undefined { operation: self.to_string(), dtype }),
+            };
+        }
         Ok(match self.operation {
             Operation::Sum | Operation::Prod => match dtype.kind() {
                 Kind::Bool | Kind::Signed => DType::I64,
                 Kind::Unsigned => DType::U64,
-                Kind::Float => dtype,
+                Kind::Float | Kind::Complex => dtype,
             },
             Operation::Mean | Operation::Var { .. } | Operation::Std { .. } => dtype.to_float(),
             Operation::Min | Operation::Max => dtype,
@@ -100,6 +114,8 @@ impl Reduction {
     /// Bytes that one result element takes while partial.
     pub fn partial_bytes(&self) -> u64 {
         match self.operation {
+            Operation::Sum | Operation::Prod if self.dtype.is_complex() => 16,
+            Operation::Mean if self.dtype.is_complex() => 24,
             Operation::Sum | Operation::Prod | Operation::Count => 8,
             Operation::Mean => 16,
             Operation::Var { .. } | Operation::Std { .. } => 24,

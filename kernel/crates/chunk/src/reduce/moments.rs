@@ -3,7 +3,10 @@
 
 use crate::{
     cast::CastFrom,
-    reduce::{fold::Missing, walk::Visitor},
+    reduce::{
+        fold::{Extreme, Missing},
+        walk::Visitor,
+    },
     simd::widest,
 };
 
@@ -269,7 +272,7 @@ pub(crate) struct Place<'a, T> {
     pub(crate) skip: bool,
 }
 
-impl<T: Missing> Place<'_, T> {
+impl<T: Extreme> Place<'_, T> {
     #[inline(always)]
     fn offer(&mut self, to: usize, value: T, index: i64) {
         if better(self.value[to], self.index[to], value, self.greatest, self.skip) {
@@ -281,7 +284,7 @@ impl<T: Missing> Place<'_, T> {
 
 /// Whether a value that comes later replaces the one held.
 #[inline(always)]
-pub(crate) fn better<T: Missing>(held: T, held_index: i64, value: T, greatest: bool, skip: bool) -> bool {
+pub(crate) fn better<T: Extreme>(held: T, held_index: i64, value: T, greatest: bool, skip: bool) -> bool {
     if value.missing() {
         // Plain argmin and argmax stop at the first NaN, as NumPy's.
         return !skip && (held_index < 0 || !held.missing());
@@ -289,7 +292,7 @@ pub(crate) fn better<T: Missing>(held: T, held_index: i64, value: T, greatest: b
     held_index < 0 || if greatest { value > held } else { value < held }
 }
 
-impl<T: Missing> Visitor for Place<'_, T> {
+impl<T: Extreme> Visitor for Place<'_, T> {
     fn columns(&mut self, from: usize, to: usize, rows: usize, stride: usize, width: usize) {
         for row in 0..rows {
             for j in 0..width {

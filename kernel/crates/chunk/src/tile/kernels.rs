@@ -1,13 +1,15 @@
 //! Owns the inner loops: one small function per operation and dtype, chosen once per program. Bool lanes are bytes
 //! of 0 and 1.
 
+use num_complex::Complex;
+
 use crate::{
     buffer::{lanes, lanes_mut},
     cast::CastFrom,
     dtype::DType,
     error::ChunkError,
     simd::widest,
-    tile::operation::{Binary, Unary},
+    tile::{complex, operation::{Binary, Unary}},
 };
 
 pub(crate) type UnaryKernel = fn(&[u8], &mut [u8]);
@@ -15,7 +17,7 @@ pub(crate) type BinaryKernel = fn(&[u8], &[u8], &mut [u8]);
 pub(crate) type SelectKernel = fn(&[u8], &[u8], &[u8], &mut [u8]);
 
 #[inline(always)]
-fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], out: &mut [u8], f: impl Fn(A) -> R) {
+pub(crate) fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], out: &mut [u8], f: impl Fn(A) -> R) {
     widest(
         #[inline(always)]
         || {
@@ -27,7 +29,7 @@ fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], out: &mut [u8]
 }
 
 #[inline(always)]
-fn map2<A: crate::buffer::Lane, R: crate::buffer::Lane>(
+pub(crate) fn map2<A: crate::buffer::Lane, R: crate::buffer::Lane>(
     a: &[u8],
     b: &[u8],
     out: &mut [u8],
@@ -262,6 +264,10 @@ macro_rules! with_number {
     ($dtype:expr, $T:ident => $body:expr, bool => $bool:expr) => {
         match $dtype {
             DType::Bool => $bool,
+            // `complex` has the loops of these; none of those here is defined for them.
+            DType::C64 | DType::C128 => {
+                return Err(ChunkError::Undefined { operation: "an operation of real numbers".to_owned(), dtype: $dtype });
+            }
             DType::I8 => {
                 type $T = i8;
                 $body
@@ -324,6 +330,9 @@ macro_rules! floats_only {
 
 /// A kernel for every unary operation on operands of `dtype`.
 pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> {
+    if dtype.is_complex() {
+        return complex::unary(op, dtype);
+    }
     let undefined = || ChunkError::Undefined { operation: op.to_string(), dtype };
     macro_rules! float_function {
         ($f:ident) => {
@@ -349,7 +358,10 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
         Unary::Sign => {
             with_number!(dtype, T => |a, out| map1::<T, T>(a, out, Number::sign), bool => return Err(undefined()))
         }
-        Unary::Square => {
+        Unary::Conj | Unary::Real => |a, out| out.copy_from_slice(a),
+        Unary::Imag => |_, out| out.fill(0),
+        Unary::Angle => floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| (0.0 as T).atan2(v)), undefined()),
+        Unary::Square | Unary::Abs2 => {
             with_number!(dtype, T => |a, out| map1::<T, T>(a, out, |v| v.mul(v)), bool => |a, out| out.copy_from_slice(a))
         }
         Unary::IsNan => {
@@ -363,7 +375,7 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
         }
         Unary::Not => match dtype {
             DType::Bool => |a, out| map1::<u8, u8>(a, out, |v| v ^ 1),
-            DType::F32 | DType::F64 => return Err(undefined()),
+            DType::F32 | DType::F64 | DType::C64 | DType::C128 => return Err(undefined()),
             // Bits have no sign, so one loop over bytes serves every integer.
             DType::I8
             | DType::I16
@@ -405,6 +417,9 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
 
 /// A kernel for every binary operation on operands of `dtype`.
 pub(crate) fn binary(op: Binary, dtype: DType) -> Result<BinaryKernel, ChunkError> {
+    if dtype.is_complex() {
+        return complex::binary(op, dtype);
+    }
     let undefined = || ChunkError::Undefined { operation: op.to_string(), dtype };
     macro_rules! arithmetic {
         ($f:ident, bool => $bool:expr) => {
@@ -473,12 +488,19 @@ pub(crate) fn select(dtype: DType) -> SelectKernel {
         1 => run::<u8>,
         2 => run::<u16>,
         4 => run::<u32>,
-        _ => run::<u64>,
+        8 => run::<u64>,
+        _ => run::<Complex<f64>>,
     }
 }
 
 /// Converts operands of one dtype to another.
-pub(crate) fn cast(from: DType, to: DType) -> UnaryKernel {
+///
+/// # Errors
+/// If complex numbers would become real ones.
+pub(crate) fn cast(from: DType, to: DType) -> Result<UnaryKernel, ChunkError> {
+    if from.is_complex() || to.is_complex() {
+        return complex::cast(from, to);
+    }
     fn number<A, B>(a: &[u8], out: &mut [u8])
     where
         A: crate::buffer::Lane,
@@ -493,6 +515,7 @@ pub(crate) fn cast(from: DType, to: DType) -> UnaryKernel {
     {
         map1::<A, u8>(a, out, |v| u8::from(bool::cast_from(v)));
     }
-    with_number!(to, B => with_number!(from, A => number::<A, B>, bool => number::<u8, B>),
-        bool => with_number!(from, A => truth::<A>, bool => truth::<u8>))
+    let kernel: UnaryKernel = with_number!(to, B => with_number!(from, A => number::<A, B>, bool => number::<u8, B>),
+        bool => with_number!(from, A => truth::<A>, bool => truth::<u8>));
+    Ok(kernel)
 }

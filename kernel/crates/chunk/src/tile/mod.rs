@@ -3,6 +3,7 @@
 //!
 //! Leaves to others: which operations are fused (`array`).
 
+mod complex;
 mod kernels;
 mod operation;
 mod program;

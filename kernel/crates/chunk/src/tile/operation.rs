@@ -47,6 +47,15 @@ pub enum Unary {
     IsInf,
     /// Logical for bool, bitwise for integers.
     Not,
+    /// Real numbers are their own conjugate.
+    Conj,
+    Real,
+    /// 0 for real numbers.
+    Imag,
+    /// In radians; 0 or pi for real numbers.
+    Angle,
+    /// The square of the absolute value, without a root on the way.
+    Abs2,
 }
 
 /// Operations on two operands of one dtype.
@@ -87,6 +96,16 @@ impl Unary {
     /// [`ChunkError::Undefined`] as NumPy raises `TypeError`.
     pub fn dtypes(self, dtype: DType) -> Result<(DType, DType), ChunkError> {
         let undefined = || ChunkError::Undefined { operation: self.to_string(), dtype };
+        if dtype.is_complex() {
+            return match self {
+                Unary::Neg | Unary::Square | Unary::Sqrt | Unary::Exp | Unary::Conj => Ok((dtype, dtype)),
+                Unary::Abs | Unary::Real | Unary::Imag | Unary::Angle | Unary::Abs2 => {
+                    Ok((dtype, dtype.real_part()))
+                }
+                Unary::IsNan | Unary::IsFinite | Unary::IsInf => Ok((dtype, DType::Bool)),
+                _ => Err(undefined()),
+            };
+        }
         let float = dtype.to_float();
         Ok(match self {
             Unary::Neg if dtype == DType::Bool => return Err(undefined()),
@@ -96,6 +115,10 @@ impl Unary {
             | Unary::Abs
             | Unary::Sign
             | Unary::Square
+            | Unary::Conj
+            | Unary::Real
+            | Unary::Imag
+            | Unary::Abs2
             | Unary::Not
             | Unary::Floor
             | Unary::Ceil
@@ -122,7 +145,8 @@ impl Unary {
             | Unary::Tanh
             | Unary::Asinh
             | Unary::Acosh
-            | Unary::Atanh => (float, float),
+            | Unary::Atanh
+            | Unary::Angle => (float, float),
         })
     }
 }
@@ -134,6 +158,14 @@ impl Binary {
     /// [`ChunkError::Undefined`] as NumPy raises `TypeError`.
     pub fn dtypes(self, dtype: DType) -> Result<(DType, DType), ChunkError> {
         let undefined = || ChunkError::Undefined { operation: self.to_string(), dtype };
+        if dtype.is_complex() {
+            return match self {
+                Binary::Add | Binary::Sub | Binary::Mul | Binary::Div => Ok((dtype, dtype)),
+                Binary::Eq | Binary::Ne => Ok((dtype, DType::Bool)),
+                // No order, no rounding, no bits.
+                _ => Err(undefined()),
+            };
+        }
         let is_bool = dtype.kind() == Kind::Bool;
         // NumPy has no bool arithmetic beyond `+` (or) and `*` (and); division of bools is an int8's.
         let number = if is_bool { DType::I8 } else { dtype };

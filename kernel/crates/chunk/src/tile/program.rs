@@ -115,7 +115,15 @@ impl Builder {
 
     pub fn cast(&mut self, a: ValueId, to: DType) -> ValueId {
         let from = self.dtype(a);
-        if from == to { a } else { self.push(Instruction::Cast { from, to, a }, to) }
+        if from == to {
+            return a;
+        }
+        if to.is_complex() && !from.is_complex() && from != to.real_part() {
+            // By way of its parts' dtype: only that has a loop to complex numbers.
+            let part = self.cast(a, to.real_part());
+            return self.cast(part, to);
+        }
+        self.push(Instruction::Cast { from, to, a }, to)
     }
 
     /// # Errors

@@ -87,9 +87,11 @@ impl<'a> Machine<'a> {
         let mut places = Vec::with_capacity(value_count);
         let mut spreads = Vec::with_capacity(input_count);
         let mut scratch = Vec::new();
+        let values = (0..value_count).map(|value| program.dtype_of(ValueId(value as u32)).size());
+        let widest = values.max().unwrap_or(0).max(8);
         // Widths differ, but the widest fits everything and the count is small.
         let new_tile = |scratch: &mut Vec<Buffer>| {
-            scratch.push(Buffer::zeroed(TILE * 8));
+            scratch.push(Buffer::zeroed(TILE * widest));
             scratch.len() - 1
         };
         for input in inputs.iter().take(input_count) {
@@ -262,7 +264,7 @@ fn step(instruction: &Instruction) -> Result<(Step, SmallVec<[ValueId; 3]>), Chu
     Ok(match *instruction {
         Instruction::Constant { .. } => unreachable!("constants have no step"),
         Instruction::Cast { from, to, a } => {
-            (Step::Unary(kernels::cast(from, to), a), SmallVec::from_slice(&[a]))
+            (Step::Unary(kernels::cast(from, to)?, a), SmallVec::from_slice(&[a]))
         }
         Instruction::Unary { op, dtype, a } => {
             (Step::Unary(kernels::unary(op, dtype)?, a), SmallVec::from_slice(&[a]))

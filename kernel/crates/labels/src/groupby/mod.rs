@@ -11,7 +11,7 @@ mod partial;
 use std::{ops, sync::Arc};
 
 use nuna_array::{Array, Binary, DType, Scalar};
-use nuna_chunk::Chunk;
+use nuna_chunk::{Chunk, ChunkError};
 use nuna_storage::Attributes;
 
 pub use key::{Bins, GroupKey};
@@ -125,6 +125,11 @@ impl GroupBy {
 
     /// The elements that are in a group, the axis, and their groups.
     fn grouped(&self) -> Result<(Array, usize, Vec<u32>)> {
+        let dtype = self.array.dtype();
+        if dtype.is_complex() {
+            let error = ChunkError::Undefined { operation: "a reduction by groups".to_owned(), dtype };
+            return Err(LabelError::Array(error.into()));
+        }
         let axis = self.array.axis(&self.by.dim)?;
         let codes = &self.by.codes;
         if codes.is_empty() {

@@ -4,7 +4,7 @@
 //! each is finished in a block of its neighbourhood, and no block ever holds all groups.
 
 use nuna_array::{Array, Block, ChunkGrid, MapBlocks};
-use nuna_chunk::{Chunk, DType, Element};
+use nuna_chunk::{Chunk, DType, Ordered};
 use serde::{Deserialize, Serialize};
 
 use super::distinct;
@@ -227,7 +227,7 @@ fn grid(lengths: &[Vec<u64>]) -> Result<ChunkGrid> {
 }
 
 /// What partial results are counted in.
-trait Number: Element {
+trait Number: Ordered {
     const ZERO: Self;
     const ONE: Self;
     const LEAST: Self;
@@ -620,7 +620,7 @@ fn codes<'a>(
 fn elements(env: &Environment, block: &Block<'_>) -> Result<Chunk, String> {
     let chunk = &block.inputs[0];
     let (codes, outer, inner) = codes(env, block, 1)?;
-    fn run<T: Element + Into<A>, A: Number>(
+    fn run<T: Ordered + Into<A>, A: Number>(
         env: &Environment,
         codes: &[u32],
         (outer, inner): (usize, usize),
