@@ -21,6 +21,7 @@ from conftest import write_kernelspec  # noqa: E402
 
 #: What each guide writes.
 RESULTS = {
+    "argo": ["argo.zarr", "upper.zarr"],
     "climatology": ["climatology.zarr", "anomaly.zarr"],
     "instruments": ["total.zarr"],
     "monte-carlo": ["ashore.zarr"],

@@ -1,6 +1,6 @@
 """Writes the small input data that the guides' notebooks read. Seeded: the same on every machine.
 
-    python make.py FOLDER              # all of it, about 10 MB
+    python make.py FOLDER              # all of it, about 30 MB
     python make.py FOLDER climatology  # that of one guide
 
 Each function below writes what the guide of its name reads. Whoever has such data already has files that look like these:
@@ -64,6 +64,29 @@ def climatology(folder: pathlib.Path) -> None:
     dataset.to_zarr(folder / "ensemble.zarr", mode="w", encoding={"tas": {"chunks": (1, 40, 24, 48)}})
 
 
+def argo(folder: pathlib.Path) -> None:
+    """Two dozen Argo floats, a file each as the data centres have them: profiles of different numbers and lengths, padded with
+    the fill value."""
+    random = np.random.default_rng(3)
+    for number in range(24):
+        profiles, levels = random.integers(20, 60), random.integers(50, 120)
+        pressure = np.cumsum(random.uniform(5, 30, (profiles, levels)), axis=1)
+        surface, depth = random.uniform(5, 28, (profiles, 1)), random.uniform(200, 600, (profiles, 1))
+        temperature = 2 + (surface - 2) * np.exp(-pressure / depth) + random.normal(0, 0.02, pressure.shape)
+        missing = np.arange(levels) >= random.integers(1, levels + 1, (profiles, 1))
+        dims = ("N_PROF", "N_LEVELS")
+        variables = {
+            "JULD": ("N_PROF", 25000 + random.integers(0, 50) + 10.0 * np.arange(profiles)),
+            "LATITUDE": ("N_PROF", random.uniform(-60, 60) + np.cumsum(random.normal(0, 0.2, profiles))),
+            "LONGITUDE": ("N_PROF", random.uniform(-150, 150) + np.cumsum(random.normal(0, 0.2, profiles))),
+            "PRES": (dims, np.where(missing, np.nan, pressure).astype("f4"), {"units": "decibar"}),
+            "TEMP": (dims, np.where(missing, np.nan, temperature).astype("f4"), {"units": "degree_Celsius"}),
+        }
+        encoding = {name: {"_FillValue": 99999.0, "zlib": True} for name in ("PRES", "TEMP")}
+        file = folder / f"{5900000 + number}_prof.nc"
+        xr.Dataset(variables, attrs={"platform": 5900000 + number}).to_netcdf(file, engine="netcdf4", encoding=encoding)
+
+
 def bilinear(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each of `target` the position in `source` before it, and how far it is on the way to the next."""
     left = np.clip(np.searchsorted(source, target) - 1, 0, len(source) - 2)
@@ -95,6 +118,7 @@ def regridding(folder: pathlib.Path) -> None:
 
 #: What each guide reads. Guides that are not here make their data themselves.
 WRITERS = {
+    "argo": argo,
     "climatology": climatology,
     "netcdf-and-zarr": netcdf_and_zarr,
     "regridding": regridding,
