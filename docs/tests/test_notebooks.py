@@ -22,6 +22,7 @@ from conftest import write_kernelspec  # noqa: E402
 #: What each guide writes.
 RESULTS = {
     "argo": ["argo.zarr", "upper.zarr"],
+    "catalogue": ["mean.zarr"],
     "climatology": ["climatology.zarr", "anomaly.zarr"],
     "instruments": ["total.zarr"],
     "monte-carlo": ["ashore.zarr"],
@@ -32,7 +33,7 @@ RESULTS = {
 DOUBLE = 1e-10
 #: Where the data are float32, xarray adds them up in float32: some units in the last place of 30 °C.
 SINGLE = 1e-5
-TOLERANCE = {"climatology": SINGLE, "netcdf-and-zarr": SINGLE}
+TOLERANCE = {"catalogue": SINGLE, "climatology": SINGLE, "netcdf-and-zarr": SINGLE}
 WIDTH = 100
 
 

@@ -7,6 +7,7 @@ Each function below writes what the guide of its name reads. Whoever has such da
 they are written by the packages that the field writes them with.
 """
 
+import json
 import pathlib
 import sys
 
@@ -48,6 +49,32 @@ def netcdf_and_zarr(folder: pathlib.Path) -> None:
         encoding = {"sst": {"zlib": True, "shuffle": True, "complevel": 4, "chunksizes": (73, 45, 90)}}
         part.to_netcdf(folder / f"sst_{year}.nc", engine="netcdf4", encoding=encoding)
     dataset.to_zarr(folder / "sst.zarr", mode="w", encoding={"sst": {"chunks": (73, 45, 90)}})
+
+
+def catalogue(folder: pathlib.Path) -> None:
+    """A SpatioTemporal Asset Catalog of yearly files: a collection, an item for each year, and the files they name."""
+    (folder / "catalogue").mkdir()
+    links = [{"rel": "root", "href": "./collection.json", "type": "application/json"}]
+    for year in range(2019, 2024):
+        file = f"sst_{year}.nc"
+        sea_surface(range(year, year + 1)).isel(time=slice(0, None, 5)).to_netcdf(folder / "catalogue" / file, engine="netcdf4")
+        item = {
+            "type": "Feature", "stac_version": "1.0.0", "id": f"sst-{year}", "collection": "sst",
+            "geometry": None, "links": [{"rel": "collection", "href": "./collection.json"}],
+            "properties": {
+                "datetime": f"{year}-07-01T00:00:00Z", "title": f"sea surface temperature, {year}",
+                "processing:level": "L4" if year > 2020 else "L3",
+            },
+            "assets": {"data": {"href": f"./{file}", "type": "application/netcdf", "roles": ["data"]}},
+        }  # fmt: skip
+        (folder / "catalogue" / f"sst-{year}.json").write_text(json.dumps(item, indent=1))
+        links.append({"rel": "item", "href": f"./sst-{year}.json", "type": "application/geo+json"})
+    extent = {"spatial": {"bbox": [[0, -90, 360, 90]]}, "temporal": {"interval": [["2019-01-01T00:00:00Z", "2023-12-31T00:00:00Z"]]}}
+    collection = {
+        "type": "Collection", "stac_version": "1.0.0", "id": "sst", "description": "synthetic sea surface temperature",
+        "license": "CC0-1.0", "extent": extent, "links": links,
+    }  # fmt: skip
+    (folder / "catalogue" / "collection.json").write_text(json.dumps(collection, indent=1))
 
 
 def climatology(folder: pathlib.Path) -> None:
@@ -119,6 +146,7 @@ def regridding(folder: pathlib.Path) -> None:
 #: What each guide reads. Guides that are not here make their data themselves.
 WRITERS = {
     "argo": argo,
+    "catalogue": catalogue,
     "climatology": climatology,
     "netcdf-and-zarr": netcdf_and_zarr,
     "regridding": regridding,
