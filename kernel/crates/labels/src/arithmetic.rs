@@ -7,8 +7,9 @@ use nuna_array::{Array, Binary, Operand, Scalar, Unary};
 use nuna_storage::Attributes;
 
 use crate::{
-    DataArray, LabelError, Result,
-    select::{Positions, in_common, span},
+    DataArray, Join, LabelError, Result,
+    align::in_common,
+    select::{Positions, span},
 };
 
 /// The other side of an operation.
@@ -46,7 +47,8 @@ pub(crate) fn align(operation: &str, left: &DataArray, right: &DataArray) -> Res
             && !std::sync::Arc::ptr_eq(&ours, &theirs)
         {
             let (ours, theirs) = (ours.values()?, theirs.values()?);
-            if let Some((mine, yours)) = in_common(ours, theirs) {
+            if !ours.same(theirs) {
+                let (mine, yours) = in_common(dim, ours, theirs)?;
                 if mine.is_empty() {
                     return Err(LabelError::NothingInCommon {
                         operation: operation.to_owned(),
@@ -139,6 +141,16 @@ impl DataArray {
                 })
             }
         }
+    }
+
+    /// [`binary`](DataArray::binary) with another join of the labels along shared dimensions: elements that one side lacks are
+    /// NaN, which makes floats of integers.
+    ///
+    /// # Errors
+    /// As [`align`](crate::align()).
+    pub fn binary_with(&self, op: Binary, other: &DataArray, join: Join) -> Result<DataArray> {
+        let both = crate::align(&[self.clone(), other.clone()], join)?;
+        both[0].binary(op, &both[1])
     }
 
     /// `value op self`.

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// If there is none, dimensions differ, or lengths along the others do.
-pub fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
+pub(crate) fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
     let Some(first) = arrays.first() else {
         return Err(LabelError::Invalid("nothing to join: give at least one array".to_owned()));
     };
@@ -41,9 +41,13 @@ pub fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
                 && !a.same(b)
             {
                 return Err(LabelError::Invalid(format!(
-                    "concat: the coordinates along `{name}` of {} and {} differ; select the same range of both",
+                    "concat: the coordinates along `{name}` of {} and {} differ: {}",
                     first.describe(),
-                    other.describe()
+                    other.describe(),
+                    crate::align::difference(
+                        (&first.describe(), a.values()?),
+                        (&other.describe(), b.values()?)
+                    )
                 )));
             }
         }

@@ -29,7 +29,7 @@ impl Dataset {
     }
 
     /// For messages.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.path {
             Some(path) => format!("the dataset {}", path.display()),
             None => "the dataset".to_owned(),
@@ -139,7 +139,8 @@ impl Dataset {
             match self.coords.get(key) {
                 Some(ours) if coord.dims.iter().any(|d| d == key) && !ours.same(coord) => {
                     return Err(LabelError::Invalid(format!(
-                        "the labels along `{key}` of `{name}` differ from the dataset's; select the same range, or rename the dimension"
+                        "the labels along `{key}` of `{name}` differ from the dataset's: {}; `merge` joins them, or select the same range",
+                        crate::align::difference(("the dataset", ours.values()?), (name, coord.values()?))
                     )));
                 }
                 Some(_) => {}
@@ -160,7 +161,7 @@ impl Dataset {
     /// If the number of labels is not the dimension's length.
     pub fn assign_coord(&self, dim: &str, values: impl Into<Values>) -> Result<Dataset> {
         let values = values.into();
-        let with = self.map(|variable| {
+        let with = self.each(|variable| {
             if variable.dims.iter().any(|d| d == dim) {
                 variable.assign_coord(dim, values.clone())
             } else {
@@ -189,33 +190,32 @@ impl Dataset {
     /// # Errors
     /// [`LabelError::NoVariable`].
     pub fn select<T: AsRef<str>>(&self, names: impl IntoIterator<Item = T>) -> Result<Dataset> {
-        let mut only = Dataset { attrs: self.attrs.clone(), ..Dataset::new() };
-        for name in names {
-            only = only.assign(name.as_ref(), &self.var(name.as_ref())?)?;
-        }
-        Ok(only)
+        let chosen: Result<Vec<_>> =
+            names.into_iter().map(|name| Ok((name.as_ref().to_owned(), self.var(name.as_ref())?))).collect();
+        Dataset::from_variables(chosen?, self.attrs.clone())
     }
 
-    fn map(&self, mut change: impl FnMut(&DataArray) -> Result<DataArray>) -> Result<Dataset> {
+    /// A change of every variable; coordinates stay.
+    pub(crate) fn each(&self, mut change: impl FnMut(&DataArray) -> Result<DataArray>) -> Result<Dataset> {
         let variables: Result<Vec<_>> =
             self.variables.iter().map(|(name, variable)| Ok((name.clone(), change(variable)?))).collect();
         Ok(Dataset { variables: variables?, ..self.clone() })
     }
 
     /// Applies a change to variables that have a dimension, and keeps the others; `coords` are the coordinates after.
-    fn along(
+    pub(crate) fn along(
         &self,
         dim: &str,
         coords: Coords,
         mut change: impl FnMut(&DataArray) -> Result<DataArray>,
     ) -> Result<Dataset> {
-        let changed = self.map(|variable| {
+        let changed = self.each(|variable| {
             if variable.dims.iter().any(|d| d == dim) { change(variable) } else { Ok(variable.clone()) }
         })?;
         Ok(Dataset { coords, ..changed })
     }
 
-    fn size(&self, dim: &str) -> Result<u64> {
+    pub(crate) fn size(&self, dim: &str) -> Result<u64> {
         let sizes = self.sizes();
         sizes.iter().find(|(d, _)| d == dim).map(|(_, size)| *size).ok_or_else(|| LabelError::NoDim {
             owner: self.describe(),
@@ -264,7 +264,7 @@ impl Dataset {
     }
 
     /// Reduces every variable over those of the dimensions that it has.
-    fn reduced(
+    pub(crate) fn reduced(
         &self,
         dims: &Dims,
         reduce: impl Fn(&DataArray, Dims) -> Result<DataArray>,
@@ -278,7 +278,7 @@ impl Dataset {
             Dims::All => true,
             Dims::Named(names) => names.contains(dim),
         };
-        let reduced = self.map(|variable| {
+        let reduced = self.each(|variable| {
             let own: Vec<String> = variable.dims.iter().filter(|dim| gone(dim)).cloned().collect();
             if own.is_empty() { Ok(variable.clone()) } else { reduce(variable, Dims::Named(own)) }
         })?;
@@ -297,7 +297,7 @@ impl Dataset {
             return Ok(self.clone());
         }
         let mut chunks = nuna_array::compute(&arrays, &nuna_array::engine())?.into_iter();
-        self.map(|variable| {
+        self.each(|variable| {
             let chunk = chunks
                 .next()
                 .ok_or_else(|| LabelError::Invalid("the engine gave fewer results than asked".to_owned()))?;
@@ -310,7 +310,7 @@ impl Dataset {
     /// # Errors
     /// As [`DataArray::compute`].
     pub fn persist(&self) -> Result<Dataset> {
-        self.map(DataArray::persist)
+        self.each(DataArray::persist)
     }
 
     /// [`DataArray::rechunk`] of every variable, for the dimensions that it has.
@@ -323,7 +323,7 @@ impl Dataset {
         for dim in chunks.keys() {
             self.size(dim)?;
         }
-        self.map(|variable| {
+        self.each(|variable| {
             variable.rechunk(
                 chunks.iter().filter(|(dim, _)| variable.dims.contains(dim)).map(|(dim, n)| (dim, *n)),
             )
@@ -343,7 +343,7 @@ impl Dataset {
         if from != to && taken {
             return Err(LabelError::Invalid(format!("{} has a `{to}` already", self.describe())));
         }
-        let mut renamed = self.map(|variable| {
+        let mut renamed = self.each(|variable| {
             let concerned = variable.dims.iter().any(|d| d == from) || variable.coords.get(from).is_some();
             if concerned { variable.rename(from, to) } else { Ok(variable.clone()) }
         })?;
@@ -371,7 +371,7 @@ macro_rules! reductions {
         )*}
     };
 }
-reductions!(sum, mean, min, max, std, count);
+reductions!(sum, prod, mean, min, max, std, count, any, all, median);
 
 impl Index<&str> for Dataset {
     type Output = DataArray;

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod align;
 mod apart;
 mod arithmetic;
 mod build;
@@ -23,24 +24,28 @@ mod frequency;
 mod groupby;
 mod html;
 mod many;
+mod merge;
 mod open;
 pub mod plot;
 mod reduce;
 mod select;
+mod shape;
 mod text;
 mod time;
 mod weighted;
+mod windows;
 mod write;
 
-pub use build::concat;
+pub use align::{Align, Join, Method, Reindex, align};
 pub use calendar::{Calendar, DateTime};
 pub use coord::{Coord, Coords, Values};
 pub use data_array::DataArray;
 pub use dataset::Dataset;
 pub use dims::{Dims, IntoDims};
 pub use error::LabelError;
-pub use groupby::{Bins, GroupBy, GroupKey};
+pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey};
 pub use many::{open_many, open_mfdataset};
+pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{Attributes, StoreOptions, ZarrFormat};
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr};
 pub use plot::{Plot, PlotOptions};
@@ -48,6 +53,7 @@ pub use reduce::Reducer;
 pub use select::{Label, Pick, Selection, slice};
 pub use time::{TimePart, Times};
 pub use weighted::Weighted;
+pub use windows::{Boundary, Coarsen, Quantiles, RollingWindow};
 
 /// What can go wrong with labelled arrays.
 pub type Result<T, E = LabelError> = std::result::Result<T, E>;

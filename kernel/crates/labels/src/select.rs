@@ -1,14 +1,11 @@
 //! Owns selection: by position ([`Pick`], for `isel`) and by label ([`Selection`], for `sel`), and how either becomes
 //! positions along a dimension.
 
-use std::{
-    collections::HashMap,
-    ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive},
-};
+use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 use crate::{
     LabelError, Result,
-    coord::{Key, Values},
+    coord::Values,
     time::{NOT_A_TIME, Times, parse_instant},
 };
 
@@ -415,22 +412,6 @@ pub(crate) fn span(values: &Values) -> String {
 fn sample(values: &Values) -> String {
     let shown: Vec<_> = (0..values.len().min(6)).map(|i| values.show(i)).collect();
     shown.join(", ") + if values.len() > 6 { ", …" } else { "" }
-}
-
-/// Positions of the labels that both sides have, in the left side's order; `None` if the sides are equal.
-pub(crate) fn in_common(left: &Values, right: &Values) -> Option<(Vec<u64>, Vec<u64>)> {
-    if left.same(right) {
-        return None;
-    }
-    let places: HashMap<Key, u64> = right.keys().into_iter().zip(0..).collect();
-    let mut pairs = (Vec::new(), Vec::new());
-    for (key, at) in left.keys().into_iter().zip(0..) {
-        if let Some(&there) = places.get(&key) {
-            pairs.0.push(at);
-            pairs.1.push(there);
-        }
-    }
-    Some(pairs)
 }
 
 /// The instants of a regular calendar month by month, for tests and examples.

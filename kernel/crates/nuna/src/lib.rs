@@ -42,10 +42,11 @@ pub use nuna_array::{
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_labels::{
-    Attributes, Bins, Calendar, Coord, Coords, DataArray, Dataset, DateTime, Dims, GroupBy, GroupKey,
-    IntoDims, Label, LabelError, Pick, Plot, PlotOptions, Reducer, Selection, StoreOptions, TimePart, Times,
-    Values, Weighted, ZarrFormat, concat, open_dataset, open_many, open_mfdataset, open_netcdf,
-    open_netcdf_group, open_zarr, slice,
+    Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,
+    DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, IntoDims, Join, Label, LabelError, Merge, Method,
+    Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection, StoreOptions, TimePart,
+    Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge, merge_with, open_dataset,
+    open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
 };
 pub use nuna_plan::EngineError;
 pub use nuna_ship::{Scattered, Ship};

@@ -4,6 +4,7 @@
 //! Attributes and the name stay, as in xarray's reductions of one array. Coordinates along the grouped dimension go away;
 //! the groups' names become a coordinate.
 
+mod dataset;
 mod key;
 mod order;
 mod partial;
@@ -14,6 +15,7 @@ use nuna_array::{Array, Binary, DType, Scalar};
 use nuna_chunk::{Chunk, ChunkError};
 use nuna_storage::Attributes;
 
+pub use dataset::DatasetGroupBy;
 pub use key::{Bins, GroupKey};
 
 use crate::{
