@@ -13,7 +13,8 @@ use crate::{
 /// Coordinates of one dimension are read at opening up to this many labels.
 const LABELS_READ_MAX: u64 = 10_000_000;
 
-/// Opens a Zarr store (v2 or v3, consolidated or not) as a dataset. Reads metadata and the labels along dimensions;
+/// Opens a Zarr store (v2 or v3, consolidated or not) as a dataset; or references to parts of other files, in a JSON file as
+/// kerchunk writes it, whose addresses without a scheme are taken from the folder of that file. Reads metadata and the labels along dimensions;
 /// variables are read when they are computed.
 ///
 /// # Errors
@@ -42,12 +43,15 @@ pub fn open_netcdf_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset>
     dataset(nuna_storage::open_netcdf(path, group)?)
 }
 
-/// Opens whatever lies at `path`: a Zarr store if it is a folder, a NetCDF or HDF5 file if it is a file.
+/// Opens whatever lies at `path`: a Zarr store if it is a folder, a file of references as kerchunk writes them if it is JSON,
+/// else a NetCDF or HDF5 file.
 ///
 /// # Errors
 /// As [`open_zarr`] and [`open_netcdf`].
 pub fn open_dataset(path: impl AsRef<Path>) -> Result<Dataset> {
-    if path.as_ref().is_file() { open_netcdf(path) } else { open_zarr(path) }
+    let path = path.as_ref();
+    let is_json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
+    if path.is_file() && !is_json { open_netcdf(path) } else { open_zarr(path) }
 }
 
 fn dataset(group: Group) -> Result<Dataset> {

@@ -15,12 +15,15 @@ use zarrs::{
         ArrayToBytesCodecTraits as _, CodecOptions,
     },
     filesystem::FilesystemStore,
-    storage::StorageError as ZarrsStorageError,
+    storage::{ReadableStorageTraits, StorageError as ZarrsStorageError},
 };
 
-use crate::metadata::ZarrFormat;
+use crate::{metadata::ZarrFormat, references::References};
 
-pub(crate) type StoredArray = Array<FilesystemStore>;
+/// An array that is written.
+pub(crate) type WrittenArray = Array<FilesystemStore>;
+/// An array that is read, from wherever its chunks are.
+pub(crate) type StoredArray = Array<dyn ReadableStorageTraits>;
 
 /// Boxes read from a shard at once are grown to this size.
 const SHARD_READ_BYTES: u64 = 16 << 20;
@@ -48,13 +51,37 @@ pub(crate) fn options() -> CodecOptions {
     CodecOptions::default().with_concurrent_target(1)
 }
 
-/// An array from its metadata document, without touching the store.
+/// An array to read, from its metadata document. `root` is a folder, which is not touched, or a reference file.
 pub(crate) fn open(
     root: &Path,
     path: &str,
     format: ZarrFormat,
     metadata: &str,
+    is_references: bool,
 ) -> Result<StoredArray, String> {
+    let store: Arc<dyn ReadableStorageTraits> = match is_references {
+        true => References::open(root).map_err(|error| error.to_string())?,
+        false => Arc::new(FilesystemStore::new(root).map_err(|error| error.to_string())?),
+    };
+    open_in(store, path, format, metadata)
+}
+
+/// An array to write, from its metadata document, without touching the store.
+pub(crate) fn open_written(
+    root: &Path,
+    path: &str,
+    format: ZarrFormat,
+    metadata: &str,
+) -> Result<WrittenArray, String> {
+    open_in(Arc::new(FilesystemStore::new(root).map_err(|error| error.to_string())?), path, format, metadata)
+}
+
+fn open_in<S: ?Sized>(
+    store: Arc<S>,
+    path: &str,
+    format: ZarrFormat,
+    metadata: &str,
+) -> Result<Array<S>, String> {
     guarded(|| {
         let failure = |message: String| Failure { message, is_io: false };
         let value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
@@ -68,9 +95,8 @@ pub(crate) fn open(
                     .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
             ),
         };
-        let store = FilesystemStore::new(root).map_err(|e| failure(e.to_string()))?;
         let path = if path.is_empty() { "/".to_owned() } else { format!("/{path}") };
-        Array::new_with_metadata(Arc::new(store), &path, metadata).map_err(|e| failure(e.to_string()))
+        Array::new_with_metadata(store, &path, metadata).map_err(|e| failure(e.to_string()))
     })
     .map_err(|failure| failure.message)
 }
@@ -99,7 +125,7 @@ pub(crate) fn read_chunk_shape(array: &StoredArray, shape: &[u64], element_bytes
 }
 
 /// The shape of the stored chunks (of shards, where there are some).
-pub(crate) fn stored_chunk_shape(array: &StoredArray) -> Vec<u64> {
+pub(crate) fn stored_chunk_shape<S: ?Sized>(array: &Array<S>) -> Vec<u64> {
     let origin = vec![0; array.dimensionality()];
     match array.chunk_shape(&origin) {
         Ok(shape) => shape.iter().map(|n| n.get()).collect(),
@@ -108,7 +134,7 @@ pub(crate) fn stored_chunk_shape(array: &StoredArray) -> Vec<u64> {
 }
 
 /// The stored key of one chunk, relative to the store: `theta/c/0/3`.
-pub(crate) fn chunk_key(array: &StoredArray, indices: &[u64]) -> String {
+pub(crate) fn chunk_key<S: ?Sized>(array: &Array<S>, indices: &[u64]) -> String {
     array.chunk_key(indices).as_str().to_owned()
 }
 
@@ -139,7 +165,7 @@ pub(crate) fn read_text(array: &StoredArray, region: &Region) -> Result<Vec<Stri
 }
 
 /// Encodes one whole chunk.
-pub(crate) fn encode(array: &StoredArray, indices: &[u64], bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
+pub(crate) fn encode(array: &WrittenArray, indices: &[u64], bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
     guarded(|| {
         let shape = array.chunk_shape(indices).map_err(|e| failure(&e))?;
         array
@@ -151,6 +177,6 @@ pub(crate) fn encode(array: &StoredArray, indices: &[u64], bytes: Vec<u8>) -> Re
 }
 
 /// Writes an array of text whole.
-pub(crate) fn write_text(array: &StoredArray, text: Vec<String>) -> Result<(), Failure> {
+pub(crate) fn write_text(array: &WrittenArray, text: Vec<String>) -> Result<(), Failure> {
     guarded(|| array.store_array_subset_opt(&array.subset_all(), text, &options()).map_err(|e| failure(&e)))
 }

@@ -17,11 +17,16 @@ pub(crate) fn read(file: &Path) -> Result<Option<Value>, StorageError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(damaged(error.to_string())),
     };
-    let text = String::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8 text".to_owned()))?;
+    from_bytes(bytes).map(Some).map_err(damaged)
+}
+
+/// Reads the bytes of a metadata file.
+pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Value, String> {
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
     if text.trim().is_empty() {
-        return Err(damaged("the file is empty".to_owned()));
+        return Err("the file is empty".to_owned());
     }
-    parse(&text).map(Some).map_err(damaged)
+    parse(&text)
 }
 
 fn parse(text: &str) -> Result<Value, String> {

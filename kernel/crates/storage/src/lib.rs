@@ -16,6 +16,7 @@ mod json;
 mod metadata;
 mod netcdf;
 mod read;
+mod references;
 mod source;
 mod write;
 

@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     cf::{Decode, Stored},
-    codec,
     error::StorageError,
     json::{self, Attributes},
     read::ZarrSource,
+    references::{self, References},
     source::Source,
 };
 
@@ -31,6 +31,8 @@ pub enum Format {
     Zarr(ZarrFormat),
     /// NetCDF3, or NetCDF4 and HDF5.
     Netcdf,
+    /// Parts of other files, by a reference file.
+    References,
 }
 
 /// One group of a store: its metadata, no elements.
@@ -74,6 +76,9 @@ struct Document {
 /// [`Group::skipped`].
 pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
     let root = existing(path.as_ref())?;
+    if references::is_references(&root) {
+        return open_references(&root);
+    }
     if !root.is_dir() {
         let hint = "; it is a file, not a folder (`open_netcdf` opens NetCDF and HDF5 files)".to_owned();
         return Err(StorageError::NotZarr { path: root, hint });
@@ -246,12 +251,41 @@ fn open_v2_files(root: &Path) -> Result<Group, StorageError> {
     Ok(group)
 }
 
+/// The group that a reference file describes.
+fn open_references(root: &Path) -> Result<Group, StorageError> {
+    let references = References::open(root)?;
+    let attrs = references::attributes(&references, ".zattrs")?;
+    let mut group =
+        Group { format: Format::References, ..Group::empty(root, ZarrFormat::V2, Attributes::new()) };
+    if let Some(array) = references.document(".zarray")? {
+        let document = v2_document(root, array, Some(Value::Object(attrs)))?;
+        group.add(stem(root), String::new(), document);
+        return Ok(group);
+    }
+    group.attrs = Group::empty(root, ZarrFormat::V2, attrs).attrs;
+    let (arrays, groups) = references.children();
+    for name in arrays {
+        let Some(array) = references.document(&format!("{name}/.zarray"))? else { continue };
+        let attrs = references::attributes(&references, &format!("{name}/.zattrs"))?;
+        let document = v2_document(root, array, Some(Value::Object(attrs)))?;
+        group.add(name.clone(), name, document);
+    }
+    for name in groups {
+        let reason = "it is a group, and groups in reference files are not supported".to_owned();
+        group.skipped.push(Skipped { name, reason });
+    }
+    Ok(group)
+}
+
 fn single_array(root: &Path, format: ZarrFormat, document: Document) -> Group {
-    let name =
-        root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let mut group = Group::empty(root, format, Attributes::new());
-    group.add(name, String::new(), document);
+    group.add(stem(root), String::new(), document);
     group
+}
+
+/// What a single array is called.
+fn stem(root: &Path) -> String {
+    root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
 fn take_object(node: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
@@ -329,6 +363,10 @@ impl Group {
         if shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n)).is_none_or(|n| n > 1 << 60) {
             return Err(format!("its shape {shape:?} is beyond any machine"));
         }
+        let mut array = array;
+        if format == ZarrFormat::V2 {
+            without_empty_chunks(&mut array, &shape);
+        }
         let (stored, text) = stored_type(format, &array)?;
         let single = path.is_empty();
         let unnamed = |axis: usize| if single { format!("dim_{axis}") } else { format!("{name}_dim_{axis}") };
@@ -358,6 +396,7 @@ impl Group {
             shape,
             decode,
             text,
+            self.format == Format::References,
         )?;
         Ok(Variable { name: name.to_owned(), dims, attrs, source: Source::Zarr(source) })
     }
@@ -365,6 +404,17 @@ impl Group {
     /// The variables by name, for look-ups.
     pub fn by_name(&self) -> BTreeMap<&str, &Variable> {
         self.variables.iter().map(|variable| (variable.name.as_str(), variable)).collect()
+    }
+}
+
+/// Chunks of no elements, as some write them for axes of no elements, become chunks of one.
+fn without_empty_chunks(array: &mut Map<String, Value>, shape: &[u64]) {
+    if let Some(Value::Array(chunks)) = array.get_mut("chunks") {
+        for (chunk, _) in
+            chunks.iter_mut().zip(shape).filter(|(chunk, n)| **n == 0 && chunk.as_u64() == Some(0))
+        {
+            *chunk = Value::from(1);
+        }
     }
 }
 
@@ -408,17 +458,4 @@ fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored
             }
         }
     }
-}
-
-/// Checks that metadata makes an array that can be decoded.
-pub(crate) fn chunking(
-    root: &Path,
-    path: &str,
-    format: ZarrFormat,
-    metadata: &str,
-    shape: &[u64],
-    element_bytes: u64,
-) -> Result<Vec<u64>, String> {
-    let array = codec::open(root, path, format, metadata)?;
-    Ok(codec::read_chunk_shape(&array, shape, element_bytes))
 }

@@ -14,7 +14,7 @@ use crate::{
     codec::{self, StoredArray},
     direct::Direct,
     error::StorageError,
-    metadata::{self, ZarrFormat},
+    metadata::ZarrFormat,
 };
 
 /// A stored array: where it is, its metadata document, and how its elements are decoded. Cheap to clone.
@@ -41,6 +41,8 @@ struct Address {
     metadata: String,
     decode: Decode,
     is_text: bool,
+    /// `root` is a reference file, not a folder.
+    is_references: bool,
 }
 
 impl ZarrSource {
@@ -53,10 +55,12 @@ impl ZarrSource {
         shape: Vec<u64>,
         decode: Decode,
         is_text: bool,
+        is_references: bool,
     ) -> Result<Self, String> {
-        let chunk_shape =
-            metadata::chunking(&root, &path, format, metadata, &shape, decode.stored.size() as u64)?;
-        let address = Address { name, root, path, format, metadata: metadata.to_owned(), decode, is_text };
+        let array = codec::open(&root, &path, format, metadata, is_references)?;
+        let chunk_shape = codec::read_chunk_shape(&array, &shape, decode.stored.size() as u64);
+        let metadata = metadata.to_owned();
+        let address = Address { name, root, path, format, metadata, decode, is_text, is_references };
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
 
@@ -70,8 +74,8 @@ impl ZarrSource {
         }
         let address: Address = postcard::from_bytes(&spec.payload)
             .map_err(|error| format!("the address of a stored array cannot be decoded: {error}"))?;
-        let Address { name, root, path, format, metadata, decode, is_text } = address;
-        Self::new(name, root, path, format, &metadata, shape, decode, is_text)
+        let Address { name, root, path, format, metadata, decode, is_text, is_references } = address;
+        Self::new(name, root, path, format, &metadata, shape, decode, is_text, is_references)
     }
 
     /// Whether the elements are text, which [`ZarrReader::read_text`] reads and arrays cannot hold.
@@ -173,15 +177,13 @@ pub struct ZarrReader {
 
 impl ZarrReader {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let array = codec::open(&address.root, &address.path, address.format, &address.metadata).map_err(
-            |message| StorageError::Unsupported {
-                variable: address.name.clone(),
-                store: address.root.clone(),
-                message,
-            },
-        )?;
+        let Address { root, path, format, metadata, is_references, .. } = &address;
+        let array = codec::open(root, path, *format, metadata, *is_references).map_err(|message| {
+            StorageError::Unsupported { variable: address.name.clone(), store: address.root.clone(), message }
+        })?;
         let stored_chunk_shape = codec::stored_chunk_shape(&array);
-        let direct = if address.is_text { None } else { Direct::of(address.format, &address.metadata) };
+        let plain = !address.is_text && !address.is_references;
+        let direct = if !plain { None } else { Direct::of(address.format, &address.metadata) };
         let fill = array.fill_value().as_ne_bytes().to_vec();
         Ok(Self { array, stored_chunk_shape, direct, fill, address })
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ZARR_KIND,
-    codec::{self, StoredArray},
+    codec::{self, WrittenArray},
     direct::Direct,
     error::StorageError,
     json::Attributes,
@@ -361,7 +361,7 @@ pub(crate) fn open_writer(payload: &[u8]) -> Result<Box<dyn ChunkWriter>, TaskEr
 
 /// An array open for writing whole chunks, by several threads and processes at once.
 pub struct ZarrWriter {
-    array: StoredArray,
+    array: WrittenArray,
     direct: Option<Direct>,
     chunk_shape: Vec<u64>,
     fill: Vec<u8>,
@@ -370,7 +370,7 @@ pub struct ZarrWriter {
 
 impl ZarrWriter {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let array = codec::open(&address.root, &address.name, address.format, &address.metadata)
+        let array = codec::open_written(&address.root, &address.name, address.format, &address.metadata)
             .map_err(|message| StorageError::Variable { variable: address.name.clone(), message })?;
         let chunk_shape = codec::stored_chunk_shape(&array);
         let fill = array.fill_value().as_ne_bytes().to_vec();

@@ -1,0 +1,87 @@
+//! Files of references, as kerchunk makes them, hold what the files hold that they refer to; what they get wrong is said.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod common;
+
+use std::{path::PathBuf, sync::LazyLock};
+
+use nuna_labels::{Dataset, open_dataset, open_netcdf, open_zarr};
+
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    common::run("make_references.py", &[folder.path()]);
+    folder
+});
+
+fn path(name: &str) -> PathBuf {
+    FOLDER.path().join(name)
+}
+
+fn values(dataset: &Dataset, name: &str) -> Vec<f64> {
+    dataset.var(name).unwrap().values_f64().unwrap()
+}
+
+#[track_caller]
+fn assert_same(found: &Dataset, expected: &Dataset) {
+    let mut names = (found.names(), expected.names());
+    names.0.sort();
+    names.1.sort();
+    assert_eq!(names.0, names.1);
+    for name in names.0 {
+        let (found_values, expected_values) = (values(found, &name), values(expected, &name));
+        let (found, expected) = (found.var(&name).unwrap(), expected.var(&name).unwrap());
+        assert_eq!((found.dims(), found.shape()), (expected.dims(), expected.shape()), "{name}");
+        for (found, expected) in found_values.iter().zip(&expected_values) {
+            assert!(
+                found == expected || (found.is_nan() && expected.is_nan()),
+                "{name}: {found}, not {expected}"
+            );
+        }
+        assert_eq!(found.attrs().get("units"), expected.attrs().get("units"), "{name}");
+    }
+    let times = |dataset: &Dataset| dataset.coord("time").unwrap().values().unwrap().show(5);
+    assert_eq!(times(found), times(expected));
+}
+
+#[test]
+fn references_hold_what_their_files_hold() {
+    let expected = open_netcdf(path("chunked.nc")).unwrap();
+    for name in ["chunked.json", "relative.json", "templates.json", "older.json"] {
+        let found = open_zarr(path(name)).unwrap();
+        assert_same(&found, &expected);
+        assert_eq!(found.attrs()["title"], "references");
+    }
+    assert_same(&open_dataset(path("classic.json")).unwrap(), &open_netcdf(path("classic.nc")).unwrap());
+}
+
+#[test]
+fn an_axis_of_nothing_is_empty() {
+    assert_eq!(values(&open_zarr(path("empty.json")).unwrap(), "e"), [0.0; 0]);
+}
+
+#[test]
+fn what_cannot_be_reached_is_named() {
+    let said = |name: &str| {
+        let theta = open_zarr(path(name)).and_then(|dataset| dataset.var("theta"));
+        theta.and_then(|theta| theta.compute()).unwrap_err().to_string()
+    };
+    let far = said("far.json");
+    assert!(far.contains("s3://somewhere/chunked.nc") && far.contains("not supported"), "{far}");
+    let gone = said("gone.json");
+    assert!(gone.contains("removed.nc"), "{gone}");
+    let short = said("short.json");
+    assert!(short.contains("changed after the references"), "{short}");
+    let damaged = said("damaged.json");
+    assert!(damaged.contains("theta/0.0.0"), "{damaged}");
+}
+
+#[test]
+fn json_that_holds_no_references_says_so() {
+    let file = path("other.json");
+    std::fs::write(&file, "{\"a\": 1}").unwrap();
+    let message = open_dataset(&file).unwrap_err().to_string();
+    assert!(message.contains("no reference file") && message.contains("other.json"), "{message}");
+    std::fs::write(&file, "{\"refs\": {").unwrap();
+    assert!(open_dataset(&file).unwrap_err().to_string().contains("JSON"));
+}

@@ -1,0 +1,323 @@
+//! Owns reference files as kerchunk writes them in JSON (its specification, versions 0 and 1): Zarr stores of format 2 whose
+//! chunks are byte ranges of other files. What they refer to over the network is named when it is asked for.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use zarrs::storage::{
+    MaybeBytes, MaybeBytesIterator, ReadableStorageTraits, StorageError as ZarrsError, StoreKey,
+    byte_range::{ByteRangeIterator, extract_byte_ranges},
+};
+
+use crate::{error::StorageError, json};
+
+/// Reference files kept in memory: every array of one is opened from the same text.
+const KEPT: usize = 8;
+/// One value is no longer than this.
+const VALUE_BYTES_MAX: u64 = 4 << 30;
+
+/// An open reference file.
+#[derive(Debug)]
+pub(crate) struct References {
+    file: PathBuf,
+    entries: HashMap<String, Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Inline(Bytes),
+    /// A whole file, or a part of one.
+    Part {
+        file: PathBuf,
+        range: Option<(u64, u64)>,
+    },
+    /// What cannot be read from here, and why.
+    Elsewhere(String),
+}
+
+impl References {
+    /// Reads a reference file, or takes it from memory if it has not changed since.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no JSON, or no reference file.
+    pub(crate) fn open(file: &Path) -> Result<Arc<Self>, StorageError> {
+        type Known = (PathBuf, Option<SystemTime>, u64, Arc<References>);
+        static OPEN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+        let damaged = |message: String| StorageError::Metadata { file: file.to_owned(), message };
+        let about = std::fs::metadata(file).map_err(|error| damaged(error.to_string()))?;
+        let (changed, length) = (about.modified().ok(), about.len());
+        let known = |open: &Vec<Known>| {
+            let same = open
+                .iter()
+                .find(|(path, time, bytes, _)| path == file && *time == changed && *bytes == length);
+            same.map(|(.., references)| references.clone())
+        };
+        if let Some(references) = known(&OPEN.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(references);
+        }
+        let document = json::read(file)?.ok_or_else(|| damaged("it is gone".to_owned()))?;
+        let references = Arc::new(Self::parse(file, document).map_err(damaged)?);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(path, ..)| path != file);
+        if open.len() >= KEPT {
+            open.remove(0);
+        }
+        open.push((file.to_owned(), changed, length, references.clone()));
+        Ok(references)
+    }
+
+    fn parse(file: &Path, document: Value) -> Result<Self, String> {
+        let no_references = "it is no reference file: it has neither `refs` nor Zarr's `.zgroup`";
+        let Value::Object(mut document) = document else { return Err(no_references.to_owned()) };
+        let (refs, templates) = match document.shift_remove("refs") {
+            Some(Value::Object(refs)) => {
+                match document.get("version") {
+                    None => {}
+                    Some(version) if version.as_u64() == Some(1) => {}
+                    Some(version) => {
+                        return Err(format!("references of version {version} are not known, only 0 and 1"));
+                    }
+                }
+                if document.get("gen").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+                    let message = "its references are generated (`gen`), which is not supported; have kerchunk write them out";
+                    return Err(message.to_owned());
+                }
+                (refs, templates(document.get("templates"))?)
+            }
+            Some(_) => return Err("`refs` is no object".to_owned()),
+            None if document.contains_key(".zgroup") || document.contains_key(".zarray") => {
+                (document, Vec::new())
+            }
+            None => return Err(no_references.to_owned()),
+        };
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let mut entries = HashMap::with_capacity(refs.len());
+        for (key, value) in refs {
+            let entry = entry(value, &templates, folder).map_err(|message| format!("`{key}`: {message}"))?;
+            entries.insert(key, entry);
+        }
+        Ok(Self { file: file.to_owned(), entries })
+    }
+
+    /// The metadata document of that name; `None` if there is none.
+    pub(crate) fn document(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        let damaged = |message: String| StorageError::Metadata {
+            file: self.file.clone(),
+            message: format!("`{key}`: {message}"),
+        };
+        match self.value(key).map_err(|error| damaged(error.to_string()))? {
+            None => Ok(None),
+            Some(bytes) => json::from_bytes(bytes.to_vec()).map(Some).map_err(damaged),
+        }
+    }
+
+    /// The names of the group's own arrays, and of groups in it.
+    pub(crate) fn children(&self) -> (Vec<String>, Vec<String>) {
+        let named = |suffix: &str| {
+            let names = self.entries.keys().filter_map(|key| key.strip_suffix(suffix));
+            let mut names: Vec<String> =
+                names.filter(|name| !name.contains('/')).map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        (named("/.zarray"), named("/.zgroup"))
+    }
+
+    fn value(&self, key: &str) -> std::io::Result<Option<Bytes>> {
+        let other = |message: String| std::io::Error::other(message);
+        match self.entries.get(key) {
+            None => Ok(None),
+            Some(Entry::Inline(bytes)) => Ok(Some(bytes.clone())),
+            Some(Entry::Elsewhere(reason)) => Err(other(reason.clone())),
+            Some(Entry::Part { file, range }) => {
+                let failed = |error: std::io::Error| other(format!("{}: {error}", file.display()));
+                let mut open = File::open(file).map_err(failed)?;
+                let length = open.metadata().map_err(failed)?.len();
+                let (start, count) = range.unwrap_or((0, length));
+                if start.checked_add(count).is_none_or(|end| end > length) || count > VALUE_BYTES_MAX {
+                    let place = format!("bytes {start} to {}", start.saturating_add(count));
+                    let name = file.display();
+                    return Err(other(format!(
+                        "{name} has {length} bytes, and {place} are wanted; was it changed after the references were made?"
+                    )));
+                }
+                let mut bytes = vec![0; count as usize];
+                open.seek(SeekFrom::Start(start)).map_err(failed)?;
+                open.read_exact(&mut bytes).map_err(failed)?;
+                Ok(Some(bytes.into()))
+            }
+        }
+    }
+}
+
+impl ReadableStorageTraits for References {
+    fn get_partial_many<'a>(
+        &'a self,
+        key: &StoreKey,
+        byte_ranges: ByteRangeIterator<'a>,
+    ) -> Result<MaybeBytesIterator<'a>, ZarrsError> {
+        let value: MaybeBytes =
+            self.value(key.as_str()).map_err(|error| ZarrsError::IOError(Arc::new(error)))?;
+        let Some(bytes) = value else { return Ok(None) };
+        let parts = extract_byte_ranges(&bytes, byte_ranges)?;
+        Ok(Some(Box::new(parts.into_iter().map(|part| Ok(Bytes::from(part))))))
+    }
+
+    fn size_key(&self, key: &StoreKey) -> Result<Option<u64>, ZarrsError> {
+        Ok(match self.entries.get(key.as_str()) {
+            None => None,
+            Some(Entry::Inline(bytes)) => Some(bytes.len() as u64),
+            Some(Entry::Part { range: Some((_, count)), .. }) => Some(*count),
+            Some(Entry::Part { file, range: None }) => std::fs::metadata(file).ok().map(|about| about.len()),
+            Some(Entry::Elsewhere(_)) => None,
+        })
+    }
+
+    fn supports_get_partial(&self) -> bool {
+        false
+    }
+}
+
+/// Texts that stand for others in addresses.
+fn templates(given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
+    let Some(Value::Object(given)) = given else { return Ok(Vec::new()) };
+    given
+        .iter()
+        .map(|(name, value)| match value.as_str() {
+            Some(text) if !text.contains("{{") => Ok((name.clone(), text.to_owned())),
+            _ => Err(format!("the template `{name}` is no plain text, which is not supported")),
+        })
+        .collect()
+}
+
+fn entry(value: Value, templates: &[(String, String)], folder: &Path) -> Result<Entry, String> {
+    match value {
+        Value::String(text) => match text.strip_prefix("base64:") {
+            Some(encoded) => {
+                let bytes = STANDARD.decode(encoded).map_err(|error| format!("it is not base64: {error}"))?;
+                Ok(Entry::Inline(bytes.into()))
+            }
+            None => Ok(Entry::Inline(text.into())),
+        },
+        // Metadata may stand there as it is.
+        Value::Object(_) => Ok(Entry::Inline(value.to_string().into())),
+        Value::Array(parts) => {
+            let wrong = || "a reference is an address, or an address, an offset and a length".to_owned();
+            let (url, range) = match &parts[..] {
+                [Value::String(url)] => (url, None),
+                [Value::String(url), offset, length] => {
+                    let range = offset.as_u64().zip(length.as_u64()).ok_or_else(wrong)?;
+                    (url, Some(range))
+                }
+                _ => return Err(wrong()),
+            };
+            let mut url = url.clone();
+            for (name, text) in templates {
+                url = url.replace(&format!("{{{{{name}}}}}"), text);
+            }
+            if url.contains("{{") {
+                return Ok(Entry::Elsewhere(format!(
+                    "`{url}` holds a template that the reference file does not define"
+                )));
+            }
+            match url.split_once("://") {
+                None => Ok(Entry::Part { file: folder.join(url), range }),
+                Some(("file" | "local", path)) => Ok(Entry::Part { file: PathBuf::from(path), range }),
+                Some((scheme, _)) => Ok(Entry::Elsewhere(format!(
+                    "`{url}` is not in the file system: `{scheme}` is not supported, copy the file and have the references made again"
+                ))),
+            }
+        }
+        other => Err(format!("`{other}` is no reference")),
+    }
+}
+
+/// Whether the file looks like references: JSON that starts as they do. Reads no more than its beginning.
+pub(crate) fn is_references(file: &Path) -> bool {
+    let mut start = [0u8; 256];
+    let Ok(mut open) = File::open(file) else { return false };
+    let Ok(count) = open.read(&mut start) else { return false };
+    let text = String::from_utf8_lossy(&start[..count]);
+    text.trim_start().starts_with('{')
+}
+
+/// The group's own document of a reference file, for attributes.
+pub(crate) fn attributes(references: &References, key: &str) -> Result<Map<String, Value>, StorageError> {
+    Ok(match references.document(key)? {
+        Some(Value::Object(attrs)) => attrs,
+        _ => Map::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parsed(document: Value) -> Result<References, String> {
+        References::parse(Path::new("/data/refs.json"), document)
+    }
+
+    #[test]
+    fn references_are_text_or_parts_of_files() {
+        let document = json!({
+            "version": 1,
+            "templates": {"u": "file:///far/a.nc"},
+            "refs": {
+                ".zgroup": "{\"zarr_format\": 2}",
+                "x/.zarray": {"zarr_format": 2},
+                "x/0": ["{{u}}", 10, 20],
+                "x/1": ["b.nc", 0, 5],
+                "x/2": "base64:AAE=",
+                "x/3": ["s3://bucket/c.nc", 0, 5],
+                "x/4": ["{{v}}", 0, 5],
+            },
+        });
+        let references = parsed(document).unwrap();
+        let at = |key: &str| match &references.entries[key] {
+            Entry::Part { file, range } => (file.display().to_string(), *range),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("x/0"), ("/far/a.nc".to_owned(), Some((10, 20))));
+        assert_eq!(at("x/1"), ("/data/b.nc".to_owned(), Some((0, 5))), "beside the reference file");
+        assert_eq!(references.value("x/2").unwrap().unwrap(), &[0u8, 1][..]);
+        assert!(references.value("x/3").unwrap_err().to_string().contains("`s3` is not supported"));
+        assert!(references.value("x/4").is_err());
+        assert_eq!(references.value("x/9").unwrap(), None);
+        assert_eq!(references.children(), (vec!["x".to_owned()], Vec::new()));
+        assert_eq!(references.document("x/.zarray").unwrap(), Some(json!({"zarr_format": 2})));
+    }
+
+    #[test]
+    fn the_older_form_has_no_frame() {
+        assert!(parsed(json!({".zgroup": "{}", "x/0": ["a.nc", 0, 1]})).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_reference_file_says_why() {
+        for (document, said) in [
+            (json!([]), "no reference file"),
+            (json!({"a": 1}), "no reference file"),
+            (json!({"version": 7, "refs": {}}), "version 7"),
+            (json!({"version": 1, "refs": {}, "gen": [{"key": "a"}]}), "generated"),
+            (json!({"version": 1, "refs": {"a/0": ["b", 1]}}), "`a/0`"),
+            (json!({"version": 1, "refs": {"a/0": ["b", -1, 2]}}), "`a/0`"),
+            (json!({"version": 1, "refs": {"a/0": 5}}), "`a/0`"),
+            (json!({"version": 1, "refs": {"a/0": "base64:???"}}), "base64"),
+            (json!({"version": 1, "refs": [], "templates": {}}), "`refs`"),
+        ] {
+            let message = parsed(document).unwrap_err();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+}
