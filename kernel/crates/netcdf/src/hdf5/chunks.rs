@@ -16,7 +16,7 @@ use crate::{
 /// How the chunks of a dataset are found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkIndex {
-    kind: Kind,
+    kind: IndexKind,
     /// Nothing was written without one.
     address: Option<u64>,
     /// Where addresses count from.
@@ -27,16 +27,6 @@ pub struct ChunkIndex {
     filtered: bool,
     plain_at_ends: bool,
     long_sizes: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Kind {
-    BTree1,
-    Single(Option<(u64, u32)>),
-    Implicit,
-    FixedArray,
-    ExtensibleArray,
-    BTree2,
 }
 
 /// One stored chunk.
@@ -80,16 +70,8 @@ impl ChunkIndex {
         max_shape: &[Option<u64>],
         filtered: bool,
     ) -> Self {
-        let kind = match message.kind {
-            IndexKind::BTree1 => Kind::BTree1,
-            IndexKind::Single(stored) => Kind::Single(stored),
-            IndexKind::Implicit => Kind::Implicit,
-            IndexKind::FixedArray => Kind::FixedArray,
-            IndexKind::ExtensibleArray => Kind::ExtensibleArray,
-            IndexKind::BTree2 => Kind::BTree2,
-        };
         Self {
-            kind,
+            kind: message.kind,
             address: message.address,
             base: file.meta.base,
             offset_bytes: file.widths.offset as u8,
@@ -122,7 +104,7 @@ pub(crate) fn locate(
     let counts: Vec<u64> = shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c)).collect();
     let mut found = Found { index, chunk_shape, shape, counts, chunk_bytes, places: Vec::new() };
     match index.kind {
-        Kind::BTree1 => {
+        IndexKind::BTree1 => {
             let key = 8 + 8 * (rank + 1);
             file.btree1(address, 1, key, &mut |key, at| {
                 let mut cursor = Cursor::new(key, at);
@@ -134,11 +116,11 @@ pub(crate) fn locate(
                 found.add(&scaled, at, bytes, mask)
             })?;
         }
-        Kind::Single(stored) => {
+        IndexKind::Single(stored) => {
             let (bytes, mask) = stored.unwrap_or((chunk_bytes, 0));
             found.add(&vec![0; rank], address, bytes, mask)?;
         }
-        Kind::Implicit => {
+        IndexKind::Implicit => {
             let total: u64 = found.counts.iter().product();
             let max = found.max_counts(None);
             file.meta.charge(address, total.saturating_mul(16))?;
@@ -154,7 +136,7 @@ pub(crate) fn locate(
                 found.add(&scaled, place, chunk_bytes, 0)?;
             }
         }
-        Kind::FixedArray => {
+        IndexKind::FixedArray => {
             let max = found.max_counts(None);
             let mut scaled = vec![0; rank];
             fixed_array(&file, address, &mut |number, entry, at| {
@@ -162,7 +144,7 @@ pub(crate) fn locate(
                 found.entry(&scaled, &mut Cursor::new(entry, at), widths)
             })?;
         }
-        Kind::ExtensibleArray => {
+        IndexKind::ExtensibleArray => {
             // The unlimited axis comes first.
             let unlimited = index.max_shape.iter().position(Option::is_none).unwrap_or(0);
             let max = found.max_counts(Some(unlimited));
@@ -181,7 +163,7 @@ pub(crate) fn locate(
                 found.entry(&scaled, &mut Cursor::new(entry, at), widths)
             })?;
         }
-        Kind::BTree2 => {
+        IndexKind::BTree2 => {
             let size_bytes = found.size_bytes(widths);
             file.btree2(address, &mut |record, at| {
                 let mut cursor = Cursor::new(record, at);

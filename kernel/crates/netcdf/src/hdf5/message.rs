@@ -1,5 +1,7 @@
 //! Owns what messages of datasets say: dataspace, layout, filters, fill value (sections IV.A.2.b to l).
 
+use serde::{Deserialize, Serialize};
+
 use super::{Hdf5, object::Message};
 use crate::{Error, Filter, Result};
 
@@ -33,7 +35,8 @@ pub(crate) struct IndexMessage {
     pub(crate) long_sizes: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What chunks are listed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum IndexKind {
     BTree1,
     /// Stored bytes and filter mask, if it was filtered.
