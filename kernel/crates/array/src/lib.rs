@@ -47,7 +47,7 @@ pub use ops::{
     select::Index,
     shape::{concat, stack},
 };
-pub use origin::{interrupt, set_cell};
+pub use origin::{current as origin, interrupt, set_cell};
 pub use sink::{ChunkSink, ChunkWriter, SinkSpec, open_writer, register_sink_kind};
 pub use source::{ChunkReader, ChunkSource, SourceSpec, open_reader, register_source_kind};
 pub use submit::{compute, compute_stepwise, engine, persist, write};

@@ -25,7 +25,8 @@ pub(crate) fn take_interrupt() -> bool {
     INTERRUPTED.swap(false, Relaxed)
 }
 
-pub(crate) fn current() -> Option<Origin> {
+/// The running cell as plans name it.
+pub fn current() -> Option<Origin> {
     match CELL.load(Relaxed) {
         0 => None,
         cell => Some(Origin { cell, line: 0 }),

@@ -3,6 +3,7 @@
 //!
 //! The programs are in `examples/`; the work is here, because code that travels must live in a library.
 
+mod csv;
 mod floor;
 mod graphs;
 mod latency;
@@ -16,6 +17,7 @@ mod spectra;
 mod summary;
 mod tasks;
 
+pub use csv::csv;
 pub use graphs::{GraphOf, graph};
 pub use latency::latency;
 pub use loss::{LossOf, Victim, loss};

@@ -41,6 +41,10 @@ pub use nuna_array::{
     einsum, engine, histogram, tensordot,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
+pub use nuna_frame::{
+    Agg, ColumnType, CsvOptions, DataTable, Expr, Frame, FrameError, FrameGroupBy, IntoColumns, Literal, col,
+    concat_frames, count_rows, lit, scan_csv, scan_csv_with,
+};
 pub use nuna_labels::{
     Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,
     DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, IntoDims, Join, Label, LabelError, Merge, Method,

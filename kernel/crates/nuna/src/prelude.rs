@@ -4,7 +4,8 @@ pub use std::time::Duration;
 
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
-    Array, Block, Chunk, Cluster, DType, DataArray, Dataset, Join, MapBlocks, MapTasks, PlotOptions,
-    Publishing, Scattered, Task, Tasks, captures, concat, grid, merge, open_dataset, open_many,
-    open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice, table,
+    Array, Block, Chunk, Cluster, ColumnType, CsvOptions, DType, DataArray, DataTable, Dataset, Frame, Join,
+    MapBlocks, MapTasks, PlotOptions, Publishing, Scattered, Task, Tasks, captures, col, concat,
+    concat_frames, count_rows, grid, lit, merge, open_dataset, open_many, open_mfdataset, open_netcdf,
+    open_netcdf_group, open_zarr, scan_csv, scan_csv_with, slice, table,
 };

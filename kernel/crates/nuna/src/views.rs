@@ -34,7 +34,7 @@ macro_rules! show_as_labels_do {
     )*};
 }
 
-show_as_labels_do!(crate::DataArray, crate::Dataset, crate::Plot);
+show_as_labels_do!(crate::DataArray, crate::Dataset, crate::Plot, crate::DataTable, crate::Frame);
 
 impl Display for crate::Cluster {
     fn mime_bundle(&self) -> Vec<(String, String)> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nuna_plan::{Executor, HeldId, Prepared, Stage, TaskError, Value};
 
 use crate::{
-    call::{Call, Cause, TaskFault, TaskRoutine},
+    call::{Blocks, Call, Cause, TaskFault, TaskRoutine},
     scatter,
     tasks::{Begin, DONE, FAILED, Failure, Layout, Payload},
     timeout::{self, Calls},
@@ -47,6 +47,7 @@ enum Prologue {
     Tasks { first: Routine, layout: Layout, block_starts: Vec<u64>, parameters: Bytes },
     Pairs(Routine),
     Value(Bytes),
+    Blocks(Box<dyn Blocks>),
 }
 
 impl Executor for CallExecutor {
@@ -85,6 +86,7 @@ impl Steps {
             }
             Begin::Pairs { call } => Prologue::Pairs(call.open_tasks()?),
             Begin::Value(bytes) => Prologue::Value(bytes.clone()),
+            Begin::Blocks { call } => Prologue::Blocks(call.open()?),
         };
         let then = payload.then.iter().map(Call::open_tasks).collect::<Result<_, _>>()?;
         let fold = payload.fold.as_ref().map(Call::open_tasks).transpose()?;
@@ -161,6 +163,10 @@ impl Run<'_> {
                 self.follow(&folded, &mut body)?;
             }
             Prologue::Value(bytes) => return Ok(Value { header: Bytes::new(), body: bytes.clone() }),
+            Prologue::Blocks(blocks) => {
+                let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
+                return blocks.run(block, &values);
+            }
         }
         if let Some(finish) = &self.farm.finish {
             body = self.finish(finish.as_ref(), block, &body)?;
@@ -175,7 +181,9 @@ impl Run<'_> {
                 let tasks = layout.tasks(block);
                 (tasks.start, tasks.end - tasks.start)
             }
-            Prologue::Tasks { .. } | Prologue::Pairs(_) | Prologue::Value(_) => (block, 1),
+            Prologue::Tasks { .. } | Prologue::Pairs(_) | Prologue::Value(_) | Prologue::Blocks(_) => {
+                (block, 1)
+            }
         };
         // An outcome is written as `postcard` writes a `Result`, so that they follow their number as a `Vec` of them does.
         let head = postcard::to_stdvec(&(block, first, count));

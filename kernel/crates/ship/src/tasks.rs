@@ -99,6 +99,8 @@ pub(crate) enum Begin {
     Value(Bytes),
     /// The single results of the blocks that it reads, folded into one.
     Pairs { call: Call },
+    /// What the call makes of the block's number and inputs, as it is.
+    Blocks { call: Call },
 }
 
 impl Payload {
@@ -114,6 +116,16 @@ impl Payload {
             names: Vec::new(),
         }
     }
+}
+
+/// The work of a stage whose blocks are what `call` makes of them: a closure of [`Call::over_blocks`], which is given the
+/// values of all inputs one after another.
+pub fn block_work(call: Call) -> Work {
+    let libraries = call.libraries();
+    let payload = Payload::only(Begin::Blocks { call });
+    let payload =
+        postcard::to_stdvec(&payload).expect("calls are bytes and names, and memory takes all of them");
+    Work { kind: WorkKind::Call, payload, libraries }
 }
 
 /// What a finishing closure is given: the number of the block, the number of its first task, and the outcomes of its tasks.
@@ -294,7 +306,7 @@ impl Draft<'_> {
     ) -> Result<Stage, ShipError> {
         let Draft { begin, then, fold, finish, scattered } = self;
         let first = match &begin {
-            Begin::Tasks { call, .. } | Begin::Pairs { call } => Some(call),
+            Begin::Tasks { call, .. } | Begin::Pairs { call } | Begin::Blocks { call } => Some(call),
             Begin::Value(_) => None,
         };
         let label = first.map_or_else(|| name.clone(), |call| call.name.clone());

@@ -14,6 +14,8 @@ struct Backwards;
 struct BackwardsRun {
     prepared: Box<dyn Prepared>,
     last: Stage,
+    /// Its number.
+    stage: u32,
     /// Of the stage before.
     made: Vec<Value>,
     blocks: VecDeque<u64>,
@@ -37,7 +39,8 @@ impl Engine for Backwards {
         let total = last.grid.count();
         let prepared = ship::executor().prepare(&last).map_err(refused)?;
         let blocks = (0..total).rev().collect();
-        Ok(Box::new(BackwardsRun { prepared, last, made, blocks, cancelled: false, total }))
+        let stage = stages.len() as u32;
+        Ok(Box::new(BackwardsRun { prepared, last, stage, made, blocks, cancelled: false, total }))
     }
 
     fn new_held_id(&self) -> HeldId {
@@ -65,7 +68,7 @@ impl Running for BackwardsRun {
         }
         let Some(block) = self.blocks.pop_front() else { return Ok(Finished::End) };
         let value = run(self.prepared.as_ref(), &self.last, &self.made, block)?;
-        Ok(Finished::Block { stage: 0, block, value })
+        Ok(Finished::Block { stage: self.stage, block, value })
     }
 
     fn cancel(&mut self) {

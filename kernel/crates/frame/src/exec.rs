@@ -1,0 +1,515 @@
+//! Owns running frames: what a block does from its file to what is handed on, the stages of a plan, and putting together
+//! what comes back.
+
+use std::{fmt::Write as _, fs::File, io::Write as _, path::Path, sync::Arc, time::Duration};
+
+use nuna_array::engine;
+use nuna_plan::{
+    AxisMap, BlockGrid, BlockMap, Engine, EngineError, Finished, Input, Keep, MemoryBound, Plan,
+    Source as From, Stage, TaskError, Terms, Value, engine::interrupted,
+};
+use nuna_ship::{Call, tasks::block_work};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    column::{Column, ColumnType},
+    csv::{CsvScan, CsvSource, quote_parity, write::Writer},
+    error::{FrameError, io},
+    eval,
+    expr::Node,
+    group::{Groups, Resolved},
+    join::Join,
+    sort,
+    table::{DataTable, Schema},
+    wire::{from_value, to_value},
+};
+
+/// How long one wait for the next block lasts; also how fast an interrupt is noticed.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Blocks whose partial results one block puts together.
+const FAN_IN: u64 = 8;
+/// What a block needs beside what it hands on: a window of the file, some thousand rows of it, and their groups.
+const SCRATCH_BYTES: u64 = 16 << 20;
+/// Rows of a table in memory that are looked at together.
+const MEMORY_ROWS: usize = 1 << 16;
+/// Further attempts where reading or writing failed.
+const RETRIES: u32 = 2;
+
+/// Where rows come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Source {
+    Csv(CsvScan),
+    Memory(DataTable),
+}
+
+impl Source {
+    fn blocks(&self) -> u64 {
+        match self {
+            Source::Csv(scan) => scan.source.blocks,
+            Source::Memory(_) => 1,
+        }
+    }
+
+    fn block_bytes(&self) -> u64 {
+        match self {
+            Source::Csv(scan) => scan.source.block_bytes,
+            Source::Memory(table) => table.rows as u64 * 8 * table.columns.len() as u64,
+        }
+    }
+
+    pub(crate) fn schema(&self) -> Arc<Schema> {
+        match self {
+            Source::Csv(scan) => scan.schema(),
+            Source::Memory(table) => table.schema.clone(),
+        }
+    }
+}
+
+/// What is done with rows on their way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum RowOp {
+    Filter(Node),
+    Project(Vec<(String, Node, ColumnType)>),
+    Join(Join),
+}
+
+/// Rows from one source to the end of their block.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pipeline {
+    pub(crate) source: Source,
+    pub(crate) ops: Vec<RowOp>,
+}
+
+/// What becomes of a block's rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Sink {
+    /// They are the result.
+    Rows,
+    /// Only so many are wanted.
+    Head(usize),
+    Group {
+        keys: Vec<(Node, ColumnType)>,
+        aggs: Vec<Resolved>,
+    },
+    /// The first so many by this order.
+    Top {
+        by: Vec<(String, bool)>,
+        count: usize,
+    },
+    /// They are written as a file, and only their number comes back.
+    WriteCsv {
+        folder: String,
+    },
+}
+
+/// All that workers have to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) pipelines: Vec<Pipeline>,
+    pub(crate) sink: Sink,
+    /// Of the rows at the end.
+    pub(crate) schema: Arc<Schema>,
+    /// Blocks before the first one of a plan.
+    pub(crate) first_block: u64,
+}
+
+impl Pipeline {
+    pub(crate) fn schema(&self) -> Arc<Schema> {
+        let mut schema = self.source.schema();
+        for op in &self.ops {
+            match op {
+                RowOp::Filter(_) => {}
+                RowOp::Project(items) => {
+                    let items = items.iter().map(|(name, _, kind)| (name.clone(), *kind));
+                    schema = Arc::new(Schema(items.collect()));
+                }
+                RowOp::Join(join) => {
+                    let mut joined = Schema::clone(&schema);
+                    joined.0.extend(join.right.schema.0.iter().cloned());
+                    schema = Arc::new(joined);
+                }
+            }
+        }
+        schema
+    }
+
+    /// Hands on a block's rows, some thousand at a time.
+    fn run(
+        &self,
+        block: u64,
+        take: &mut dyn FnMut(DataTable) -> Result<(), TaskError>,
+    ) -> Result<u64, TaskError> {
+        let mut through = |mut table: DataTable| {
+            for op in &self.ops {
+                if table.rows == 0 {
+                    return Ok(());
+                }
+                table = apply(op, table)?;
+            }
+            if table.rows > 0 { take(table) } else { Ok(()) }
+        };
+        match &self.source {
+            Source::Csv(scan) => scan.run(block, &mut through),
+            Source::Memory(table) => {
+                let mut start = 0;
+                while start < table.rows {
+                    let end = (start + MEMORY_ROWS).min(table.rows);
+                    let rows: Vec<usize> = (start..end).collect();
+                    through(if end - start == table.rows { table.clone() } else { table.gather(&rows) })?;
+                    start = end;
+                }
+                Ok(table.skipped)
+            }
+        }
+    }
+}
+
+fn apply(op: &RowOp, table: DataTable) -> Result<DataTable, FrameError> {
+    match op {
+        RowOp::Filter(node) => Ok(table.filter(&eval::mask(node, &table)?)),
+        RowOp::Project(items) => {
+            let columns: Vec<Arc<Column>> =
+                items.iter().map(|(_, node, _)| eval::eval(node, &table)).collect::<Result<_, _>>()?;
+            let schema = items.iter().map(|(name, _, kind)| (name.clone(), *kind)).collect();
+            Ok(DataTable::from_parts(Arc::new(Schema(schema)), columns, table.rows))
+        }
+        RowOp::Join(join) => join.run(&table),
+    }
+}
+
+impl Job {
+    fn blocks(&self) -> u64 {
+        self.pipelines.iter().map(|pipeline| pipeline.source.blocks()).sum()
+    }
+
+    /// Whether all rows are in memory here, so that nobody else is needed.
+    fn is_local(&self) -> bool {
+        self.pipelines.iter().all(|pipeline| matches!(pipeline.source, Source::Memory(_)))
+    }
+
+    fn pipeline(&self, block: u64) -> Option<(&Pipeline, u64)> {
+        let mut block = block;
+        for pipeline in &self.pipelines {
+            let blocks = pipeline.source.blocks();
+            if block < blocks {
+                return Some((pipeline, block));
+            }
+            block -= blocks;
+        }
+        None
+    }
+
+    /// One block, from its file to what comes back.
+    fn run(&self, number: u64) -> Result<Value, TaskError> {
+        let number = number + self.first_block;
+        let (pipeline, block) =
+            self.pipeline(number).ok_or_else(|| TaskError::fatal(format!("there is no block {number}")))?;
+        match &self.sink {
+            Sink::Rows | Sink::Head(_) => {
+                let limit = if let Sink::Head(count) = self.sink { count } else { usize::MAX };
+                let mut all = DataTable::empty(self.schema.clone());
+                let skipped = pipeline.run(block, &mut |table| {
+                    if all.rows < limit {
+                        let more = table.head(limit - all.rows);
+                        append(&mut all, &more)?;
+                    }
+                    Ok(())
+                })?;
+                to_value(&[all], skipped)
+            }
+            Sink::Group { keys, aggs } => {
+                let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
+                let skipped = pipeline.run(block, &mut |table| {
+                    let keys: Vec<_> =
+                        keys.iter().map(|(node, _)| eval::eval(node, &table)).collect::<Result<_, _>>()?;
+                    let inputs = aggs
+                        .iter()
+                        .map(|agg| agg.input.as_ref().map(|node| eval::eval(node, &table)).transpose());
+                    let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
+                    Ok(groups.update(&keys, &inputs, table.rows)?)
+                })?;
+                to_value(&groups.partial()?, skipped)
+            }
+            Sink::Top { by, count } => {
+                let mut best = DataTable::empty(self.schema.clone());
+                let skipped = pipeline.run(block, &mut |table| {
+                    append(&mut best, &sort::top(&table, by, *count)?)?;
+                    // Not for every few rows.
+                    if best.rows > 2 * count + MEMORY_ROWS {
+                        best = sort::top(&best, by, *count)?;
+                    }
+                    Ok(())
+                })?;
+                to_value(&[sort::top(&best, by, *count)?], skipped)
+            }
+            Sink::WriteCsv { folder } => {
+                let path = Path::new(folder).join(format!("part-{number:05}.csv"));
+                let (rows, skipped) = self.write(pipeline, block, folder, &path)?;
+                let count = DataTable::new().with_i64("rows", [rows as i64])?;
+                to_value(&[count], skipped)
+            }
+        }
+    }
+
+    /// Writes a block as a file, which is there as a whole or not at all, also if two workers write it.
+    fn write(
+        &self,
+        pipeline: &Pipeline,
+        block: u64,
+        folder: &str,
+        path: &Path,
+    ) -> Result<(u64, u64), TaskError> {
+        let name = path.display().to_string();
+        let mut file = tempfile::Builder::new()
+            .prefix(".part-")
+            .tempfile_in(folder)
+            .map_err(|error| io(folder, "making a file", &error))?;
+        let mut text = String::new();
+        let writer = Writer::default();
+        writer.header(&self.schema, &mut text);
+        let mut rows = 0;
+        let skipped = pipeline.run(block, &mut |table| {
+            writer.rows(&table, &mut text);
+            rows += table.rows as u64;
+            file.write_all(text.as_bytes()).map_err(|error| io(&name, "writing", &error))?;
+            text.clear();
+            Ok(())
+        })?;
+        file.write_all(text.as_bytes()).map_err(|error| io(&name, "writing", &error))?;
+        readable(file.as_file()).map_err(|error| io(&name, "setting its mode", &error))?;
+        file.persist(path).map_err(|error| io(&name, "writing", &error.error))?;
+        Ok((rows, skipped))
+    }
+
+    /// Puts partial results together.
+    fn merge(&self, values: &[Value]) -> Result<Value, TaskError> {
+        let mut skipped_rows = 0;
+        match &self.sink {
+            Sink::Group { keys, aggs } => {
+                let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
+                for value in values {
+                    let (tables, skipped) = from_value(value)?;
+                    skipped_rows += skipped;
+                    groups.merge(&tables)?;
+                }
+                to_value(&groups.partial()?, skipped_rows)
+            }
+            Sink::Top { by, count } => {
+                let mut best = DataTable::empty(self.schema.clone());
+                for value in values {
+                    let (tables, skipped) = from_value(value)?;
+                    skipped_rows += skipped;
+                    tables.iter().try_for_each(|table| append(&mut best, table))?;
+                }
+                to_value(&[sort::top(&best, by, *count)?], skipped_rows)
+            }
+            Sink::Rows | Sink::Head(_) | Sink::WriteCsv { .. } => {
+                Err(TaskError::fatal("rows are not merged"))
+            }
+        }
+    }
+
+    /// What came back, as the result.
+    fn finish(&self, values: &[Value]) -> Result<DataTable, FrameError> {
+        let contents = |error: TaskError| FrameError::Contents(error.message);
+        let mut skipped_rows = 0;
+        let mut table = match &self.sink {
+            Sink::Group { keys, aggs } if values.len() == 1 => {
+                let (tables, skipped) = from_value(&values[0]).map_err(contents)?;
+                skipped_rows += skipped;
+                Groups::finish_partial(aggs, keys.len(), tables, self.schema.clone())?
+            }
+            Sink::Group { keys, aggs } => {
+                let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
+                for value in values {
+                    let (tables, skipped) = from_value(value).map_err(contents)?;
+                    skipped_rows += skipped;
+                    groups.merge(&tables)?;
+                }
+                groups.finish(self.schema.clone())?
+            }
+            Sink::Rows | Sink::Head(_) | Sink::Top { .. } | Sink::WriteCsv { .. } => {
+                let schema = match &self.sink {
+                    Sink::WriteCsv { .. } => Arc::new(Schema(vec![("rows".to_owned(), ColumnType::Int64)])),
+                    _ => self.schema.clone(),
+                };
+                let mut all = DataTable::empty(schema);
+                for value in values {
+                    let (tables, skipped) = from_value(value).map_err(contents)?;
+                    skipped_rows += skipped;
+                    for table in tables {
+                        append(&mut all, &table).map_err(contents)?;
+                    }
+                }
+                match &self.sink {
+                    Sink::Head(count) => all.head(*count),
+                    Sink::Top { by, count } => sort::top(&all, by, *count)?,
+                    Sink::Rows | Sink::Group { .. } | Sink::WriteCsv { .. } => all,
+                }
+            }
+        };
+        table.skipped = skipped_rows;
+        Ok(table)
+    }
+
+    /// Runs it: here if all rows are here, else on the cluster or the threads of this process.
+    pub(crate) fn execute(mut self, label: &str) -> Result<DataTable, FrameError> {
+        if self.is_local() {
+            let run = |block| self.run(block).map_err(|error| FrameError::Contents(error.message));
+            let values: Vec<Value> = (0..self.blocks()).map(run).collect::<Result<_, _>>()?;
+            return self.finish(&values);
+        }
+        let engine = engine();
+        let Sink::Head(count) = self.sink else {
+            let blocks = self.blocks();
+            let values = self.submit(label, blocks, &engine)?;
+            return self.finish(&values);
+        };
+        // Blocks in order, more each time, until there is enough.
+        let (total, mut window) = (self.blocks(), 1);
+        let mut all = DataTable::empty(self.schema.clone());
+        while all.rows < count && self.first_block < total {
+            let blocks = window.min(total - self.first_block);
+            let values = self.submit(label, blocks, &engine)?;
+            let more = self.finish(&values)?;
+            let needed = more.head(count - all.rows);
+            append(&mut all, &needed).map_err(|error| FrameError::Contents(error.message))?;
+            all.skipped += more.skipped;
+            self.first_block += blocks;
+            window = (window * 4).max(engine.thread_count() as u64);
+        }
+        Ok(all)
+    }
+
+    /// The blocks' values, in order; with partial results, the one that they came to.
+    fn submit(&self, label: &str, blocks: u64, engine: &Arc<dyn Engine>) -> Result<Vec<Value>, FrameError> {
+        let environment = self.clone();
+        let read = Call::over_blocks_with(&environment, |job: &Job, block, _| job.run(block))?;
+        let block_bytes = self.pipelines.iter().map(|p| p.source.block_bytes()).max().unwrap_or(0);
+        let output = match &self.sink {
+            // Short numbers take more room in memory than in a file.
+            Sink::Rows => block_bytes.saturating_mul(2),
+            Sink::Head(_) => block_bytes,
+            Sink::Group { .. } | Sink::Top { .. } => block_bytes / 4,
+            Sink::WriteCsv { .. } => 1024,
+        };
+        let bound = MemoryBound { inputs: 0, output, scratch: SCRATCH_BYTES.saturating_add(output) };
+        let stage =
+            |name: String, grid: BlockGrid, inputs: Vec<Input>, call: Call, bound: MemoryBound| Stage {
+                name,
+                grid,
+                inputs,
+                work: block_work(call),
+                bound,
+                keep: Keep::No,
+                retries: RETRIES,
+                origin: nuna_array::origin(),
+            };
+        let mut stages = vec![stage(label.to_owned(), BlockGrid::line(blocks), Vec::new(), read, bound)];
+        let mut left = blocks;
+        if matches!(self.sink, Sink::Group { .. } | Sink::Top { .. }) {
+            // Only what is done with rows is needed here, not where they come from.
+            let environment = Job { pipelines: Vec::new(), ..self.clone() };
+            while left > 1 {
+                let call = Call::over_blocks_with(&environment, |job: &Job, _, values| job.merge(values))?;
+                let map = BlockMap::Axes {
+                    input_grid: BlockGrid::line(left),
+                    axes: vec![AxisMap::Group { axis: 0, size: FAN_IN }],
+                };
+                let inputs = vec![Input { source: From::Stage(stages.len() as u32 - 1), map }];
+                let all = output.saturating_mul(FAN_IN.min(left));
+                let bound = MemoryBound { inputs: all, output, scratch: all };
+                left = left.div_ceil(FAN_IN);
+                stages.push(stage(format!("merge {label}"), BlockGrid::line(left), inputs, call, bound));
+            }
+        }
+        let last = stages.len() as u32 - 1;
+        if let Some(stage) = stages.last_mut() {
+            stage.keep = Keep::Deliver;
+        }
+        let plan = Plan { label: label.to_owned(), stages, terms: Terms::default() };
+        follow(plan, last, left, engine)
+    }
+}
+
+fn append(all: &mut DataTable, more: &DataTable) -> Result<(), TaskError> {
+    for (name, _) in &all.schema.0 {
+        more.schema.position(name)?;
+    }
+    for ((name, _), column) in all.schema.0.iter().zip(&mut all.columns) {
+        Arc::make_mut(column).append(more.column(name)?)?;
+    }
+    all.rows += more.rows;
+    Ok(())
+}
+
+/// The mode that a file has which is made in the usual way.
+fn readable(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+/// For each block of a file with line ends in quotes, whether it begins within quotes.
+pub(crate) fn parities(source: &Arc<CsvSource>) -> Result<Vec<bool>, FrameError> {
+    let engine = engine();
+    let environment = CsvSource::clone(source);
+    let call = Call::over_blocks_with(&environment, |source: &CsvSource, block, _| {
+        let odd = quote_parity(source, block)?;
+        to_value(&[DataTable::new().with_bool("odd", [odd])?], 0)
+    })?;
+    let name = format!("quotes of {}", source.name);
+    let stage = Stage {
+        name: name.clone(),
+        grid: BlockGrid::line(source.blocks),
+        inputs: Vec::new(),
+        work: block_work(call),
+        bound: MemoryBound { inputs: 0, output: 1024, scratch: SCRATCH_BYTES },
+        keep: Keep::Deliver,
+        retries: RETRIES,
+        origin: nuna_array::origin(),
+    };
+    let plan = Plan { label: name, stages: vec![stage], terms: Terms::default() };
+    let mut begins = Vec::with_capacity(source.blocks as usize);
+    let mut inside = false;
+    let firsts: Vec<u64> = source.files.iter().map(|file| file.first_block).collect();
+    for (block, value) in (0..).zip(follow(plan, 0, source.blocks, &engine)?) {
+        if firsts.binary_search(&block).is_ok() {
+            inside = false;
+        }
+        begins.push(inside);
+        let (tables, _) = from_value(&value).map_err(|error| FrameError::Contents(error.message))?;
+        let odd = tables.first().map(|table| table.column_bool("odd")).transpose()?;
+        inside ^= odd.is_some_and(|odd| odd.first() == Some(&true));
+    }
+    Ok(begins)
+}
+
+/// Runs a plan. The values of a stage's blocks, in order.
+fn follow(plan: Plan, stage: u32, blocks: u64, engine: &Arc<dyn Engine>) -> Result<Vec<Value>, FrameError> {
+    let label = plan.label.clone();
+    let mut values: Vec<Option<Value>> = vec![None; blocks as usize];
+    let mut running = nuna_plan::watch::submit(engine, plan, None)?;
+    loop {
+        if interrupted() {
+            running.cancel();
+            return Err(EngineError::Cancelled.into());
+        }
+        match running.next(PATIENCE)? {
+            Finished::Block { stage: from, block, value } if from == stage => {
+                if let Some(place) = values.get_mut(block as usize) {
+                    *place = Some(value);
+                }
+            }
+            Finished::Block { .. } | Finished::Waiting { .. } => {}
+            Finished::End => break,
+        }
+    }
+    let count = values.len();
+    let values: Vec<Value> = values.into_iter().flatten().collect();
+    if values.len() != count {
+        let mut message = format!("{label}: ");
+        let _ = write!(message, "{} of {count} blocks arrived", values.len());
+        return Err(FrameError::Invalid(message));
+    }
+    Ok(values)
+}
