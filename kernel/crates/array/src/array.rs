@@ -343,7 +343,7 @@ pub fn map_blocks_call(inputs: &[Array], options: MapBlocks, call: Call) -> Resu
     let reads = inputs.iter().map(|input| planner::own_cuts(input.chunks())).collect();
     let inputs = inputs.iter().map(|a| a.node.clone()).collect();
     let name = format!("map_blocks({})", options.name);
-    let op = Op::Opaque { inputs, reads, call: Arc::new(call), name, scratch: 0 };
+    let op = Op::Opaque { inputs, reads, call: Arc::new(call), name, scratch: 0, lines: None };
     Ok(Array::from_node(Expr::new(op, options.dtype, grid)))
 }
 

@@ -18,7 +18,7 @@ use nuna_chunk::{
 use nuna_plan::{Engine, HeldId, Origin};
 use nuna_ship::Call;
 
-use crate::{grid::ChunkGrid, origin, program::AxisRule, source::ChunkSource};
+use crate::{grid::ChunkGrid, ops::fft::Lines, origin, program::AxisRule, source::ChunkSource};
 
 pub(crate) type Node = Arc<Expr>;
 
@@ -99,6 +99,8 @@ pub(crate) enum Op {
         name: String,
         /// Bytes it takes while it runs, besides its inputs and its result.
         scratch: u64,
+        /// What it does with lines along an axis, if that is all.
+        lines: Option<Box<Lines>>,
     },
     Held(Arc<Held>),
 }

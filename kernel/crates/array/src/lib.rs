@@ -36,9 +36,11 @@ pub use nuna_chunk::{
     reduce::{NanPolicy, Operation},
     tile::{Binary, Unary},
 };
+pub use nuna_fft::{Norm, Symmetry, Trend, Window};
 pub use ops::{
     arrange::Pad,
     elementwise::Operand,
+    fft::{FftOptions, PsdOptions, fftfreq, rfftfreq},
     histogram::{edges, histogram},
     linear::{einsum, tensordot},
     overlap::{MapOver, SparseWeights},

@@ -121,8 +121,12 @@ impl Chunk {
         }
         let mut out = ChunkMut::new(dtype, self.shape());
         match (own, dtype) {
-            (DType::F32, DType::C64) => cast_slice::<f32, Complex<f32>>(self.elements_of(), out.elements_of_mut()),
-            (DType::F64, DType::C128) => cast_slice::<f64, Complex<f64>>(self.elements_of(), out.elements_of_mut()),
+            (DType::F32, DType::C64) => {
+                cast_slice::<f32, Complex<f32>>(self.elements_of(), out.elements_of_mut())
+            }
+            (DType::F64, DType::C128) => {
+                cast_slice::<f64, Complex<f64>>(self.elements_of(), out.elements_of_mut())
+            }
             (DType::C64, DType::C128) => {
                 cast_slice::<Complex<f32>, Complex<f64>>(self.elements_of(), out.elements_of_mut());
             }

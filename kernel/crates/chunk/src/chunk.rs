@@ -393,10 +393,16 @@ mod tests {
         let c = |re, im| Complex::<f64>::new(re, im);
         let complex = Chunk::from_slice(&[2], &[c(1.5, -2.0), c(0.0, 0.0)]);
         let error = complex.try_cast(DType::F64).unwrap_err().to_string();
-        assert!(error.contains("complex128") && error.contains("float64") && error.contains("`abs`"), "{error}");
+        assert!(
+            error.contains("complex128") && error.contains("float64") && error.contains("`abs`"),
+            "{error}"
+        );
         assert_eq!(complex.to_vec::<bool>(), [true, false]);
         assert_eq!(complex.to_vec::<Complex<f32>>(), [Complex::new(1.5, -2.0), Complex::new(0.0, 0.0)]);
-        assert_eq!(Chunk::from_slice(&[2], &[3i64, -1]).to_vec::<Complex<f64>>(), [c(3.0, 0.0), c(-1.0, 0.0)]);
+        assert_eq!(
+            Chunk::from_slice(&[2], &[3i64, -1]).to_vec::<Complex<f64>>(),
+            [c(3.0, 0.0), c(-1.0, 0.0)]
+        );
         assert_eq!(Chunk::from_slice(&[1], &[true]).cast(DType::C64).get(0), Scalar::Complex(1.0, 0.0));
         assert_eq!(Chunk::full(DType::C64, &[1], Scalar::Float(2.0)).get(0).to_string(), "2+0j");
         assert_eq!(Scalar::Complex(1.0, -0.5).to_string(), "1-0.5j");

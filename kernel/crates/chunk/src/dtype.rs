@@ -156,11 +156,7 @@ impl DType {
             }
             // Each part is what a real operand promotes to with it.
             (Kind::Unsigned | Kind::Signed | Kind::Float, Kind::Complex) => {
-                if low.promote(high.real_part()) == DType::F32 {
-                    DType::C64
-                } else {
-                    DType::C128
-                }
+                if low.promote(high.real_part()) == DType::F32 { DType::C64 } else { DType::C128 }
             }
             _ => {
                 if low.size() >= high.size() {

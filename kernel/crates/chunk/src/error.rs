@@ -13,7 +13,9 @@ pub enum ChunkError {
     Outside { region: String, shape: Vec<u64> },
     #[error("a bool chunk holds a byte other than 0 and 1")]
     Bool,
-    #[error("unknown dtype `{0}`; known are bool, int8 to int64, uint8 to uint64, float32, float64, complex64 and complex128")]
+    #[error(
+        "unknown dtype `{0}`; known are bool, int8 to int64, uint8 to uint64, float32, float64, complex64 and complex128"
+    )]
     UnknownDType(String),
     #[error("the value's header cannot be read as a chunk's: {0}")]
     Header(String),
@@ -21,7 +23,9 @@ pub enum ChunkError {
     ScalarOutOfRange { value: String, dtype: DType },
     #[error("{operation} is not defined for {dtype}")]
     Undefined { operation: String, dtype: DType },
-    #[error("{from} does not become {to}: the imaginary parts would be lost; take `real`, `imag` or `abs` first")]
+    #[error(
+        "{from} does not become {to}: the imaginary parts would be lost; take `real`, `imag` or `abs` first"
+    )]
     ComplexToReal { from: DType, to: DType },
     #[error("{operation} of an empty axis has no value; select a non-empty range first")]
     EmptyAxis { operation: &'static str },

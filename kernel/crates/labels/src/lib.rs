@@ -30,6 +30,7 @@ pub mod plot;
 mod reduce;
 mod select;
 mod shape;
+mod spectrum;
 mod text;
 mod time;
 mod weighted;

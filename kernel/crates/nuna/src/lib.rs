@@ -36,9 +36,10 @@ pub mod written;
 pub use follow::Task;
 pub use input::{input, password};
 pub use nuna_array::{
-    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, DType, Index, MapBlocks, MapOver, NanPolicy,
-    Operand, Operation, Pad, Random, Region, Rolling, Scalar, Scan, Shape, SparseWeights, Unary, edges,
-    einsum, engine, histogram, tensordot,
+    Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, Complex, DType, FftOptions, Index, MapBlocks,
+    MapOver, NanPolicy, Norm, Operand, Operation, Pad, PsdOptions, Random, Region, Rolling, Scalar, Scan,
+    Shape, SparseWeights, Symmetry, Trend, Unary, Window, edges, einsum, engine, fftfreq, histogram,
+    rfftfreq, tensordot,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_frame::{

@@ -5,7 +5,7 @@ pub use std::time::Duration;
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, ColumnType, CsvOptions, DType, DataArray, DataTable, Dataset, Frame, Join,
-    MapBlocks, MapTasks, PlotOptions, Publishing, Scattered, Task, Tasks, captures, col, concat,
-    concat_frames, count_rows, grid, lit, merge, open_dataset, open_many, open_mfdataset, open_netcdf,
-    open_netcdf_group, open_zarr, scan_csv, scan_csv_with, slice, table,
+    MapBlocks, MapTasks, PlotOptions, Publishing, Scattered, Task, Tasks, Trend, Window, captures, col,
+    concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many, open_mfdataset,
+    open_netcdf, open_netcdf_group, open_zarr, scan_csv, scan_csv_with, slice, table,
 };

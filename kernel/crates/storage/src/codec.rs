@@ -84,7 +84,12 @@ fn open_in<S: ?Sized>(
 ) -> Result<Array<S>, String> {
     guarded(|| {
         let failure = |message: String| Failure { message, is_io: false };
-        let value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
+        let mut value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
+        let is_complex = value["dtype"].as_str().is_some_and(|name| name.contains('c'));
+        if format == ZarrFormat::V2 && is_complex && value["fill_value"].is_null() {
+            // As `zarrs` has it for other numbers: what was never written is 0.
+            value["fill_value"] = serde_json::json!([0.0, 0.0]);
+        }
         let metadata = match format {
             ZarrFormat::V2 => ArrayMetadata::V2(
                 serde_json::from_value(value)

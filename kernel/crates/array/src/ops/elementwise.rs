@@ -102,6 +102,9 @@ impl Array {
     /// # Errors
     /// [`ArrayErrorKind::Chunk`] if it is not defined for the dtype, such as `-` of bool.
     pub fn unary(&self, op: Unary) -> Result<Array, ArrayError> {
+        if let Some(joined) = self.joined_unary(op) {
+            return Ok(joined);
+        }
         let (_, dtype) = op.dtypes(self.dtype())?;
         let op = Op::Map { function: Function::Unary(op), inputs: vec![self.node.clone()] };
         Ok(Array::from_node(Expr::new(op, dtype, self.node.grid.clone())))

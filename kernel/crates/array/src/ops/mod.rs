@@ -3,6 +3,7 @@
 pub(crate) mod along;
 pub(crate) mod arrange;
 pub(crate) mod elementwise;
+pub(crate) mod fft;
 pub(crate) mod histogram;
 pub(crate) mod linear;
 mod operators;

@@ -77,7 +77,7 @@ fn packed(inputs: Vec<(Array, Reads)>, routine: Routine, call: Call) -> Array {
         reads.push(rules);
         nodes.push(input.node.clone());
     }
-    let op = Op::Opaque { inputs: nodes, reads, call: Arc::new(call), name, scratch };
+    let op = Op::Opaque { inputs: nodes, reads, call: Arc::new(call), name, scratch, lines: None };
     Array::from_node(Expr::new(op, dtype, grid))
 }
 

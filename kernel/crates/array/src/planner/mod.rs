@@ -325,7 +325,7 @@ impl Planner<'_> {
     }
 
     fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
-        let Op::Opaque { inputs, reads, call, name, scratch } = &node.op else {
+        let Op::Opaque { inputs, reads, call, name, scratch, lines: _ } = &node.op else {
             unreachable!("called for functions over blocks only")
         };
         let grid = node.grid.block_grid();
@@ -362,8 +362,10 @@ impl Planner<'_> {
             }
             .into());
         }
-        let node =
-            Array::from_node(node.clone()).try_astype(sink.dtype())?.rechunk_to(written_grid(node, sink)).node;
+        let node = Array::from_node(node.clone())
+            .try_astype(sink.dtype())?
+            .rechunk_to(written_grid(node, sink))
+            .node;
         let axes = match window {
             None => node.grid.axes().to_vec(),
             Some(window) => {

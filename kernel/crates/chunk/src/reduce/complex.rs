@@ -80,8 +80,12 @@ where
     }
     let [first, rest @ ..] = parts else { unreachable!("every reduction has a part") };
     match (reduction.operation, reduction.skips()) {
-        (Operation::Sum | Operation::Mean, true) => with::<T, _>(Sum::<C, true>::new(), chunk, reduced, first),
-        (Operation::Sum | Operation::Mean, false) => with::<T, _>(Sum::<C, false>::new(), chunk, reduced, first),
+        (Operation::Sum | Operation::Mean, true) => {
+            with::<T, _>(Sum::<C, true>::new(), chunk, reduced, first)
+        }
+        (Operation::Sum | Operation::Mean, false) => {
+            with::<T, _>(Sum::<C, false>::new(), chunk, reduced, first)
+        }
         (Operation::Prod, true) => with::<T, _>(Prod::<C, true>::new(), chunk, reduced, first),
         (Operation::Prod, false) => with::<T, _>(Prod::<C, false>::new(), chunk, reduced, first),
         (Operation::Count, _) => with::<T, _>(Count, chunk, reduced, first),
@@ -98,7 +102,11 @@ where
 pub(crate) fn merge(reduction: Reduction, own: &mut [ChunkMut], other: &[Chunk]) {
     type P = Complex<f64>;
     fn with<T, F: Fold<T>>(fold: F, own: &mut ChunkMut, other: &Chunk) {
-        fold::merge::<T, F>(fold, lanes_mut::<F::Partial>(own.bytes_mut()), lanes::<F::Partial>(other.bytes()));
+        fold::merge::<T, F>(
+            fold,
+            lanes_mut::<F::Partial>(own.bytes_mut()),
+            lanes::<F::Partial>(other.bytes()),
+        );
     }
     let ([first, rest @ ..], [other, others @ ..]) = (own, other) else {
         unreachable!("every reduction has a part")

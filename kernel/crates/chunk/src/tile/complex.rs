@@ -44,7 +44,8 @@ macro_rules! part {
                     };
                 }
                 // Halved first where the sum could overflow.
-                let scale: $t = if z.re.abs() > <$t>::MAX / 4.0 || z.im.abs() > <$t>::MAX / 4.0 { 0.25 } else { 1.0 };
+                let scale: $t =
+                    if z.re.abs() > <$t>::MAX / 4.0 || z.im.abs() > <$t>::MAX / 4.0 { 0.25 } else { 1.0 };
                 let (re, im) = (z.re * scale, z.im * scale);
                 let root = ((re.abs() + re.hypot(im)) * 0.5).sqrt();
                 let other = im / (root * 2.0);
@@ -160,9 +161,18 @@ pub(crate) fn cast(from: DType, to: DType) -> Result<UnaryKernel, ChunkError> {
         (DType::F64, DType::C128) => convert::<f64, Complex<f64>>,
         (DType::C64, DType::C128) => convert::<Complex<f32>, Complex<f64>>,
         (DType::C128, DType::C64) => convert::<Complex<f64>, Complex<f32>>,
-        (DType::C64, DType::Bool) => |a, out| map1::<Complex<f32>, u8>(a, out, |z| u8::from(z != Complex::default())),
-        (DType::C128, DType::Bool) => |a, out| map1::<Complex<f64>, u8>(a, out, |z| u8::from(z != Complex::default())),
-        _ => return Err(ChunkError::Undefined { operation: format!("astype({to}) in one step"), dtype: from }),
+        (DType::C64, DType::Bool) => {
+            |a, out| map1::<Complex<f32>, u8>(a, out, |z| u8::from(z != Complex::default()))
+        }
+        (DType::C128, DType::Bool) => {
+            |a, out| map1::<Complex<f64>, u8>(a, out, |z| u8::from(z != Complex::default()))
+        }
+        _ => {
+            return Err(ChunkError::Undefined {
+                operation: format!("astype({to}) in one step"),
+                dtype: from,
+            });
+        }
     })
 }
 

@@ -9,7 +9,10 @@ use crate::{
     dtype::DType,
     error::ChunkError,
     simd::widest,
-    tile::{complex, operation::{Binary, Unary}},
+    tile::{
+        complex,
+        operation::{Binary, Unary},
+    },
 };
 
 pub(crate) type UnaryKernel = fn(&[u8], &mut [u8]);
@@ -17,7 +20,11 @@ pub(crate) type BinaryKernel = fn(&[u8], &[u8], &mut [u8]);
 pub(crate) type SelectKernel = fn(&[u8], &[u8], &[u8], &mut [u8]);
 
 #[inline(always)]
-pub(crate) fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(a: &[u8], out: &mut [u8], f: impl Fn(A) -> R) {
+pub(crate) fn map1<A: crate::buffer::Lane, R: crate::buffer::Lane>(
+    a: &[u8],
+    out: &mut [u8],
+    f: impl Fn(A) -> R,
+) {
     widest(
         #[inline(always)]
         || {
@@ -266,7 +273,10 @@ macro_rules! with_number {
             DType::Bool => $bool,
             // `complex` has the loops of these; none of those here is defined for them.
             DType::C64 | DType::C128 => {
-                return Err(ChunkError::Undefined { operation: "an operation of real numbers".to_owned(), dtype: $dtype });
+                return Err(ChunkError::Undefined {
+                    operation: "an operation of real numbers".to_owned(),
+                    dtype: $dtype,
+                });
             }
             DType::I8 => {
                 type $T = i8;
@@ -360,7 +370,9 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
         }
         Unary::Conj | Unary::Real => |a, out| out.copy_from_slice(a),
         Unary::Imag => |_, out| out.fill(0),
-        Unary::Angle => floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| (0.0 as T).atan2(v)), undefined()),
+        Unary::Angle => {
+            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| (0.0 as T).atan2(v)), undefined())
+        }
         Unary::Square | Unary::Abs2 => {
             with_number!(dtype, T => |a, out| map1::<T, T>(a, out, |v| v.mul(v)), bool => |a, out| out.copy_from_slice(a))
         }
