@@ -24,6 +24,7 @@ fn a_frame_of_files_is_grouped_by_whoever_runs_its_blocks() {
     assert_eq!((table.column_i64("count").unwrap(), table.column_i64("size_sum").unwrap()), (counts, sums));
     let first = usage.head(3).compute().unwrap();
     assert_eq!(first.column_i64("size").unwrap(), [0, 1, 2]);
-    let error = usage.filter(col("user").equal("u1")).unwrap().select((col("size") * i64::MAX).named("n")).unwrap();
+    let error =
+        usage.filter(col("user").equal("u1")).unwrap().select((col("size") * i64::MAX).named("n")).unwrap();
     assert!(error.compute().unwrap_err().to_string().contains("int64"));
 }
