@@ -21,6 +21,7 @@ mod dims;
 mod error;
 mod format;
 mod frequency;
+mod geotiff;
 mod groupby;
 mod html;
 mod many;
@@ -44,10 +45,13 @@ pub use data_array::DataArray;
 pub use dataset::Dataset;
 pub use dims::{Dims, IntoDims};
 pub use error::LabelError;
+pub use geotiff::{
+    Files, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,
+};
 pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
-pub use nuna_storage::{Attributes, StoreOptions, ZarrFormat};
+pub use nuna_storage::{Attributes, GeotiffOptions, StoreOptions, ZarrFormat};
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr};
 pub use plot::{Plot, PlotOptions};
 pub use reduce::Reducer;

@@ -197,7 +197,7 @@ fn labels(
 }
 
 /// What a pattern stands for, sorted.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
+pub(crate) fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::new()];
     for part in Path::new(pattern).components() {
         let name = part.as_os_str().to_string_lossy();

@@ -44,14 +44,20 @@ pub fn open_netcdf_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset>
 }
 
 /// Opens whatever lies at `path`: a Zarr store if it is a folder, a file of references as kerchunk writes them if it is JSON,
-/// else a NetCDF or HDF5 file.
+/// else a NetCDF, HDF5 or TIFF file, whatever its name. Of a TIFF file the variable is `band_data`.
 ///
 /// # Errors
-/// As [`open_zarr`] and [`open_netcdf`].
+/// As [`open_zarr`], [`open_netcdf`] and [`open_geotiff`](crate::open_geotiff).
 pub fn open_dataset(path: impl AsRef<Path>) -> Result<Dataset> {
     let path = path.as_ref();
     let is_json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
-    if path.is_file() && !is_json { open_netcdf(path) } else { open_zarr(path) }
+    if nuna_storage::is_geotiff(path) {
+        crate::geotiff::dataset(path)
+    } else if path.is_file() && !is_json {
+        open_netcdf(path)
+    } else {
+        open_zarr(path)
+    }
 }
 
 fn dataset(group: Group) -> Result<Dataset> {

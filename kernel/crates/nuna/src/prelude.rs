@@ -9,3 +9,6 @@ pub use crate::{
     concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many, open_mfdataset,
     open_netcdf, open_netcdf_group, open_zarr, scan_csv, scan_csv_with, slice, table,
 };
+pub use crate::{
+    GeotiffOptions, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,
+};

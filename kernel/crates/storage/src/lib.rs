@@ -1,9 +1,10 @@
 //! Owns stored arrays: Zarr v2 and v3 folders as zarr-python and xarray write them, read and written in parallel by
-//! chunk; and variables of NetCDF and HDF5 files. [`open`] and [`open_netcdf`] read metadata only; [`Source`] and
-//! [`ZarrSink`] are the two ends that `array` plans with.
+//! chunk; variables of NetCDF and HDF5 files; and images of TIFF files, one or many as one array. [`open`], [`open_netcdf`] and
+//! [`open_geotiff`] read metadata only; [`Source`] and [`ZarrSink`] are the two ends that `array` plans with.
 //!
 //! Leaves to others: names of dimensions that belong together, coordinates and times (`labels`), and when what is read
-//! (`array`). All that knows the `zarrs` crate is [`codec`]; what lies where in NetCDF files is the `netcdf` crate's;
+//! (`array`). All that knows the `zarrs` crate is [`codec`]; what lies where in NetCDF and TIFF files is the `netcdf` and
+//! `geotiff` crates';
 //! [`direct`] is the short way past it for the chunks that most stores have.
 
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@ pub mod cf;
 mod codec;
 mod direct;
 mod error;
+mod geotiff;
 mod json;
 mod metadata;
 mod netcdf;
@@ -22,6 +24,7 @@ mod write;
 
 pub use direct::Direct;
 pub use error::StorageError;
+pub use geotiff::{GeotiffOptions, GeotiffSource, Raster, Stack, is_geotiff, open_geotiff, open_geotiffs};
 pub use json::Attributes;
 pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open};
 pub use netcdf::{NetcdfSource, open_netcdf};
@@ -33,11 +36,14 @@ pub use write::{NewStore, NewVariable, StoreOptions, ZarrSink, ZarrWriter};
 pub(crate) const ZARR_KIND: &str = "zarr";
 /// The kind under which variables of NetCDF and HDF5 files do.
 pub(crate) const NETCDF_KIND: &str = "netcdf";
+/// The kind under which images of TIFF files do.
+pub(crate) const GEOTIFF_KIND: &str = "geotiff";
 
 /// Makes stored arrays known to this process. Every process that runs blocks calls it at start-up; calling it again
 /// changes nothing.
 pub fn register() {
     nuna_array::register_source_kind(ZARR_KIND, read::open_reader);
     nuna_array::register_source_kind(NETCDF_KIND, netcdf::open_reader);
+    nuna_array::register_source_kind(GEOTIFF_KIND, geotiff::open_reader);
     nuna_array::register_sink_kind(ZARR_KIND, write::open_writer);
 }

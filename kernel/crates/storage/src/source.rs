@@ -3,13 +3,17 @@
 use nuna_array::{ChunkSource, SourceSpec};
 use nuna_chunk::{Chunk, DType};
 
-use crate::{NETCDF_KIND, error::StorageError, netcdf::NetcdfSource, read::ZarrSource};
+use crate::{
+    GEOTIFF_KIND, NETCDF_KIND, error::StorageError, geotiff::GeotiffSource, netcdf::NetcdfSource,
+    read::ZarrSource,
+};
 
 /// A stored variable. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Source {
     Zarr(ZarrSource),
     Netcdf(NetcdfSource),
+    Geotiff(GeotiffSource),
 }
 
 impl Source {
@@ -20,6 +24,8 @@ impl Source {
     pub fn from_spec(spec: &SourceSpec, shape: Vec<u64>) -> Result<Self, String> {
         if spec.kind == NETCDF_KIND {
             NetcdfSource::from_spec(spec, &shape).map(Source::Netcdf)
+        } else if spec.kind == GEOTIFF_KIND {
+            GeotiffSource::from_spec(spec, &shape).map(Source::Geotiff)
         } else {
             ZarrSource::from_spec(spec, shape).map(Source::Zarr)
         }
@@ -29,6 +35,7 @@ impl Source {
         match self {
             Source::Zarr(source) => source,
             Source::Netcdf(source) => source,
+            Source::Geotiff(source) => source,
         }
     }
 
@@ -37,6 +44,7 @@ impl Source {
         match self {
             Source::Zarr(source) => source.is_text(),
             Source::Netcdf(source) => source.is_text(),
+            Source::Geotiff(_) => false,
         }
     }
 
@@ -56,6 +64,7 @@ impl Source {
         match self {
             Source::Zarr(source) => source.read_all(),
             Source::Netcdf(source) => source.read_all(),
+            Source::Geotiff(source) => source.read_all(),
         }
     }
 
@@ -67,6 +76,7 @@ impl Source {
         match self {
             Source::Zarr(source) => source.read_all_text(),
             Source::Netcdf(source) => source.read_all_text(),
+            Source::Geotiff(_) => Ok(Vec::new()),
         }
     }
 }

@@ -93,6 +93,6 @@ fn stores_are_read_as_xarray_reads_them() {
 fn zarr(source: &nuna_storage::Source) -> &nuna_storage::ZarrSource {
     match source {
         nuna_storage::Source::Zarr(source) => source,
-        nuna_storage::Source::Netcdf(_) => panic!("a Zarr store"),
+        nuna_storage::Source::Netcdf(_) | nuna_storage::Source::Geotiff(_) => panic!("a Zarr store"),
     }
 }

@@ -1,0 +1,20 @@
+//! Owns what can be wrong with a file; the file's name is the caller's to add.
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("it is no TIFF file: its first bytes are {first:02x?}")]
+    NotTiff { first: Vec<u8> },
+    #[error("at byte {at}: {message}; the file is truncated or damaged")]
+    Damaged { at: u64, message: String },
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl Error {
+    pub(crate) fn damaged(at: u64, message: impl Into<String>) -> Self {
+        Self::Damaged { at, message: message.into() }
+    }
+}
