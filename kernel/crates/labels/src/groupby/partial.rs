@@ -4,7 +4,7 @@
 //! each is finished in a block of its neighbourhood, and no block ever holds all groups.
 
 use nuna_array::{Array, Block, ChunkGrid, MapBlocks};
-use nuna_chunk::{Chunk, DType, Ordered};
+use nuna_chunk::{Chunk, ChunkMut, DType, Ordered};
 use serde::{Deserialize, Serialize};
 
 use super::distinct;
@@ -307,22 +307,21 @@ integer!(i64, u64);
 /// A value, a count and a sum of squares for each of some cells of one group.
 type Cells<'a, A> = (&'a mut [A], &'a mut [A], &'a mut [A]);
 
-/// Partial results, `groups × parts × inner` numbers for each outer index.
-struct Partials<A> {
+/// Partial results, `groups × parts × inner` numbers for each outer index, in a chunk that can leave as it is.
+struct Partials<'a, A> {
     op: GroupOp,
     skipna: bool,
     /// Sorted.
     groups: Vec<u32>,
     outer: usize,
     inner: usize,
-    data: Vec<A>,
+    data: &'a mut [A],
 }
 
-impl<A: Number> Partials<A> {
-    fn new(env: &Environment, codes: &[u32], outer: usize, inner: usize) -> Self {
-        let groups = distinct(codes.iter().copied());
+impl<'a, A: Number> Partials<'a, A> {
+    /// `data` must be zeros.
+    fn new(env: &Environment, groups: Vec<u32>, (outer, inner): (usize, usize), data: &'a mut [A]) -> Self {
         let parts = env.op.parts();
-        let mut data = vec![A::ZERO; outer * groups.len() * parts * inner];
         let start = match env.op {
             GroupOp::Min => A::GREATEST,
             GroupOp::Max => A::LEAST,
@@ -464,12 +463,15 @@ impl<A: Number> Partials<A> {
     fn merge(&mut self, codes: &[u32], partial: &[A]) {
         let members = self.members(codes);
         let (op, inner, parts) = (self.op, self.inner, self.op.parts());
-        for outer in 0..self.outer {
+        for (outer, from) in
+            (0..self.outer).flat_map(|outer| (0..inner).step_by(TILE).map(move |from| (outer, from)))
+        {
+            let to = (from + TILE).min(inner);
             for (group, members) in members.iter().enumerate() {
-                let (a, n, m2) = self.cells(outer, group, 0, inner);
+                let (a, n, m2) = self.cells(outer, group, from, to);
                 for &place in members {
                     let start = (outer * codes.len() + place) * parts * inner;
-                    let part = |p: usize| &partial[start + p * inner..start + (p + 1) * inner];
+                    let part = |p: usize| &partial[start + p * inner + from..start + p * inner + to];
                     let theirs = (part(0), part(1), if parts == 3 { part(2) } else { &[][..] });
                     Self::join(op, (&mut *a, &mut *n, &mut *m2), theirs);
                 }
@@ -510,45 +512,44 @@ impl<A: Number> Partials<A> {
         }
     }
 
-    /// The results of the groups `from..to`.
-    fn finish(&self, from: u32, to: u32, ddof: u32, absent: A) -> Vec<A> {
+    /// Writes the results of the groups `from..to`.
+    fn finish(&self, (from, to): (u32, u32), ddof: u32, absent: A, out: &mut [A]) {
         let (inner, parts) = (self.inner, self.op.parts());
-        let mut out = Vec::with_capacity(self.outer * (to - from) as usize * inner);
+        if inner == 0 {
+            return;
+        }
+        let mut lines = out.chunks_exact_mut(inner);
         for outer in 0..self.outer {
-            for label in from..to {
+            for (label, out) in (from..to).zip(lines.by_ref()) {
                 let Ok(group) = self.groups.binary_search(&label) else {
                     // Nothing of nothing is true.
-                    let nothing = match self.op {
+                    out.fill(match self.op {
                         GroupOp::Any => A::ZERO,
                         GroupOp::All => A::ONE,
                         _ => absent,
-                    };
-                    out.extend(std::iter::repeat_n(nothing, inner));
+                    });
                     continue;
                 };
                 let start = (outer * self.groups.len() + group) * parts * inner;
                 let cell = &self.data[start..start + parts * inner];
                 let (a, n) = (&cell[..inner], &cell[inner..2 * inner]);
+                let both = out.iter_mut().zip(a.iter().zip(n));
                 match self.op {
-                    GroupOp::Sum | GroupOp::Prod | GroupOp::Any | GroupOp::All => out.extend_from_slice(a),
-                    GroupOp::Count => out.extend_from_slice(n),
-                    GroupOp::Mean => out.extend(a.iter().zip(n).map(|(a, &n)| a.over(n))),
+                    GroupOp::Sum | GroupOp::Prod | GroupOp::Any | GroupOp::All => out.copy_from_slice(a),
+                    GroupOp::Count => out.copy_from_slice(n),
+                    GroupOp::Mean => both.for_each(|(out, (&a, &n))| *out = a.over(n)),
                     GroupOp::Min | GroupOp::Max | GroupOp::First | GroupOp::Last => {
-                        out.extend(a.iter().zip(n).map(|(&a, &n)| if n == A::ZERO { absent } else { a }));
+                        both.for_each(|(out, (&a, &n))| *out = if n == A::ZERO { absent } else { a });
                     }
                     GroupOp::Var | GroupOp::Std => {
                         let ddof = A::whole(ddof);
-                        out.extend(
-                            cell[2 * inner..]
-                                .iter()
-                                .zip(n)
-                                .map(|(m2, &n)| if n > ddof { m2.over(n.minus(ddof)) } else { absent }),
-                        );
+                        for ((out, (_, &n)), m2) in both.zip(&cell[2 * inner..]) {
+                            *out = if n > ddof { m2.over(n.minus(ddof)) } else { absent };
+                        }
                     }
                 }
             }
         }
-        out
     }
 }
 
@@ -564,38 +565,46 @@ fn with_length(shape: &[u64], axis: usize, length: usize) -> Vec<u64> {
     shape
 }
 
-/// A block's results: those of its groups if it finishes them, else what the next pass takes.
-fn result<A: Number>(env: &Environment, block: &Block<'_>, partials: Partials<A>, absent: A) -> Chunk {
+/// Makes a block's partial results with `fill`, and of them its results: those of its groups if it finishes them, else what
+/// the next pass takes.
+fn result<A: Number>(
+    env: &Environment,
+    block: &Block<'_>,
+    (codes, extents): (&[u32], (usize, usize)),
+    absent: A,
+    fill: impl FnOnce(&mut Partials<'_, A>),
+) -> Result<Chunk, String> {
+    let text = |error: nuna_chunk::ChunkError| error.to_string();
     let shape = block.inputs[0].shape();
-    let Some(finish) = &env.finish else {
-        let shape = with_length(shape, env.axis, partials.groups.len() * env.op.parts());
-        return Chunk::from_slice(&shape, &partials.data);
-    };
+    let groups = distinct(codes.iter().copied());
+    let mut chunk = ChunkMut::zeroed(A::DTYPE, &with_length(shape, env.axis, groups.len() * env.op.parts()));
+    let mut partials = Partials::new(env, groups, extents, chunk.elements_mut::<A>().map_err(text)?);
+    fill(&mut partials);
+    let Some(finish) = &env.finish else { return Ok(chunk.freeze()) };
     let (from, to) = finish.get(env.along(block.index)).copied().unwrap_or((0, 0));
     let shape = with_length(shape, env.axis, (to - from) as usize);
-    let values = partials.finish(from, to, env.ddof, absent);
-    match env.op {
+    let mut out = ChunkMut::new(A::DTYPE, &shape);
+    let values = out.elements_mut::<A>().map_err(text)?;
+    partials.finish((from, to), env.ddof, absent, values);
+    let found = match env.op {
         GroupOp::Std => {
             let roots: Vec<f64> = values.iter().map(|x| x.float().sqrt()).collect();
             Chunk::from_slice(&shape, &roots)
         }
         _ if env.output.is_float() && A::DTYPE != DType::F64 => {
             // An integer's absence is only known here.
-            let absent: Vec<bool> = absent_cells(&partials, from, to);
-            let floats: Vec<f64> = values
-                .iter()
-                .zip(absent)
-                .map(|(x, absent)| if absent { f64::NAN } else { x.float() })
-                .collect();
+            let absent = absent_cells(&partials, from, to);
+            let of = |(x, absent): (&A, bool)| if absent { f64::NAN } else { x.float() };
+            let floats: Vec<f64> = values.iter().zip(absent).map(of).collect();
             Chunk::from_slice(&shape, &floats)
         }
-        _ => Chunk::from_slice(&shape, &values),
-    }
-    .cast(env.output)
+        _ => out.freeze(),
+    };
+    Ok(if found.dtype() == env.output { found } else { found.cast(env.output) })
 }
 
 /// Which cells of the groups `from..to` belong to a group without elements.
-fn absent_cells<A: Number>(partials: &Partials<A>, from: u32, to: u32) -> Vec<bool> {
+fn absent_cells<A: Number>(partials: &Partials<'_, A>, from: u32, to: u32) -> Vec<bool> {
     let line: Vec<bool> = (from..to)
         .flat_map(|label| std::iter::repeat_n(partials.groups.binary_search(&label).is_err(), partials.inner))
         .collect();
@@ -620,39 +629,38 @@ fn codes<'a>(
 fn elements(env: &Environment, block: &Block<'_>) -> Result<Chunk, String> {
     let chunk = &block.inputs[0];
     let (codes, outer, inner) = codes(env, block, 1)?;
-    fn run<T: Ordered + Into<A>, A: Number>(
-        env: &Environment,
-        codes: &[u32],
-        (outer, inner): (usize, usize),
-        elements: &[T],
-    ) -> Partials<A> {
-        let mut partials = Partials::new(env, codes, outer, inner);
-        partials.fill(codes, elements);
-        partials
-    }
-    let extents = (outer, inner);
-    Ok(match (env.op.work(chunk.dtype()), chunk.dtype()) {
-        (DType::I64, _) => result(env, block, run::<i64, i64>(env, codes, extents, &chunk.to_vec()), 0),
-        (DType::U64, _) => result(env, block, run::<u64, u64>(env, codes, extents, &chunk.to_vec()), 0),
+    let task = (codes, (outer, inner));
+    let text = |error: nuna_chunk::ChunkError| error.to_string();
+    match (env.op.work(chunk.dtype()), chunk.dtype()) {
+        (DType::I64, _) => {
+            let elements = chunk.to_vec::<i64>();
+            result::<i64>(env, block, task, 0, |partials| partials.fill(codes, &elements))
+        }
+        (DType::U64, _) => {
+            let elements = chunk.to_vec::<u64>();
+            result::<u64>(env, block, task, 0, |partials| partials.fill(codes, &elements))
+        }
         (_, DType::F32) => {
-            let elements = chunk.elements::<f32>().map_err(|e| e.to_string())?;
-            result(env, block, run::<f32, f64>(env, codes, extents, elements), f64::NAN)
+            let elements = chunk.elements::<f32>().map_err(text)?;
+            result::<f64>(env, block, task, f64::NAN, |partials| partials.fill(codes, elements))
         }
         (_, DType::F64) => {
-            let elements = chunk.elements::<f64>().map_err(|e| e.to_string())?;
-            result(env, block, run::<f64, f64>(env, codes, extents, elements), f64::NAN)
+            let elements = chunk.elements::<f64>().map_err(text)?;
+            result::<f64>(env, block, task, f64::NAN, |partials| partials.fill(codes, elements))
         }
-        _ => result(env, block, run::<f64, f64>(env, codes, extents, &chunk.to_vec()), f64::NAN),
-    })
+        _ => {
+            let elements = chunk.to_vec::<f64>();
+            result::<f64>(env, block, task, f64::NAN, |partials| partials.fill(codes, &elements))
+        }
+    }
 }
 
 /// Later passes: partial results of neighbouring blocks, one after the other along the axis.
 fn partials(env: &Environment, block: &Block<'_>) -> Result<Chunk, String> {
     fn run<A: Number>(env: &Environment, block: &Block<'_>, absent: A) -> Result<Chunk, String> {
         let (codes, outer, inner) = codes(env, block, env.op.parts())?;
-        let mut partials = Partials::<A>::new(env, codes, outer, inner);
-        partials.merge(codes, block.inputs[0].elements::<A>().map_err(|e| e.to_string())?);
-        Ok(result(env, block, partials, absent))
+        let theirs = block.inputs[0].elements::<A>().map_err(|error| error.to_string())?;
+        result(env, block, (codes, (outer, inner)), absent, |partials| partials.merge(codes, theirs))
     }
     match block.inputs[0].dtype() {
         DType::I64 => run::<i64>(env, block, 0),
