@@ -72,6 +72,13 @@ enum Work {
         #[command(flatten)]
         shape: Shape,
     },
+    /// Monthly climatology and the size of the anomalies, as `w7_climatology.py`.
+    Climatology {
+        /// A store of `gen_data.py`, such as `d1_v3_box.zarr`.
+        store: PathBuf,
+        #[command(flatten)]
+        shape: Shape,
+    },
     /// One of the others again and again, each time with a process killed at a moment that a seed decides.
     Loss {
         of: LossOf,
@@ -105,6 +112,7 @@ fn main() -> anyhow::Result<()> {
             nuna_bench::rechunk(&shape, &store, tile, &scratch(folder), floor)
         }
         Work::Spectra { store, tile, shape } => nuna_bench::spectra(&shape, &store, tile),
+        Work::Climatology { store, shape } => nuna_bench::climatology(&shape, &store),
         Work::Loss { of, victim, store, n, first_seed, seeds, scratch: folder, shape } => {
             let seeds = first_seed..first_seed + seeds;
             nuna_bench::loss(&shape, of, victim, store.as_deref(), n, seeds, &scratch(folder))

@@ -3,6 +3,7 @@
 //!
 //! The programs are in `examples/`; the work is here, because code that travels must live in a library.
 
+mod climatology;
 mod csv;
 mod floor;
 mod graphs;
@@ -17,6 +18,7 @@ mod spectra;
 mod summary;
 mod tasks;
 
+pub use climatology::climatology;
 pub use csv::csv;
 pub use graphs::{GraphOf, graph};
 pub use latency::latency;
