@@ -119,6 +119,19 @@ fn a_wrong_file_is_named_with_line_and_column() {
 }
 
 #[test]
+fn a_header_may_come_after_empty_lines_and_a_mark() {
+    for contents in ["\n1", "\n\r\n\n1\n", "\u{feff}\n1\n", "\u{feff}1\n", "\u{feff}\r\n\r\n1"] {
+        for block in 1..12 {
+            let found = computed(contents, CsvOptions::new().block_bytes(block)).unwrap();
+            assert!(found.is_empty(), "{contents:?} in blocks of {block}: {found:?}");
+            let row = format!("{}\n2\n", contents.trim_end());
+            let found = computed(&row, CsvOptions::new().block_bytes(block)).unwrap();
+            assert_eq!(found, rows(&[&["2"]]), "{row:?} in blocks of {block}");
+        }
+    }
+}
+
+#[test]
 fn quotes_in_the_middle_of_a_field_are_letters() {
     let found = computed("a,b\nx\"y\"z,5\" pipe\n\"q\",\n", CsvOptions::new()).unwrap();
     assert_eq!(found, rows(&[&["x\"y\"z", "5\" pipe"], &["q", ""]]));

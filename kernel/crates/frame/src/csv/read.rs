@@ -73,9 +73,14 @@ impl CsvScan {
         let in_quotes = self.in_quotes.get(block as usize).copied().unwrap_or(false);
         let mut from = 0;
         if start == 0 {
-            from = cutter.header(&mut reader)?;
+            // Not only to the end of the block, which may be within the mark.
+            reader.fill(PIECE as u64)?;
+            from = if reader.bytes[..reader.filled].starts_with(BOM) { BOM.len() } else { 0 };
         } else if !reader.seek_row(start, end, source, in_quotes)? {
             return Ok(0);
+        }
+        if reader.is_before_header()? {
+            from = cutter.header(&mut reader, from)?;
         }
         loop {
             let limit = usize::try_from(end.saturating_sub(reader.offset)).unwrap_or(usize::MAX);
@@ -208,6 +213,31 @@ impl<'a> Reader<'a> {
         self.offset += count as u64;
     }
 
+    /// Whether there are only empty lines before the window, so that the header is still to come.
+    fn is_before_header(&self) -> Result<bool, TaskError> {
+        let mut piece = [0; 256];
+        let (mut at, mut after_return) = (0, false);
+        while at < self.offset {
+            let room = usize::try_from(self.offset - at).unwrap_or(usize::MAX).min(piece.len());
+            let count = match self.opened.read_at(&mut piece[..room], at) {
+                Ok(0) => return Ok(false),
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(io(&self.file.path, "reading", &error)),
+            };
+            let mark = if at == 0 && piece[..count].starts_with(BOM) { BOM.len() } else { 0 };
+            for &byte in &piece[mark..count] {
+                match byte {
+                    b'\n' => after_return = false,
+                    b'\r' if !after_return => after_return = true,
+                    _ => return Ok(false),
+                }
+            }
+            at += count as u64;
+        }
+        Ok(true)
+    }
+
     /// Moves to the first row that begins in the block; false if there is none.
     fn seek_row(
         &mut self,
@@ -273,10 +303,8 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// Reads past the header. Where rows begin.
-    fn header(&self, reader: &mut Reader<'_>) -> Result<usize, TaskError> {
-        reader.fill(PIECE as u64)?;
-        let from = if reader.bytes[..reader.filled].starts_with(BOM) { BOM.len() } else { 0 };
+    /// Reads past the header, if files have one. Where rows begin.
+    fn header(&self, reader: &mut Reader<'_>, from: usize) -> Result<usize, TaskError> {
         let Some(expected) = &self.scan.source.header else { return Ok(from) };
         loop {
             let bytes = &reader.bytes[from..reader.filled];
