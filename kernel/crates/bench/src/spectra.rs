@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use nuna::{ChunkGrid, prelude::*};
-use realfft::RealFftPlanner;
+use nuna::prelude::*;
 use serde_json::json;
 
 use crate::{Shape, meter::Meter};
@@ -33,60 +32,14 @@ pub fn spectra(shape: &Shape, store: &Path, tile: u64) -> anyhow::Result<()> {
 /// One number for each frequency, from 0 to half the sampling rate.
 pub(crate) fn spectrum(store: &Path, tile: u64) -> anyhow::Result<Vec<f64>> {
     let dataset = open_zarr(store)?;
-    let latitudes: Vec<f64> = dataset.var("y")?.values_f64()?;
-    let weights: Vec<f64> = latitudes.iter().map(|latitude| latitude.to_radians().cos()).collect();
-    let mut total: Option<Array> = None;
-    for name in ["u", "v"] {
-        let component = dataset.var(name)?;
-        let &[times, rows, columns] = component.shape() else {
-            anyhow::bail!("{name} of {} has other dimensions than time, y, x", store.display());
-        };
-        let across = columns.div_ceil(tile);
-        let scale = 1.0 / (weights.iter().sum::<f64>() * columns as f64);
-        let weights: Vec<f64> = weights.iter().map(|weight| weight * scale).collect();
-        let series = component.array().rechunk(&[times, tile, tile])?;
-        let frequencies = times / 2 + 1;
-        let chunks = ChunkGrid::regular(&[frequencies, rows.div_ceil(tile), across], &[frequencies, 1, 1])?;
-        let options =
-            MapBlocks { name: format!("energy of {name}"), dtype: DType::F64, chunks: Some(chunks) };
-        let energy = series.map_blocks_with(options, &weights, move |weights: &Vec<f64>, block| {
-            let first_row = block.index / across * tile;
-            energy(&block.inputs[0], &weights[first_row as usize..])
-        })?;
-        total = Some(match total {
-            Some(before) => &before + &energy,
-            None => energy,
-        });
-    }
-    let total = total.expect("there are two components");
-    Ok(total.sum(&[1, 2])?.compute()?.to_vec::<f64>())
-}
-
-/// Half the power of every series of `(time, y, x)`, weighted by its row and added up.
-fn energy(series: &Chunk, weights: &[f64]) -> Result<Chunk, String> {
-    let &[times, rows, columns] = series.shape() else { return Err("not three dimensions".to_owned()) };
-    let (times, rows, columns) = (times as usize, rows as usize, columns as usize);
-    let values = series.to_vec::<f32>();
-    // As `numpy.hanning`: zero at both ends.
-    let step = std::f32::consts::TAU / (times.max(2) - 1) as f32;
-    let window: Vec<f32> = (0..times).map(|n| 0.5 - 0.5 * (step * n as f32).cos()).collect();
-    let transform = RealFftPlanner::<f32>::new().plan_fft_forward(times);
-    let (mut input, mut output) = (transform.make_input_vec(), transform.make_output_vec());
-    let mut scratch = transform.make_scratch_vec();
-    let mut energy = vec![0.0_f64; times / 2 + 1];
-    for (row, weight) in weights.iter().enumerate().take(rows) {
-        for column in 0..columns {
-            let at = |n: usize| values[(n * rows + row) * columns + column];
-            let mean = (0..times).map(|n| f64::from(at(n))).sum::<f64>() / times as f64;
-            for (n, slot) in input.iter_mut().enumerate() {
-                *slot = (at(n) - mean as f32) * window[n];
-            }
-            let done = transform.process_with_scratch(&mut input, &mut output, &mut scratch);
-            done.map_err(|error| error.to_string())?;
-            for (sum, value) in energy.iter_mut().zip(&output) {
-                *sum += 0.5 * weight * f64::from(value.norm_sqr());
-            }
-        }
-    }
-    Ok(Chunk::from_slice(&[energy.len() as u64, 1, 1], &energy))
+    let weights = (dataset.var("y")? * (std::f64::consts::PI / 180.0)).cos()?;
+    let tile = tile.cast_signed();
+    let power = |name: &str| -> anyhow::Result<DataArray> {
+        let series = dataset.var(name)?.rechunk([("time", -1), ("y", tile), ("x", tile)])?;
+        Ok(series.detrend_by("time", Trend::Constant)?.hann("time")?.rfft("time")?.abs2()?)
+    };
+    let energy = (power("u")? + power("v")?) * 0.5;
+    // Rows first: their weights are then applied to sums.
+    let rows = energy.mean("x")?;
+    Ok(rows.weighted(&weights)?.mean("y")?.values_f64()?)
 }
