@@ -1,5 +1,6 @@
 //! Owns the benches: Nuna's own programs, and the peers' scripts beside them when they are at hand.
 
+mod analysis;
 mod engine;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::{setup, tools, tools::Repository};
 #[derive(Args)]
 pub(crate) struct Options {
     /// `kernel`, `mean` (time mean of a Zarr store), `tasks` (100,000 trivial tasks), or `engine` (tasks, graphs, latency,
-    /// simulation, memory and rechunk, as a table; not among `all`).
+    /// simulation, memory and rechunk, as a table; not among `all`), or `analysis` (means, NDVI, spectra, CSV; the same).
     #[arg(default_value = "all")]
     which: String,
     /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
@@ -28,19 +29,25 @@ pub(crate) struct Options {
     /// The peer's kernel, where it is neither in `build/bench` nor on `PATH`.
     #[arg(long, env = "NUNA_BENCH_EVCXR")]
     evcxr: Option<PathBuf>,
-    /// Of `engine`: the entries with this in their title, such as `w4`.
+    /// Of `engine` and `analysis`: the entries with this in their title, such as `w4`.
     #[arg(long)]
     only: Option<String>,
 }
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let all = options.which == "all";
-    if !all && !["kernel", "mean", "tasks", "engine"].contains(&options.which.as_str()) {
-        bail!("no bench is called {:?}; there are kernel, mean, tasks, engine and all", options.which);
+    if !all && !["kernel", "mean", "tasks", "engine", "analysis"].contains(&options.which.as_str()) {
+        bail!(
+            "no bench is called {:?}; there are kernel, mean, tasks, engine, analysis and all",
+            options.which
+        );
     }
     setup::run(repository, setup::Extent::Run)?;
     if options.which == "engine" {
         return engine::run(repository, options);
+    }
+    if options.which == "analysis" {
+        return analysis::run(repository, options);
     }
     if all || options.which == "kernel" {
         let mut bench = repository.command(repository.python());

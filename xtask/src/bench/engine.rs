@@ -342,7 +342,7 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 }
 
 /// Runs it and reads the line of JSON that it prints last.
-fn measure(title: &str, command: &mut Command) -> Result<Value> {
+pub(super) fn measure(title: &str, command: &mut Command) -> Result<Value> {
     println!("== {title}");
     let mut child = command
         .stdin(Stdio::null())
@@ -381,7 +381,7 @@ fn measure(title: &str, command: &mut Command) -> Result<Value> {
     serde_json::from_str(line).with_context(|| format!("{title} printed {line}"))
 }
 
-fn number(line: &Value, name: &str) -> f64 {
+pub(super) fn number(line: &Value, name: &str) -> f64 {
     line.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
