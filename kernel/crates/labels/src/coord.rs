@@ -406,14 +406,17 @@ impl Coords {
         Ok(Coords(out))
     }
 
-    /// Both sides' coordinates. What differs stays only if it labels a dimension, and then the left side's.
+    /// Both sides' coordinates. What differs stays only if it labels a dimension: the left side's if both do.
     pub(crate) fn merge(&self, other: &Coords) -> Coords {
         let mut merged = Coords::default();
+        let labels = |name: &String, coord: &Coord| coord.dims == [name.clone()];
         for (name, coord) in &self.0 {
-            let keep =
-                other.get(name).is_none_or(|theirs| coord.dims == [name.clone()] || coord.same(theirs));
-            if keep {
-                merged.0.push((name.clone(), coord.clone()));
+            match other.get(name) {
+                Some(theirs) if labels(name, theirs) && !labels(name, coord) => {
+                    merged.0.push((name.clone(), theirs.clone()));
+                }
+                Some(theirs) if !labels(name, coord) && !coord.same(theirs) => {}
+                _ => merged.0.push((name.clone(), coord.clone())),
             }
         }
         for (name, coord) in &other.0 {

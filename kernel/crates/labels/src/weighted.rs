@@ -1,5 +1,7 @@
 //! Owns weighted sums and means.
 
+use nuna_array::DType;
+
 use crate::{
     DataArray, LabelError, Result,
     dims::{Dims, IntoDims},
@@ -32,8 +34,14 @@ impl DataArray {
 impl Weighted {
     /// Dimensions in the call that the weights lack still count: every element there has the same weight.
     fn products(&self, dims: &Dims) -> Result<(DataArray, DataArray)> {
-        let sum =
-            (self.array.fillna(0.0)?.binary(nuna_array::Binary::Mul, &self.weights)?).sum(dims.clone())?;
+        let filled = self.array.fillna(0.0)?;
+        // Products of small integers do not fit where the integers do.
+        let filled = match self.array.dtype().promote(self.weights.dtype()) {
+            DType::U8 | DType::U16 | DType::U32 | DType::U64 => filled.astype(DType::U64),
+            DType::Bool | DType::I8 | DType::I16 | DType::I32 | DType::I64 => filled.astype(DType::I64),
+            _ => filled,
+        };
+        let sum = filled.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
         let present = self.array.notnull()?;
         let weights = present.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
         Ok((sum, weights))

@@ -82,6 +82,8 @@ impl Splits {
             return 0..0;
         }
         match self {
+            // What lies beyond the end is in no block.
+            Splits::Regular { length, .. } if elements.start >= *length => 0..0,
             Splits::Regular { chunk, .. } => {
                 let chunk = (*chunk).max(1);
                 elements.start / chunk..elements.end.div_ceil(chunk).min(self.count())
@@ -172,7 +174,15 @@ impl AxisMap {
             },
             AxisMap::Group { axis, size } => clamp(*axis, input / size..input / size + 1),
             AxisMap::Overlap { axis, output, input: cuts } => {
-                clamp(*axis, output.overlapping(cuts.range(input)))
+                let mut blocks = output.overlapping(cuts.range(input));
+                // Blocks of no elements, at the ends of what reads this input, read nothing.
+                while !blocks.is_empty() && output.range(blocks.start).is_empty() {
+                    blocks.start += 1;
+                }
+                while !blocks.is_empty() && output.range(blocks.end - 1).is_empty() {
+                    blocks.end -= 1;
+                }
+                clamp(*axis, blocks)
             }
             AxisMap::Windows { axis, ranges } => {
                 let first = ranges.partition_point(|r| r.end <= input);
@@ -296,6 +306,21 @@ mod tests {
         let fixed = vec![AxisMap::Fixed { start: 1, end: 3 }, AxisMap::Along { axis: 1, offset: 2 }];
         assert_inverse(&BlockMap::Axes { input_grid: a.clone(), axes: fixed }, &a, &b);
         assert_inverse(&BlockMap::Same, &a, &a);
+    }
+
+    #[test]
+    fn blocks_of_no_elements_at_the_ends_read_nothing() {
+        // The second of three joined parts, which has one element of an input of one block.
+        let cuts = Splits::Listed { bounds: vec![0, 0, 1, 1] };
+        let rule = AxisMap::Overlap { axis: 0, output: cuts, input: Splits::Regular { chunk: 2, length: 2 } };
+        let (input, output) = (BlockGrid::new([1]), BlockGrid::new([3]));
+        assert_inverse(&BlockMap::Axes { input_grid: input.clone(), axes: vec![rule] }, &input, &output);
+        // Elements 0 to 4 in steps of 3, of an input of blocks of one element.
+        let cuts = Splits::Regular { chunk: 3, length: 4 };
+        let rule =
+            AxisMap::Overlap { axis: 0, output: cuts, input: Splits::Regular { chunk: 1, length: 12 } };
+        let (input, output) = (BlockGrid::new([12]), BlockGrid::new([2]));
+        assert_inverse(&BlockMap::Axes { input_grid: input.clone(), axes: vec![rule] }, &input, &output);
     }
 
     #[test]

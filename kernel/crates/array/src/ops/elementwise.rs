@@ -118,10 +118,21 @@ impl Array {
         match other.into() {
             Operand::Array(other) => {
                 let promoted = self.dtype().promote(other.dtype());
+                // Signed and unsigned integers of 64 bits have no common dtype but float64, which cannot tell them apart.
+                if op.compares()
+                    && promoted.is_float()
+                    && self.dtype().is_integer()
+                    && other.dtype().is_integer()
+                {
+                    return match self.dtype() {
+                        DType::U64 => compare_exactly(op, self, &other),
+                        _ => compare_exactly(op.mirrored(), &other, self),
+                    };
+                }
                 map_binary(op, promoted, &self.node, &other.node)
             }
             Operand::Scalar(value) => {
-                let promoted = self.promote_scalar(op, value)?;
+                let (op, value, promoted) = self.promote_scalar(op, value)?;
                 map_binary(op, promoted, &self.node, &constant(value, promoted))
             }
         }
@@ -133,18 +144,32 @@ impl Array {
     /// As [`binary`](Array::binary).
     pub fn binary_from(&self, op: Binary, value: impl Into<Scalar>) -> Result<Array, ArrayError> {
         let value = value.into();
-        let promoted = self.promote_scalar(op, value)?;
+        if op.compares() {
+            return self.binary(op.mirrored(), value);
+        }
+        let (op, value, promoted) = self.promote_scalar(op, value)?;
         map_binary(op, promoted, &constant(value, promoted), &self.node)
     }
 
-    fn promote_scalar(&self, op: Binary, value: Scalar) -> Result<DType, ArrayError> {
+    /// The dtype of an operation with a value. A comparison with a value that the dtype cannot hold becomes one that has the
+    /// same answer everywhere.
+    fn promote_scalar(&self, op: Binary, value: Scalar) -> Result<(Binary, Scalar, DType), ArrayError> {
         let promoted = value.promote(self.dtype());
-        let compares =
-            matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
         match value.check_fits(promoted) {
-            Ok(()) => Ok(promoted),
-            // A comparison with a value out of range has an answer, which float64 gives.
-            Err(_) if compares => Ok(DType::F64),
+            Ok(()) => Ok((op, value, promoted)),
+            Err(_) if op.is_of_floats() => Ok((op, value, DType::F64)),
+            Err(_) if op.compares() => {
+                let above = value.as_f64() > 0.0;
+                let holds = match op {
+                    Binary::Eq => false,
+                    Binary::Ne => true,
+                    Binary::Lt | Binary::Le => above,
+                    _ => !above,
+                };
+                // Nothing is below the least of a dtype.
+                let op = if holds { Binary::Ge } else { Binary::Lt };
+                Ok((op, least(promoted), promoted))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -296,6 +321,25 @@ unary_methods!(
     trunc => Trunc, round => Round, isnan => IsNan, isfinite => IsFinite, isinf => IsInf, logical_not => Not,
     conj => Conj, real => Real, imag => Imag, angle => Angle, abs2 => Abs2,
 );
+
+/// The least value of an integer dtype.
+fn least(dtype: DType) -> Scalar {
+    match dtype {
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 => Scalar::Int(i64::MIN >> (64 - 8 * dtype.size())),
+        _ => Scalar::UInt(0),
+    }
+}
+
+/// Compares unsigned with signed integers, each as they are.
+fn compare_exactly(op: Binary, unsigned: &Array, signed: &Array) -> Result<Array, ArrayError> {
+    let fits = signed.binary(Binary::Ge, 0)?;
+    let found = unsigned.binary(op, &signed.astype(unsigned.dtype()))?;
+    // What is negative is below all that is unsigned.
+    match op {
+        Binary::Ne | Binary::Gt | Binary::Ge => found.binary(Binary::Or, &fits.unary(Unary::Not)?),
+        _ => found.binary(Binary::And, &fits),
+    }
+}
 
 fn map_binary(op: Binary, promoted: DType, a: &Node, b: &Node) -> Result<Array, ArrayError> {
     let shape = broadcast_shapes(&op.to_string(), a, b)?;

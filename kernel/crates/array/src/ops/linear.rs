@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 use nuna_chunk::{
     Chunk, ChunkMut, DType, Element,
-    reduce::{NanPolicy, Operation},
+    reduce::{NanPolicy, Operation, Reduction},
 };
 use nuna_plan::Splits;
 
@@ -161,7 +161,8 @@ impl Array {
         }
         let dtype = self.dtype().promote(other.dtype());
         if !dtype.has_nan() {
-            right = right.astype(DType::I64);
+            right = right
+                .astype(Reduction { operation: Operation::Sum, nan: NanPolicy::Propagate, dtype }.output()?);
         }
         let products = left.mul(&right)?;
         let inner = products.ndim() - 2;

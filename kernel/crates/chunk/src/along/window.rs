@@ -132,7 +132,11 @@ pub fn rolling(chunk: &Chunk, axis: usize, windows: &Windows, place: Place) -> C
     with_dtype!(chunk.dtype(), T => {
         let known = |value: T| match is_nan(value) {
             true => NOTHING,
-            false => Known { count: 1, value: f64::cast_from(value), squares: 0.0 },
+            false => {
+                let value = f64::cast_from(value);
+                // 0, but an infinite one has no distance from itself.
+                Known { count: 1, value, squares: value - value }
+            }
         };
         if single {
             each_line::<T, f32>(chunk, axis, count, |line, out| {
@@ -259,6 +263,15 @@ mod tests {
             Rolling::Std { ddof } => variance(squares, n, ddof).sqrt(),
             Rolling::Median => median(&mut kept),
         }
+    }
+
+    #[test]
+    fn windows_with_an_infinite_number_have_no_variance() {
+        let chunk = Chunk::from_slice(&[4], &[f64::INFINITY, 1.0, 2.0, 4.0]);
+        let windows = Windows { rolling: Rolling::Var { ddof: 0 }, left: 1, right: 0, min_periods: 1 };
+        let found = rolling(&chunk, 0, &windows, Place { first: 0, start: 0, end: 4 }).to_vec::<f64>();
+        assert!(found[0].is_nan() && found[1].is_nan(), "{found:?}");
+        assert_eq!(found[2..], [0.25, 1.0]);
     }
 
     #[test]

@@ -416,8 +416,13 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
         Unary::Sinh => float_function!(sinh),
         Unary::Cosh => float_function!(cosh),
         Unary::Tanh => float_function!(tanh),
-        Unary::Asinh => float_function!(asinh),
-        Unary::Acosh => float_function!(acosh),
+        // The standard library's double the operand, which overflows.
+        Unary::Asinh => {
+            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| if v.abs() > 1e18 { (v.abs().ln() + (2.0 as T).ln()).copysign(v) } else { v.asinh() }), undefined())
+        }
+        Unary::Acosh => {
+            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| if v > 1e18 { v.ln() + (2.0 as T).ln() } else { v.acosh() }), undefined())
+        }
         Unary::Atanh => float_function!(atanh),
         Unary::Floor => rounding!(floor),
         Unary::Ceil => rounding!(ceil),

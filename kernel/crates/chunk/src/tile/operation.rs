@@ -111,6 +111,8 @@ impl Unary {
             Unary::Neg if dtype == DType::Bool => return Err(undefined()),
             Unary::Sign if dtype == DType::Bool => return Err(undefined()),
             Unary::Not if dtype.is_float() => return Err(undefined()),
+            // NumPy squares bools as int8.
+            Unary::Square if dtype == DType::Bool => (DType::I8, DType::I8),
             Unary::Neg
             | Unary::Abs
             | Unary::Sign
@@ -152,6 +154,27 @@ impl Unary {
 }
 
 impl Binary {
+    /// Whether it says how two values compare.
+    pub fn compares(self) -> bool {
+        matches!(self, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge)
+    }
+
+    /// Whether it is computed in floats, whatever the operands.
+    pub fn is_of_floats(self) -> bool {
+        matches!(self, Binary::Div | Binary::Atan2 | Binary::Hypot)
+    }
+
+    /// What says the same of operands the other way round; only for comparisons.
+    pub fn mirrored(self) -> Self {
+        match self {
+            Binary::Lt => Binary::Gt,
+            Binary::Le => Binary::Ge,
+            Binary::Gt => Binary::Lt,
+            Binary::Ge => Binary::Le,
+            other => other,
+        }
+    }
+
     /// The dtypes it computes in and gives, for operands that promote to `dtype`.
     ///
     /// # Errors
