@@ -1,0 +1,497 @@
+"""What NumPy and xarray make of the programs of ../programs, one line of JSON for each file named on standard input.
+
+Every step is evaluated on the operands that Nuna computed, so a tolerance is that of one operation. Floats are computed in
+long double where NumPy's own loops are less exact than the tolerance, and rounded once; see `Near`.
+"""
+import json
+import re
+import sys
+import warnings
+
+import numpy as np
+import xarray as xr
+import zarr  # noqa: F401  for the programs
+from numpy import inf, nan  # noqa: F401  for the programs
+
+warnings.simplefilter("ignore")
+xr.set_options(keep_attrs=True)
+WIDE = np.longdouble
+EPS = 2.0**-52
+LARGEST = np.finfo("f8").max
+
+# What Nuna refuses and the others do not, by a part of its message, and why.
+REFUSED = [
+    ("have nothing in common", "a join that leaves nothing is a mistake far more often than a wish"),
+    ("which is to be weighted by", "weights along dimensions that the array lacks would repeat it"),
+    ("does not say how to group", "a dimension without labels has no groups"),
+    ("has no dimension", "xarray joins an array that lacks the dimension as if it had it"),
+    ("already", "xarray renames a dimension to one that is there, and has two of one name"),
+    ("which has 0 axes", "NumPy's cumulative functions and sorts take a number as an array of one axis"),
+]
+
+
+class Near:
+    """A reference with its own tolerance; elements where `unsure` holds have no one answer."""
+
+    def __init__(self, value, tolerance=0, unsure=False, like=None):
+        self.value, self.tolerance, self.unsure, self.like = np.asarray(value), tolerance, unsure, like
+
+
+def floating(*operands):
+    """The dtype in which Nuna computes functions of floats: float32 stays, all else is float64.
+
+    NumPy takes float16 and float32 for 8 and 16 bits.
+    """
+    dtype = np.result_type(*operands)
+    return dtype if dtype.kind == "f" else np.dtype("f8")
+
+
+def precise(function, *operands):
+    dtype = floating(*operands)
+    wide = [np.asarray(operand).astype(dtype).astype(WIDE) for operand in operands]
+    return Near(function(*wide).astype(dtype))
+
+
+def root(a):
+    """Rounded once, by the processor."""
+    return np.sqrt(a.astype(floating(a)))
+
+
+def power(a, b):
+    """Integers to a negative power are 0 but for 1 and -1; NumPy refuses them."""
+    dtype = np.result_type(a, b)
+    if dtype.kind == "f":
+        return precise(np.power, a, b)
+    if dtype.kind == "b":
+        dtype = np.dtype("i1")
+    for scalar in (a, b):
+        if isinstance(scalar, int) and not isinstance(scalar, bool):
+            np.asarray(0, dtype) + scalar  # OverflowError if it does not fit
+    a, b = np.broadcast_arrays(np.asarray(a).astype(dtype), np.asarray(b).astype(dtype))
+    negative = b < 0
+    out = np.power(a, np.where(negative, 0, b).astype(dtype))
+    inverse = np.where(a == 1, 1, np.where(a == -1 if dtype.kind == "i" else False, np.where(b % 2 == 0, 1, -1), 0))
+    return np.where(negative, inverse.astype(dtype), out)
+
+
+def rounded(function, a):
+    """Integers and bools stay as they are; NumPy's `rint` makes floats of them."""
+    return function(a) if a.dtype.kind == "f" else a
+
+
+def cast(a, dtype):
+    """What C leaves undefined (NaN, or too large for the integer) is not compared."""
+    dtype = np.dtype(dtype)
+    if a.dtype.kind != "f" or dtype.kind not in "iu":
+        return a.astype(dtype)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    wide = np.trunc(a.astype(WIDE))
+    return Near(a.astype(dtype), unsure=~((wide >= low) & (wide <= high)))
+
+
+def where(condition, a, b):
+    """Scalars must fit, as in arithmetic."""
+    for scalar, array in ((a, b), (b, a)):
+        if not isinstance(scalar, np.ndarray):
+            np.array(scalar, np.result_type(np.asarray(array).dtype, scalar))  # OverflowError if it does not fit
+    return np.where(condition, a, b)
+
+
+def reduced(x, axes, skip, keep, name, ddof=0):
+    """A reduction; sums of floats are compared with a sum in long double, to n units of the magnitudes' sum."""
+    axes = tuple(axes)
+    how = {"axis": axes, "keepdims": keep}
+    if x.dtype.kind != "f":
+        skip = False
+    if name == "count":
+        there = ~np.isnan(x) if x.dtype.kind == "f" else np.ones(x.shape, bool)
+        return there.sum(dtype="i8", **how)
+    if name in ("any", "all"):
+        return getattr(np, name)(x, **how)
+    if name in ("min", "max"):
+        if x.dtype.kind == "f" and skip:
+            return getattr(np, "nan" + name)(x, **how)
+        return getattr(np, name)(x, **how)
+    plain = getattr(np, name)(x, **how)
+    if plain.dtype.kind != "f":
+        return plain
+    dtype = plain.dtype
+    wide = x.astype(WIDE)
+    gone = np.isnan(wide) if skip else np.zeros(x.shape, bool)
+    n = (~gone).sum(**how)
+    most = max(int(n.max(initial=0)), 1)
+    if name == "prod":
+        wide = np.where(gone, 1, wide)
+        value = wide.prod(**how)
+        size = np.log2(np.abs(np.where(np.isfinite(wide) & (wide != 0), wide, 1)))
+        # Where a part of the product is beyond float64, the order decides.
+        unsure = (np.maximum(size, 0).sum(**how) > 1023) | (np.minimum(size, 0).sum(**how) < -1021)
+        return Near(value.astype(dtype), most * EPS * np.abs(value) + ulp(value, dtype), unsure)
+    wide = np.where(gone, 0, wide)
+    finite = np.where(np.isfinite(wide), wide, 0)
+    size = np.abs(finite).sum(**how)
+    # Where a part of the sum is beyond float64, the order decides.
+    unsure = size > LARGEST
+    total = wide.sum(**how)
+    if name == "sum":
+        return Near(total.astype(dtype), most * EPS * size + ulp(total, dtype), unsure)
+    mean = total / n
+    if name == "mean":
+        return Near(mean.astype(dtype), most * EPS * size / np.maximum(n, 1) + ulp(mean, dtype), unsure)
+    center = wide.sum(axis=axes, keepdims=True) / (~gone).sum(axis=axes, keepdims=True)
+    squares = np.where(gone, 0, (wide - center) ** 2).sum(**how)
+    value = np.where(n > ddof, squares / np.where(n > ddof, n - ddof, 1), nan)
+    moment = (finite**2).sum(**how) / np.maximum(n, 1)
+    unsure = unsure | (moment * n > LARGEST)
+    small = most * EPS
+    scale = np.maximum(n, 1) / np.maximum(n - ddof, 1)
+    tolerance = scale * (8 * small * np.sqrt(np.abs(value) * moment) + 8 * small**2 * moment) + np.finfo("f8").tiny
+    if name == "std":
+        low = np.sqrt(np.maximum(value - tolerance, 0))
+        value = np.sqrt(value)
+        tolerance = value - low
+        # From nothing, the root of what the variance may be.
+        tolerance = np.maximum(tolerance, np.where(low == 0, np.sqrt(2) * tolerance + 1e-160, 0))
+    return Near(value.astype(dtype), tolerance + 2 * ulp(value, dtype), unsure)
+
+
+def scanned(x, name, axis, skip):
+    """Cumulative; floats as in `reduced`, minima and maxima spread NaN."""
+    if name in ("min", "max"):
+        return Near((np.minimum if name == "min" else np.maximum).accumulate(x, axis))
+    function = np.cumsum if name == "sum" else np.cumprod
+    plain = function(x, axis)
+    if plain.dtype.kind != "f":
+        return plain
+    wide = x.astype(WIDE)
+    if skip:
+        wide = np.where(np.isnan(wide), 0 if name == "sum" else 1, wide)
+    value = function(wide, axis)
+    steps = x.shape[axis] * EPS
+    if name == "sum":
+        size = np.cumsum(np.abs(np.where(np.isfinite(wide), wide, 0)), axis)
+        unsure = size > LARGEST
+    else:
+        size = np.abs(value)
+        powers = np.log2(np.abs(np.where(np.isfinite(wide) & (wide != 0), wide, 1)))
+        unsure = np.cumsum(np.maximum(powers, 0), axis) > 1023
+        unsure = unsure | (np.cumsum(np.minimum(powers, 0), axis) < -1021)
+    return Near(value.astype(plain.dtype), steps * size + ulp(value, plain.dtype), unsure)
+
+
+def quantile(x, at, axes, skip):
+    """Linear interpolation in long double; infinite neighbours have no one answer."""
+    if any(not 0 <= q <= 1 for q in at):
+        raise ValueError("not a quantile")
+    dtype = floating(x)
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    shape = [x.shape[axis] for axis in kept]
+    count = int(np.prod([x.shape[axis] for axis in axes], dtype=int))
+    lines = x.astype(WIDE).transpose(kept + list(axes)).reshape(int(np.prod(shape, dtype=int)), count)
+    out = np.full((len(at), len(lines)), nan, WIDE)
+    tolerance, unsure = np.zeros(out.shape, WIDE), np.zeros(out.shape, bool)
+    for row, line in enumerate(lines):
+        numbers = np.sort(line[~np.isnan(line)])
+        if len(numbers) == 0 or (len(numbers) < len(line) and not skip):
+            continue
+        for number, q in enumerate(at):
+            place = q * (len(numbers) - 1)
+            low = min(int(place), len(numbers) - 1)
+            high = min(low + 1, len(numbers) - 1)
+            a, b = numbers[low], numbers[high]
+            out[number, row] = a + (b - a) * (place - low)
+            tolerance[number, row] = 4 * EPS * (abs(a) + abs(b))
+            unsure[number, row] = not (np.isfinite(a) and np.isfinite(b)) or abs(a) + abs(b) > LARGEST
+    out = out.astype(dtype)
+    tolerance = tolerance + ulp(out, dtype)
+    return Near(*(part.reshape([len(at), *shape]) for part in (out, tolerance, unsure)))
+
+
+def together(near, axis, dtype=None):
+    """References of slices as one."""
+    near = [value if isinstance(value, Near) else Near(value) for value in near]
+    shape = near[0].value.shape
+    parts = ([np.broadcast_to(of(value), shape) for value in near] for of in (
+        lambda v: v.value if dtype is None else v.value.astype(dtype), lambda v: v.tolerance, lambda v: v.unsure))
+    return Near(*(np.stack(part, axis) for part in parts))
+
+
+def rolling(x, axis, left, right, least, name, ddof=0):
+    """One window after another, each on its own."""
+    np.moveaxis(x, axis, 0)  # AxisError if it is out of range
+    dtype = floating(x)
+    if 0 in x.shape:
+        return np.zeros(x.shape, dtype)
+    x = x.astype(dtype)
+    out = []
+    for at in range(x.shape[axis]):
+        window = np.take(x, np.arange(max(at - left, 0), min(at + right + 1, x.shape[axis])), axis)
+        if name == "median":
+            value = quantile(window, [0.5], [axis], True)
+            value = Near(value.value[0], value.tolerance[0], value.unsure[0])
+        else:
+            value = reduced(window, [axis], True, False, name, ddof)
+        value = value if isinstance(value, Near) else Near(value)
+        there = (~np.isnan(window)).sum(axis)
+        out.append(Near(np.where(there >= least, value.value, nan).astype(dtype), value.tolerance, value.unsure))
+    return together(out, axis)
+
+
+def holding(x, fill):
+    """The array in a dtype that holds `fill` too, and `fill` in it."""
+    dtype = np.result_type(x.dtype, fill)
+    return x.astype(dtype), np.array(fill, dtype)
+
+
+def shifted(x, by, axis, fill):
+    x, fill = holding(x, fill)
+    out = np.moveaxis(np.full_like(x, fill), axis, 0)
+    rows = np.moveaxis(x, axis, 0)
+    n = len(rows)
+    if abs(by) < n:
+        out[max(by, 0) : n + min(by, 0)] = rows[max(-by, 0) : n - max(by, 0)]
+    return np.moveaxis(out, 0, axis)
+
+
+def padded(x, axis, before, after, mode, fill=None):
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (before, after)
+    if mode == "constant":
+        x, fill = holding(x, fill)
+        return np.pad(x, widths, mode, constant_values=fill)
+    if x.shape[axis] == 1 and mode == "reflect" and before + after:
+        raise ValueError("NumPy repeats the one element, which reflects nothing")
+    return np.pad(x, widths, mode)
+
+
+def coarsened(x, axis, window, skip, name, ddof=0):
+    count = x.shape[axis] // window if window else [][0]
+    x = np.take(x, np.arange(count * window), axis)
+    x = x.reshape(x.shape[:axis] + (count, window) + x.shape[axis + 1 :])
+    return reduced(x, [axis + 1], skip, False, name, ddof)
+
+
+def matmul(a, b):
+    """To n units of the sum of the products' magnitudes, of the dtype's own precision."""
+    plain = np.matmul(a, b)
+    if plain.dtype.kind != "f":
+        return plain
+    a, b = a.astype(WIDE), b.astype(WIDE)
+    value = np.matmul(a, b)
+    a, b = (np.abs(np.where(np.isfinite(v), v, 0)) for v in (a, b))
+    size = np.matmul(a, b)
+    eps = np.finfo(plain.dtype).eps
+    return Near(value.astype(plain.dtype), a.shape[-1] * eps * size + ulp(value, plain.dtype), size > float(np.finfo(plain.dtype).max))
+
+
+def ulp(value, dtype):
+    with np.errstate(all="ignore"):
+        return np.spacing(np.abs(np.asarray(value).astype(dtype))).astype(WIDE)
+
+
+def labelled(like, value):
+    """The same labels on other elements."""
+    if isinstance(value, Near):
+        return Near(value.value, value.tolerance, value.unsure, like)
+    return like.copy(data=value)
+
+
+def xwhere(a, condition, other=None):
+    """Labels are joined as in arithmetic; xarray does so without `other` only, and else wants them equal.
+
+    Integers and bools become float64 to hold NaN, where xarray takes float32 or objects for some.
+    """
+    condition = condition.astype(bool)
+    if other is None:
+        return (a if a.dtype.kind == "f" else a.astype("f8")).where(condition)
+    if not isinstance(other, xr.DataArray):
+        np.array(other, np.result_type(a.dtype, other))  # OverflowError if it does not fit
+    if isinstance(other, xr.DataArray):
+        a, condition, other = xr.align(a, condition, other, join="inner")
+    else:
+        a, condition = xr.align(a, condition, join="inner")
+    return a.where(condition, other)
+
+
+def xreduced(a, dims, skip, name, ddof=0):
+    like = a.isnull().any(dims)
+    axes = [a.get_axis_num(dim) for dim in dims]
+    value = reduced(a.values, axes, skip, False, name, ddof)
+    return labelled(like, value if isinstance(value, Near) else np.asarray(value))
+
+
+def xconcat(a, b, dim):
+    return xr.concat([a, b], dim, join="exact", coords="minimal", compat="override")
+
+
+def xgrouped(a, key, skip, name):
+    like = a.isnull().groupby(key).sum()
+    dim, _, part = key.partition(".")
+    # xarray leaves groups of one element each as they stand.
+    like = like.sortby(part or dim)
+    axis = a.get_axis_num(dim)
+    codes = a[key].values
+    near = []
+    for group in np.unique(codes):
+        members = np.flatnonzero(codes == group)
+        value = reduced(np.take(a.values, members, axis), [axis], skip, False, name)
+        near.append(value)
+    return labelled(like, together(near, axis))
+
+
+def xweighted(a, weights, dims, name):
+    """To n units of the sum of the products' magnitudes."""
+    weighted = a.weighted(weights)
+    like = getattr(weighted, name)(dims)
+    a, weights = xr.align(a, weights, join="inner")
+    wide, factors = xr.broadcast(a.astype(WIDE), weights.astype(WIDE))
+    there = wide.notnull()
+    products = (wide * factors).where(there, 0)
+    size = np.abs(products.where(np.isfinite(products), 0)).sum(dims)
+    count = max(int(there.sum(dims).max(initial=0)) if there.size else 0, 1)
+    value = products.sum(dims)
+    if a.dtype.kind != "f":
+        # As all sums and means of integers; xarray's are of the product's dtype, or float32.
+        dtype = np.dtype("f8") if name == "mean" else np.sum(np.zeros(1, np.result_type(a.dtype, weights.dtype))).dtype
+        like = like.astype(dtype)
+    eps = 2.0**-24 if like.dtype == "f4" else EPS
+    tolerance = 2 * count * eps * size
+    if name == "mean":
+        total = factors.where(there, 0).sum(dims)
+        value = (value / total).where(total != 0)
+        tolerance = tolerance / np.abs(total).where(total != 0, 1) + 8 * eps * np.abs(value)
+    value, tolerance, size = (part.reindex_like(like).transpose(*like.dims).values for part in (value, tolerance, size))
+    largest = float(np.finfo(like.dtype).max) if like.dtype.kind == "f" else LARGEST
+    return Near(value.astype(like.dtype), tolerance + ulp(value, like.dtype), size > largest, like)
+
+
+def compare(found, expected, ulps):
+    """None if they agree, else how they differ."""
+    near = expected if isinstance(expected, Near) else Near(expected)
+    value = near.value
+    if found.dtype != value.dtype:
+        return f"dtype {found.dtype} instead of {value.dtype}"
+    if found.shape != value.shape:
+        return f"shape {found.shape} instead of {value.shape}"
+    if found.dtype.kind == "f":
+        same = (found == value) | (np.isnan(found) & np.isnan(value))
+        wide = value.astype(WIDE)
+        tolerance = near.tolerance + (ulps * ulp(value, value.dtype) if ulps else 0)
+        same |= np.abs(found.astype(WIDE) - wide) <= tolerance
+        # The last finite number and infinity are neighbours.
+        if ulps or np.any(near.tolerance):
+            largest = np.finfo(found.dtype).max
+            same |= (np.abs(found) >= largest * (1 - 1e-6)) & np.isinf(value) & (np.sign(found) == np.sign(value))
+            same |= (np.abs(value) >= largest * (1 - 1e-6)) & np.isinf(found) & (np.sign(found) == np.sign(value))
+        elif ulps == 0 and not isinstance(expected, Near):
+            same &= (np.signbit(found) == np.signbit(value)) | (value != 0) | np.isnan(value)
+    else:
+        same = found == value
+    same |= near.unsure
+    if np.all(same):
+        return None
+    at = tuple(int(i) for i in np.argwhere(~same)[0]) if same.ndim else ()
+    return f"element {list(at)} is {found[at]!r} instead of {value[at]!r}, {int((~same).sum())} of {same.size} differ"
+
+
+class Program:
+    def __init__(self, data):
+        self.data = data
+
+    def load(self, value):
+        if value is None:
+            return None
+        dtype = np.dtype(value["dtype"])
+        count = int(np.prod(value["shape"], dtype=int))
+        array = np.frombuffer(self.data, dtype, count, value["offset"]).reshape(value["shape"])
+        if "dims" not in value:
+            return array
+        coords = {name: (coord["dims"], self.labels(coord)) for name, coord in value["coords"].items()}
+        return xr.DataArray(array, dims=value["dims"], coords=coords)
+
+    def labels(self, coord):
+        shape = coord["shape"]
+        if "times" in coord:
+            return np.array(coord["times"], "datetime64[us]").reshape(shape)
+        if "text" in coord:
+            return np.array(coord["text"], object).reshape(shape)
+        return self.load(coord["numbers"])
+
+    def step(self, step, operands):
+        """None, or why this step is wrong."""
+        names = {f"v{at}": operand for at, operand in zip(step["operands"], operands)}
+        refused = step.get("error")
+        try:
+            expected = eval(compiled(step["python"]), globals(), names)
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError, xr.AlignmentError) as error:
+            # A limit of NumPy's: an integer beyond int64 beside bools or on the left of an array.
+            if refused or "too large to convert to C long" in str(error):
+                return None
+            return f"should be refused: {type(error).__name__}: {error}"
+        if refused:
+            if any(part in refused for part, _ in REFUSED):
+                return None
+            return f"is refused ({refused}), but has an answer"
+        found = self.load(step["value"])
+        like = expected.like if isinstance(expected, Near) else expected
+        if isinstance(found, xr.DataArray):
+            different = labels_differ(found, like)
+            if different:
+                return different
+            found = found.values
+            if not isinstance(expected, Near):
+                expected = like.values
+        elif not isinstance(expected, Near):
+            expected = np.asarray(expected)
+        return compare(np.asarray(found), expected, step["ulps"])
+
+    def check(self, steps):
+        values = []
+        for number, step in enumerate(steps):
+            values.append(step.get("value"))
+            if "python" not in step or step.get("skipped"):
+                continue
+            operands = [self.load(values[at]) for at in step["operands"]]
+            message = self.step(step, operands)
+            if message:
+                return {"step": number, "message": message}
+        return None
+
+
+def labels_differ(found, expected):
+    if found.dims != expected.dims:
+        return f"dims {found.dims} instead of {expected.dims}"
+    if set(found.coords) != set(expected.coords):
+        return f"coords {sorted(found.coords)} instead of {sorted(expected.coords)}"
+    for name, coord in expected.coords.items():
+        ours = found.coords[name]
+        if ours.dims != coord.dims or ours.shape != coord.shape:
+            return f"coord {name} {ours.dims} {ours.shape} instead of {coord.dims} {coord.shape}"
+        a, b = ours.values, coord.values
+        equal = a == b if a.dtype.kind not in "f" or b.dtype.kind not in "f" else (a == b) | (np.isnan(a) & np.isnan(b))
+        if not np.all(equal):
+            return f"coord {name} {a} instead of {b}"
+    return None
+
+
+CODES = {}
+
+
+def compiled(code):
+    # Most of the time would go into compiling otherwise.
+    if code not in CODES:
+        CODES[code] = compile(code, code, "eval")
+    return CODES[code]
+
+
+def main():
+    for line in sys.stdin:
+        path = line.strip()
+        with open(path) as described, open(path + ".data", "rb") as data:
+            programs, data = json.load(described), data.read()
+        answer = [Program(data).check(program) for program in programs]
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
