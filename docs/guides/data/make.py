@@ -91,6 +91,26 @@ def climatology(folder: pathlib.Path) -> None:
     dataset.to_zarr(folder / "ensemble.zarr", mode="w", encoding={"tas": {"chunks": (1, 40, 24, 48)}})
 
 
+def spectra(folder: pathlib.Path) -> None:
+    """Sixty days of hourly surface currents: a tide, inertial oscillations, a slow flow, noise."""
+    random = np.random.default_rng(11)
+    y, x = np.linspace(20.5, 49.5, 30), np.linspace(150.5, 189.5, 40)
+    hour = np.arange(1440)[:, None, None]
+    inertial = 2 * np.sin(np.deg2rad(y))[None, :, None] / 23.934
+    phase = random.uniform(0, 2 * np.pi, (2, 30, 40))
+    fields = {}
+    for at, name in enumerate(["u", "v"]):
+        turn = np.pi / 2 * at
+        field = 0.20 * np.cos(2 * np.pi * hour / 12.42 + phase[0] + turn)
+        field = field + 0.12 * np.cos(2 * np.pi * hour * inertial + phase[1] + turn) + 0.1 + 0.0001 * hour
+        field = field + random.normal(0, 0.03, field.shape)
+        fields[name] = (("time", "y", "x"), field.astype("f4"), {"units": "m s-1"})
+    time = pd.date_range("2020-01-01", periods=1440, freq="h")
+    dataset = xr.Dataset(fields, {"time": time, "y": y, "x": x})
+    chunks = {name: {"chunks": (24, 30, 40)} for name in fields}
+    dataset.to_zarr(folder / "currents.zarr", mode="w", encoding=chunks)
+
+
 def argo(folder: pathlib.Path) -> None:
     """Two dozen Argo floats, a file each as the data centres have them: profiles of different numbers and lengths, padded with
     the fill value."""
@@ -112,6 +132,51 @@ def argo(folder: pathlib.Path) -> None:
         encoding = {name: {"_FillValue": 99999.0, "zlib": True} for name in ("PRES", "TEMP")}
         file = folder / f"{5900000 + number}_prof.nc"
         xr.Dataset(variables, attrs={"platform": 5900000 + number}).to_netcdf(file, engine="netcdf4", encoding=encoding)
+
+
+def ndvi(folder: pathlib.Path) -> None:
+    """A year of a satellite's images, one each month: red and near infrared as reflectance times 10,000, 0 where there is none,
+    and the scene classification (4 vegetation, 5 soil, 6 water, 9 cloud). Deflated tiles, with a reference system."""
+    import rasterio
+
+    random = np.random.default_rng(5)
+    side = 512
+    y, x = np.mgrid[0:side, 0:side] / side
+    fields = np.floor(8 * x).astype(int) * 8 + np.floor(8 * y).astype(int)
+    peak = random.uniform(120, 240, 64)[fields]
+    profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "crs": "EPSG:32632", "tiled": True}
+    profile |= {"blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
+    profile["transform"] = rasterio.transform.from_origin(500_000, 5_900_000, 10, 10)
+    for date in pd.date_range("2024-01-10", periods=12, freq="30D"):
+        green = np.exp(-(((date.day_of_year - peak) / 60) ** 2))
+        red = 1800 - 1300 * green + random.normal(0, 40, green.shape)
+        nir = 2200 + 2300 * green + random.normal(0, 60, green.shape)
+        centre = random.uniform(0, 1, (6, 2))
+        cloud = np.any([(y - a) ** 2 + (x - b) ** 2 < 0.02 for a, b in centre], axis=0)
+        outside = x + y < random.uniform(0, 0.3)
+        scl = np.where(outside, 0, np.where(cloud, 9, np.where(green > 0.3, 4, 5)))
+        for name, band in {"red": red + 6000 * cloud, "nir": nir + 5000 * cloud, "scl": scl}.items():
+            dtype = "uint8" if name == "scl" else "uint16"
+            with rasterio.open(folder / f"{name}_{date:%Y%m%d}.tif", "w", dtype=dtype, nodata=0, **profile) as file:
+                file.write(np.where(outside, 0, np.round(band)).astype(dtype), 1)
+
+
+def disk_usage(folder: pathlib.Path) -> None:
+    """What a file system says about its files, in four CSV files of 25,000 lines."""
+    random = np.random.default_rng(13)
+    users, projects = [f"u{n:06d}" for n in range(40)], [f"bm{n:04d}" for n in range(12)]
+    for number in range(4):
+        count = 25_000
+        project = random.integers(0, 12, count)
+        seconds = random.integers(0, 20 * 86_400, count)
+        frame = pd.DataFrame({
+            "path": [f"/scratch/{projects[p]}/run_{n}.nc" for n, p in enumerate(project)],
+            "user": np.take(users, (project * 7 + random.integers(0, 6, count)) % 40),
+            "project": np.take(projects, project),
+            "size": random.lognormal(14, 3, count).astype("i8"),
+            "ctime": pd.Timestamp("2024-03-01") + pd.to_timedelta(seconds, unit="s"),
+        })  # fmt: skip
+        frame.to_csv(folder / f"usage_{number}.csv", index=False)
 
 
 def bilinear(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,8 +213,11 @@ WRITERS = {
     "argo": argo,
     "catalogue": catalogue,
     "climatology": climatology,
+    "disk-usage": disk_usage,
+    "ndvi": ndvi,
     "netcdf-and-zarr": netcdf_and_zarr,
     "regridding": regridding,
+    "spectra": spectra,
 }
 
 
