@@ -37,7 +37,7 @@ RESULTS = {
 DOUBLE = 1e-10
 #: Where the data are float32, xarray adds them up in float32: some units in the last place of 30 °C.
 SINGLE = 1e-5
-TOLERANCE = {"catalogue": SINGLE, "climatology": SINGLE, "ndvi": SINGLE, "netcdf-and-zarr": SINGLE}
+TOLERANCE = {"catalogue": SINGLE, "climatology": SINGLE, "ndvi": SINGLE, "netcdf-and-zarr": SINGLE, "spectra": SINGLE}
 WIDTH = 100
 
 
