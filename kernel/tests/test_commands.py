@@ -58,8 +58,8 @@ def test_the_environment_is_the_cells(cells):
     assert cells.run("!echo $NUNA_TEST_WORD").printed("stdout") == "two words\n"
     assert cells.value(":env NUNA_TEST_WORD") == "two words"
     assert "NUNA_TEST_WORD=two words" in cells.value(":env")
-    cells.run(":env NUNA_TEST_TOKEN=hidden")
-    assert "hidden" not in cells.value(":env") and "NUNA_TEST_TOKEN=***" in cells.value(":env")
+    cells.run(":env NUNA_TEST_TOKEN=swordfish-7f3a")
+    assert "swordfish-7f3a" not in cells.value(":env") and "NUNA_TEST_TOKEN=***" in cells.value(":env")
     cells.run("%env NUNA_TEST_OTHER 5")
     assert cells.value("%env NUNA_TEST_OTHER") == "5"
     cells.run(":env -u NUNA_TEST_WORD")

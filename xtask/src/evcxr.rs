@@ -59,10 +59,18 @@ pub(crate) fn build(repository: &Repository) -> Result<()> {
 fn standard_library_source(repository: &Repository) -> Result<()> {
     let output = repository.command("rustc").args(["--print", "sysroot"]).output().context("asking rustc")?;
     let sysroot = Path::new(std::str::from_utf8(&output.stdout)?.trim()).to_owned();
-    if sysroot.join("lib/rustlib/src/rust/library").is_dir() {
-        return Ok(());
+    let library = sysroot.join("lib/rustlib/src/rust/library");
+    if !library.is_dir() {
+        let mut rustup = repository.command("rustup");
+        tools::run("fetch the standard library's source", rustup.args(["component", "add", "rust-src"]))
+            .context("evcxr needs the source of the standard library (Debian: apt-get install rust-src)")?;
     }
-    let mut rustup = repository.command("rustup");
-    tools::run("fetch the standard library's source", rustup.args(["component", "add", "rust-src"]))
-        .context("evcxr needs the source of the standard library (Debian: apt-get install rust-src)")
+    // evcxr asks cargo for the crates that the standard library uses. Where they are not at hand it knows no types of the
+    // standard library either, and says so of every variable.
+    let mut fetch = repository.cargo();
+    // The standard library's manifests use features that only it may.
+    fetch.env("RUSTC_BOOTSTRAP", "1").args(["fetch", "--quiet", "--locked", "--manifest-path"]);
+    fetch.arg(library.join("Cargo.toml"));
+    tools::run("fetch what the standard library uses", &mut fetch)
+        .context("evcxr needs the crates that the standard library uses, which cargo could not fetch")
 }

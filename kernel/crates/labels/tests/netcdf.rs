@@ -167,7 +167,10 @@ fn paths_that_hold_no_netcdf_say_so() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
     refused(path("nowhere.nc"), &["nowhere.nc", "there is no store"]);
-    refused(path("expected.json"), &["expected.json", "no NetCDF and no HDF5"]);
+    refused(path("expected.json"), &["expected.json", "no reference file"]);
+    let text = FILES.folder.path().join("plain.txt");
+    std::fs::write(&text, "time,theta").unwrap();
+    refused(text, &["plain.txt", "no NetCDF and no HDF5"]);
     let error = open_netcdf(FILES.folder.path()).unwrap_err().to_string();
     assert!(error.contains("it is a folder"), "{error}");
     let empty = FILES.folder.path().join("empty.nc");
