@@ -2,7 +2,7 @@
 //! run on the same data, with results compared, and a table. Quote the ratios: the machine may have other things to do, but it
 //! has them for all.
 
-use std::{fmt::Write as _, process::Command, time::Instant};
+use std::{fmt::Write as _, path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -120,6 +120,22 @@ const OVER_FLOOR: f64 = 1.25;
 /// Peers add in single precision.
 const TOLERANCE: f64 = 2e-5;
 
+/// Reads every file below a folder, so that the system has them in memory.
+fn read_whole(folder: &Path) -> std::io::Result<()> {
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                std::io::copy(&mut std::fs::File::open(path)?, &mut std::io::sink())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let Some(data) = &options.data else {
         bail!("the analysis needs data: run the peers' gen_data.py and pass its folder with --data");
@@ -151,6 +167,8 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
             })
             .ok()
         };
+        // Whoever comes first must not be the one that waits for the disk.
+        read_whole(&input).with_context(|| format!("reading {}", input.display()))?;
         let (name, arguments) = work.program;
         let mut ours = repository.command(program(repository, name));
         ours.env("NUNA_BIN", nuna(repository)).args(arguments).arg(&input);

@@ -134,8 +134,8 @@ pub fn rolling(chunk: &Chunk, axis: usize, windows: &Windows, place: Place) -> C
             true => NOTHING,
             false => {
                 let value = f64::cast_from(value);
-                // 0, but an infinite one has no distance from itself.
-                Known { count: 1, value, squares: value - value }
+                // An infinite one has no distance from itself.
+                Known { count: 1, value, squares: if value.is_finite() { 0.0 } else { f64::NAN } }
             }
         };
         if single {
