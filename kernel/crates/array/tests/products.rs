@@ -116,10 +116,14 @@ fn bins_count_each_element_once() {
     let bins = edges(3, 0.0, 3.0).unwrap();
     for cut in [10, 3, 1] {
         let a = Array::from_chunk_in(Chunk::from_slice(&[10], &elements), &[cut]).unwrap();
-        let found = histogram(&[a.clone()], &[bins.clone()], None).unwrap();
+        let found = histogram(std::slice::from_ref(&a), std::slice::from_ref(&bins), None).unwrap();
         assert_eq!(chunk(&found).to_vec::<i64>(), [2, 2, 3]);
-        let weighted =
-            histogram(&[a.clone()], &[bins.clone()], Some(&Array::full(&[10], 0.5, DType::F64))).unwrap();
+        let weighted = histogram(
+            std::slice::from_ref(&a),
+            std::slice::from_ref(&bins),
+            Some(&Array::full(&[10], 0.5, DType::F64)),
+        )
+        .unwrap();
         assert_eq!(values(&weighted), [1.0, 1.0, 1.5]);
         let joint = histogram(&[a.clone(), a], &[bins.clone(), vec![0.0, 1.0, 10.0]], None).unwrap();
         assert_eq!(chunk(&joint).to_vec::<i64>(), [2, 0, 0, 2, 0, 3]);
@@ -127,8 +131,8 @@ fn bins_count_each_element_once() {
     let uneven = histogram(&[Array::arange(0, 1, 100)], &[vec![0.0, 1.0, 50.0, 99.0]], None).unwrap();
     assert_eq!(chunk(&uneven).to_vec::<i64>(), [1, 49, 50]);
     let a = Array::arange(0, 1, 4);
-    assert!(histogram(&[a.clone()], &[vec![1.0]], None).is_err());
-    assert!(histogram(&[a.clone()], &[vec![1.0, f64::NAN]], None).is_err());
+    assert!(histogram(std::slice::from_ref(&a), &[vec![1.0]], None).is_err());
+    assert!(histogram(std::slice::from_ref(&a), &[vec![1.0, f64::NAN]], None).is_err());
     assert!(histogram(&[a, Array::arange(0, 1, 5)], &[bins.clone(), bins], None).is_err());
     assert!(edges(0, 0.0, 1.0).is_err());
 }

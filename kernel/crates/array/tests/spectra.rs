@@ -184,8 +184,10 @@ fn check(chunk: u64) {
         // Sums of up to 120 terms of size 1 in other orders; relative to the largest, since small ones are differences.
         let unit = if dtype.real_part() == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
         let scale = values.iter().fold(1e-3, |most: f64, v| most.max(v.abs()));
-        let bad =
-            parts(&found).into_iter().zip(values).find(|(a, b)| !((a - b).abs() <= 32.0 * unit * scale));
+        let bad = parts(&found)
+            .into_iter()
+            .zip(values)
+            .find(|(a, b)| (a - b).abs() > 32.0 * unit * scale || a.is_nan() != b.is_nan());
         if let Some((a, b)) = bad {
             failures.push(format!("{a} instead of {b}: {}", brief()));
         }

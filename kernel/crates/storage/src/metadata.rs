@@ -14,7 +14,7 @@ use crate::{
     cf::{Decode, Stored},
     error::StorageError,
     json::{self, Attributes},
-    read::ZarrSource,
+    read::{Address, ZarrSource},
     references::{self, References},
     source::Source,
 };
@@ -387,17 +387,17 @@ impl Group {
         };
         let decode = Decode::from_attributes(stored, &mut attrs, fill.as_ref().filter(|_| !text));
         let metadata = Value::Object(array).to_string();
-        let source = ZarrSource::new(
-            name.to_owned(),
-            self.path.clone(),
+        let address = Address {
+            name: name.to_owned(),
+            root: self.path.clone(),
             path,
             format,
-            &metadata,
-            shape,
+            metadata,
             decode,
-            text,
-            self.format == Format::References,
-        )?;
+            is_text: text,
+            is_references: self.format == Format::References,
+        };
+        let source = ZarrSource::new(address, shape)?;
         Ok(Variable { name: name.to_owned(), dims, attrs, source: Source::Zarr(source) })
     }
 

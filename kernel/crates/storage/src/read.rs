@@ -32,35 +32,24 @@ struct Inner {
 
 /// What travels to workers: everything that opening takes, so that no worker reads metadata.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Address {
-    name: String,
-    root: PathBuf,
+pub(crate) struct Address {
+    pub(crate) name: String,
+    pub(crate) root: PathBuf,
     /// The array's folder below `root`; empty if the store is one array.
-    path: String,
-    format: ZarrFormat,
-    metadata: String,
-    decode: Decode,
-    is_text: bool,
+    pub(crate) path: String,
+    pub(crate) format: ZarrFormat,
+    pub(crate) metadata: String,
+    pub(crate) decode: Decode,
+    pub(crate) is_text: bool,
     /// `root` is a reference file, not a folder.
-    is_references: bool,
+    pub(crate) is_references: bool,
 }
 
 impl ZarrSource {
-    pub(crate) fn new(
-        name: String,
-        root: PathBuf,
-        path: String,
-        format: ZarrFormat,
-        metadata: &str,
-        shape: Vec<u64>,
-        decode: Decode,
-        is_text: bool,
-        is_references: bool,
-    ) -> Result<Self, String> {
-        let array = codec::open(&root, &path, format, metadata, is_references)?;
+    pub(crate) fn new(address: Address, shape: Vec<u64>) -> Result<Self, String> {
+        let Address { root, path, format, metadata, decode, is_references, .. } = &address;
+        let array = codec::open(root, path, *format, metadata, *is_references)?;
         let chunk_shape = codec::read_chunk_shape(&array, &shape, decode.stored.size() as u64);
-        let metadata = metadata.to_owned();
-        let address = Address { name, root, path, format, metadata, decode, is_text, is_references };
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
 
@@ -74,8 +63,7 @@ impl ZarrSource {
         }
         let address: Address = postcard::from_bytes(&spec.payload)
             .map_err(|error| format!("the address of a stored array cannot be decoded: {error}"))?;
-        let Address { name, root, path, format, metadata, decode, is_text, is_references } = address;
-        Self::new(name, root, path, format, &metadata, shape, decode, is_text, is_references)
+        Self::new(address, shape)
     }
 
     /// Whether the elements are text, which [`ZarrReader::read_text`] reads and arrays cannot hold.

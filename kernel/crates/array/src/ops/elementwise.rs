@@ -333,7 +333,7 @@ fn least(dtype: DType) -> Scalar {
 /// Compares unsigned with signed integers, each as they are.
 fn compare_exactly(op: Binary, unsigned: &Array, signed: &Array) -> Result<Array, ArrayError> {
     let fits = signed.binary(Binary::Ge, 0)?;
-    let found = unsigned.binary(op, &signed.astype(unsigned.dtype()))?;
+    let found = unsigned.binary(op, signed.astype(unsigned.dtype()))?;
     // What is negative is below all that is unsigned.
     match op {
         Binary::Ne | Binary::Gt | Binary::Ge => found.binary(Binary::Or, &fits.unary(Unary::Not)?),

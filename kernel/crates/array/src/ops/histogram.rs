@@ -112,9 +112,9 @@ fn counted(
         let weights = weights[0].elements::<f64>()?;
         let mut out = ChunkMut::zeroed(DType::F64, &shape);
         let sums = out.elements_mut::<f64>()?;
-        for i in 0..count {
+        for (i, weight) in weights.iter().enumerate().take(count) {
             if let Some(bin) = bin(i) {
-                sums[bin] += weights[i];
+                sums[bin] += weight;
             }
         }
         return Ok(out.freeze());

@@ -239,9 +239,12 @@ fn isel(draw: Drawn<'_, '_>) -> Option<Call> {
     Some(Call::new(&[a], rust, python, move |v| Ok(v[0].isel(&dim, pick.clone())?)))
 }
 
+/// A label, and how Rust and Python write it.
+type Written = (Label, String, String);
+
 /// A label along a dimension that has any, and the same in both codes. Only where labels are unique and ascend: pandas
 /// does other things for others.
-fn label(draw: Drawn<'_, '_>, a: usize) -> Option<(String, Vec<(Label, String, String)>)> {
+fn label(draw: Drawn<'_, '_>, a: usize) -> Option<(String, Vec<Written>)> {
     let dims = draw.value(a).dims().to_vec();
     let dim = if dims.is_empty() { return None } else { draw.random.pick(&dims).clone() };
     let values = draw.value(a).coords().index(&dim)?.values().ok()?.clone();
