@@ -188,6 +188,9 @@ impl DataArray {
             Other::Array(other) => {
                 let (left, other) = align("where", &left, &other)?;
                 condition = align("where", &left, &condition)?.1;
+                // Dimensions that only these two have must agree as well.
+                let (aligned, other) = align("where", &condition, &other)?;
+                condition = aligned;
                 (left, Other::Array(other))
             }
         };

@@ -23,6 +23,16 @@ pub(crate) fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
     let mut parts = Vec::with_capacity(arrays.len());
     for other in arrays {
         other.axis(dim)?;
+        let lacks = |of: &DataArray, all: &DataArray| all.dims.iter().any(|dim| !of.dims.contains(dim));
+        if lacks(other, first) || lacks(first, other) {
+            return Err(LabelError::Invalid(format!(
+                "concat along `{dim}`: {} has the dimensions ({}), {} has ({}); give both the same with `expand_dims`",
+                first.describe(),
+                first.dims.join(", "),
+                other.describe(),
+                other.dims.join(", ")
+            )));
+        }
         let aligned =
             if other.dims == first.dims { other.clone() } else { other.transpose(first.dims.as_slice())? };
         for (at, name) in first.dims.iter().enumerate().filter(|(at, _)| *at != axis) {

@@ -384,6 +384,8 @@ fn between(
             let high = end.map_or(i64::MAX, |range| if with_end { range.end } else { range.start });
             (0..).zip(times.micros.iter()).filter(|(_, t)| (low..high).contains(t)).map(|(i, _)| i).collect()
         }
+        // Of nothing any range is nothing, as of numbers.
+        Values::Text(texts) if texts.is_empty() => Vec::new(),
         Values::Text(texts) => {
             let at = |label: Option<&Label>, open: u64| match label {
                 None => Ok(open),

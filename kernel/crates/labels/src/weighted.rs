@@ -15,7 +15,7 @@ pub struct Weighted {
 }
 
 impl DataArray {
-    /// Weights its elements. Weights broadcast by name, and must not hold NaN.
+    /// Weights its elements. Weights broadcast by name, and must not hold NaN: it makes what it weights NaN.
     ///
     /// # Errors
     /// If the weights have a dimension that this array has not.
@@ -41,9 +41,11 @@ impl Weighted {
             DType::Bool | DType::I8 | DType::I16 | DType::I32 | DType::I64 => filled.astype(DType::I64),
             _ => filled,
         };
-        let sum = filled.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
+        // NaNs of the array are gone; what is NaN now has no weighted sum, such as infinity with the weight 0.
+        let total = |products: DataArray| products.skipna(false).sum(dims.clone());
+        let sum = total(filled.binary(nuna_array::Binary::Mul, &self.weights)?)?;
         let present = self.array.notnull()?;
-        let weights = present.binary(nuna_array::Binary::Mul, &self.weights)?.sum(dims.clone())?;
+        let weights = total(present.binary(nuna_array::Binary::Mul, &self.weights)?)?;
         Ok((sum, weights))
     }
 
@@ -51,14 +53,16 @@ impl Weighted {
         DataArray { name: self.array.name.clone(), attrs: self.array.attrs.clone(), ..result }
     }
 
-    /// The weighted mean, NaNs and their weights left out; NaN where the weights add up to 0.
+    /// The weighted mean, NaNs and their weights left out; NaN where the weights add up to 0. `float32` stays unless the
+    /// weights are finer, whatever integers they are; everything else gives `float64`.
     ///
     /// # Errors
     /// [`LabelError::NoDim`].
     pub fn mean(&self, dims: impl IntoDims) -> Result<DataArray> {
         let (sum, weights) = self.products(&dims.into_dims())?;
         let weights = weights.where_(&weights.not_equal(0.0)?)?;
-        Ok(self.labelled(sum.binary(nuna_array::Binary::Div, &weights)?))
+        let dtype = self.array.dtype().promote(self.weights.dtype()).to_float();
+        Ok(self.labelled(sum.binary(nuna_array::Binary::Div, &weights)?.astype(dtype)))
     }
 
     /// The weighted sum, NaNs left out.

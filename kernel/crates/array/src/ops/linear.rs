@@ -173,7 +173,7 @@ impl Array {
 
 /// Einstein's summation, such as `einsum("ij,jk->ik", &[a, b])`: letters name axes, those missing on the right are summed over. Without
 /// `->` the result has the letters that occur once, in alphabetical order. Two arrays that share no letter of the result are
-/// multiplied as matrices, others element by element.
+/// multiplied as matrices, others element by element. Dtypes promote first; integers wrap in the dtype of all, as in NumPy.
 ///
 /// # Errors
 /// If the letters do not fit the arrays, one array has a letter twice, or lengths differ.
@@ -214,6 +214,9 @@ pub fn einsum(subscripts: &str, arrays: &[Array]) -> Result<Array, ArrayError> {
             return Err(wrong(format!("`{c}` in the result is in no array, or twice in the result")));
         }
     }
+    // All of one dtype from the start: sums of what only one array has must not wrap in that one's.
+    let dtype = arrays.iter().fold(arrays[0].dtype(), |dtype, array| dtype.promote(array.dtype()));
+    let arrays: Vec<Array> = arrays.iter().map(|array| array.astype(dtype)).collect();
     let (mut held, mut held_names) = (arrays[0].clone(), names[0].clone());
     let wanted =
         |rest: &[Vec<char>], c: &char| output.contains(c) || rest.iter().any(|names| names.contains(c));
@@ -243,7 +246,6 @@ pub fn einsum(subscripts: &str, arrays: &[Array]) -> Result<Array, ArrayError> {
         }
         let mut all = held_names.clone();
         all.extend(own.iter().filter(|c| !held_names.contains(c)));
-        let dtype = held.dtype().promote(array.dtype());
         held = spread(&held, &held_names, &all)?.mul(&spread(&array, &own, &all)?)?;
         (held, held_names) = summed(held, all, |c| wanted(rest, c))?;
         held = held.astype(dtype);

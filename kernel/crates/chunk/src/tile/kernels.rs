@@ -421,7 +421,12 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
             floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| if v.abs() > 1e18 { (v.abs().ln() + (2.0 as T).ln()).copysign(v) } else { v.asinh() }), undefined())
         }
         Unary::Acosh => {
-            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| if v > 1e18 { v.ln() + (2.0 as T).ln() } else { v.acosh() }), undefined())
+            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| match v {
+                // Where the result is near 0 its digits are those of `v - 1`.
+                v if (1.0..2.0).contains(&v) => ((v - 1.0) + ((v - 1.0) * (v + 1.0)).sqrt()).ln_1p(),
+                v if v > 1e18 => v.ln() + (2.0 as T).ln(),
+                v => v.acosh(),
+            }), undefined())
         }
         Unary::Atanh => float_function!(atanh),
         Unary::Floor => rounding!(floor),

@@ -25,8 +25,18 @@ REFUSED = [
     ("which is to be weighted by", "weights along dimensions that the array lacks would repeat it"),
     ("does not say how to group", "a dimension without labels has no groups"),
     ("has no dimension", "xarray joins an array that lacks the dimension as if it had it"),
+    ("give both the same with `expand_dims`", "xarray repeats an array along dimensions that it lacks"),
+    ("which are never equal", "xarray joins text with times or numbers to nothing"),
+    ("` has length 1 and ", "NumPy's einsum repeats what has length 1 under a letter of another length"),
     ("already", "xarray renames a dimension to one that is there, and has two of one name"),
     ("which has 0 axes", "NumPy's cumulative functions and sorts take a number as an array of one axis"),
+]
+
+# What the others refuse and Nuna does not, likewise.
+REFUSED_BY_OTHERS = [
+    ("too large to convert to C long", "NumPy has no integer beyond int64 beside bools or on the left of an array"),
+    ("`weights` cannot contain missing values", "Nuna would have to compute weights to know"),
+    ("already exists as a scalar variable", "xarray cannot join along a dimension that has a single label of its name"),
 ]
 
 
@@ -61,7 +71,10 @@ def power(a, b):
     """Integers to a negative power are 0 but for 1 and -1; NumPy refuses them."""
     dtype = np.result_type(a, b)
     if dtype.kind == "f":
-        return precise(np.power, a, b)
+        near = precise(np.power, a, b)
+        # The long double of some C libraries takes infinity to the power of -2**63 for infinity.
+        endless = np.isinf(np.asarray(a).astype(dtype))
+        return Near(np.where(endless, np.power(np.asarray(a).astype(dtype), np.asarray(b).astype(dtype)), near.value))
     if dtype.kind == "b":
         dtype = np.dtype("i1")
     for scalar in (a, b):
@@ -109,9 +122,8 @@ def reduced(x, axes, skip, keep, name, ddof=0):
     if name in ("any", "all"):
         return getattr(np, name)(x, **how)
     if name in ("min", "max"):
-        if x.dtype.kind == "f" and skip:
-            return getattr(np, "nan" + name)(x, **how)
-        return getattr(np, name)(x, **how)
+        # Which zero of several is found depends on the width of NumPy's vectors.
+        return Near(getattr(np, "nan" + name if x.dtype.kind == "f" and skip else name)(x, **how))
     plain = getattr(np, name)(x, **how)
     if plain.dtype.kind != "f":
         return plain
@@ -271,17 +283,144 @@ def coarsened(x, axis, window, skip, name, ddof=0):
     return reduced(x, [axis + 1], skip, False, name, ddof)
 
 
-def matmul(a, b):
-    """To n units of the sum of the products' magnitudes, of the dtype's own precision."""
-    plain = np.matmul(a, b)
+def product(function, *operands):
+    """Sums of products, to n units of the sum of their magnitudes, of the dtype's own precision."""
+    plain = np.asarray(function(*operands))
     if plain.dtype.kind != "f":
         return plain
-    a, b = a.astype(WIDE), b.astype(WIDE)
-    value = np.matmul(a, b)
-    a, b = (np.abs(np.where(np.isfinite(v), v, 0)) for v in (a, b))
-    size = np.matmul(a, b)
+    wide = [operand.astype(WIDE) for operand in operands]
+    value = np.asarray(function(*wide))
+    size = np.asarray(function(*(np.abs(np.where(np.isfinite(v), v, 0)) for v in wide)))
+    # At most as many elements are summed as there are in all.
+    count = max(function(*(np.ones(v.shape, WIDE) for v in wide)).max(initial=1), 1)
     eps = np.finfo(plain.dtype).eps
-    return Near(value.astype(plain.dtype), a.shape[-1] * eps * size + ulp(value, plain.dtype), size > float(np.finfo(plain.dtype).max))
+    return Near(value.astype(plain.dtype), count * eps * size + ulp(value, plain.dtype), size > float(np.finfo(plain.dtype).max))
+
+
+def matmul(a, b):
+    return product(np.matmul, a, b)
+
+
+def einsummed(text, *operands):
+    """What only one array has is added up before it is multiplied, so infinities and NaN have no one answer."""
+    near = product(lambda *v: np.einsum(text, *v), *operands)
+    if not isinstance(near, Near):
+        return near
+    odd = [~np.isfinite(v) for v in operands]
+    for at in range(len(operands)):
+        marked = [o.astype("f8") if i == at else np.ones(o.shape) for i, o in enumerate(odd)]
+        near.unsure = near.unsure | (np.einsum(text, *marked) > 0)
+    if any(0 in v.shape for v in operands) and any(np.any(o) for o in odd):
+        near.unsure = np.ones(near.value.shape, bool)
+    return near
+
+
+def transforms_near(x, axis, value, scale, dtype, part="real"):
+    """Fourier transforms in long double: lines hold to log2(n) units of their root of n times their length as a vector."""
+    n = max(x.shape[axis], value.shape[axis])
+    size = np.sqrt((np.abs(np.where(np.isfinite(x), x, 0)) ** 2).sum(axis, keepdims=True)) * np.sqrt(WIDE(n))
+    info = np.finfo(dtype)
+    tolerance = 8 * info.eps * (np.log2(n) + 2) * size * scale + 16 * info.tiny
+    unsure = ~np.isfinite(x).all(axis, keepdims=True) | (size * max(scale, 1) > float(info.max) / 4)
+    if part == "abs2":
+        tolerance = 2 * np.abs(value) * tolerance + tolerance**2 + 8 * info.eps * np.abs(value) ** 2
+        unsure = unsure | (size * size > float(info.max) / 4)
+        value = np.abs(value) ** 2
+    else:
+        value = getattr(value, part)
+    tolerance, unsure = (np.broadcast_to(v, value.shape) for v in (tolerance, unsure))
+    return Near(value.astype(dtype), tolerance + ulp(value, dtype), unsure)
+
+
+def spectrum(x, axis, n, norm, kind, part):
+    getattr(np.fft, kind)(x, n, axis)  # what it refuses
+    dtype, wide = floating(x), x.astype(floating(x)).astype(WIDE)
+    # Squares beyond the dtype are infinite on both sides or on one.
+    value = getattr(np.fft, kind)(wide, n, axis, norm)
+    if n is not None and n < x.shape[axis]:
+        wide = np.take(wide, np.arange(n), axis)
+    count = n or x.shape[axis]
+    forward = kind != "ifft"
+    scale = {"backward": 1 if forward else 1 / count, "ortho": count**-0.5, "forward": 1 / count if forward else 1}[norm]
+    return transforms_near(wide, axis, value, scale, dtype, part)
+
+
+def there_and_back(x, axis):
+    np.fft.rfft(x, axis=axis)  # what it refuses
+    wide = x.astype(floating(x)).astype(WIDE)
+    return transforms_near(wide, axis, wide, 1, floating(x))
+
+
+def detrended(x, axis, kind):
+    np.moveaxis(x, axis, 0)
+    dtype, n = floating(x), x.shape[axis]
+    if n == 0:
+        raise ValueError("no line has a trend")
+    lines = np.moveaxis(x.astype(dtype).astype(WIDE), axis, -1)
+    at = np.arange(n, dtype=WIDE) - WIDE(n - 1) / 2
+    value = lines - lines.mean(-1, keepdims=True)
+    if kind == "linear" and n > 1:
+        value = value - at * (value * at).sum(-1, keepdims=True) / (at * at).sum()
+    size = np.abs(np.where(np.isfinite(lines), lines, 0)).sum(-1, keepdims=True)
+    unsure = ~np.isfinite(lines).all(-1, keepdims=True) | (size * n > float(np.finfo(dtype).max) / 8)
+    value, tolerance, unsure = (np.moveaxis(np.broadcast_to(v, value.shape), -1, axis) for v in (value, 16 * n * EPS * size, unsure))
+    return Near(value.astype(dtype), tolerance + ulp(value, dtype), unsure)
+
+
+def windowed(x, axis, name, periodic):
+    np.moveaxis(x, axis, 0)
+    dtype, n = floating(x), x.shape[axis]
+    if n == 0:
+        raise ValueError("no line has a window")
+    at = 2 * WIDE(np.pi) * np.arange(n, dtype=WIDE) / max(n - 1 + periodic, 1)
+    terms = {"hann": (0.5, 0.5, 0), "hamming": (0.54, 0.46, 0), "blackman": (0.42, 0.5, 0.08)}[name]
+    factors = terms[0] - terms[1] * np.cos(at) + terms[2] * np.cos(2 * at) if n > 1 else np.ones(1, WIDE)
+    factors = factors.reshape([n if i == axis else 1 for i in range(x.ndim)])
+    wide = x.astype(dtype).astype(WIDE)
+    # Factors are right to some units of 1; infinity times a factor that may be 0 has no one answer.
+    value = wide * factors
+    unsure = np.broadcast_to(np.isinf(wide) & (np.abs(factors) < 1e-15), value.shape)
+    size = np.abs(np.where(np.isfinite(wide), wide, 0))
+    return Near(value.astype(dtype), 8 * np.finfo(dtype).eps * size + ulp(value, dtype), unsure)
+
+
+def counted(points, edges, weights):
+    """A histogram in any number of dimensions; points outside or NaN are in no bin."""
+    for own in edges:
+        if len(own) < 2 or np.any(np.diff(own) <= 0):
+            raise ValueError("edges of bins ascend")
+    shape = tuple(len(own) - 1 for own in edges)
+    place, inside = np.zeros(points[0].size, int), np.ones(points[0].size, bool)
+    for x, own in zip(points, edges):
+        x = x.astype("f8").ravel()
+        bin = np.where(x == own[-1], len(own) - 2, np.searchsorted(own, x, "right") - 1)
+        inside &= (x >= own[0]) & (x <= own[-1])
+        place = place * (len(own) - 1) + np.where(inside, bin, 0)
+    if weights is None:
+        return np.bincount(place[inside], minlength=int(np.prod(shape))).reshape(shape)
+    value, size = np.zeros(int(np.prod(shape)), WIDE), np.zeros(int(np.prod(shape)), WIDE)
+    wide = weights.astype("f8").astype(WIDE).ravel()[inside]
+    np.add.at(value, place[inside], wide)
+    np.add.at(size, place[inside], np.abs(np.where(np.isfinite(wide), wide, 0)))
+    value, size = value.reshape(shape), size.reshape(shape)
+    return Near(value.astype("f8"), len(wide) * EPS * size + ulp(value, "f8"), size > LARGEST)
+
+
+def regridded(x, rows, columns, values, shape, axes):
+    dtype = floating(x)
+    kept, count = x.shape[: x.ndim - axes], int(np.prod(shape))
+    lines = x.astype(WIDE).reshape(kept + (int(np.prod(x.shape[x.ndim - axes :])),))
+    if any(row >= count for row in rows) or any(column >= lines.shape[-1] for column in columns):
+        raise IndexError("no such cell")
+    value, size = np.zeros(kept + (count,), WIDE), np.zeros(kept + (count,), WIDE)
+    for row, column, weight in zip(rows, columns, values):
+        part = lines[..., column] * weight
+        value[..., row] += part
+        size[..., row] += np.abs(np.where(np.isfinite(part), part, 0))
+    for row in set(range(count)) - set(rows):
+        value[..., row] = nan
+    value, size = value.reshape(kept + tuple(shape)), size.reshape(kept + tuple(shape))
+    return Near(value.astype(dtype), 2 * len(rows) * EPS * size + ulp(value, dtype), size > LARGEST)
 
 
 def ulp(value, dtype):
@@ -321,12 +460,17 @@ def xreduced(a, dims, skip, name, ddof=0):
 
 
 def xconcat(a, b, dim):
-    return xr.concat([a, b], dim, join="exact", coords="minimal", compat="override")
+    """A coordinate of only the second says nothing about the first, so it goes away, unlike in xarray."""
+    joined = xr.concat([a, b], dim, join="exact", coords="minimal", compat="override")
+    return joined.drop_vars([name for name in joined.coords if name not in a.coords])
 
 
 def xgrouped(a, key, skip, name):
-    like = a.isnull().groupby(key).sum()
     dim, _, part = key.partition(".")
+    # xarray cannot group arrays without elements: those of one element have the same labels.
+    single = a.pad({d: (0, 1) for d in a.dims if a.sizes[d] == 0 and d != dim}) if 0 in a.shape else a
+    like = single.isnull().groupby(key).sum()
+    like = like.isel({d: slice(0, a.sizes[d]) for d in a.dims if d != dim})
     # xarray leaves groups of one element each as they stand.
     like = like.sortby(part or dim)
     axis = a.get_axis_num(dim)
@@ -349,11 +493,21 @@ def xweighted(a, weights, dims, name):
     products = (wide * factors).where(there, 0)
     size = np.abs(products.where(np.isfinite(products), 0)).sum(dims)
     count = max(int(there.sum(dims).max(initial=0)) if there.size else 0, 1)
-    value = products.sum(dims)
+    value = products.sum(dims, skipna=False)
+    wraps = inf
     if a.dtype.kind != "f":
         # As all sums and means of integers; xarray's are of the product's dtype, or float32.
-        dtype = np.dtype("f8") if name == "mean" else np.sum(np.zeros(1, np.result_type(a.dtype, weights.dtype))).dtype
-        like = like.astype(dtype)
+        exact = np.sum(np.zeros(1, np.result_type(a.dtype, weights.dtype))).dtype
+        if name == "sum" and exact.kind != "f":
+            a, weights = xr.broadcast(a.astype(exact), weights.astype(exact))
+            total = (a * weights).sum(dims).reindex_like(like).transpose(*like.dims).values
+            return Near(total, like=like)
+        like = like.astype("f8")
+        # Products and their sums wrap where they do not fit.
+        wraps = 2.0**63
+    else:
+        # xarray's mean of float32 is float64 for weights of bool, as those are added up as int64.
+        like = like.astype(np.result_type(a.dtype, weights.dtype))
     eps = 2.0**-24 if like.dtype == "f4" else EPS
     tolerance = 2 * count * eps * size
     if name == "mean":
@@ -361,7 +515,7 @@ def xweighted(a, weights, dims, name):
         value = (value / total).where(total != 0)
         tolerance = tolerance / np.abs(total).where(total != 0, 1) + 8 * eps * np.abs(value)
     value, tolerance, size = (part.reindex_like(like).transpose(*like.dims).values for part in (value, tolerance, size))
-    largest = float(np.finfo(like.dtype).max) if like.dtype.kind == "f" else LARGEST
+    largest = min(float(np.finfo(like.dtype).max), wraps)
     return Near(value.astype(like.dtype), tolerance + ulp(value, like.dtype), size > largest, like)
 
 
@@ -424,8 +578,7 @@ class Program:
         try:
             expected = eval(compiled(step["python"]), globals(), names)
         except (ValueError, TypeError, IndexError, KeyError, OverflowError, xr.AlignmentError) as error:
-            # A limit of NumPy's: an integer beyond int64 beside bools or on the left of an array.
-            if refused or "too large to convert to C long" in str(error):
+            if refused or any(part in str(error) for part, _ in REFUSED_BY_OTHERS):
                 return None
             return f"should be refused: {type(error).__name__}: {error}"
         if refused:

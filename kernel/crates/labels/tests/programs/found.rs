@@ -101,3 +101,54 @@ fn inverse_hyperbolic_functions_of_huge_numbers_are_finite() {
         assert!((found - 710.475_860_073_944).abs() < 1e-9, "{op}: {found}");
     }
 }
+
+#[test]
+fn a_condition_and_its_alternative_must_agree_where_the_array_has_no_dimension() {
+    let matrix =
+        |shape: &[u64], dims: [&str; 2]| DataArray::new(Array::ones(shape, DType::F64), dims).unwrap();
+    let line = DataArray::new(array(&[1.0, 2.0]), ["t"]).unwrap();
+    let (condition, other) = (matrix(&[1, 2], ["x", "t"]), matrix(&[2, 4], ["t", "x"]));
+    let message = line.where_or(&condition.astype(DType::Bool), &other).unwrap_err().to_string();
+    assert!(message.contains("dimension `x` has length 1") && message.contains("but 4 in"), "{message}");
+}
+
+#[test]
+fn weighted_means_of_float32_stay_and_infinity_of_no_weight_is_no_number() {
+    let values = DataArray::new(array(&[f32::INFINITY, 2.0]), ["y"]).unwrap();
+    let weights = DataArray::new(array(&[0u16, 3]), ["y"]).unwrap();
+    let weighted = values.weighted(&weights).unwrap();
+    assert_eq!(weighted.mean("y").unwrap().dtype(), DType::F32);
+    assert!(weighted.sum("y").unwrap().item().unwrap().is_nan());
+    let known = values.isel("y", 1..).unwrap().weighted(&weights.isel("y", 1..).unwrap()).unwrap();
+    assert_eq!(known.mean("y").unwrap().item().unwrap(), 2.0);
+}
+
+#[test]
+fn any_range_of_no_text_is_nothing() {
+    let none = labelled(&[], &[]);
+    assert_eq!(none.sel("y", "a"..="b").unwrap().shape(), [0]);
+}
+
+#[test]
+fn arrays_of_other_dimensions_are_not_joined() {
+    let (line, map) = (labelled(&[1.0], &["a"]), labelled(&[2.0], &["b"]).expand_dims("t").unwrap());
+    for both in [[line.clone(), map.clone()], [map, line]] {
+        let message = nuna_labels::concat(&both, "y").unwrap_err().to_string();
+        assert!(message.contains("(t, y)") && message.contains("`expand_dims`"), "{message}");
+    }
+}
+
+#[test]
+fn sums_within_einsum_do_not_wrap_in_the_dtype_of_one_array() {
+    let (small, one) = (array(&[100i8, 100, 100]), array(&[1i64]));
+    let found = nuna_array::einsum("a,p->p", &[small, one]).unwrap();
+    assert_eq!(found.compute().unwrap(), Chunk::from_slice(&[1], &[300i64]));
+}
+
+#[test]
+fn the_inverse_hyperbolic_cosine_keeps_its_digits_near_1() {
+    let found = array(&[1.0078226327896118f32, 1.0]).unary(Unary::Acosh).unwrap().compute().unwrap();
+    assert_eq!(found.to_vec::<f32>(), [0.124_999_64, 0.0]);
+    let none = array(&[0.5, -3.0, -1e10]).unary(Unary::Acosh).unwrap().compute().unwrap().to_vec::<f64>();
+    assert!(none.iter().all(|v| v.is_nan()), "{none:?}");
+}

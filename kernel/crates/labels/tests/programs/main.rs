@@ -7,12 +7,16 @@
 //! | Operations | Reference | May differ by |
 //! | --- | --- | --- |
 //! | integers and bools, whatever is done | NumPy | nothing |
-//! | `+ - * / // %`, comparisons, selections, moves, casts, `min`, `max` | NumPy | nothing, also not by the sign of zero |
+//! | `+ - * / // %`, comparisons, selections, moves, casts | NumPy | nothing, also not by the sign of zero |
+//! | `min`, `max` over axes | NumPy | which zero of several it is |
 //! | `sqrt` | long double, rounded | nothing |
 //! | `exp` and `log` families, `sin`, `cos`, `tan` and their inverses, `cbrt`, `hypot`, `atan2`, `**` | long double, rounded | 1 ulp |
 //! | hyperbolic functions and their inverses | long double, rounded | 2 ulp |
 //! | `sum`, `mean` of n floats | long double | n·ε of the sum of magnitudes, ε of `float64` also for `float32`; 1 ulp |
 //! | `prod` | long double | n·ε of the product; 1 ulp |
+//! | products over axes, of n elements in all | long double | n·ε of the sum of magnitudes; 1 ulp |
+//! | Fourier transforms of lines of n | long double | 8(log₂n + 2)·ε·√n of the line's length as a vector |
+//! | weighted sums and means of n floats | long double | 2n·ε of the sum of magnitudes; 1 ulp |
 //! | `var`, `std` | long double, two passes | 8n·ε·√(variance · mean square) and its square; 2 ulp |
 //!
 //! Not compared: casts of NaN and of what an integer cannot hold, sums and products whose parts are beyond `float64`.
@@ -30,6 +34,7 @@
 mod common;
 
 mod along;
+mod analysis;
 mod arrays;
 mod check;
 mod found;
@@ -55,7 +60,7 @@ fn seeds(count: u64) -> Range<u64> {
 }
 
 fn operations() -> Vec<(u64, Choose<Array>)> {
-    [arrays::OPERATIONS, along::OPERATIONS].concat()
+    [arrays::OPERATIONS, along::OPERATIONS, analysis::OPERATIONS].concat()
 }
 
 /// The pool's counters are the process's.
@@ -68,14 +73,14 @@ fn alone() -> MutexGuard<'static, ()> {
 fn programs_of_arrays_equal_numpys() {
     let _alone = alone();
     let program = |seed| Program::random(seed, SMALL, arrays::inputs, &operations());
-    Checker::new(common::python()).check_all(seeds(1700), program);
+    Checker::new(common::python()).check_all(seeds(2000), program);
 }
 
 #[test]
 fn programs_of_labelled_arrays_equal_xarrays() {
     let _alone = alone();
     let program = |seed| Program::random(seed, SMALL, labelled::inputs, labelled::OPERATIONS);
-    Checker::new(common::python()).check_all(seeds(310), program);
+    Checker::new(common::python()).check_all(seeds(600), program);
 }
 
 #[test]
