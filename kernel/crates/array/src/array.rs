@@ -304,7 +304,7 @@ impl Array {
     /// # Errors
     /// As [`plan`](Array::plan).
     pub fn explain(&self) -> Result<String, ArrayError> {
-        Ok(crate::explain::explain(&self.plan()?))
+        submit::explain(std::slice::from_ref(self), &submit::engine())
     }
 }
 

@@ -1,12 +1,14 @@
 //! Owns running the blocks of array stages: a program is decoded once per worker, then evaluated per block by asking
 //! its root for a box of elements.
 
+mod partials;
+
 use std::{cell::RefCell, collections::HashMap, ops::Range, sync::Arc};
 
 use nuna_chunk::{
     Buffer, Chunk, ChunkError, ChunkMut, DType, Region, Scalar, Shape,
     assemble::{Assembly, Stride},
-    reduce::{Accumulator, Reduction},
+    reduce::Accumulator,
 };
 use nuna_plan::{BlockGrid, BlockMap, Executor, Prepared, Splits, Stage, TaskError, Value};
 use nuna_ship::Blocks;
@@ -36,7 +38,11 @@ impl Executor for ArrayExecutor {
         let readers = program.sources.iter().map(open_reader).collect::<Result<_, _>>()?;
         let writer = match &program.head {
             Head::Write { sink, .. } => Some(open_writer(sink)?),
-            Head::Emit(_) | Head::Partial { .. } | Head::Merge { .. } | Head::Call { .. } => None,
+            Head::Emit(_)
+            | Head::Partial { .. }
+            | Head::Partials { .. }
+            | Head::Merge { .. }
+            | Head::Call { .. } => None,
         };
         let call = match &program.head {
             Head::Call { call, .. } => Some(call.open().map_err(|error| {
@@ -45,7 +51,11 @@ impl Executor for ArrayExecutor {
                     call.name
                 ))
             })?),
-            Head::Emit(_) | Head::Partial { .. } | Head::Merge { .. } | Head::Write { .. } => None,
+            Head::Emit(_)
+            | Head::Partial { .. }
+            | Head::Partials { .. }
+            | Head::Merge { .. }
+            | Head::Write { .. } => None,
         };
         let maps = stage.inputs.iter().map(|input| input.map.clone()).collect();
         Ok(Box::new(PreparedProgram { program, grid: stage.grid.clone(), maps, readers, writer, call }))
@@ -84,11 +94,11 @@ fn fatal(error: ChunkError) -> TaskError {
 impl Prepared for PreparedProgram {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
         let coords = self.grid.coords(block);
-        if let Head::Merge { cells, reduction, reduced, finish } = &self.program.head {
+        if let Head::Merge { cells, parts, reduction, reduced, finish } = &self.program.head {
             let mut merged = Accumulator::new(*reduction, &AxisRule::region(cells, &coords).shape(), reduced)
                 .map_err(fatal)?;
             for value in inputs.into_iter().flatten() {
-                merged.merge(&Chunk::parts_from_value(&value).map_err(fatal)?).map_err(fatal)?;
+                merged.merge(&partials::of_value(&value, *parts)?).map_err(fatal)?;
             }
             return reduced_value(merged, *finish, reduced);
         }
@@ -109,6 +119,7 @@ impl Prepared for PreparedProgram {
                 let partial = evaluation.partial(root, pieces, *reduction, reduced, &coords)?;
                 reduced_value(partial, *finish, reduced)
             }
+            Head::Partials { heads, pieces } => evaluation.partials(heads, pieces, &coords),
             Head::Merge { .. } => unreachable!("handled above"),
             Head::Call { roots, dtype, shape, call } => {
                 let inputs: Vec<Value> = roots
@@ -194,46 +205,6 @@ impl Evaluation<'_> {
         }
         let copy = Buffer::copy_of(chunk.bytes());
         Chunk::from_buffer(chunk.dtype(), chunk.shape(), copy).expect("as many bytes as before")
-    }
-
-    fn partial(
-        &self,
-        root: &Root,
-        pieces: &[Splits],
-        reduction: Reduction,
-        reduced: &[bool],
-        coords: &[u64],
-    ) -> Result<Accumulator, TaskError> {
-        let region = AxisRule::region(&root.region, coords);
-        let mut partial = Accumulator::new(reduction, &region.shape(), reduced).map_err(fatal)?;
-        let axis = reduced.iter().position(|&r| r).unwrap_or(0);
-        // Pieces cut reduced axes only, in row-major order: the order is part of the result's last bits.
-        let cuts: Vec<Vec<Range<u64>>> = region
-            .ranges()
-            .iter()
-            .zip(pieces)
-            .zip(reduced)
-            .map(|((range, splits), &reduced)| {
-                if !reduced {
-                    return vec![range.clone()];
-                }
-                let within = |b: u64| {
-                    let r = splits.range(b);
-                    r.start.max(range.start)..r.end.min(range.end)
-                };
-                splits.overlapping(range.clone()).map(within).collect()
-            })
-            .collect();
-        let grid = BlockGrid::new(cuts.iter().map(|c| c.len() as u64));
-        for number in 0..grid.count() {
-            let at = grid.coords(number);
-            let piece = Region::new(cuts.iter().zip(&at).map(|(c, &i)| c[i as usize].clone()));
-            let chunk = self.node(root.node, &piece)?;
-            let origin = piece.ranges().get(axis).map_or(0, |r| r.start);
-            partial.update(&chunk, origin).map_err(fatal)?;
-            self.known.borrow_mut().clear();
-        }
-        Ok(partial)
     }
 
     fn node(&self, number: u32, region: &Region) -> Result<Chunk, TaskError> {

@@ -52,5 +52,5 @@ pub use ops::{
 pub use origin::{current as origin, interrupt, set_cell};
 pub use sink::{ChunkSink, ChunkWriter, SinkSpec, open_writer, register_sink_kind};
 pub use source::{ChunkReader, ChunkSource, SourceSpec, open_reader, register_source_kind};
-pub use submit::{compute, compute_stepwise, engine, persist, write};
+pub use submit::{compute, compute_stepwise, engine, explain, persist, write};
 pub use threads::ThreadEngine;

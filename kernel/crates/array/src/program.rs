@@ -127,12 +127,31 @@ pub(crate) enum Head {
         reduced: Vec<bool>,
         finish: Option<Finish>,
     },
+    /// The block is the partial results of several reductions over the same box, one after another. Taken in piece by piece,
+    /// as `pieces` cuts all axes.
+    Partials { heads: Vec<PartialHead>, pieces: Vec<Splits> },
     /// The block is the merged partial results of the stage's only input, in their order.
-    Merge { cells: Vec<AxisRule>, reduction: Reduction, reduced: Vec<bool>, finish: Option<Finish> },
+    Merge {
+        cells: Vec<AxisRule>,
+        /// Which chunks of an input's block are to be merged, from the first to before the second; all of them if nothing
+        /// is said.
+        parts: Option<(u32, u32)>,
+        reduction: Reduction,
+        reduced: Vec<bool>,
+        finish: Option<Finish>,
+    },
     /// The block is what the function returns; its shape is `shape`.
     Call { roots: Vec<Root>, call: Call, dtype: DType, shape: Vec<Splits> },
     /// The root's box is written; the block is empty.
     Write { root: Root, sink: SinkSpec },
+}
+
+/// One of several reductions that are made of one reading.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartialHead {
+    pub(crate) root: Root,
+    pub(crate) reduction: Reduction,
+    pub(crate) reduced: Vec<bool>,
 }
 
 /// What the last step of a reduction does with the reduced axes.

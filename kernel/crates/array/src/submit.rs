@@ -12,7 +12,7 @@ use nuna_plan::{Engine, EngineError, Finished, Keep, Plan, default_engine};
 use crate::{
     array::Array,
     error::{ArrayError, ArrayErrorKind},
-    expr::{Expr, Held, Op},
+    expr::{Expr, Held, Node, Op},
     origin,
     planner::{self, Fusion, Goal},
     sink::ChunkSink,
@@ -35,7 +35,9 @@ pub fn engine() -> Arc<dyn Engine> {
     })
 }
 
-/// Computes several arrays in one plan; what they share is computed once.
+/// Computes several arrays in one plan; what they share is computed once, and reductions of the same stored elements read
+/// them once: they take the chunks in another order then than one that is computed by itself, so the last bits of sums of
+/// floats may differ between the two.
 ///
 /// # Errors
 /// As [`Array::compute`].
@@ -60,8 +62,7 @@ fn compute_with(
     if arrays.is_empty() {
         return Ok(Vec::new());
     }
-    let goals: Vec<_> = arrays.iter().map(|a| (a.node.clone(), Goal::Keep(Keep::Deliver))).collect();
-    let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
+    let (label, goals) = delivered(arrays);
     let planned = planner::plan_with(&label, &goals, engine, fusion)?;
     // Several goals may be one expression; each has a stage of its own.
     let wanted: HashMap<u32, usize> =
@@ -74,6 +75,21 @@ fn compute_with(
         parts[goal].put(block, chunk).map_err(|error| odd(error.to_string()))
     })?;
     Ok(parts.into_iter().map(Parts::finish).collect())
+}
+
+/// What [`compute`] would do with the arrays, in words: stages, blocks, bytes read and moved, memory per block.
+///
+/// # Errors
+/// If a part of one is held by another engine.
+pub fn explain(arrays: &[Array], engine: &Arc<dyn Engine>) -> Result<String, ArrayError> {
+    let (label, goals) = delivered(arrays);
+    Ok(crate::explain::explain(&planner::plan(&label, &goals, engine)?.plan))
+}
+
+/// A name for the plan, and that all arrays are wanted here.
+fn delivered(arrays: &[Array]) -> (String, Vec<(Node, Goal<'static>)>) {
+    let label = arrays.iter().map(Array::expression).collect::<Vec<_>>().join(", ");
+    (label, arrays.iter().map(|array| (array.node.clone(), Goal::Keep(Keep::Deliver))).collect())
 }
 
 /// Persists several arrays in one plan; what they share is computed once.

@@ -22,7 +22,7 @@ impl Array {
     /// Reduces over `axes`. Shape `(time, y, x)` over axis 0 gives `(y, x)`.
     ///
     /// Chunks reduce in a tree whose shape depends on the chunks alone, so the result is the same to the last bit
-    /// whatever computes it. Floats accumulate in `float64`.
+    /// whatever computes it (but see [`compute`](crate::compute) for several at once). Floats accumulate in `float64`.
     ///
     /// # Errors
     /// [`ArrayErrorKind::AxisOutOfRange`], [`ArrayErrorKind::AxisRepeated`], and [`ArrayErrorKind::EmptyAxis`] for a minimum or

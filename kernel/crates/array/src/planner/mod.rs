@@ -7,39 +7,34 @@
 
 mod bound;
 mod cuts;
+mod joint;
+mod reduce;
 mod stage;
 mod waves;
 
 use std::{collections::HashMap, sync::Arc};
 
-use nuna_chunk::reduce::Reduction;
 use nuna_plan::{
-    AxisMap, BlockGrid, BlockMap, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits,
-    Stage, Work, WorkKind,
+    BlockGrid, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits, Stage, Work,
+    WorkKind,
 };
 
 use crate::{
     array::{Array, aligned, common_refinement},
     error::{ArrayError, ArrayErrorKind},
-    expr::{Expr, Node, Op},
-    grid::{ChunkGrid, longest},
-    program::{AxisRule, Finish, Head, Program},
+    expr::{Node, Op},
+    grid::ChunkGrid,
+    program::{AxisRule, Head, Program},
     sink::ChunkSink,
 };
+use joint::Joint;
+use reduce::Reduced;
 use stage::StageBuilder;
 use waves::Window;
 pub(crate) use waves::waves;
 
-/// Partial results that one task merges at most.
-const SPLIT_EVERY: u64 = 16;
-/// Of larger ones so many that they take no more than this together, but two at least: they wait in memory for each other.
-const MERGED_BYTES: u64 = 64 << 20;
 /// Further attempts after an I/O error.
 const RETRIES: u32 = 3;
-/// Blocks are merged along reduced axes until a partial result is this many times smaller than what it stands for.
-const PARTIAL_RATIO: u64 = 8;
-/// Pieces smaller than this are not worth a task each.
-const TASK_BYTES: u64 = 8 << 20;
 /// A rechunk whose blocks read more than this many times their own bytes is split before it is put together.
 const READ_FACTOR: f64 = 2.0;
 /// Blocks to be split are read several at a time until the pieces are this large,
@@ -103,6 +98,9 @@ pub(crate) fn plan_with(
     fusion: Fusion,
 ) -> Result<Planned, ArrayError> {
     let mut planner = Planner::new(engine, fusion);
+    if fusion == Fusion::Whole {
+        planner.joint = Joint::among(goals.iter().map(|(node, _)| node));
+    }
     let mut stages = Vec::new();
     for (node, goal) in goals {
         stages.push(match goal {
@@ -156,6 +154,7 @@ pub(crate) struct Planner<'a> {
     done: HashMap<u64, Blocks>,
     /// Parts of expressions that have a stage, where no more than a part is wanted.
     parts: Vec<(u64, Blocks)>,
+    joint: Joint,
     /// Whether only a part of the last stage is made.
     windowed: bool,
     moved: u64,
@@ -178,6 +177,7 @@ impl<'a> Planner<'a> {
             stages: Vec::new(),
             done: HashMap::new(),
             parts: Vec::new(),
+            joint: Joint::default(),
             windowed: false,
             moved: 0,
             pieces: 0,
@@ -221,7 +221,8 @@ impl Planner<'_> {
     fn last(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
         match &node.op {
             Op::Reduce { input, reduction, reduced, keep_axes } => {
-                self.reduce(node, input, *reduction, reduced, *keep_axes, keep)
+                let what = Reduced { input, reduction: *reduction, reduced, keep_axes: *keep_axes };
+                self.reduce(node, what, keep)
             }
             Op::Opaque { .. } => self.call(node, keep),
             Op::Source(_)
@@ -389,153 +390,6 @@ impl Planner<'_> {
         Ok(self.push(draft, inputs, &program, Vec::new(), bound))
     }
 
-    /// A reduction: partial results of groups of blocks, merged in a tree whose shape depends on the chunks alone.
-    fn reduce(
-        &mut self,
-        node: &Node,
-        input: &Node,
-        reduction: Reduction,
-        reduced: &[bool],
-        keep_axes: bool,
-        keep: Keep,
-    ) -> Result<u32, ArrayError> {
-        let finish = if keep_axes { Finish::KeepAxes } else { Finish::DropAxes };
-        let mut axes = grouped(input, reduction, reduced);
-        let label = node.label();
-        let out_grid = node.grid.block_grid();
-        // The axis of the result's grid that each axis of the input becomes.
-        let out_axis: Vec<Option<u8>> = {
-            let mut next = 0;
-            reduced
-                .iter()
-                .map(|&r| {
-                    if r && !keep_axes {
-                        None
-                    } else {
-                        next += 1;
-                        (!r).then_some(next - 1)
-                    }
-                })
-                .collect()
-        };
-        let single = axes.iter().zip(reduced).all(|(splits, &r)| !r || splits.count() == 1);
-
-        let stage_grid =
-            if single { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
-        let rules: Vec<AxisRule> = axes
-            .iter()
-            .enumerate()
-            .map(|(axis, splits)| {
-                if single && reduced[axis] {
-                    let range = splits.range(0);
-                    AxisRule::Fixed { start: range.start, end: range.end }
-                } else {
-                    let axis =
-                        if single { out_axis[axis].expect("kept axes have a place") } else { axis as u8 };
-                    AxisRule::Along { axis, splits: splits.clone() }
-                }
-            })
-            .collect();
-        let cells: u64 = axes.iter().zip(reduced).filter(|(_, r)| !**r).map(|(s, _)| longest(s)).product();
-        let partial_bytes = cells.saturating_mul(reduction.partial_bytes());
-        let pieces = input.grid.axes().to_vec();
-        let mut builder = StageBuilder::new(self, stage_grid.clone());
-        let root = builder.root(input, rules)?;
-        let bound = builder.bound_in_pieces(&root, &pieces, reduced, partial_bytes);
-        let (inputs, nodes, sources) = builder.finish();
-        let head = Head::Partial {
-            root,
-            pieces,
-            reduction,
-            reduced: reduced.to_vec(),
-            finish: single.then_some(finish),
-        };
-        let program = Program { sources, nodes, head };
-        let origin = node.origin.clone();
-        let read = match &input.op {
-            Op::Source(source) => format!("read {}, ", source.name()),
-            _ => String::new(),
-        };
-        let draft = Draft {
-            name: if single { format!("{read}{label}") } else { format!("{read}{label} partial") },
-            grid: stage_grid,
-            keep: if single { keep } else { Keep::No },
-            origin: origin.clone(),
-        };
-        let mut stage = self.push(draft, inputs, &program, Vec::new(), bound);
-        if single {
-            return Ok(stage);
-        }
-
-        let fan_in = (MERGED_BYTES / partial_bytes.max(1)).clamp(2, SPLIT_EVERY);
-        loop {
-            let counts: Vec<u64> = axes.iter().map(Splits::count).collect();
-            let open: Vec<usize> = (0..axes.len()).filter(|&a| reduced[a] && counts[a] > 1).collect();
-            let together: u64 = open.iter().map(|&a| counts[a]).product();
-            let input_grid = BlockGrid::new(counts.iter().copied());
-            let last = together <= fan_in;
-            // Each open axis shrinks by the same factor, such that a task merges about `fan_in` in all.
-            let size = if last {
-                u64::MAX
-            } else {
-                (fan_in as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64
-            };
-            let maps: Vec<AxisMap> = (0..axes.len())
-                .map(|axis| match (reduced[axis], last) {
-                    (true, true) => AxisMap::All,
-                    (true, false) => AxisMap::Group { axis: axis as u8, size },
-                    (false, true) => {
-                        AxisMap::Along { axis: out_axis[axis].expect("kept axes have a place"), offset: 0 }
-                    }
-                    (false, false) => AxisMap::Along { axis: axis as u8, offset: 0 },
-                })
-                .collect();
-            let rules: Vec<AxisRule> = axes
-                .iter()
-                .enumerate()
-                .map(|(axis, splits)| match (reduced[axis], last) {
-                    (true, _) => AxisRule::Fixed { start: 0, end: 1 },
-                    (false, true) => AxisRule::Along {
-                        axis: out_axis[axis].expect("kept axes have a place"),
-                        splits: splits.clone(),
-                    },
-                    (false, false) => AxisRule::Along { axis: axis as u8, splits: splits.clone() },
-                })
-                .collect();
-            let merged = if last { together } else { open.iter().map(|&a| counts[a].min(size)).product() };
-            let bound = MemoryBound {
-                inputs: partial_bytes.saturating_mul(merged),
-                output: partial_bytes,
-                scratch: partial_bytes,
-            };
-            if !last {
-                for &axis in &open {
-                    axes[axis] = Splits::Regular { chunk: 1, length: counts[axis].div_ceil(size) };
-                }
-            }
-            let grid = if last { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
-            let head = Head::Merge {
-                cells: rules,
-                reduction,
-                reduced: reduced.to_vec(),
-                finish: last.then_some(finish),
-            };
-            let program = Program { sources: Vec::new(), nodes: Vec::new(), head };
-            let inputs =
-                vec![Input { source: Source::Stage(stage), map: BlockMap::Axes { input_grid, axes: maps } }];
-            let draft = Draft {
-                name: if last { label.clone() } else { format!("{label} merge") },
-                grid,
-                keep: if last { keep } else { Keep::No },
-                origin: origin.clone(),
-            };
-            stage = self.push(draft, inputs, &program, Vec::new(), bound);
-            if last {
-                return Ok(stage);
-            }
-        }
-    }
-
     /// Cuts blocks up at the places where others will want them, so that each piece moves once.
     pub(crate) fn split(&mut self, node: &Node, blocks: &Blocks, wanted: &[AxisRule]) -> Blocks {
         let reads_max = SHARED_BYTES.min(self.block_bytes_max());
@@ -583,29 +437,4 @@ fn along(axes: &[Splits]) -> Vec<AxisRule> {
         .enumerate()
         .map(|(axis, splits)| AxisRule::Along { axis: axis as u8, splits: splits.clone() })
         .collect()
-}
-
-/// Cuts for the first step of a reduction: blocks merged along reduced axes while their partial result would be nearly
-/// as large as they are, or they are too small for a task. Depends on shapes alone, so that results do not depend on
-/// the cluster.
-fn grouped(input: &Expr, reduction: Reduction, reduced: &[bool]) -> Vec<Splits> {
-    let axes = input.grid.axes();
-    let chunk = input.grid.chunk_shape();
-    let block: u64 = chunk.iter().product::<u64>().saturating_mul(input.dtype.size() as u64).max(1);
-    let cells: u64 = chunk.iter().zip(reduced).filter(|(_, r)| !**r).map(|(n, _)| n).product();
-    let partial = cells.saturating_mul(reduction.partial_bytes());
-    let count = input.grid.count();
-    let for_ratio = (PARTIAL_RATIO.saturating_mul(partial)).div_ceil(block).min(count / 16);
-    let for_overhead = (TASK_BYTES / block).min(count / 64);
-    let mut group = for_ratio.max(for_overhead).max(1);
-    let mut out = axes.to_vec();
-    for axis in (0..axes.len()).rev().filter(|&a| reduced[a]) {
-        let blocks = axes[axis].count();
-        let size = group.min(blocks).max(1);
-        if size > 1 {
-            out[axis] = cuts::merged(&axes[axis], size);
-        }
-        group /= size;
-    }
-    out
 }

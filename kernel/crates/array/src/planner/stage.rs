@@ -64,6 +64,12 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
         Ok(Root { node, region: cuts })
     }
 
+    /// A root that may be another's already, or be read by one.
+    pub(crate) fn shared_root(&mut self, expr: &Node, cuts: Vec<AxisRule>) -> Result<Root, ArrayError> {
+        let node = self.node(expr, &cuts)?;
+        Ok(Root { node, region: cuts })
+    }
+
     /// A root that is nothing but blocks of another stage.
     pub(crate) fn leaf(&mut self, expr: &Expr, blocks: &Blocks, cuts: &[AxisRule]) -> Root {
         let node = self.input(expr, blocks, cuts);
@@ -271,20 +277,20 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
         }
     }
 
-    /// The bound of a block that is evaluated piece by piece along the reduced axes.
+    /// The bound of a block that is evaluated piece by piece along the axes that are `cut`. All roots have the same box.
     pub(crate) fn bound_in_pieces(
         &self,
-        root: &Root,
+        roots: &[&Root],
         pieces: &[Splits],
-        reduced: &[bool],
+        cut: &[bool],
         partial: u64,
     ) -> MemoryBound {
-        let whole = bound::longest_box(&root.region);
+        let whole = roots.first().map(|root| bound::longest_box(&root.region)).unwrap_or_default();
         let piece: SmallVec<[u64; 6]> = whole
             .iter()
             .zip(pieces)
-            .zip(reduced)
-            .map(|((&n, splits), &r)| if r { n.min(crate::grid::longest(splits)) } else { n })
+            .zip(cut)
+            .map(|((&n, splits), &cut)| if cut { n.min(crate::grid::longest(splits)) } else { n })
             .collect();
         let (all, part) = (whole.iter().product::<u64>().max(1), piece.iter().product::<u64>().max(1));
         // Boxes below shrink about as the root's does.

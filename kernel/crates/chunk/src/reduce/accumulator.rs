@@ -147,7 +147,7 @@ impl Accumulator {
         Ok(Self { reduction, reduced: reduced.into(), shape, parts, uniform: 0 })
     }
 
-    fn part_dtypes(reduction: Reduction) -> Result<Vec<DType>, ChunkError> {
+    pub(super) fn part_dtypes(reduction: Reduction) -> Result<Vec<DType>, ChunkError> {
         reduction.output()?;
         Ok(match reduction.operation {
             Operation::Sum | Operation::Prod => match reduction.output()? {

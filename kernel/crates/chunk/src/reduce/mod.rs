@@ -111,6 +111,14 @@ impl Reduction {
         matches!(self.operation, Operation::Min | Operation::Max | Operation::ArgMin | Operation::ArgMax)
     }
 
+    /// Chunks of a partial result, as [`Accumulator::into_parts`] gives them.
+    ///
+    /// # Errors
+    /// As [`Reduction::output`].
+    pub fn part_count(&self) -> Result<usize, ChunkError> {
+        Ok(Accumulator::part_dtypes(*self)?.len() + 1)
+    }
+
     /// Bytes that one result element takes while partial.
     pub fn partial_bytes(&self) -> u64 {
         match self.operation {

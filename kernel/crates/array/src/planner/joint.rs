@@ -1,0 +1,236 @@
+//! Owns which reductions share their first step: those that take in the same elements of stores, in the same blocks. Each
+//! element is then read and decoded once, however many results are made of it.
+//!
+//! The blocks are those that the largest of the partial results asks for, so the tree of a reduction, and with it the last
+//! bits of a sum of floats, may be another one than if it were computed by itself.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use nuna_chunk::Shape;
+use nuna_plan::{BlockGrid, Keep, Splits};
+
+use crate::{
+    error::ArrayError,
+    expr::{Node, Op},
+    grid::longest,
+    planner::{
+        Draft, Planner, along,
+        cuts::of_inputs,
+        own_cuts,
+        reduce::{PARTIAL_RATIO, Reduced, grouped},
+        stage::StageBuilder,
+    },
+    program::{AxisRule, Head, PartialHead, Program},
+};
+
+/// Reductions that share a stage at most: their partial results are in memory together.
+const HEADS_MAX: usize = 8;
+/// Partial results no larger than this are never in the way.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// Where a reduction finds its partial results.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub(super) stage: u32,
+    /// How the stage cuts the reduction's input.
+    pub(super) axes: Vec<Splits>,
+    /// Which of the chunks in a block are this reduction's; all of them if nothing is said.
+    pub(super) parts: Option<(u32, u32)>,
+    /// Bytes of a block, whoever they belong to.
+    pub(super) given_bytes: u64,
+}
+
+/// What is known of reductions that share stages, by the reduction's node.
+#[derive(Default)]
+pub(super) struct Joint {
+    companions: HashMap<u64, Arc<[Node]>>,
+    parts: HashMap<u64, Part>,
+}
+
+impl Joint {
+    /// Finds the reductions below these nodes that are worth a common stage.
+    pub(super) fn among<'n>(goals: impl Iterator<Item = &'n Node>) -> Self {
+        let mut buckets: HashMap<(u32, Shape), Vec<Vec<Node>>> = HashMap::new();
+        for (level, node) in reductions(goals) {
+            let Some(what) = Reduced::of(&node) else { continue };
+            let alike = buckets.entry((level, what.input.shape.clone())).or_default();
+            let same = |nodes: &&mut Vec<Node>| {
+                Reduced::of(&nodes[0]).is_some_and(|first| first.input.grid == what.input.grid)
+            };
+            match alike.iter_mut().find(same) {
+                Some(nodes) => nodes.push(node),
+                None => alike.push(vec![node]),
+            }
+        }
+        let mut companions = HashMap::new();
+        for nodes in buckets.into_values().flatten().filter(|nodes| nodes.len() > 1) {
+            for group in sharing(&nodes) {
+                for part in group.chunks(HEADS_MAX).filter(|part| part.len() > 1) {
+                    let part: Arc<[Node]> = part.into();
+                    companions.extend(part.iter().map(|node| (node.id, part.clone())));
+                }
+            }
+        }
+        Self { companions, parts: HashMap::new() }
+    }
+}
+
+/// All reductions, each once, with how many lie below them on the longest way down. Two of the same level do not need each
+/// other, also not through others, so a stage for several of them never waits for itself.
+fn reductions<'n>(goals: impl Iterator<Item = &'n Node>) -> Vec<(u32, Node)> {
+    let mut levels: HashMap<u64, u32> = HashMap::new();
+    let mut found = Vec::new();
+    // Without recursion: a notebook can build chains of thousands.
+    let mut open: Vec<Node> = goals.cloned().collect();
+    open.reverse();
+    while let Some(node) = open.last().cloned() {
+        if levels.contains_key(&node.id) {
+            open.pop();
+            continue;
+        }
+        let missing: Vec<Node> =
+            node.inputs().into_iter().filter(|input| !levels.contains_key(&input.id)).cloned().collect();
+        if !missing.is_empty() {
+            open.extend(missing);
+            continue;
+        }
+        let below = node.inputs().iter().map(|input| levels[&input.id]).max().unwrap_or(0);
+        let is_reduction = matches!(node.op, Op::Reduce { .. });
+        let level = below + u32::from(is_reduction);
+        levels.insert(node.id, level);
+        if is_reduction {
+            found.push((level, node));
+        }
+        open.pop();
+    }
+    found
+}
+
+/// Those of the reductions, all of inputs cut alike, that read some stored elements in the same boxes.
+fn sharing(nodes: &[Node]) -> Vec<Vec<Node>> {
+    let mut group: Vec<usize> = (0..nodes.len()).collect();
+    let mut first: HashMap<u64, Vec<(Vec<AxisRule>, usize)>> = HashMap::new();
+    for (number, node) in nodes.iter().enumerate() {
+        let Some(what) = Reduced::of(node) else { continue };
+        for (source, cuts) in reads(what.input) {
+            let known = first.entry(source).or_default();
+            match known.iter().find(|(known, _)| *known == cuts) {
+                Some((_, other)) => {
+                    let (a, b) = (root(&group, *other), root(&group, number));
+                    group[a.max(b)] = a.min(b);
+                }
+                None => known.push((cuts, number)),
+            }
+        }
+    }
+    let mut groups: HashMap<usize, Vec<Node>> = HashMap::new();
+    for (number, node) in nodes.iter().enumerate() {
+        groups.entry(root(&group, number)).or_default().push(node.clone());
+    }
+    groups.into_values().filter(|group| group.len() > 1).collect()
+}
+
+fn root(group: &[usize], mut number: usize) -> usize {
+    while group[number] != number {
+        number = group[number];
+    }
+    number
+}
+
+/// The stored arrays that blocks of `node` read and must decode, each with the box.
+fn reads(node: &Node) -> Vec<(u64, Vec<AxisRule>)> {
+    let mut found = Vec::new();
+    let mut seen: HashMap<u64, Vec<Vec<AxisRule>>> = HashMap::new();
+    let mut open = vec![(node.clone(), own_cuts(&node.grid))];
+    while let Some((node, cuts)) = open.pop() {
+        let known = seen.entry(node.id).or_default();
+        if known.contains(&cuts) {
+            continue;
+        }
+        known.push(cuts.clone());
+        match &node.op {
+            Op::Source(source) if !source.random_access() => found.push((node.id, cuts)),
+            // Blocks of other stages are there for all.
+            Op::Source(_) | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => {}
+            _ => open.extend(node.inputs().into_iter().cloned().zip(of_inputs(&node, &cuts))),
+        }
+    }
+    found
+}
+
+impl Planner<'_> {
+    /// Where the reduction's partial results are, if it shares the stage that makes them.
+    pub(super) fn part_of(&mut self, node: &Node) -> Result<Option<Part>, ArrayError> {
+        if let Some(part) = self.joint.parts.get(&node.id) {
+            return Ok(Some(part.clone()));
+        }
+        let Some(companions) = self.joint.companions.get(&node.id).cloned() else { return Ok(None) };
+        for companion in companions.iter() {
+            self.joint.companions.remove(&companion.id);
+        }
+        self.partials(&companions)?;
+        Ok(self.joint.parts.get(&node.id).cloned())
+    }
+
+    /// The stage that makes the partial results of those that go together.
+    fn partials(&mut self, nodes: &[Node]) -> Result<(), ArrayError> {
+        let all: Vec<(&Node, Reduced<'_>)> =
+            nodes.iter().filter_map(|node| Some((node, Reduced::of(node)?))).collect();
+        let own = |what: &Reduced<'_>| what.partial_bytes(what.input.grid.axes());
+        let Some((_, lead)) = all.iter().max_by_key(|(_, what)| own(what)) else { return Ok(()) };
+        // What those over the same axes hold per cell, of elements as wide as the widest.
+        let per_cell: u64 = all
+            .iter()
+            .filter(|(_, w)| w.reduced == lead.reduced)
+            .map(|(_, w)| w.reduction.partial_bytes())
+            .sum();
+        let element = all.iter().map(|(_, what)| what.input.dtype.size() as u64).max().unwrap_or(1);
+        let axes = grouped(lead.input, element, per_cell, lead.reduced);
+        let block = axes.iter().map(longest).fold(element, u64::saturating_mul);
+        let most = (block / PARTIAL_RATIO).max(lead.partial_bytes(&axes)).max(SMALL_BYTES);
+        let members: Vec<(&Node, Reduced<'_>)> =
+            all.iter().filter(|(_, what)| what.partial_bytes(&axes) <= most).copied().collect();
+        if members.len() < 2 {
+            return Ok(());
+        }
+
+        let grid = BlockGrid::new(axes.iter().map(Splits::count));
+        let pieces = lead.input.grid.axes().to_vec();
+        let given_bytes =
+            members.iter().map(|(_, what)| what.partial_bytes(&axes)).fold(0, u64::saturating_add);
+        let mut builder = StageBuilder::new(self, grid.clone());
+        let mut heads = Vec::with_capacity(members.len());
+        for (_, what) in &members {
+            let root = builder.shared_root(what.input, along(&axes))?;
+            heads.push(PartialHead { root, reduction: what.reduction, reduced: what.reduced.to_vec() });
+        }
+        let roots: Vec<_> = heads.iter().map(|head| &head.root).collect();
+        let bound = builder.bound_in_pieces(&roots, &pieces, &vec![true; axes.len()], given_bytes);
+        let (inputs, nodes, sources) = builder.finish();
+        let counts: Vec<usize> =
+            heads.iter().map(|head| head.reduction.part_count()).collect::<Result<_, _>>()?;
+        let program = Program { sources, nodes, head: Head::Partials { heads, pieces } };
+        let mut labels: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        labels
+            .extend(members.iter().map(|(node, _)| node.label()).filter(|label| seen.insert(label.clone())));
+        let draft = Draft {
+            name: format!("{} partial", labels.join(", ")),
+            grid,
+            keep: Keep::No,
+            origin: members[0].0.origin.clone(),
+        };
+        let stage = self.push(draft, inputs, &program, Vec::new(), bound);
+        let mut start = 0;
+        for ((node, _), count) in members.iter().zip(counts) {
+            let count = count as u32;
+            let parts = Some((start, start + count));
+            self.joint.parts.insert(node.id, Part { stage, axes: axes.clone(), parts, given_bytes });
+            start += count;
+        }
+        Ok(())
+    }
+}
