@@ -13,7 +13,9 @@ use nuna_plan::{Engine, TaskError};
 use proptest::prelude::*;
 
 const KIND: &str = "counted";
-static READS: Mutex<Option<HashMap<(u64, Vec<u64>), u64>>> = Mutex::new(None);
+/// How often each chunk of each array was read.
+type Reads = HashMap<(u64, Vec<u64>), u64>;
+static READS: Mutex<Option<Reads>> = Mutex::new(None);
 
 /// Small whole numbers and some NaN, `shape` of them in chunks of `chunks`: sums are exact.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl ChunkSource for Counted {
     }
 
     fn spec(&self) -> SourceSpec {
-        let payload = postcard::to_stdvec(&(self.id, &self.shape, &self.chunks)).unwrap();
+        let payload = postcard::to_stdvec(&(self.id, &self.shape, &self.chunks)).expect("plain data");
         SourceSpec { kind: KIND.to_owned(), payload }
     }
 }
@@ -94,7 +96,7 @@ fn engine() -> Arc<dyn Engine> {
 }
 
 fn reduce(array: &Array, operation: Operation, axes: &[usize], after: Axes) -> Array {
-    array.reduce(operation, NanPolicy::Skip, axes, after).unwrap()
+    array.reduce(operation, NanPolicy::Skip, axes, after).expect("axes there are")
 }
 
 fn bits(chunk: &Chunk) -> (DType, Vec<u64>, Vec<u64>) {
@@ -108,8 +110,7 @@ fn each_chunk_is_decoded_once_for_all_results() {
     let shape = [40, 32, 48];
     let (red, nir) = (source(1, &shape, &[1, 16, 16]), source(2, &shape, &[1, 16, 16]));
     let clear = red.greater(0.0).unwrap();
-    let index =
-        nir.sub(&red).unwrap().div(&nir.add(&red).unwrap()).unwrap().where_(&clear, f32::NAN).unwrap();
+    let index = nir.sub(&red).unwrap().div(nir.add(&red).unwrap()).unwrap().where_(&clear, f32::NAN).unwrap();
     let wanted = [
         reduce(&clear, Operation::Sum, &[0], Axes::Drop),
         reduce(&index, Operation::Max, &[0], Axes::Drop),
@@ -128,7 +129,7 @@ fn each_chunk_is_decoded_once_for_all_results() {
 fn two_results_in_one_expression_share_a_reading() {
     let theta = source(3, &[64, 30], &[4, 10]);
     let extreme = |operation| reduce(&theta, operation, &[0], Axes::Drop);
-    let spread = extreme(Operation::Max).sub(&extreme(Operation::Min)).unwrap();
+    let spread = extreme(Operation::Max).sub(extreme(Operation::Min)).unwrap();
     spread.compute_with(&engine()).unwrap();
     assert_eq!(reads(3), vec![1; 16 * 3]);
 }

@@ -305,6 +305,15 @@ impl Dataset {
         })
     }
 
+    /// What [`compute`](Dataset::compute) would do: stages, blocks, bytes read and moved, memory per block.
+    ///
+    /// # Errors
+    /// As [`DataArray::explain`].
+    pub fn explain(&self) -> Result<String> {
+        let arrays: Vec<Array> = self.variables.iter().map(|(_, variable)| variable.array.clone()).collect();
+        Ok(nuna_array::explain(&arrays, &nuna_array::engine())?)
+    }
+
     /// Computes every variable and leaves the chunks on the workers.
     ///
     /// # Errors

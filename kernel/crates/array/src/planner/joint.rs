@@ -17,10 +17,8 @@ use crate::{
     expr::{Node, Op},
     grid::longest,
     planner::{
-        Draft, Planner, along,
-        cuts::of_inputs,
-        own_cuts,
-        reduce::{PARTIAL_RATIO, Reduced, grouped},
+        Draft, Planner, along, own_cuts,
+        reduce::{PARTIAL_RATIO, Reduced, grouped, reads},
         stage::StageBuilder,
     },
     program::{AxisRule, Head, PartialHead, Program},
@@ -34,7 +32,8 @@ const SMALL_BYTES: u64 = 64 << 10;
 /// Where a reduction finds its partial results.
 #[derive(Clone)]
 pub(super) struct Part {
-    pub(super) stage: u32,
+    /// None if it is still to be planned.
+    pub(super) stage: Option<u32>,
     /// How the stage cuts the reduction's input.
     pub(super) axes: Vec<Splits>,
     /// Which of the chunks in a block are this reduction's; all of them if nothing is said.
@@ -115,8 +114,8 @@ fn sharing(nodes: &[Node]) -> Vec<Vec<Node>> {
     let mut first: HashMap<u64, Vec<(Vec<AxisRule>, usize)>> = HashMap::new();
     for (number, node) in nodes.iter().enumerate() {
         let Some(what) = Reduced::of(node) else { continue };
-        for (source, cuts) in reads(what.input) {
-            let known = first.entry(source).or_default();
+        for (source, cuts) in reads(what.input, own_cuts(&what.input.grid)) {
+            let known = first.entry(source.id).or_default();
             match known.iter().find(|(known, _)| *known == cuts) {
                 Some((_, other)) => {
                     let (a, b) = (root(&group, *other), root(&group, number));
@@ -138,27 +137,6 @@ fn root(group: &[usize], mut number: usize) -> usize {
         number = group[number];
     }
     number
-}
-
-/// The stored arrays that blocks of `node` read and must decode, each with the box.
-fn reads(node: &Node) -> Vec<(u64, Vec<AxisRule>)> {
-    let mut found = Vec::new();
-    let mut seen: HashMap<u64, Vec<Vec<AxisRule>>> = HashMap::new();
-    let mut open = vec![(node.clone(), own_cuts(&node.grid))];
-    while let Some((node, cuts)) = open.pop() {
-        let known = seen.entry(node.id).or_default();
-        if known.contains(&cuts) {
-            continue;
-        }
-        known.push(cuts.clone());
-        match &node.op {
-            Op::Source(source) if !source.random_access() => found.push((node.id, cuts)),
-            // Blocks of other stages are there for all.
-            Op::Source(_) | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => {}
-            _ => open.extend(node.inputs().into_iter().cloned().zip(of_inputs(&node, &cuts))),
-        }
-    }
-    found
 }
 
 impl Planner<'_> {
@@ -188,7 +166,8 @@ impl Planner<'_> {
             .map(|(_, w)| w.reduction.partial_bytes())
             .sum();
         let element = all.iter().map(|(_, what)| what.input.dtype.size() as u64).max().unwrap_or(1);
-        let axes = grouped(lead.input, element, per_cell, lead.reduced);
+        let inputs: Vec<&Node> = all.iter().map(|(_, what)| what.input).collect();
+        let axes = grouped(&inputs, element, per_cell, lead.reduced);
         let block = axes.iter().map(longest).fold(element, u64::saturating_mul);
         let most = (block / PARTIAL_RATIO).max(lead.partial_bytes(&axes)).max(SMALL_BYTES);
         let members: Vec<(&Node, Reduced<'_>)> =
@@ -228,7 +207,9 @@ impl Planner<'_> {
         for ((node, _), count) in members.iter().zip(counts) {
             let count = count as u32;
             let parts = Some((start, start + count));
-            self.joint.parts.insert(node.id, Part { stage, axes: axes.clone(), parts, given_bytes });
+            self.joint
+                .parts
+                .insert(node.id, Part { stage: Some(stage), axes: axes.clone(), parts, given_bytes });
             start += count;
         }
         Ok(())

@@ -12,7 +12,10 @@ mod reduce;
 mod stage;
 mod waves;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use nuna_plan::{
     BlockGrid, Engine, Input, Keep, LibraryId, MemoryBound, Origin, Plan, Source, Splits, Stage, Work,
@@ -102,15 +105,33 @@ pub(crate) fn plan_with(
         planner.joint = Joint::among(goals.iter().map(|(node, _)| node));
     }
     let mut stages = Vec::new();
+    let needed = needed(goals);
     for (node, goal) in goals {
         stages.push(match goal {
-            Goal::Keep(keep) if goals.len() == 1 => planner.last(node, *keep)?,
-            // Another goal may read this one's blocks, so they are delivered by a stage of their own.
+            Goal::Keep(keep) if !needed.contains(&node.id) => planner.last(node, *keep)?,
+            // Another goal reads this one's blocks, so they are delivered by a stage of their own.
             Goal::Keep(keep) => planner.emit(node, *keep)?,
             Goal::Write(sink) => planner.write(node, *sink, None)?,
         });
     }
     Ok(planner.planned(label, stages))
+}
+
+/// What is wanted, and also read by another, or wanted twice.
+fn needed(goals: &[(Node, Goal<'_>)]) -> HashSet<u64> {
+    let mut wanted = HashSet::new();
+    let mut twice: HashSet<u64> =
+        goals.iter().map(|(node, _)| node.id).filter(|id| !wanted.insert(*id)).collect();
+    let mut seen = HashSet::new();
+    let mut open: Vec<&Node> =
+        if goals.len() > 1 { goals.iter().map(|(node, _)| node).collect() } else { Vec::new() };
+    while let Some(node) = open.pop() {
+        if seen.insert(node.id) {
+            twice.extend(node.inputs().iter().map(|input| input.id).filter(|id| wanted.contains(id)));
+            open.extend(node.inputs());
+        }
+    }
+    twice
 }
 
 /// Writes the plan for a part of what is to be written.

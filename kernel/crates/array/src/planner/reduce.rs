@@ -1,14 +1,16 @@
 //! Owns how a reduction becomes stages: partial results of groups of blocks, then a tree of merges whose shape depends on
 //! chunks alone.
 
+use std::collections::HashMap;
+
 use nuna_chunk::reduce::Reduction;
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Source, Splits};
 
 use crate::{
     error::ArrayError,
-    expr::{Expr, Node, Op},
+    expr::{Node, Op},
     grid::longest,
-    planner::{Blocks, Draft, Planner, cuts, joint::Part, stage::StageBuilder},
+    planner::{Blocks, Draft, Planner, along, cuts, joint::Part, stage::StageBuilder},
     program::{AxisRule, Finish, Head, Program},
 };
 
@@ -20,6 +22,10 @@ const MERGED_BYTES: u64 = 64 << 20;
 pub(super) const PARTIAL_RATIO: u64 = 8;
 /// Pieces smaller than this are not worth a task each.
 const TASK_BYTES: u64 = 8 << 20;
+/// As many blocks are left for workers to share, if there were as many.
+const BLOCKS_WANTED: u64 = 16;
+/// Blocks of this many bytes are not cut any smaller.
+const CUT_BYTES: u64 = 512 << 10;
 
 /// What is reduced, and how: the parts of [`Op::Reduce`].
 #[derive(Clone, Copy)]
@@ -76,18 +82,38 @@ impl<'n> Reduced<'n> {
 impl Planner<'_> {
     /// A reduction's stages; the last of them has the node's own blocks.
     pub(super) fn reduce(&mut self, node: &Node, what: Reduced<'_>, keep: Keep) -> Result<u32, ArrayError> {
-        if let Some(part) = self.part_of(node)? {
-            let axes = what.out_splits(&part.axes);
-            if axes == node.grid.axes() {
-                return Ok(self.merge(node, what, keep, part));
+        let part = match self.part_of(node)? {
+            Some(part) => part,
+            None => {
+                let element = what.input.dtype.size() as u64;
+                let axes = grouped(&[what.input], element, what.reduction.partial_bytes(), what.reduced);
+                let given_bytes = what.partial_bytes(&axes);
+                Part { stage: None, axes, parts: None, given_bytes }
             }
-            // Others that share the first step have larger blocks.
-            let stage = self.merge(node, what, Keep::No, part);
-            self.done.insert(node.id, Blocks { source: Source::Stage(stage), axes });
-            return self.emit(node, keep);
+        };
+        let axes = what.out_splits(&part.axes);
+        if axes == node.grid.axes() {
+            return self.finished(node, what, keep, part);
         }
+        // The first step has other blocks.
+        let stage = self.finished(node, what, Keep::No, part)?;
+        self.done.insert(node.id, Blocks { source: Source::Stage(stage), axes });
+        self.emit(node, keep)
+    }
+
+    /// The stages of a reduction whose input is cut like this.
+    fn finished(
+        &mut self,
+        node: &Node,
+        what: Reduced<'_>,
+        keep: Keep,
+        part: Part,
+    ) -> Result<u32, ArrayError> {
+        if part.stage.is_some() {
+            return Ok(self.merge(node, what, keep, part));
+        }
+        let axes = part.axes;
         let Reduced { input, reduction, reduced, keep_axes } = what;
-        let axes = grouped(input, input.dtype.size() as u64, reduction.partial_bytes(), reduced);
         let single = what.is_whole(&axes);
         let out_axes = what.out_axes();
         let rules: Vec<AxisRule> = axes
@@ -103,13 +129,13 @@ impl Planner<'_> {
             })
             .collect();
         let grid = match single {
-            true => node.grid.block_grid(),
+            true => BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count)),
             false => BlockGrid::new(axes.iter().map(Splits::count)),
         };
         let pieces = input.grid.axes().to_vec();
         let mut builder = StageBuilder::new(self, grid.clone());
         let root = builder.root(input, rules)?;
-        let bound = builder.bound_in_pieces(&[&root], &pieces, reduced, what.partial_bytes(&axes));
+        let bound = builder.bound_in_pieces(&[&root], &pieces, reduced, part.given_bytes);
         let (inputs, nodes, sources) = builder.finish();
         let finish = single.then_some(if keep_axes { Finish::KeepAxes } else { Finish::DropAxes });
         let head = Head::Partial { root, pieces, reduction, reduced: reduced.to_vec(), finish };
@@ -129,15 +155,15 @@ impl Planner<'_> {
         if single {
             return Ok(stage);
         }
-        let given_bytes = what.partial_bytes(&axes);
-        Ok(self.merge(node, what, keep, Part { stage, axes, parts: None, given_bytes }))
+        Ok(self.merge(node, what, keep, Part { stage: Some(stage), axes, ..part }))
     }
 
     /// The tree that merges partial results, and ends with the result in blocks as those are cut along the axes that stay.
     fn merge(&mut self, node: &Node, what: Reduced<'_>, keep: Keep, part: Part) -> u32 {
         let Reduced { reduction, reduced, keep_axes, .. } = what;
         let finish = if keep_axes { Finish::KeepAxes } else { Finish::DropAxes };
-        let Part { mut stage, mut axes, mut parts, mut given_bytes } = part;
+        let Part { stage, mut axes, mut parts, mut given_bytes } = part;
+        let mut stage = stage.expect("the first step has been planned");
         let partial_bytes = what.partial_bytes(&axes);
         let out_grid = BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count));
         let out_axes = what.out_axes();
@@ -207,27 +233,83 @@ impl Planner<'_> {
     }
 }
 
-/// Cuts for the first step of a reduction: blocks merged along reduced axes while their partial result (`partial` bytes a
-/// cell) would be nearly as large as they are (`element` bytes an element), or they are too small for a task. Depends on
-/// shapes alone, so that results do not depend on the cluster.
-pub(super) fn grouped(input: &Expr, element: u64, partial: u64, reduced: &[bool]) -> Vec<Splits> {
-    let axes = input.grid.axes();
-    let chunk = input.grid.chunk_shape();
-    let block: u64 = chunk.iter().product::<u64>().saturating_mul(element).max(1);
-    let cells: u64 = chunk.iter().zip(reduced).filter(|(_, r)| !**r).map(|(n, _)| n).product();
-    let partial = cells.saturating_mul(partial);
-    let count = input.grid.count();
-    let for_ratio = (PARTIAL_RATIO.saturating_mul(partial)).div_ceil(block).min(count / 16);
-    let for_overhead = (TASK_BYTES / block).min(count / 64);
-    let mut group = for_ratio.max(for_overhead).max(1);
-    let mut out = axes.to_vec();
+/// Cuts for the first step of reductions over inputs that are cut alike: blocks merged along reduced axes while their partial
+/// result (`partial` bytes a cell) would be nearly as large as they are (`element` bytes an element), or they are too small for
+/// a task. Where too few blocks would be left, they are cut along the axes that stay, as far as stored chunks allow it.
+/// Depends on shapes and chunks alone, so that results do not depend on the cluster.
+pub(super) fn grouped(inputs: &[&Node], element: u64, partial: u64, reduced: &[bool]) -> Vec<Splits> {
+    let Some(input) = inputs.first() else { return Vec::new() };
+    let mut axes = input.grid.axes().to_vec();
+    let bytes = |axes: &[Splits]| axes.iter().map(longest).fold(element, u64::saturating_mul).max(1);
+    let count = |axes: &[Splits]| axes.iter().map(Splits::count).fold(1, u64::saturating_mul);
+    let cells = axes.iter().zip(reduced).filter(|(_, r)| !**r).map(|(s, _)| longest(s)).product::<u64>();
+    // The same however the axes that stay are cut.
+    let for_ratio = PARTIAL_RATIO.saturating_mul(cells.saturating_mul(partial)).div_ceil(bytes(&axes));
+    for axis in (0..axes.len()).filter(|&axis| !reduced[axis]) {
+        while count(&axes) / BLOCKS_WANTED < for_ratio
+            && bytes(&axes) / 2 >= CUT_BYTES
+            && let Some(halves) = halved(&axes[axis])
+        {
+            let own = std::mem::replace(&mut axes[axis], halves);
+            if !inputs.iter().all(|input| reads_whole_chunks(input, &axes)) {
+                axes[axis] = own;
+                break;
+            }
+        }
+    }
+    let for_overhead = (TASK_BYTES / bytes(&axes)).min(count(&axes) / 64);
+    let mut group = for_ratio.min(count(&axes) / BLOCKS_WANTED).max(for_overhead).max(1);
     for axis in (0..axes.len()).rev().filter(|&a| reduced[a]) {
         let blocks = axes[axis].count();
         let size = group.min(blocks).max(1);
         if size > 1 {
-            out[axis] = cuts::merged(&axes[axis], size);
+            axes[axis] = cuts::merged(&axes[axis], size);
         }
         group /= size;
     }
-    out
+    axes
+}
+
+/// Every block as two.
+fn halved(splits: &Splits) -> Option<Splits> {
+    match splits {
+        Splits::Regular { chunk, length } if chunk.is_multiple_of(2) => {
+            Some(Splits::Regular { chunk: chunk / 2, length: *length })
+        }
+        _ => None,
+    }
+}
+
+/// Whether no stored chunk is decoded for two of the blocks that cut `input` like this.
+fn reads_whole_chunks(input: &Node, axes: &[Splits]) -> bool {
+    let grid = BlockGrid::new(axes.iter().map(Splits::count));
+    reads(input, along(axes)).iter().all(|(node, rules)| match &node.op {
+        Op::Source(source) => {
+            let stored = source.shape().iter().zip(source.chunk_shape());
+            let stored = stored.map(|(&length, &chunk)| Splits::Regular { chunk: chunk.max(1), length });
+            cuts::read_factor(rules, &stored.collect::<Vec<_>>(), &grid) <= 1.0
+        }
+        _ => true,
+    })
+}
+
+/// The stored arrays that blocks of `node`, cut like this, read and must decode, each with the box.
+pub(super) fn reads(node: &Node, rules: Vec<AxisRule>) -> Vec<(Node, Vec<AxisRule>)> {
+    let mut found = Vec::new();
+    let mut seen: HashMap<u64, Vec<Vec<AxisRule>>> = HashMap::new();
+    let mut open = vec![(node.clone(), rules)];
+    while let Some((node, rules)) = open.pop() {
+        let known = seen.entry(node.id).or_default();
+        if known.contains(&rules) {
+            continue;
+        }
+        known.push(rules.clone());
+        match &node.op {
+            Op::Source(source) if !source.random_access() => found.push((node, rules)),
+            // Blocks of other stages are there for all.
+            Op::Source(_) | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => {}
+            _ => open.extend(node.inputs().into_iter().cloned().zip(cuts::of_inputs(&node, &rules))),
+        }
+    }
+    found
 }
