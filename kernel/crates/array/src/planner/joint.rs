@@ -10,15 +10,15 @@ use std::{
 };
 
 use nuna_chunk::Shape;
-use nuna_plan::{BlockGrid, Keep, Splits};
+use nuna_plan::{Keep, Splits};
 
 use crate::{
     error::ArrayError,
     expr::{Node, Op},
     grid::longest,
     planner::{
-        Draft, Planner, along, own_cuts,
-        reduce::{PARTIAL_RATIO, Reduced, grouped, reads},
+        Draft, Planner, own_cuts,
+        reduce::{PARTIAL_RATIO, Reduced, grouped, ordered, reads},
         stage::StageBuilder,
     },
     program::{AxisRule, Head, PartialHead, Program},
@@ -36,6 +36,8 @@ pub(super) struct Part {
     pub(super) stage: Option<u32>,
     /// How the stage cuts the reduction's input.
     pub(super) axes: Vec<Splits>,
+    /// The axes of the input in the order of the stage's grid.
+    pub(super) order: Vec<usize>,
     /// Which of the chunks in a block are this reduction's; all of them if nothing is said.
     pub(super) parts: Option<(u32, u32)>,
     /// Bytes of a block, whoever they belong to.
@@ -176,14 +178,15 @@ impl Planner<'_> {
             return Ok(());
         }
 
-        let grid = BlockGrid::new(axes.iter().map(Splits::count));
+        let order = lead.order();
+        let (grid, rules) = ordered(&axes, &order);
         let pieces = lead.input.grid.axes().to_vec();
         let given_bytes =
             members.iter().map(|(_, what)| what.partial_bytes(&axes)).fold(0, u64::saturating_add);
         let mut builder = StageBuilder::new(self, grid.clone());
         let mut heads = Vec::with_capacity(members.len());
         for (_, what) in &members {
-            let root = builder.shared_root(what.input, along(&axes))?;
+            let root = builder.shared_root(what.input, rules.clone())?;
             heads.push(PartialHead { root, reduction: what.reduction, reduced: what.reduced.to_vec() });
         }
         let roots: Vec<_> = heads.iter().map(|head| &head.root).collect();
@@ -207,9 +210,10 @@ impl Planner<'_> {
         for ((node, _), count) in members.iter().zip(counts) {
             let count = count as u32;
             let parts = Some((start, start + count));
-            self.joint
-                .parts
-                .insert(node.id, Part { stage: Some(stage), axes: axes.clone(), parts, given_bytes });
+            self.joint.parts.insert(
+                node.id,
+                Part { stage: Some(stage), axes: axes.clone(), order: order.clone(), parts, given_bytes },
+            );
             start += count;
         }
         Ok(())

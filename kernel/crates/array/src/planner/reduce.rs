@@ -22,6 +22,8 @@ const MERGED_BYTES: u64 = 64 << 20;
 pub(super) const PARTIAL_RATIO: u64 = 8;
 /// Pieces smaller than this are not worth a task each.
 const TASK_BYTES: u64 = 8 << 20;
+/// A partial result that is this many times smaller than the block it lies in is taken out of it by itself.
+const PICKED_SHARE: u64 = 4;
 /// As many blocks are left for workers to share, if there were as many.
 const BLOCKS_WANTED: u64 = 16;
 /// Blocks of this many bytes are not cut any smaller.
@@ -57,6 +59,14 @@ impl<'n> Reduced<'n> {
         axes.iter().zip(self.reduced).all(|(splits, &reduced)| !reduced || splits.count() == 1)
     }
 
+    /// The axes of the input in the order in which stages count their blocks: those that are reduced last. What is to be
+    /// merged is computed one after another, by one worker for the most part, and need not wait for long.
+    pub(super) fn order(&self) -> Vec<usize> {
+        let (reduced, kept): (Vec<usize>, Vec<usize>) =
+            (0..self.reduced.len()).partition(|&a| self.reduced[a]);
+        [kept, reduced].concat()
+    }
+
     /// The axis of the result's grid that each axis of the input becomes; none for those that are reduced.
     fn out_axes(&self) -> Vec<Option<u8>> {
         let mut next = 0;
@@ -88,7 +98,7 @@ impl Planner<'_> {
                 let element = what.input.dtype.size() as u64;
                 let axes = grouped(&[what.input], element, what.reduction.partial_bytes(), what.reduced);
                 let given_bytes = what.partial_bytes(&axes);
-                Part { stage: None, axes, parts: None, given_bytes }
+                Part { stage: None, axes, order: what.order(), parts: None, given_bytes }
             }
         };
         let axes = what.out_splits(&part.axes);
@@ -115,22 +125,18 @@ impl Planner<'_> {
         let axes = part.axes;
         let Reduced { input, reduction, reduced, keep_axes } = what;
         let single = what.is_whole(&axes);
-        let out_axes = what.out_axes();
-        let rules: Vec<AxisRule> = axes
-            .iter()
-            .enumerate()
-            .map(|(axis, splits)| match out_axes[axis] {
-                None if single => {
-                    let range = splits.range(0);
-                    AxisRule::Fixed { start: range.start, end: range.end }
-                }
-                Some(axis) if single => AxisRule::Along { axis, splits: splits.clone() },
-                _ => AxisRule::Along { axis: axis as u8, splits: splits.clone() },
-            })
-            .collect();
-        let grid = match single {
-            true => BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count)),
-            false => BlockGrid::new(axes.iter().map(Splits::count)),
+        let (grid, rules) = if single {
+            let whole = |splits: &Splits| {
+                let range = splits.range(0);
+                AxisRule::Fixed { start: range.start, end: range.end }
+            };
+            let rules = axes.iter().zip(what.out_axes()).map(|(splits, place)| match place {
+                None => whole(splits),
+                Some(axis) => AxisRule::Along { axis, splits: splits.clone() },
+            });
+            (BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count)), rules.collect())
+        } else {
+            ordered(&axes, &part.order)
         };
         let pieces = input.grid.axes().to_vec();
         let mut builder = StageBuilder::new(self, grid.clone());
@@ -162,75 +168,88 @@ impl Planner<'_> {
     fn merge(&mut self, node: &Node, what: Reduced<'_>, keep: Keep, part: Part) -> u32 {
         let Reduced { reduction, reduced, keep_axes, .. } = what;
         let finish = if keep_axes { Finish::KeepAxes } else { Finish::DropAxes };
-        let Part { stage, mut axes, mut parts, mut given_bytes } = part;
+        let Part { stage, mut axes, order, mut parts, mut given_bytes } = part;
         let mut stage = stage.expect("the first step has been planned");
         let partial_bytes = what.partial_bytes(&axes);
         let out_grid = BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count));
         let out_axes = what.out_axes();
         let label = node.label();
+        // Of a block that is mostly others' little is wanted by many: taken out where it is, at once.
+        let mut picks = parts.is_some() && given_bytes / PICKED_SHARE >= partial_bytes;
         loop {
-            let fan_in = (MERGED_BYTES / given_bytes.max(1)).clamp(2, SPLIT_EVERY);
-            let counts: Vec<u64> = axes.iter().map(Splits::count).collect();
-            let open: Vec<usize> = (0..axes.len()).filter(|&a| reduced[a] && counts[a] > 1).collect();
-            let together: u64 = open.iter().map(|&a| counts[a]).product();
-            let input_grid = BlockGrid::new(counts.iter().copied());
-            let last = together <= fan_in;
+            let fan_in = if picks { 1 } else { (MERGED_BYTES / given_bytes.max(1)).clamp(2, SPLIT_EVERY) };
+            let open: Vec<usize> = (0..axes.len()).filter(|&a| reduced[a] && axes[a].count() > 1).collect();
+            let together: u64 = open.iter().map(|&a| axes[a].count()).product();
+            let (input_grid, _) = ordered(&axes, &order);
+            let last = !picks && together <= fan_in;
             // Each open axis shrinks by the same factor, such that a task merges about `fan_in` in all.
-            let size = if last {
-                u64::MAX
-            } else {
-                (fan_in as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64
+            let size = match (last, picks) {
+                (true, _) => u64::MAX,
+                (_, true) => 1,
+                _ => (fan_in as f64).powf(1.0 / open.len() as f64).floor().max(2.0) as u64,
             };
-            // Along axes that stay, blocks are those of the result once that is the last step.
-            let place = |axis: usize| if last { out_axes[axis] } else { Some(axis as u8) };
-            let maps = (0..axes.len()).map(|axis| match (reduced[axis], place(axis)) {
-                (true, _) if last => AxisMap::All,
-                (true, _) => AxisMap::Group { axis: axis as u8, size },
-                (false, place) => AxisMap::Along { axis: place.expect("kept axes have a place"), offset: 0 },
-            });
-            let maps: Vec<AxisMap> = maps.collect();
-            let cells = axes.iter().enumerate().map(|(axis, splits)| match reduced[axis] {
-                true => AxisRule::Fixed { start: 0, end: 1 },
-                false => AxisRule::Along {
-                    axis: place(axis).expect("kept axes have a place"),
-                    splits: splits.clone(),
-                },
-            });
-            let head = Head::Merge {
-                cells: cells.collect(),
-                parts,
-                reduction,
-                reduced: reduced.to_vec(),
-                finish: last.then_some(finish),
-            };
-            let merged = if last { together } else { open.iter().map(|&a| counts[a].min(size)).product() };
+            let merged = open.iter().map(|&a| axes[a].count().min(size)).fold(1, u64::saturating_mul);
             let bound = MemoryBound {
                 inputs: given_bytes.saturating_mul(merged),
                 output: partial_bytes,
                 scratch: partial_bytes,
             };
-            if !last {
+            // Along axes that stay, blocks are those of the result once that is the last step.
+            let place = |at: usize| if last { out_axes[order[at]] } else { Some(at as u8) };
+            let maps = order.iter().enumerate().map(|(at, &axis)| match (reduced[axis], place(at)) {
+                (true, _) if last => AxisMap::All,
+                (true, _) => AxisMap::Group { axis: at as u8, size },
+                (false, place) => AxisMap::Along { axis: place.expect("kept axes have a place"), offset: 0 },
+            });
+            let map = match picks {
+                true => BlockMap::Same,
+                false => BlockMap::Axes { input_grid, axes: maps.collect() },
+            };
+            let mut cells = vec![AxisRule::Fixed { start: 0, end: 1 }; axes.len()];
+            for (at, &axis) in order.iter().enumerate().filter(|(_, axis)| !reduced[**axis]) {
+                let place = place(at).expect("kept axes have a place");
+                cells[axis] = AxisRule::Along { axis: place, splits: axes[axis].clone() };
+            }
+            let head = Head::Merge {
+                cells,
+                parts,
+                reduction,
+                reduced: reduced.to_vec(),
+                finish: last.then_some(finish),
+            };
+            if !last && !picks {
                 for &axis in &open {
-                    axes[axis] = Splits::Regular { chunk: 1, length: counts[axis].div_ceil(size) };
+                    axes[axis] = Splits::Regular { chunk: 1, length: axes[axis].count().div_ceil(size) };
                 }
             }
-            let grid = if last { out_grid.clone() } else { BlockGrid::new(axes.iter().map(Splits::count)) };
-            let program = Program { sources: Vec::new(), nodes: Vec::new(), head };
-            let inputs =
-                vec![Input { source: Source::Stage(stage), map: BlockMap::Axes { input_grid, axes: maps } }];
             let draft = Draft {
-                name: if last { label.clone() } else { format!("{label} merge") },
-                grid,
+                name: match (last, picks) {
+                    (true, _) => label.clone(),
+                    (_, true) => format!("{label} pick"),
+                    _ => format!("{label} merge"),
+                },
+                grid: if last { out_grid.clone() } else { ordered(&axes, &order).0 },
                 keep: if last { keep } else { Keep::No },
                 origin: node.origin.clone(),
             };
+            let program = Program { sources: Vec::new(), nodes: Vec::new(), head };
+            let inputs = vec![Input { source: Source::Stage(stage), map }];
             stage = self.push(draft, inputs, &program, Vec::new(), bound);
             if last {
                 return stage;
             }
-            (parts, given_bytes) = (None, partial_bytes);
+            (parts, given_bytes, picks) = (None, partial_bytes, false);
         }
     }
+}
+
+/// The grid of a stage whose axes are those of its input in this order, and what its blocks cover.
+pub(super) fn ordered(axes: &[Splits], order: &[usize]) -> (BlockGrid, Vec<AxisRule>) {
+    let mut rules = vec![AxisRule::Fixed { start: 0, end: 0 }; axes.len()];
+    for (at, &axis) in order.iter().enumerate() {
+        rules[axis] = AxisRule::Along { axis: at as u8, splits: axes[axis].clone() };
+    }
+    (BlockGrid::new(order.iter().map(|&axis| axes[axis].count())), rules)
 }
 
 /// Cuts for the first step of reductions over inputs that are cut alike: blocks merged along reduced axes while their partial
