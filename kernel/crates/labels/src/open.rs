@@ -17,8 +17,12 @@ const LABELS_READ_MAX: u64 = 10_000_000;
 /// kerchunk writes it, whose addresses without a scheme are taken from the folder of that file. Reads metadata and the labels along dimensions;
 /// variables are read when they are computed.
 ///
+/// `path` may also be an address, `https://host/store.zarr` or `s3://bucket/store.zarr`. Buckets are asked with the credentials,
+/// region and endpoint that AWS's tools use (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `~/.aws`…), which every process reads
+/// for itself, or with none. A store on a web server must have consolidated metadata.
+///
 /// # Errors
-/// If there is no store, it is damaged, or its variables disagree about the length of a dimension.
+/// If there is no store, it is damaged, cannot be reached in time, or its variables disagree about the length of a dimension.
 pub fn open_zarr(path: impl AsRef<Path>) -> Result<Dataset> {
     nuna_storage::register();
     dataset(nuna_storage::open(path)?)

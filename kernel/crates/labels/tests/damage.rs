@@ -42,7 +42,7 @@ fn refused(path: &Path, words: &[&str]) {
 fn paths_that_hold_no_store_say_so() {
     refused(Path::new("/no/such/store.zarr"), &["there is no store at /no/such/store.zarr", "mounted"]);
     refused(Path::new("nowhere.zarr"), &["nowhere.zarr", "looked in"]);
-    refused(Path::new("s3://bucket/store.zarr"), &["`s3` stores cannot be opened"]);
+    refused(Path::new("gs://bucket/store.zarr"), &["`gs` is not supported"]);
     let folder = tempfile::tempdir().unwrap();
     refused(folder.path(), &["is not a Zarr store", "zarr.json"]);
     fs::write(folder.path().join("file.nc"), "CDF").unwrap();

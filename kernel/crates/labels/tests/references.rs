@@ -67,7 +67,7 @@ fn what_cannot_be_reached_is_named() {
         theta.and_then(|theta| theta.compute()).unwrap_err().to_string()
     };
     let far = said("far.json");
-    assert!(far.contains("s3://somewhere/chunked.nc") && far.contains("not supported"), "{far}");
+    assert!(far.contains("gs://somewhere/chunked.nc") && far.contains("not supported"), "{far}");
     let gone = said("gone.json");
     assert!(gone.contains("removed.nc"), "{gone}");
     let short = said("short.json");

@@ -2,23 +2,32 @@
 //! Whatever it panics over in bad files ends here as a message.
 
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
 };
 
 use nuna_chunk::Region;
+use nuna_plan::BlockGrid;
+use nuna_remote::RemoteError;
 use serde_json::Value;
 use zarrs::{
     array::{
         Array, ArrayBytes, ArrayError, ArrayMetadata, ArrayShardedExt as _, ArraySubset,
-        ArrayToBytesCodecTraits as _, CodecOptions,
+        ArrayToBytesCodecTraits as _, CodecError, CodecOptions,
     },
     filesystem::FilesystemStore,
     storage::{ReadableStorageTraits, StorageError as ZarrsStorageError},
 };
 
-use crate::{metadata::ZarrFormat, references::References};
+use crate::{
+    error::StorageError,
+    metadata::ZarrFormat,
+    place,
+    references::References,
+    remote::{Ahead, ReadAhead, RemoteStore},
+};
 
 /// An array that is written.
 pub(crate) type WrittenArray = Array<FilesystemStore>;
@@ -32,6 +41,20 @@ const SHARD_READ_BYTES: u64 = 16 << 20;
 pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) is_io: bool,
+    /// What went wrong on the way from another host.
+    pub(crate) remote: Option<RemoteError>,
+}
+
+impl Failure {
+    fn damaged(message: impl ToString) -> Self {
+        Self { message: message.to_string(), is_io: false, remote: None }
+    }
+}
+
+/// An array to read, and its store if the store is worth asking before its chunks are wanted.
+pub(crate) struct Opened {
+    pub(crate) array: StoredArray,
+    pub(crate) ahead: Option<Arc<dyn Ahead>>,
 }
 
 /// Runs what may panic over bad input.
@@ -42,7 +65,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        Err(Failure { message: format!("the decoder gave up ({message})"), is_io: false })
+        Err(Failure::damaged(format!("the decoder gave up ({message})")))
     })
 }
 
@@ -51,19 +74,28 @@ pub(crate) fn options() -> CodecOptions {
     CodecOptions::default().with_concurrent_target(1)
 }
 
-/// An array to read, from its metadata document. `root` is a folder, which is not touched, or a reference file.
+/// An array to read, from its metadata document. `root` is a folder or an address, which are not touched, or a reference file.
 pub(crate) fn open(
     root: &Path,
     path: &str,
     format: ZarrFormat,
     metadata: &str,
     is_references: bool,
-) -> Result<StoredArray, String> {
-    let store: Arc<dyn ReadableStorageTraits> = match is_references {
-        true => References::open(root).map_err(|error| error.to_string())?,
-        false => Arc::new(FilesystemStore::new(root).map_err(|error| error.to_string())?),
+) -> Result<Opened, String> {
+    let text = |error: StorageError| error.to_string();
+    let remote = place::location(root).map_err(text)?;
+    let (store, ahead): (Arc<dyn ReadableStorageTraits>, Option<Arc<dyn Ahead>>) = match remote {
+        _ if is_references => {
+            let references = References::open(root).map_err(text)?;
+            (references.clone(), Some(references))
+        }
+        Some(location) => {
+            let store = Arc::new(RemoteStore::new(location));
+            (store.clone(), Some(store))
+        }
+        None => (Arc::new(FilesystemStore::new(root).map_err(|error| error.to_string())?), None),
     };
-    open_in(store, path, format, metadata)
+    Ok(Opened { array: open_in(store, path, format, metadata)?, ahead })
 }
 
 /// An array to write, from its metadata document, without touching the store.
@@ -83,7 +115,7 @@ fn open_in<S: ?Sized>(
     metadata: &str,
 ) -> Result<Array<S>, String> {
     guarded(|| {
-        let failure = |message: String| Failure { message, is_io: false };
+        let failure = |message: String| Failure::damaged(message);
         let mut value: Value = serde_json::from_str(metadata).map_err(|e| failure(e.to_string()))?;
         let is_complex = value["dtype"].as_str().is_some_and(|name| name.contains('c'));
         if format == ZarrFormat::V2 && is_complex && value["fill_value"].is_null() {
@@ -148,22 +180,59 @@ fn subset(region: &Region) -> ArraySubset {
 }
 
 fn failure(error: &ArrayError) -> Failure {
-    let is_io = matches!(error, ArrayError::StorageError(ZarrsStorageError::IOError(_)));
-    Failure { message: error.to_string(), is_io }
+    let io = match error {
+        ArrayError::StorageError(ZarrsStorageError::IOError(error)) => Some(error),
+        ArrayError::CodecError(CodecError::StorageError(ZarrsStorageError::IOError(error))) => Some(error),
+        _ => None,
+    };
+    let remote = io.and_then(|error| error.get_ref()?.downcast_ref::<RemoteError>().cloned());
+    Failure { message: error.to_string(), is_io: io.is_some(), remote }
 }
 
-/// Decodes a box of elements of fixed size.
-pub(crate) fn read_box(array: &StoredArray, region: &Region) -> Result<Vec<u8>, Failure> {
+impl Opened {
+    /// The array with the chunks of a box on their way, where several are wanted and the store is far.
+    fn for_box(&self, region: &Region) -> Option<StoredArray> {
+        let store = self.ahead.as_ref().filter(|_| self.array.subchunk_shape().is_none())?;
+        let chunks = touched(region, &stored_chunk_shape(&self.array));
+        let grid = BlockGrid::new(chunks.iter().map(|r| r.end - r.start));
+        if grid.count() < 2 {
+            return None;
+        }
+        let keys = (0..grid.count()).map(|number| {
+            let indices: Vec<u64> =
+                grid.coords(number).iter().zip(&chunks).map(|(c, r)| c + r.start).collect();
+            chunk_key(&self.array, &indices)
+        });
+        let ahead: Arc<dyn ReadableStorageTraits> = Arc::new(ReadAhead::new(store.clone(), keys));
+        Some(self.array.with_storage(ahead))
+    }
+
+    /// Decodes a box of elements of fixed size.
+    pub(crate) fn read_box(&self, region: &Region) -> Result<Vec<u8>, Failure> {
+        read_box(self.for_box(region).as_ref().unwrap_or(&self.array), region)
+    }
+
+    /// Decodes a box of text.
+    pub(crate) fn read_text(&self, region: &Region) -> Result<Vec<String>, Failure> {
+        read_text(self.for_box(region).as_ref().unwrap_or(&self.array), region)
+    }
+}
+
+/// The chunks that a box touches, along each axis.
+pub(crate) fn touched(region: &Region, chunk_shape: &[u64]) -> Vec<Range<u64>> {
+    region.ranges().iter().zip(chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect()
+}
+
+fn read_box(array: &StoredArray, region: &Region) -> Result<Vec<u8>, Failure> {
     guarded(|| {
         let bytes: ArrayBytes<'static> =
             array.retrieve_array_subset_opt(&subset(region), &options()).map_err(|e| failure(&e))?;
-        let bytes = bytes.into_fixed().map_err(|e| Failure { message: e.to_string(), is_io: false })?;
+        let bytes = bytes.into_fixed().map_err(Failure::damaged)?;
         Ok(bytes.into_owned())
     })
 }
 
-/// Decodes a box of text.
-pub(crate) fn read_text(array: &StoredArray, region: &Region) -> Result<Vec<String>, Failure> {
+fn read_text(array: &StoredArray, region: &Region) -> Result<Vec<String>, Failure> {
     guarded(|| {
         array.retrieve_array_subset_opt::<Vec<String>>(&subset(region), &options()).map_err(|e| failure(&e))
     })
@@ -177,7 +246,7 @@ pub(crate) fn encode(array: &WrittenArray, indices: &[u64], bytes: Vec<u8>) -> R
             .codecs()
             .encode(ArrayBytes::new_flen(bytes), &shape, array.data_type(), array.fill_value(), &options())
             .map(std::borrow::Cow::into_owned)
-            .map_err(|e| Failure { message: e.to_string(), is_io: false })
+            .map_err(Failure::damaged)
     })
 }
 

@@ -10,7 +10,7 @@ use nuna_plan::BlockGrid;
 use serde_json::Value;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::metadata::ZarrFormat;
+use crate::{codec::touched, metadata::ZarrFormat};
 
 /// An array whose chunks are stored so.
 #[derive(Debug)]
@@ -62,12 +62,7 @@ impl Direct {
         }
         let shape = region.shape();
         let mut out = Buffer::new(usize::try_from(region.len()).ok()? * self.element_bytes);
-        let chunks: Vec<Range<u64>> = region
-            .ranges()
-            .iter()
-            .zip(&self.chunk_shape)
-            .map(|(r, &n)| r.start / n..r.end.div_ceil(n))
-            .collect();
+        let chunks = touched(region, &self.chunk_shape);
         let grid = BlockGrid::new(chunks.iter().map(|r| r.end - r.start));
         for number in 0..grid.count() {
             let indices: Vec<u64> =

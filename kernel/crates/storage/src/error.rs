@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nuna_plan::TaskError;
+use nuna_remote::RemoteError;
 
 /// Why a store could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,10 @@ pub enum StorageError {
     Chunk { variable: String, file: PathBuf, message: String },
     #[error("{file} of variable `{variable}` cannot be read: {message}")]
     Read { variable: String, file: PathBuf, message: String },
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("variable `{variable}` cannot be read: {error}")]
+    RemoteVariable { variable: String, error: RemoteError },
     #[error("{path} exists already; choose another name, remove it, or ask for it to be overwritten")]
     Exists { path: PathBuf },
     #[error("{path} exists and is not a Zarr store, so it is not overwritten")]
@@ -38,7 +43,11 @@ pub enum StorageError {
 impl StorageError {
     /// As a worker reports it: what the file system said may be different next time, what the file holds will not.
     pub(crate) fn into_task(self) -> TaskError {
-        let retryable = matches!(self, Self::Read { .. } | Self::Write { .. });
+        let retryable = match &self {
+            Self::Read { .. } | Self::Write { .. } => true,
+            Self::Remote(error) | Self::RemoteVariable { error, .. } => error.is_transient(),
+            _ => false,
+        };
         TaskError { message: self.to_string(), retryable }
     }
 }

@@ -1,23 +1,38 @@
 //! Owns JSON as Python writes it, which knows `NaN` and `Infinity`; these become the strings that Zarr uses for them.
 
-use std::{fs, path::Path};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::error::StorageError;
+use crate::{error::StorageError, place};
 
 /// Attributes of a variable or a group, in the order in which they were written.
 pub type Attributes = serde_json::Map<String, Value>;
 
-/// Reads a metadata file; `None` if there is no such file.
+/// Reads a metadata file, also from an address; `None` if there is no such file.
 pub(crate) fn read(file: &Path) -> Result<Option<Value>, StorageError> {
-    let damaged = |message: String| StorageError::Metadata { file: file.to_owned(), message };
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(damaged(error.to_string())),
-    };
-    from_bytes(bytes).map(Some).map_err(damaged)
+    parsed(file, place::begin(file)?.wait()?)
+}
+
+/// Files read at a time, where that saves waiting.
+const READ_AT_ONCE: usize = 32;
+
+/// Reads several metadata files, those at addresses side by side.
+pub(crate) fn read_many(files: &[PathBuf]) -> Result<Vec<Option<Value>>, StorageError> {
+    let mut found = Vec::with_capacity(files.len());
+    for files in files.chunks(READ_AT_ONCE) {
+        let begun = files.iter().map(|file| place::begin(file)).collect::<Result<Vec<_>, _>>()?;
+        for (file, reading) in files.iter().zip(begun) {
+            found.push(parsed(file, reading.wait()?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The document that was read from `file`.
+pub(crate) fn parsed(file: &Path, bytes: Option<Vec<u8>>) -> Result<Option<Value>, StorageError> {
+    let damaged = |message: String| StorageError::Metadata { file: place::shown(file), message };
+    bytes.map(from_bytes).transpose().map_err(damaged)
 }
 
 /// Reads the bytes of a metadata file.

@@ -2,6 +2,9 @@
 //! chunk; variables of NetCDF and HDF5 files; and images of TIFF files, one or many as one array. [`open`], [`open_netcdf`] and
 //! [`open_geotiff`] read metadata only; [`Source`] and [`ZarrSink`] are the two ends that `array` plans with.
 //!
+//! What is at an address (`https://`, `s3://`) is read by requests: [`place`] knows paths from addresses, [`remote`] is such a
+//! store as the codecs see it.
+//!
 //! Leaves to others: names of dimensions that belong together, coordinates and times (`labels`), and when what is read
 //! (`array`). All that knows the `zarrs` crate is [`codec`]; what lies where in NetCDF and TIFF files is the `netcdf` and
 //! `geotiff` crates';
@@ -17,8 +20,10 @@ mod geotiff;
 mod json;
 mod metadata;
 mod netcdf;
+mod place;
 mod read;
 mod references;
+mod remote;
 mod source;
 mod write;
 

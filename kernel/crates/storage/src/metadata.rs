@@ -14,6 +14,7 @@ use crate::{
     cf::{Decode, Stored},
     error::StorageError,
     json::{self, Attributes},
+    place,
     read::{Address, ZarrSource},
     references::{self, References},
     source::Source,
@@ -38,7 +39,10 @@ pub enum Format {
 /// One group of a store: its metadata, no elements.
 #[derive(Clone, Debug)]
 pub struct Group {
+    /// Where it is, as it may be shown.
     pub path: PathBuf,
+    /// Where it is; an address with all that is in it.
+    pub(crate) root: PathBuf,
     pub format: Format,
     pub attrs: Attributes,
     pub variables: Vec<Variable>,
@@ -75,6 +79,9 @@ struct Document {
 /// If there is nothing at `path`, or no Zarr, or its JSON is damaged. What one variable alone has wrong goes to
 /// [`Group::skipped`].
 pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
+    if place::is_remote(path.as_ref()) {
+        return open_remote(path.as_ref());
+    }
     let root = existing(path.as_ref())?;
     if references::is_references(&root) {
         return open_references(&root);
@@ -98,12 +105,77 @@ pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
         json::read(&root.join(".zgroup"))?;
         return open_v2_files(&root);
     }
-    let entries: Vec<_> = child_folders(&root).into_iter().filter(|d| is_node(&root.join(d))).collect();
+    let entries: Vec<_> = listed(&root)?.into_iter().filter(|d| is_node(&root.join(d))).collect();
     let hint = match entries.as_slice() {
         [] => String::new(),
         some => format!("; its subfolders {} do, open one of these", some.join(", ")),
     };
     Err(StorageError::NotZarr { path: root, hint })
+}
+
+/// What may be at the root of a store, in the order in which it counts.
+const ROOT_DOCUMENTS: [&str; 5] = ["zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"];
+
+/// A store or a reference file at an address.
+fn open_remote(path: &Path) -> Result<Group, StorageError> {
+    let Some(location) = place::location(path)? else {
+        let hint = "it is no address".to_owned();
+        return Err(StorageError::NotFound { path: path.to_owned(), hint });
+    };
+    let root = PathBuf::from(location.to_text());
+    let shown = location.to_string();
+    let name = shown.trim_end_matches("?…").trim_end_matches('/').to_lowercase();
+    if name.ends_with(".json") {
+        return open_references(&root);
+    }
+    // Asked for all at once: none waits for what the one before is not.
+    let files: Vec<PathBuf> =
+        ROOT_DOCUMENTS.iter().map(|name| place::join(&root, name)).collect::<Result<_, _>>()?;
+    let begun = files.iter().map(|file| place::begin(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut denied = None;
+    let mut found = Vec::with_capacity(files.len());
+    for (file, reading) in files.iter().zip(begun) {
+        found.push(match reading.wait() {
+            // Buckets that may not be listed refuse what is not there.
+            Err(StorageError::Remote(error)) if error.is_denied() => {
+                denied = denied.or(Some(error));
+                None
+            }
+            bytes => json::parsed(file, bytes?)?,
+        });
+    }
+    let mut found = found.into_iter();
+    let [v3, consolidated, array, group, attrs] = std::array::from_fn(|_| found.next().flatten());
+    if let Some(document) = v3 {
+        return open_v3(&root, document);
+    }
+    if let Some(document) = consolidated {
+        return open_v2_consolidated(&root, &document);
+    }
+    if let Some(array) = array {
+        let document = v2_document(&root, array, attrs)?;
+        return Ok(single_array(&root, ZarrFormat::V2, document));
+    }
+    if group.is_some() {
+        return open_v2_files(&root);
+    }
+    if let Some(error) = denied {
+        return Err(error.into());
+    }
+    let is_file = [".nc", ".nc4", ".h5", ".hdf5", ".tif", ".tiff"].iter().any(|end| name.ends_with(end));
+    let hint = match is_file {
+        true => "; NetCDF, HDF5 and TIFF files are read from the file system only, or by references to them",
+        false => "; check the spelling",
+    };
+    Err(StorageError::NotZarr { path: place::shown(&root), hint: hint.to_owned() })
+}
+
+/// The names of what is directly below a store, where its metadata does not say it.
+fn listed(root: &Path) -> Result<Vec<String>, StorageError> {
+    place::folders(root)?.ok_or_else(|| {
+        let message = "it does not say what is in it (its metadata is not consolidated), and web servers do not list; have whoever made it call zarr.consolidate_metadata, or open one of its arrays by its own address";
+        StorageError::Metadata { file: place::shown(root), message: message.to_owned() }
+    })
 }
 
 /// Where something lies, as workers with other working folders find it.
@@ -112,7 +184,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
 /// [`StorageError::NotFound`].
 pub(crate) fn existing(path: &Path) -> Result<PathBuf, StorageError> {
     if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
-        let hint = format!("`{scheme}` stores cannot be opened yet, only what the file system holds");
+        let hint = format!("files of this kind are not read over `{scheme}`, only from the file system");
         return Err(StorageError::NotFound { path: path.to_owned(), hint });
     }
     // Workers have other working folders.
@@ -133,17 +205,6 @@ pub(crate) fn is_node(path: &Path) -> bool {
     ["zarr.json", ".zgroup", ".zarray", ".zmetadata"].iter().any(|file| path.join(file).exists())
 }
 
-fn child_folders(root: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
-    let mut names: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
 fn object(file: &Path, value: Value) -> Result<Map<String, Value>, StorageError> {
     match value {
         Value::Object(map) => Ok(map),
@@ -159,7 +220,7 @@ fn short(value: &Value) -> String {
 }
 
 fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
-    let file = root.join("zarr.json");
+    let file = place::shown(root).join("zarr.json");
     let mut node = object(&file, document)?;
     match node.get("node_type").and_then(Value::as_str) {
         Some("array") => {
@@ -187,14 +248,11 @@ fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
     let nodes: Vec<(String, PathBuf, Value)> = match consolidated {
         Some(nodes) => nodes.into_iter().map(|(name, node)| (name, file.clone(), node)).collect(),
         None => {
-            let mut found = Vec::new();
-            for name in child_folders(root) {
-                let file = root.join(&name).join("zarr.json");
-                if let Some(node) = json::read(&file)? {
-                    found.push((name, file, node));
-                }
-            }
-            found
+            let names = listed(root)?;
+            let files = below(root, &names, "zarr.json")?;
+            let nodes = json::read_many(&files)?;
+            let found = names.into_iter().zip(files).zip(nodes);
+            found.filter_map(|((name, file), node)| Some((name, file, node?))).collect()
         }
     };
     for (name, file, node) in nodes {
@@ -213,7 +271,7 @@ fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
 }
 
 fn open_v2_consolidated(root: &Path, document: &Value) -> Result<Group, StorageError> {
-    let file = root.join(".zmetadata");
+    let file = place::shown(root).join(".zmetadata");
     let Some(nodes) = document.get("metadata").and_then(Value::as_object) else {
         let message = "it has no `metadata` object".to_owned();
         return Err(StorageError::Metadata { file, message });
@@ -233,22 +291,32 @@ fn open_v2_consolidated(root: &Path, document: &Value) -> Result<Group, StorageE
 }
 
 fn open_v2_files(root: &Path) -> Result<Group, StorageError> {
-    let attrs = match json::read(&root.join(".zattrs"))? {
-        Some(attrs) => object(&root.join(".zattrs"), attrs)?,
+    let attrs = match json::read(&place::join(root, ".zattrs")?)? {
+        Some(attrs) => object(&place::shown(root).join(".zattrs"), attrs)?,
         None => Map::new(),
     };
     let mut group = Group::empty(root, ZarrFormat::V2, attrs);
-    for name in child_folders(root) {
-        let folder = root.join(&name);
-        if let Some(array) = json::read(&folder.join(".zarray"))? {
-            let attrs = json::read(&folder.join(".zattrs"))?;
-            let document = v2_document(&folder.join(".zarray"), array, attrs)?;
+    let names = listed(root)?;
+    let files = below(root, &names, ".zarray")?;
+    let arrays = json::read_many(&files)?;
+    let attrs = json::read_many(&below(root, &names, ".zattrs")?)?;
+    let groups = json::read_many(&below(root, &names, ".zgroup")?)?;
+    for ((((name, file), array), attrs), inner) in
+        names.into_iter().zip(files).zip(arrays).zip(attrs).zip(groups)
+    {
+        if let Some(array) = array {
+            let document = v2_document(&place::shown(&file), array, attrs)?;
             group.add(name.clone(), name, document);
-        } else if folder.join(".zgroup").exists() {
+        } else if inner.is_some() {
             group.skip_group(&name);
         }
     }
     Ok(group)
+}
+
+/// A document of each of several nodes below a store's root.
+fn below(root: &Path, names: &[String], document: &str) -> Result<Vec<PathBuf>, StorageError> {
+    names.iter().map(|name| place::join(root, &format!("{name}/{document}"))).collect()
 }
 
 /// The group that a reference file describes.
@@ -285,7 +353,9 @@ fn single_array(root: &Path, format: ZarrFormat, document: Document) -> Group {
 
 /// What a single array is called.
 fn stem(root: &Path) -> String {
-    root.file_stem().map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned())
+    Path::new(place::shown(root).to_string_lossy().trim_end_matches("?…"))
+        .file_stem()
+        .map_or_else(|| "array".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
 fn take_object(node: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
@@ -332,7 +402,8 @@ impl Group {
     fn empty(root: &Path, format: ZarrFormat, attrs: Attributes) -> Self {
         let attrs = attrs.into_iter().filter(|(key, _)| !key.to_lowercase().starts_with("_nc")).collect();
         Self {
-            path: root.to_owned(),
+            path: place::shown(root),
+            root: root.to_owned(),
             format: Format::Zarr(format),
             attrs,
             variables: Vec::new(),
@@ -389,7 +460,7 @@ impl Group {
         let metadata = Value::Object(array).to_string();
         let address = Address {
             name: name.to_owned(),
-            root: self.path.clone(),
+            root: self.root.clone(),
             path,
             format,
             metadata,

@@ -66,6 +66,7 @@ pub fn open_netcdf(path: impl AsRef<Path>, group: &str) -> Result<Group, Storage
     let (disk, found) = nuna_netcdf::open_file(&path, group).map_err(failed)?;
     let mut opened = Group {
         path: path.clone(),
+        root: path.clone(),
         format: Format::Netcdf,
         attrs: attributes(&found.attributes),
         variables: Vec::new(),

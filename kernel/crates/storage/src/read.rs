@@ -9,12 +9,8 @@ use nuna_plan::TaskError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ZARR_KIND,
-    cf::Decode,
-    codec::{self, StoredArray},
-    direct::Direct,
-    error::StorageError,
-    metadata::ZarrFormat,
+    ZARR_KIND, cf::Decode, codec, direct::Direct, error::StorageError, metadata::ZarrFormat, place,
+    remote::AHEAD,
 };
 
 /// A stored array: where it is, its metadata document, and how its elements are decoded. Cheap to clone.
@@ -48,7 +44,7 @@ pub(crate) struct Address {
 impl ZarrSource {
     pub(crate) fn new(address: Address, shape: Vec<u64>) -> Result<Self, String> {
         let Address { root, path, format, metadata, decode, is_references, .. } = &address;
-        let array = codec::open(root, path, *format, metadata, *is_references)?;
+        let array = codec::open(root, path, *format, metadata, *is_references)?.array;
         let chunk_shape = codec::read_chunk_shape(&array, &shape, decode.stored.size() as u64);
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
@@ -134,13 +130,15 @@ impl ChunkSource for ZarrSource {
         SourceSpec { kind: ZARR_KIND.to_owned(), payload }
     }
 
-    /// A compressed chunk (or shard's part), the same decoded where only a part of it is wanted, and the stored elements
+    /// A compressed chunk (or shard's part; several of those that are far), the same decoded where only a part of it is wanted, and the stored elements
     /// where decoding makes new ones.
     fn scratch_bytes(&self, bytes: u64) -> u64 {
         let decode = &self.inner.address.decode;
         let stored = bytes / decode.output.size() as u64 * decode.stored.size() as u64;
         let chunk = self.inner.chunk_shape.iter().product::<u64>() * decode.stored.size() as u64;
-        let compressed = chunk + chunk / 128;
+        let is_far = self.inner.address.is_references || place::is_remote(&self.inner.address.root);
+        let on_their_way = if is_far { stored.div_ceil(chunk.max(1)).clamp(1, AHEAD as u64) } else { 1 };
+        let compressed = (chunk + chunk / 128) * on_their_way;
         let cropped = if chunk > 0 && stored.is_multiple_of(chunk) { 0 } else { chunk };
         compressed + cropped + if decode.is_identity() { 0 } else { stored }
     }
@@ -156,7 +154,7 @@ pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskEr
 
 /// An open array. Shared by threads; each read decodes on the thread that asks.
 pub struct ZarrReader {
-    array: StoredArray,
+    opened: codec::Opened,
     stored_chunk_shape: Vec<u64>,
     direct: Option<Direct>,
     fill: Vec<u8>,
@@ -166,14 +164,14 @@ pub struct ZarrReader {
 impl ZarrReader {
     fn open(address: Address) -> Result<Self, StorageError> {
         let Address { root, path, format, metadata, is_references, .. } = &address;
-        let array = codec::open(root, path, *format, metadata, *is_references).map_err(|message| {
-            StorageError::Unsupported { variable: address.name.clone(), store: address.root.clone(), message }
+        let opened = codec::open(root, path, *format, metadata, *is_references).map_err(|message| {
+            StorageError::Unsupported { variable: address.name.clone(), store: place::shown(root), message }
         })?;
-        let stored_chunk_shape = codec::stored_chunk_shape(&array);
-        let plain = !address.is_text && !address.is_references;
+        let stored_chunk_shape = codec::stored_chunk_shape(&opened.array);
+        let plain = !address.is_text && opened.ahead.is_none();
         let direct = if !plain { None } else { Direct::of(address.format, &address.metadata) };
-        let fill = array.fill_value().as_ne_bytes().to_vec();
-        Ok(Self { array, stored_chunk_shape, direct, fill, address })
+        let fill = opened.array.fill_value().as_ne_bytes().to_vec();
+        Ok(Self { opened, stored_chunk_shape, direct, fill, address })
     }
 
     /// Reads and decodes a box. Whole chunks come without a copy; chunks never written are fill values.
@@ -186,21 +184,19 @@ impl ZarrReader {
         let bytes = if shape.contains(&0) { Bytes::new() } else { self.read_stored(region)? };
         Chunk::new(decode.output, &shape, decode.apply(bytes)).map_err(|error| StorageError::Chunk {
             variable: self.address.name.clone(),
-            file: self.address.root.join(&self.address.path),
+            file: place::shown(&self.address.root).join(&self.address.path),
             message: error.to_string(),
         })
     }
 
     fn read_stored(&self, region: &Region) -> Result<Bytes, StorageError> {
-        let file = |indices: &[u64]| self.address.root.join(codec::chunk_key(&self.array, indices));
-        let inside = region.fits(self.array.shape());
+        let file = |indices: &[u64]| self.address.root.join(codec::chunk_key(&self.opened.array, indices));
+        let inside = region.fits(self.opened.array.shape());
         let direct = self.direct.as_ref().filter(|_| inside);
         let bytes = match direct.and_then(|direct| direct.read(region, &self.fill, file)) {
             Some(buffer) => buffer.freeze(),
             // A whole chunk that the array's end cuts short is decoded whole and cropped by the codecs.
-            None => {
-                codec::read_box(&self.array, region).map_err(|failure| self.blame(region, failure))?.into()
-            }
+            None => self.opened.read_box(region).map_err(|failure| self.blame(region, failure))?.into(),
         };
         nuna_plan::meter::add_read_bytes(bytes.len() as u64);
         Ok(bytes)
@@ -214,17 +210,16 @@ impl ZarrReader {
         if region.ranges().iter().any(std::ops::Range::is_empty) {
             return Ok(Vec::new());
         }
-        codec::read_text(&self.array, region).map_err(|failure| self.blame(region, failure))
+        self.opened.read_text(region).map_err(|failure| self.blame(region, failure))
     }
 
     /// Finds the chunk that a failed read of several foundered on.
     fn blame(&self, region: &Region, failure: codec::Failure) -> StorageError {
-        let chunks: Vec<_> = region
-            .ranges()
-            .iter()
-            .zip(&self.stored_chunk_shape)
-            .map(|(r, &n)| r.start / n..r.end.div_ceil(n))
-            .collect();
+        if let Some(error) = failure.remote {
+            // It names its address, and was tried often enough.
+            return StorageError::RemoteVariable { variable: self.address.name.clone(), error };
+        }
+        let chunks = codec::touched(region, &self.stored_chunk_shape);
         let grid = nuna_plan::BlockGrid::new(chunks.iter().map(|r| r.end - r.start));
         let indices_of = |number: u64| -> Vec<u64> {
             grid.coords(number).iter().zip(&chunks).map(|(c, r)| c + r.start).collect()
@@ -244,9 +239,9 @@ impl ZarrReader {
                         .map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)),
                 );
                 let outcome = if self.address.is_text {
-                    codec::read_text(&self.array, &part).map(drop)
+                    self.opened.read_text(&part).map(drop)
                 } else {
-                    codec::read_box(&self.array, &part).map(drop)
+                    self.opened.read_box(&part).map(drop)
                 };
                 if let Err(failure) = outcome {
                     culprit = (indices, failure);
@@ -255,7 +250,7 @@ impl ZarrReader {
             }
         }
         let (indices, failure) = culprit;
-        let file = self.address.root.join(codec::chunk_key(&self.array, &indices));
+        let file = place::shown(&self.address.root).join(codec::chunk_key(&self.opened.array, &indices));
         let variable = self.address.name.clone();
         if failure.is_io {
             StorageError::Read { variable, file, message: failure.message }

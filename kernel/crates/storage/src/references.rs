@@ -1,5 +1,6 @@
 //! Owns reference files as kerchunk writes them in JSON (its specification, versions 0 and 1): Zarr stores of format 2 whose
-//! chunks are byte ranges of other files. What they refer to over the network is named when it is asked for.
+//! chunks are byte ranges of other files, or of what is at addresses. What cannot be read is named when it is asked for.
+//! A reference file that came from an address never leads to files of this machine.
 
 use std::{
     collections::HashMap,
@@ -7,23 +8,28 @@ use std::{
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use nuna_remote::{Client, Location, Part, Pending, RemoteError};
 use serde_json::{Map, Value};
 use zarrs::storage::{
     MaybeBytes, MaybeBytesIterator, ReadableStorageTraits, StorageError as ZarrsError, StoreKey,
     byte_range::{ByteRangeIterator, extract_byte_ranges},
 };
 
-use crate::{error::StorageError, json};
+use crate::{
+    error::StorageError,
+    json, place,
+    remote::{Ahead, VALUE_BYTES_MAX, through},
+};
 
 /// Reference files kept in memory: every array of one is opened from the same text.
 const KEPT: usize = 8;
-/// One value is no longer than this.
-const VALUE_BYTES_MAX: u64 = 4 << 30;
+/// One at an address, which does not say whether it changed, is read again after this time.
+const REMOTE_KEPT: Duration = Duration::from_secs(300);
 
 /// An open reference file.
 #[derive(Debug)]
@@ -40,6 +46,11 @@ enum Entry {
         file: PathBuf,
         range: Option<(u64, u64)>,
     },
+    /// The same at an address.
+    Remote {
+        location: Location,
+        range: Option<(u64, u64)>,
+    },
     /// What cannot be read from here, and why.
     Elsewhere(String),
 }
@@ -50,28 +61,33 @@ impl References {
     /// # Errors
     /// If it cannot be read, is no JSON, or no reference file.
     pub(crate) fn open(file: &Path) -> Result<Arc<Self>, StorageError> {
-        type Known = (PathBuf, Option<SystemTime>, u64, Arc<References>);
+        type Known = (PathBuf, Option<(Option<SystemTime>, u64)>, Instant, Arc<References>);
         static OPEN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-        let damaged = |message: String| StorageError::Metadata { file: file.to_owned(), message };
-        let about = std::fs::metadata(file).map_err(|error| damaged(error.to_string()))?;
-        let (changed, length) = (about.modified().ok(), about.len());
+        let damaged = |message: String| StorageError::Metadata { file: place::shown(file), message };
+        let state = match place::is_remote(file) {
+            true => None,
+            false => {
+                let about = std::fs::metadata(file).map_err(|error| damaged(error.to_string()))?;
+                Some((about.modified().ok(), about.len()))
+            }
+        };
         let known = |open: &Vec<Known>| {
-            let same = open
-                .iter()
-                .find(|(path, time, bytes, _)| path == file && *time == changed && *bytes == length);
+            let same = open.iter().find(|(path, known, read, _)| {
+                path == file && *known == state && (state.is_some() || read.elapsed() < REMOTE_KEPT)
+            });
             same.map(|(.., references)| references.clone())
         };
         if let Some(references) = known(&OPEN.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(references);
         }
-        let document = json::read(file)?.ok_or_else(|| damaged("it is gone".to_owned()))?;
+        let document = json::read(file)?.ok_or_else(|| damaged("there is no such file".to_owned()))?;
         let references = Arc::new(Self::parse(file, document).map_err(damaged)?);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(path, ..)| path != file);
         if open.len() >= KEPT {
             open.remove(0);
         }
-        open.push((file.to_owned(), changed, length, references.clone()));
+        open.push((file.to_owned(), state, Instant::now(), references.clone()));
         Ok(references)
     }
 
@@ -99,10 +115,13 @@ impl References {
             }
             None => return Err(no_references.to_owned()),
         };
-        let folder = file.parent().unwrap_or(Path::new("/"));
+        let folder = match place::location(file).map_err(|error| error.to_string())? {
+            Some(location) => Folder::Remote(location),
+            None => Folder::Local(file.parent().unwrap_or(Path::new("/")).to_owned()),
+        };
         let mut entries = HashMap::with_capacity(refs.len());
         for (key, value) in refs {
-            let entry = entry(value, &templates, folder).map_err(|message| format!("`{key}`: {message}"))?;
+            let entry = entry(value, &templates, &folder).map_err(|message| format!("`{key}`: {message}"))?;
             entries.insert(key, entry);
         }
         Ok(Self { file: file.to_owned(), entries })
@@ -111,7 +130,7 @@ impl References {
     /// The metadata document of that name; `None` if there is none.
     pub(crate) fn document(&self, key: &str) -> Result<Option<Value>, StorageError> {
         let damaged = |message: String| StorageError::Metadata {
-            file: self.file.clone(),
+            file: place::shown(&self.file),
             message: format!("`{key}`: {message}"),
         };
         match self.value(key).map_err(|error| damaged(error.to_string()))? {
@@ -138,6 +157,12 @@ impl References {
             None => Ok(None),
             Some(Entry::Inline(bytes)) => Ok(Some(bytes.clone())),
             Some(Entry::Elsewhere(reason)) => Err(other(reason.clone())),
+            Some(Entry::Remote { location, range }) => {
+                let client = Client::shared().map_err(std::io::Error::other)?;
+                let pending = client.start(location, part(*range), VALUE_BYTES_MAX);
+                let bytes = pending.and_then(Pending::wait).map_err(std::io::Error::other)?;
+                bytes.map(Some).ok_or_else(|| std::io::Error::other(gone(location)))
+            }
             Some(Entry::Part { file, range }) => {
                 let failed = |error: std::io::Error| other(format!("{}: {error}", file.display()));
                 let mut open = File::open(file).map_err(failed)?;
@@ -155,6 +180,34 @@ impl References {
                 open.read_exact(&mut bytes).map_err(failed)?;
                 Ok(Some(bytes.into()))
             }
+        }
+    }
+}
+
+/// What a reference leads to must be there: a chunk that was never written has none.
+fn gone(location: &Location) -> RemoteError {
+    let message = "there is no such thing; was it moved after the references were made?".to_owned();
+    RemoteError::Answer { url: location.to_string(), message }
+}
+
+fn part(range: Option<(u64, u64)>) -> Part {
+    range.map_or(Part::All, |(start, length)| Part::Range { start, length })
+}
+
+impl Ahead for References {
+    fn begin(&self, key: &str) -> Result<Option<Pending>, RemoteError> {
+        match self.entries.get(key) {
+            Some(Entry::Remote { location, range }) => {
+                Client::shared()?.start(location, part(*range), VALUE_BYTES_MAX).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn absent(&self, key: &str) -> Result<(), RemoteError> {
+        match self.entries.get(key) {
+            Some(Entry::Remote { location, .. }) => Err(gone(location)),
+            _ => Ok(()),
         }
     }
 }
@@ -177,6 +230,10 @@ impl ReadableStorageTraits for References {
             None => None,
             Some(Entry::Inline(bytes)) => Some(bytes.len() as u64),
             Some(Entry::Part { range: Some((_, count)), .. }) => Some(*count),
+            Some(Entry::Remote { range: Some((_, count)), .. }) => Some(*count),
+            Some(Entry::Remote { location, range: None }) => {
+                Client::shared().and_then(|client| client.size(location)).map_err(through)?
+            }
             Some(Entry::Part { file, range: None }) => std::fs::metadata(file).ok().map(|about| about.len()),
             Some(Entry::Elsewhere(_)) => None,
         })
@@ -199,7 +256,14 @@ fn templates(given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-fn entry(value: Value, templates: &[(String, String)], folder: &Path) -> Result<Entry, String> {
+/// Where addresses without a scheme are taken from.
+enum Folder {
+    Local(PathBuf),
+    /// The reference file's own address.
+    Remote(Location),
+}
+
+fn entry(value: Value, templates: &[(String, String)], folder: &Folder) -> Result<Entry, String> {
     match value {
         Value::String(text) => match text.strip_prefix("base64:") {
             Some(encoded) => {
@@ -229,13 +293,27 @@ fn entry(value: Value, templates: &[(String, String)], folder: &Path) -> Result<
                     "`{url}` holds a template that the reference file does not define"
                 )));
             }
-            match url.split_once("://") {
-                None => Ok(Entry::Part { file: folder.join(url), range }),
-                Some(("file" | "local", path)) => Ok(Entry::Part { file: PathBuf::from(path), range }),
-                Some((scheme, _)) => Ok(Entry::Elsewhere(format!(
-                    "`{url}` is not in the file system: `{scheme}` is not supported, copy the file and have the references made again"
-                ))),
-            }
+            let scheme = url.split_once("://");
+            Ok(match (scheme, folder) {
+                (Some(("http" | "https" | "s3", _)), _) => match Location::parse(&url) {
+                    Ok(location) => Entry::Remote { location, range },
+                    Err(error) => Entry::Elsewhere(error.to_string()),
+                },
+                (None, Folder::Local(folder)) => Entry::Part { file: folder.join(url), range },
+                (Some(("file" | "local", path)), Folder::Local(_)) => {
+                    Entry::Part { file: PathBuf::from(path), range }
+                }
+                (None, Folder::Remote(own)) if !url.starts_with('/') => match own.beside(&url) {
+                    Ok(location) => Entry::Remote { location, range },
+                    Err(error) => Entry::Elsewhere(error.to_string()),
+                },
+                (None | Some(("file" | "local", _)), Folder::Remote(_)) => Entry::Elsewhere(format!(
+                    "`{url}` is a file of this machine, and the references came from another; copy the reference file if you trust it"
+                )),
+                (Some((scheme, _)), _) => Entry::Elsewhere(format!(
+                    "`{url}` is not read: `{scheme}` is not supported, only files, http, https and s3; copy the file and have the references made again"
+                )),
+            })
         }
         other => Err(format!("`{other}` is no reference")),
     }
@@ -279,7 +357,7 @@ mod tests {
                 "x/0": ["{{u}}", 10, 20],
                 "x/1": ["b.nc", 0, 5],
                 "x/2": "base64:AAE=",
-                "x/3": ["s3://bucket/c.nc", 0, 5],
+                "x/3": ["gs://bucket/c.nc", 0, 5],
                 "x/4": ["{{v}}", 0, 5],
             },
         });
@@ -291,7 +369,7 @@ mod tests {
         assert_eq!(at("x/0"), ("/far/a.nc".to_owned(), Some((10, 20))));
         assert_eq!(at("x/1"), ("/data/b.nc".to_owned(), Some((0, 5))), "beside the reference file");
         assert_eq!(references.value("x/2").unwrap().unwrap(), &[0u8, 1][..]);
-        assert!(references.value("x/3").unwrap_err().to_string().contains("`s3` is not supported"));
+        assert!(references.value("x/3").unwrap_err().to_string().contains("`gs` is not supported"));
         assert!(references.value("x/4").is_err());
         assert_eq!(references.value("x/9").unwrap(), None);
         assert_eq!(references.children(), (vec!["x".to_owned()], Vec::new()));

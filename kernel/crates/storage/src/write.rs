@@ -22,6 +22,7 @@ use crate::{
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
+    place,
 };
 
 /// Below the store while it is written: chunks that are not whole yet.
@@ -87,6 +88,10 @@ impl NewStore {
         variables: Vec<NewVariable>,
         options: StoreOptions,
     ) -> Result<Self, StorageError> {
+        if place::is_remote(path.as_ref()) {
+            let message = "stores are written to the file system only".to_owned();
+            return Err(StorageError::Write { path: place::shown(path.as_ref()), message });
+        }
         let target =
             std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
         check_target(&target, options.overwrite)?;

@@ -1,5 +1,9 @@
 //! Owns that programs which tests start end with them, also when a test panics: `std::process::Child` leaves them running.
-//! For tests only; what a test starts and how it waits is its own.
+//! Also a web server that answers what a test says ([`WebServer`]). For tests only; what a test starts and how it waits is its own.
+
+mod web;
+
+pub use web::{WebReply, WebRequest, WebServer};
 
 use std::{
     ops::{Deref, DerefMut},

@@ -49,7 +49,7 @@ write("classic.json", classic)
 write("relative.json", renamed(chunked, lambda url: url.rsplit("/", 1)[-1]))
 write("templates.json", {**renamed(chunked, lambda url: "{{f}}"), "templates": {"f": f"file://{folder}/chunked.nc"}})
 write("older.json", chunked["refs"])
-write("far.json", renamed(chunked, lambda url: "s3://somewhere/chunked.nc"))
+write("far.json", renamed(chunked, lambda url: "gs://somewhere/chunked.nc"))
 write("gone.json", renamed(chunked, lambda url: url.replace("chunked.nc", "removed.nc")))
 short = dict(chunked["refs"])
 short["theta/0.0.0"] = [short["theta/0.0.0"][0], 10**9, 100]

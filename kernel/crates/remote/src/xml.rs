@@ -1,0 +1,67 @@
+//! Owns the little that is read of S3's XML: the texts of elements of one name, wherever they are.
+
+/// What is in all elements `name`, in order, as it is written. What is cut off is left out.
+pub(crate) fn sections<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = document;
+    let mut found = Vec::new();
+    while let Some(at) = rest.find(&open) {
+        rest = &rest[at + open.len()..];
+        let Some(end) = rest.find(&close) else { break };
+        found.push(&rest[..end]);
+        rest = &rest[end + close.len()..];
+    }
+    found
+}
+
+/// The text of the first element `name`.
+pub(crate) fn text(document: &str, name: &str) -> Option<String> {
+    sections(document, name).first().map(|text| unescaped(text))
+}
+
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find(';').unwrap_or(0);
+        let entity = rest.get(1..end).unwrap_or_default();
+        let number = entity.strip_prefix("#x").map(|digits| u32::from_str_radix(digits, 16).ok());
+        let number = number.or_else(|| entity.strip_prefix('#').map(|digits| digits.parse().ok()));
+        let meant = match entity {
+            "lt" => Some('<'),
+            "gt" => Some('>'),
+            "amp" => Some('&'),
+            "quot" => Some('"'),
+            "apos" => Some('\''),
+            _ => number.flatten().and_then(char::from_u32),
+        };
+        match meant {
+            Some(c) => {
+                out.push(c);
+                rest = &rest[end + 1..];
+            }
+            None => {
+                out.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_found_and_unescaped() {
+        let document =
+            "<R><P><Prefix>a&amp;b/</Prefix></P><P><Prefix>&#x20;&lt;&unknown; &</Prefix></P><P>cut";
+        let texts: Vec<_> = sections(document, "P").into_iter().map(|part| text(part, "Prefix")).collect();
+        assert_eq!(texts, [Some("a&b/".to_owned()), Some(" <&unknown; &".to_owned())]);
+        assert_eq!(text(document, "Code"), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! Owns where stores are: a path of the file system, or an address that `remote` reads. Both travel as a `PathBuf`; an
+//! address in it is complete, a token in its query included, and [`shown`] is what people see of it.
+
+use std::path::{Path, PathBuf};
+
+use nuna_remote::{Client, Location, Part, Pending};
+
+use crate::error::StorageError;
+
+/// No metadata document and no reference file is longer.
+const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Whether it is an address and no path.
+pub(crate) fn is_remote(path: &Path) -> bool {
+    path.to_str().is_some_and(Location::is_address)
+}
+
+/// The address, if it is one.
+pub(crate) fn location(path: &Path) -> Result<Option<Location>, StorageError> {
+    match path.to_str().filter(|text| Location::is_address(text)) {
+        Some(text) => Ok(Some(Location::parse(text)?)),
+        None => Ok(None),
+    }
+}
+
+/// What lies below a store's root.
+///
+/// # Errors
+/// If the name leads out of an address.
+pub(crate) fn join(root: &Path, key: &str) -> Result<PathBuf, StorageError> {
+    Ok(match location(root)? {
+        Some(location) => location.join(key)?.to_text().into(),
+        None => root.join(key),
+    })
+}
+
+/// As it may be shown: without an address's query.
+pub(crate) fn shown(path: &Path) -> PathBuf {
+    match location(path) {
+        Ok(Some(location)) => location.to_string().into(),
+        _ => path.to_owned(),
+    }
+}
+
+/// Files or addresses that are read side by side.
+pub(crate) enum Reading {
+    Local(PathBuf),
+    Remote(Pending),
+}
+
+/// Begins to read a whole document.
+pub(crate) fn begin(file: &Path) -> Result<Reading, StorageError> {
+    Ok(match location(file)? {
+        Some(location) => {
+            Reading::Remote(Client::shared()?.start(&location, Part::All, DOCUMENT_BYTES_MAX)?)
+        }
+        None => Reading::Local(file.to_owned()),
+    })
+}
+
+impl Reading {
+    /// The document; `None` if there is none.
+    pub(crate) fn wait(self) -> Result<Option<Vec<u8>>, StorageError> {
+        match self {
+            Self::Remote(pending) => Ok(pending.wait()?.map(|bytes| bytes.to_vec())),
+            Self::Local(file) => match std::fs::read(&file) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(StorageError::Metadata { file, message: error.to_string() }),
+            },
+        }
+    }
+}
+
+/// The names of folders directly below; `None` where nobody lists them.
+pub(crate) fn folders(root: &Path) -> Result<Option<Vec<String>>, StorageError> {
+    if let Some(location) = location(root)? {
+        return Ok(Client::shared()?.folders(&location)?);
+    }
+    let Ok(entries) = std::fs::read_dir(root) else { return Ok(Some(Vec::new())) };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(Some(names))
+}
