@@ -168,8 +168,12 @@ fn step(filter: Filter, input: &[u8], out: &mut [u8]) -> Result<usize, String> {
     }
 }
 
-/// Puts bytes of equal rank back to their elements. What is left over after the last whole element stays as it is.
-fn unshuffle(input: &[u8], size: usize, out: &mut [u8]) {
+/// Puts bytes of equal rank back to their elements of `size` bytes. What is left over after the last whole element stays as
+/// it is.
+///
+/// # Panics
+/// If `out` is not as long as `input`.
+pub fn unshuffle(input: &[u8], size: usize, out: &mut [u8]) {
     fn wide<const N: usize>(input: &[u8], count: usize, out: &mut [u8]) {
         let planes: [&[u8]; N] = std::array::from_fn(|plane| &input[plane * count..(plane + 1) * count]);
         let (elements, _) = out.as_chunks_mut::<N>();

@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use attribute::Attribute;
 pub use error::Error;
-pub use filter::Filter;
+pub use filter::{Filter, unshuffle};
 pub use hdf5::ChunkIndex;
 pub use input::{Disk, Input};
 pub use read::{Element, Kind, Layout, Placement, Reader};

@@ -1,5 +1,5 @@
-//! Owns the short way to stored chunks of plain bytes, compressed with zstd or not at all, as this crate and xarray write
-//! them: decompressed right into the buffer that becomes a chunk, compressed right from one, with contexts that threads keep.
+//! Owns the short way to stored chunks of plain bytes, compressed with zstd, with zstd by Blosc, or not at all, as this crate
+//! and xarray write them: decompressed right into the buffer that becomes a chunk, compressed right from one, with contexts that threads keep.
 //!
 //! Leaves to others: every other chain of codecs, and what is wrong with a chunk that cannot be read (`codec`).
 
@@ -10,15 +10,23 @@ use nuna_plan::BlockGrid;
 use serde_json::Value;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::{codec::touched, metadata::ZarrFormat};
+use crate::{blosc, codec::touched, metadata::ZarrFormat};
 
 /// An array whose chunks are stored so.
 #[derive(Debug)]
 pub struct Direct {
     chunk_shape: Vec<u64>,
     element_bytes: usize,
+    compression: Compression,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    None,
     /// Level, and whether frames carry a checksum.
-    zstd: Option<(i32, bool)>,
+    Zstd(i32, bool),
+    /// Decoded only.
+    Blosc,
 }
 
 /// A thread's compressor, for one level with or without checksums.
@@ -27,7 +35,11 @@ type Kept = Option<((i32, bool), Compressor<'static>)>;
 thread_local! {
     static COMPRESSOR: RefCell<Kept> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// A thread keeps the memory of what it reads for the next chunk, but no more than this.
+const STORED_MAX: usize = 16 << 20;
 
 impl Direct {
     /// `None` unless chunks are stored so on a regular grid.
@@ -36,13 +48,22 @@ impl Direct {
             return None;
         }
         let document: Value = serde_json::from_str(metadata).ok()?;
-        let (chunks, element_bytes, zstd) = match format {
+        let (chunks, element_bytes, compression) = match format {
             ZarrFormat::V2 => v2(&document)?,
             ZarrFormat::V3 => v3(&document)?,
         };
         let chunk_shape: Vec<u64> = chunks.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?;
         let bytes = chunk_shape.iter().try_fold(element_bytes as u64, |bytes, &n| bytes.checked_mul(n))?;
-        (bytes > 0 && bytes <= u64::from(u32::MAX)).then_some(Self { chunk_shape, element_bytes, zstd })
+        (bytes > 0 && bytes <= u64::from(u32::MAX)).then_some(Self {
+            chunk_shape,
+            element_bytes,
+            compression,
+        })
+    }
+
+    /// [`of`](Self::of), if chunks can also be written so.
+    pub fn of_written(format: ZarrFormat, metadata: &str) -> Option<Self> {
+        Self::of(format, metadata).filter(|direct| direct.compression != Compression::Blosc)
     }
 
     fn chunk_bytes(&self) -> usize {
@@ -97,21 +118,31 @@ impl Direct {
             Err(_) => return None,
         };
         let length = usize::try_from(file.metadata().ok()?.len()).ok()?;
-        if self.zstd.is_none() {
-            return (length == out.len() && file.read_exact(out).is_ok()).then_some(());
-        }
         // What is longer than any frame of a chunk is no chunk, and not worth the memory.
-        if length > zstd::zstd_safe::compress_bound(out.len()) + 64 {
+        let most = match self.compression {
+            Compression::None => return (length == out.len() && file.read_exact(out).is_ok()).then_some(()),
+            Compression::Zstd(..) => zstd::zstd_safe::compress_bound(out.len()) + 64,
+            Compression::Blosc => blosc::frame_bytes_max(out.len()),
+        };
+        if length > most {
             return None;
         }
-        let mut stored = Buffer::new(length);
-        file.read_exact(stored.as_mut_slice()).ok()?;
-        self.decode(stored.as_slice(), out)
+        STORED.with_borrow_mut(|stored| {
+            if stored.len() < length {
+                stored.resize(length, 0);
+            }
+            let bytes = &mut stored[..length];
+            let done = file.read_exact(bytes).ok().and_then(|()| self.decode(bytes, out));
+            if stored.len() > STORED_MAX {
+                *stored = Vec::new();
+            }
+            done
+        })
     }
 
     /// Decodes the bytes of a chunk's file into `out`, which is as long as the chunk. `None` if they are no such chunk's.
     pub fn decode(&self, stored: &[u8], out: &mut [u8]) -> Option<()> {
-        if self.zstd.is_none() {
+        if self.compression == Compression::None {
             return (stored.len() == out.len()).then(|| out.copy_from_slice(stored));
         }
         DECOMPRESSOR.with_borrow_mut(|kept| {
@@ -119,6 +150,9 @@ impl Direct {
                 Some(decompressor) => decompressor,
                 None => kept.insert(Decompressor::new().ok()?),
             };
+            if self.compression == Compression::Blosc {
+                return blosc::decode(stored, out, decompressor);
+            }
             let decoded = decompressor.decompress_to_buffer(stored, out).ok()?;
             (decoded == out.len()).then_some(())
         })
@@ -126,7 +160,10 @@ impl Direct {
 
     /// What [`encode`](Self::encode) may write for a chunk of so many bytes.
     pub fn encoded_bytes_max(&self, chunk_bytes: usize) -> usize {
-        if self.zstd.is_none() { chunk_bytes } else { zstd::zstd_safe::compress_bound(chunk_bytes) }
+        match self.compression {
+            Compression::None => chunk_bytes,
+            Compression::Zstd(..) | Compression::Blosc => zstd::zstd_safe::compress_bound(chunk_bytes),
+        }
     }
 
     /// Encodes a whole chunk to the start of `out`, and says how many bytes that are.
@@ -134,10 +171,14 @@ impl Direct {
     /// # Errors
     /// What the codec says, such as that `out` is too short.
     pub fn encode(&self, chunk: &[u8], out: &mut [u8]) -> Result<usize, String> {
-        let Some(setting) = self.zstd else {
-            let start = out.get_mut(..chunk.len()).ok_or("no room for the chunk")?;
-            start.copy_from_slice(chunk);
-            return Ok(chunk.len());
+        let setting = match self.compression {
+            Compression::Zstd(level, checksum) => (level, checksum),
+            Compression::Blosc => return Err("chunks of Blosc are not encoded here".to_owned()),
+            Compression::None => {
+                let start = out.get_mut(..chunk.len()).ok_or("no room for the chunk")?;
+                start.copy_from_slice(chunk);
+                return Ok(chunk.len());
+            }
         };
         COMPRESSOR
             .with_borrow_mut(|kept| {
@@ -159,7 +200,7 @@ impl Direct {
     /// # Errors
     /// What the codec says.
     pub(crate) fn encoded<T>(&self, chunk: &[u8], write: impl FnOnce(&[u8]) -> T) -> Result<T, String> {
-        if self.zstd.is_none() {
+        if self.compression == Compression::None {
             return Ok(write(chunk));
         }
         let mut out = Buffer::new(self.encoded_bytes_max(chunk.len()));
@@ -218,12 +259,12 @@ impl Rows<'_> {
     }
 }
 
-type Layout<'a> = (&'a Value, usize, Option<(i32, bool)>);
+type Layout<'a> = (&'a Value, usize, Compression);
 
-fn level(configuration: &Value) -> Option<(i32, bool)> {
+fn zstd(configuration: &Value) -> Option<Compression> {
     let level = configuration.get("level")?.as_i64()?;
     let checksum = configuration.get("checksum").map_or(Some(false), Value::as_bool)?;
-    Some((i32::try_from(level).ok()?, checksum))
+    Some(Compression::Zstd(i32::try_from(level).ok()?, checksum))
 }
 
 fn v3(document: &Value) -> Option<Layout<'_>> {
@@ -248,12 +289,13 @@ fn v3(document: &Value) -> Option<Layout<'_>> {
     if bytes["name"] != "bytes" || !(endian == "little" || element_bytes == 1) {
         return None;
     }
-    let zstd = match compression {
-        [] => None,
-        [codec] if codec["name"] == "zstd" => Some(level(&codec["configuration"])?),
+    let compression = match compression {
+        [] => Compression::None,
+        [codec] if codec["name"] == "zstd" => zstd(&codec["configuration"])?,
+        [codec] if codec["name"] == "blosc" => Compression::Blosc,
         _ => return None,
     };
-    Some((&grid["configuration"]["chunk_shape"], element_bytes, zstd))
+    Some((&grid["configuration"]["chunk_shape"], element_bytes, compression))
 }
 
 fn v2(document: &Value) -> Option<Layout<'_>> {
@@ -267,12 +309,11 @@ fn v2(document: &Value) -> Option<Layout<'_>> {
         return None;
     }
     let compressor = &document["compressor"];
-    let zstd = if compressor.is_null() {
-        None
-    } else if compressor["id"] == "zstd" {
-        Some(level(compressor)?)
-    } else {
-        return None;
+    let compression = match compressor["id"].as_str() {
+        None if compressor.is_null() => Compression::None,
+        Some("zstd") => zstd(compressor)?,
+        Some("blosc") => Compression::Blosc,
+        _ => return None,
     };
-    Some((&document["chunks"], element_bytes, zstd))
+    Some((&document["chunks"], element_bytes, compression))
 }

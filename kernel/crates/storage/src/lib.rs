@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blosc;
 pub mod cf;
 mod codec;
 mod direct;

@@ -379,7 +379,7 @@ impl ZarrWriter {
             .map_err(|message| StorageError::Variable { variable: address.name.clone(), message })?;
         let chunk_shape = codec::stored_chunk_shape(&array);
         let fill = array.fill_value().as_ne_bytes().to_vec();
-        let direct = Direct::of(address.format, &address.metadata);
+        let direct = Direct::of_written(address.format, &address.metadata);
         Ok(Self { array, direct, chunk_shape, fill, address })
     }
 

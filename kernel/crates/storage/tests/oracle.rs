@@ -96,3 +96,62 @@ fn zarr(source: &nuna_storage::Source) -> &nuna_storage::ZarrSource {
         nuna_storage::Source::Netcdf(_) | nuna_storage::Source::Geotiff(_) => panic!("a Zarr store"),
     }
 }
+
+/// Writes a group of arrays, one for each way to set Blosc, and the elements of each as they are.
+const BLOSC: &str = r#"
+import itertools, sys
+import numpy as np
+import zarr
+from numcodecs import Blosc
+group = zarr.open_group(sys.argv[1], mode="w", zarr_format=2)
+random = np.random.default_rng(7)
+number = 0
+for dtype, shape, chunks in [("u1", (3000,), (1000,)), ("<i2", (70, 41), (32, 20)), ("<f4", (9, 130, 70), (4, 64, 70)),
+                             ("<f8", (40000,), (30011,)), ("<u4", (5,), (3,))]:
+    smooth = np.arange(np.prod(shape)).reshape(shape) // 7
+    values = (smooth + random.integers(0, 3, shape)).astype(dtype)
+    values.tofile(f"{sys.argv[1]}/{dtype[-2:]}.bin")
+    for cname, clevel, shuffle, blocksize in itertools.product(["zstd", "lz4"], [0, 1, 9], [0, 1, 2], [0, 2048]):
+        codec = Blosc(cname=cname, clevel=clevel, shuffle=shuffle, blocksize=blocksize)
+        array = group.create_array(f"v{number}_{dtype[-2:]}", shape=shape, chunks=chunks, dtype=dtype, compressors=codec, fill_value=None,
+                                   attributes={"_ARRAY_DIMENSIONS": list("zyx"[-len(shape):])})
+        array[...] = values
+        number += 1
+"#;
+
+#[test]
+fn blosc_is_read_however_it_is_set_and_damage_is_found_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(python()).args(["-c", BLOSC]).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let group = open(folder.path()).unwrap();
+    assert_eq!(group.variables.len(), 5 * 36, "{:?}", group.skipped);
+    for (number, variable) in group.variables.iter().enumerate() {
+        let name = &variable.name;
+        let elements = folder.path().join(format!("{}.bin", name.rsplit('_').next().unwrap()));
+        let elements = std::fs::read(elements).unwrap();
+        assert!(variable.source.read_all().unwrap().bytes()[..] == elements[..], "{name}");
+        if number % 4 != 1 {
+            continue;
+        }
+        // The first chunk of some, byte by byte: what is read then has the same shape, or there is an error.
+        let chunk = std::fs::read_dir(folder.path().join(name)).unwrap().map(|entry| entry.unwrap().path());
+        let chunk =
+            chunk.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).min().unwrap();
+        let stored = std::fs::read(&chunk).unwrap();
+        for at in (0..stored.len().min(40)).chain((40..stored.len()).step_by(stored.len() / 8 + 1)) {
+            let mut damaged = stored.clone();
+            damaged[at] ^= 0x55;
+            std::fs::write(&chunk, &damaged).unwrap();
+            if let Ok(read) = variable.source.read_all() {
+                assert_eq!(read.bytes().len(), elements.len(), "{name}, byte {at}");
+            }
+        }
+        for length in [0, 3, 15, 16, 20, stored.len() / 2, stored.len() - 1] {
+            std::fs::write(&chunk, &stored[..length.min(stored.len() - 1)]).unwrap();
+            let error = variable.source.read_all().unwrap_err().to_string();
+            assert!(error.contains(name.as_str()), "{name} cut to {length}: {error}");
+        }
+        std::fs::write(&chunk, &stored).unwrap();
+    }
+}
