@@ -1,7 +1,7 @@
 //! Owns running frames: what a block does from its file to what is handed on, the stages of a plan, and putting together
 //! what comes back.
 
-use std::{fmt::Write as _, fs::File, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use nuna_array::engine;
 use nuna_plan::{
@@ -13,15 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     column::{Column, ColumnType},
-    csv::{CsvScan, CsvSource, quote_parity, write::Writer},
-    error::{FrameError, io},
+    csv::{CsvScan, CsvSource, quote_parity},
+    error::FrameError,
     eval,
     expr::Node,
     group::{Groups, Resolved},
     join::Join,
+    parquet::ParquetScan,
     sort,
     table::{DataTable, Schema},
     wire::{from_value, to_value},
+    write::{Format, Part},
 };
 
 /// How long one wait for the next block lasts; also how fast an interrupt is noticed.
@@ -39,6 +41,7 @@ const RETRIES: u32 = 2;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Source {
     Csv(CsvScan),
+    Parquet(ParquetScan),
     Memory(DataTable),
 }
 
@@ -46,6 +49,7 @@ impl Source {
     fn blocks(&self) -> u64 {
         match self {
             Source::Csv(scan) => scan.source.blocks,
+            Source::Parquet(scan) => scan.blocks(),
             Source::Memory(_) => 1,
         }
     }
@@ -53,13 +57,23 @@ impl Source {
     fn block_bytes(&self) -> u64 {
         match self {
             Source::Csv(scan) => scan.source.block_bytes,
+            Source::Parquet(scan) => scan.block_bytes(),
             Source::Memory(table) => table.rows as u64 * 8 * table.columns.len() as u64,
+        }
+    }
+
+    /// What reading a block needs beside what it hands on.
+    fn scratch_bytes(&self) -> u64 {
+        match self {
+            Source::Csv(_) | Source::Memory(_) => SCRATCH_BYTES,
+            Source::Parquet(scan) => SCRATCH_BYTES.saturating_add(scan.scratch_bytes()),
         }
     }
 
     pub(crate) fn schema(&self) -> Arc<Schema> {
         match self {
             Source::Csv(scan) => scan.schema(),
+            Source::Parquet(scan) => scan.schema(),
             Source::Memory(table) => table.schema.clone(),
         }
     }
@@ -97,8 +111,9 @@ pub(crate) enum Sink {
         count: usize,
     },
     /// They are written as a file, and only their number comes back.
-    WriteCsv {
+    Write {
         folder: String,
+        format: Format,
     },
 }
 
@@ -150,6 +165,7 @@ impl Pipeline {
         };
         match &self.source {
             Source::Csv(scan) => scan.run(block, &mut through),
+            Source::Parquet(scan) => scan.run(block, &mut through).map(|()| 0),
             Source::Memory(table) => {
                 let mut start = 0;
                 while start < table.rows {
@@ -178,7 +194,7 @@ fn apply(op: &RowOp, table: DataTable) -> Result<DataTable, FrameError> {
 }
 
 impl Job {
-    fn blocks(&self) -> u64 {
+    pub(crate) fn blocks(&self) -> u64 {
         self.pipelines.iter().map(|pipeline| pipeline.source.blocks()).sum()
     }
 
@@ -242,43 +258,13 @@ impl Job {
                 })?;
                 to_value(&[sort::top(&best, by, *count)?], skipped)
             }
-            Sink::WriteCsv { folder } => {
-                let path = Path::new(folder).join(format!("part-{number:05}.csv"));
-                let (rows, skipped) = self.write(pipeline, block, folder, &path)?;
-                let count = DataTable::new().with_i64("rows", [rows as i64])?;
+            Sink::Write { folder, format } => {
+                let mut part = Part::begin(folder, *format, number, &self.schema)?;
+                let skipped = pipeline.run(block, &mut |table| part.write(&table))?;
+                let count = DataTable::new().with_i64("rows", [part.finish()?])?;
                 to_value(&[count], skipped)
             }
         }
-    }
-
-    /// Writes a block as a file, which is there as a whole or not at all, also if two workers write it.
-    fn write(
-        &self,
-        pipeline: &Pipeline,
-        block: u64,
-        folder: &str,
-        path: &Path,
-    ) -> Result<(u64, u64), TaskError> {
-        let name = path.display().to_string();
-        let mut file = tempfile::Builder::new()
-            .prefix(".part-")
-            .tempfile_in(folder)
-            .map_err(|error| io(folder, "making a file", &error))?;
-        let mut text = String::new();
-        let writer = Writer::default();
-        writer.header(&self.schema, &mut text);
-        let mut rows = 0;
-        let skipped = pipeline.run(block, &mut |table| {
-            writer.rows(&table, &mut text);
-            rows += table.rows as u64;
-            file.write_all(text.as_bytes()).map_err(|error| io(&name, "writing", &error))?;
-            text.clear();
-            Ok(())
-        })?;
-        file.write_all(text.as_bytes()).map_err(|error| io(&name, "writing", &error))?;
-        readable(file.as_file()).map_err(|error| io(&name, "setting its mode", &error))?;
-        file.persist(path).map_err(|error| io(&name, "writing", &error.error))?;
-        Ok((rows, skipped))
     }
 
     /// Puts partial results together.
@@ -303,9 +289,7 @@ impl Job {
                 }
                 to_value(&[sort::top(&best, by, *count)?], skipped_rows)
             }
-            Sink::Rows | Sink::Head(_) | Sink::WriteCsv { .. } => {
-                Err(TaskError::fatal("rows are not merged"))
-            }
+            Sink::Rows | Sink::Head(_) | Sink::Write { .. } => Err(TaskError::fatal("rows are not merged")),
         }
     }
 
@@ -328,9 +312,9 @@ impl Job {
                 }
                 groups.finish(self.schema.clone())?
             }
-            Sink::Rows | Sink::Head(_) | Sink::Top { .. } | Sink::WriteCsv { .. } => {
+            Sink::Rows | Sink::Head(_) | Sink::Top { .. } | Sink::Write { .. } => {
                 let schema = match &self.sink {
-                    Sink::WriteCsv { .. } => Arc::new(Schema(vec![("rows".to_owned(), ColumnType::Int64)])),
+                    Sink::Write { .. } => Arc::new(Schema(vec![("rows".to_owned(), ColumnType::Int64)])),
                     _ => self.schema.clone(),
                 };
                 let mut all = DataTable::empty(schema);
@@ -344,7 +328,7 @@ impl Job {
                 match &self.sink {
                     Sink::Head(count) => all.head(*count),
                     Sink::Top { by, count } => sort::top(&all, by, *count)?,
-                    Sink::Rows | Sink::Group { .. } | Sink::WriteCsv { .. } => all,
+                    Sink::Rows | Sink::Group { .. } | Sink::Write { .. } => all,
                 }
             }
         };
@@ -354,7 +338,7 @@ impl Job {
 
     /// Runs it: here if all rows are here, else on the cluster or the threads of this process.
     pub(crate) fn execute(mut self, label: &str) -> Result<DataTable, FrameError> {
-        if self.is_local() {
+        if self.is_local() || self.blocks() == 0 {
             let run = |block| self.run(block).map_err(|error| FrameError::Contents(error.message));
             let values: Vec<Value> = (0..self.blocks()).map(run).collect::<Result<_, _>>()?;
             return self.finish(&values);
@@ -391,9 +375,16 @@ impl Job {
             Sink::Rows => block_bytes.saturating_mul(2),
             Sink::Head(_) => block_bytes,
             Sink::Group { .. } | Sink::Top { .. } => block_bytes / 4,
-            Sink::WriteCsv { .. } => 1024,
+            Sink::Write { .. } => 1024,
         };
-        let bound = MemoryBound { inputs: 0, output, scratch: SCRATCH_BYTES.saturating_add(output) };
+        let scratch = self.pipelines.iter().map(|p| p.source.scratch_bytes()).max().unwrap_or(0);
+        let scratch = match &self.sink {
+            Sink::Write { format, .. } => scratch.saturating_add(format.scratch_bytes()),
+            Sink::Rows | Sink::Head(_) | Sink::Group { .. } | Sink::Top { .. } => {
+                scratch.saturating_add(output)
+            }
+        };
+        let bound = MemoryBound { inputs: 0, output, scratch };
         let stage =
             |name: String, grid: BlockGrid, inputs: Vec<Input>, call: Call, bound: MemoryBound| Stage {
                 name,
@@ -441,12 +432,6 @@ fn append(all: &mut DataTable, more: &DataTable) -> Result<(), TaskError> {
     }
     all.rows += more.rows;
     Ok(())
-}
-
-/// The mode that a file has which is made in the usual way.
-fn readable(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 /// For each block of a file with line ends in quotes, whether it begins within quotes.

@@ -3,57 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod oracle;
 
 use nuna_frame::{CsvOptions, DataTable, Frame, col, count_rows, scan_csv, scan_csv_with};
-use serde_json::Value;
+use oracle::{assert_same, run};
 
 /// Sums of some thousand numbers that cancel.
 const TOLERANCE: f64 = 1e-9;
-
-fn python() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
-    python
-}
-
-#[track_caller]
-fn assert_same(what: &str, found: &DataTable, expected: &Value, tolerance: f64) {
-    let expected = expected.as_object().unwrap();
-    let mut names: Vec<&String> = expected.keys().collect();
-    let mut columns = found.columns();
-    names.sort();
-    columns.sort();
-    assert_eq!(columns.iter().collect::<Vec<_>>(), names, "{what}");
-    for (name, values) in expected {
-        let values = values.as_array().unwrap();
-        assert_eq!(found.len(), values.len(), "{what}.{name}");
-        let texts = found.column_text(name).unwrap();
-        for (row, (text, value)) in texts.iter().zip(values).enumerate() {
-            let place = format!("{what}.{name}[{row}]");
-            match value {
-                Value::Null => assert_eq!(text, "", "{place}"),
-                Value::Bool(value) => assert_eq!(text, &value.to_string(), "{place}"),
-                Value::String(value) => assert_eq!(text, value, "{place}"),
-                Value::Number(value) => {
-                    let (found, wanted): (f64, f64) =
-                        (text.parse().unwrap_or(f64::NAN), value.as_f64().unwrap());
-                    let is_same = match value.as_i64() {
-                        Some(whole) if !text.contains('.') => text == &whole.to_string(),
-                        _ => (found - wanted).abs() <= tolerance * wanted.abs().max(1e-300),
-                    };
-                    assert!(is_same, "{place}: {text}, expected {value}");
-                }
-                other => panic!("{place}: {other}"),
-            }
-        }
-    }
-}
 
 fn grouped(frame: &Frame, keys: &[&str]) -> DataTable {
     let aggs = [
@@ -78,12 +34,7 @@ fn grouped(frame: &Frame, keys: &[&str]) -> DataTable {
 
 #[test]
 fn tables_are_as_in_pandas() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/tables.py");
-    let output = Command::new(python()).arg(script).arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::fs::read_to_string(folder.path().join("expected.json")).unwrap();
-    let expected: Value = serde_json::from_str(&text).unwrap();
+    let (folder, expected) = run("tables.py");
     let teams = scan_csv(folder.path().join("teams.csv")).unwrap();
     for block in [777, 20_000, 32 << 20] {
         let options = CsvOptions::new().block_bytes(block);

@@ -43,8 +43,9 @@ pub use nuna_array::{
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_frame::{
-    Agg, ColumnType, CsvOptions, DataTable, Expr, Frame, FrameError, FrameGroupBy, IntoColumns, Literal, col,
-    concat_frames, count_rows, lit, scan_csv, scan_csv_with,
+    Agg, ColumnType, CsvOptions, DataTable, Expr, Frame, FrameError, FrameGroupBy, IntoColumns, Literal,
+    ParquetOptions, col, concat_frames, count_rows, lit, scan_csv, scan_csv_with, scan_parquet,
+    scan_parquet_with,
 };
 pub use nuna_labels::{
     Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,

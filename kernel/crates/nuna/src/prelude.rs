@@ -5,9 +5,10 @@ pub use std::time::Duration;
 pub use crate::serde::{Deserialize, Serialize};
 pub use crate::{
     Array, Block, Chunk, Cluster, ColumnType, CsvOptions, DType, DataArray, DataTable, Dataset, Frame, Join,
-    MapBlocks, MapTasks, PlotOptions, Publishing, Scattered, Task, Tasks, Trend, Window, captures, col,
-    concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many, open_mfdataset,
-    open_netcdf, open_netcdf_group, open_zarr, scan_csv, scan_csv_with, slice, table,
+    MapBlocks, MapTasks, ParquetOptions, PlotOptions, Publishing, Scattered, Task, Tasks, Trend, Window,
+    captures, col, concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many,
+    open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, scan_csv, scan_csv_with, scan_parquet,
+    scan_parquet_with, slice, table,
 };
 pub use crate::{
     GeotiffOptions, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,

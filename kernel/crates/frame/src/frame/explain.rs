@@ -8,6 +8,7 @@ impl Frame {
     pub(crate) fn label(&self) -> String {
         match &*self.logical {
             Logical::Csv(source) => format!("read {}", source.name),
+            Logical::Parquet(source) => format!("read {}", source.name),
             Logical::Memory(_) => "table".to_owned(),
             Logical::Filter(frame, _) | Logical::Project(frame, _) => frame.label(),
             Logical::Group { keys, .. } => {
@@ -42,6 +43,13 @@ impl Frame {
                 source.files.len(),
                 source.blocks,
                 source.block_bytes,
+                self.describe_columns()
+            ),
+            Logical::Parquet(source) => format!(
+                "read {}: {} files, {} groups of rows; {}",
+                source.name,
+                source.files.len(),
+                source.groups.len(),
                 self.describe_columns()
             ),
             Logical::Memory(table) => {

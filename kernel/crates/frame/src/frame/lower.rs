@@ -11,6 +11,7 @@ use crate::{
     exec::{Job, Pipeline, RowOp, Sink, Source, parities},
     expr::Node,
     join::{Join, RIGHT_BYTES_MAX},
+    parquet::ParquetScan,
     sort,
     table::{DataTable, Schema},
 };
@@ -51,6 +52,7 @@ impl Frame {
             }
             Logical::Sort(frame, by) => sort::sorted(&frame.compute()?, by),
             Logical::Csv(_)
+            | Logical::Parquet(_)
             | Logical::Filter(..)
             | Logical::Project(..)
             | Logical::Join { .. }
@@ -58,41 +60,8 @@ impl Frame {
         }
     }
 
-    /// Writes the rows as CSV into a folder, which is made if it is not there: a file for each block, written where it is
-    /// computed, called `part-00000.csv` and so on in the order of the rows. How many rows there are.
-    ///
-    /// # Errors
-    /// If the folder has such files already, or cannot be written; and as [`compute`](Self::compute).
-    pub fn write_csv(&self, folder: impl AsRef<std::path::Path>) -> Result<u64, FrameError> {
-        let folder = std::path::absolute(folder.as_ref()).unwrap_or_else(|_| folder.as_ref().to_owned());
-        let path = folder.display().to_string();
-        let failed =
-            |error: std::io::Error| FrameError::File { path: path.clone(), message: error.to_string() };
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if name.to_string_lossy().starts_with("part-") {
-                return Err(FrameError::File {
-                    path: path.clone(),
-                    message: format!(
-                        "it has {} already; write into another folder, so that parts do not mix",
-                        name.to_string_lossy()
-                    ),
-                });
-            }
-        }
-        let job = Job {
-            pipelines: self.exactly()?,
-            sink: Sink::WriteCsv { folder: path },
-            schema: self.schema.clone(),
-            first_block: 0,
-        };
-        let counts = job.execute(&format!("write {}", self.label()))?;
-        Ok(counts.column_i64("rows")?.iter().map(|&rows| rows as u64).sum())
-    }
-
     /// Pipelines that end with these columns and no others, in order.
-    fn exactly(&self) -> Result<Vec<Pipeline>, FrameError> {
+    pub(crate) fn exactly(&self) -> Result<Vec<Pipeline>, FrameError> {
         let mut pipelines = self.lower(&self.columns())?;
         for pipeline in &mut pipelines {
             if pipeline.schema() != self.schema {
@@ -112,12 +81,20 @@ impl Frame {
             more(&mut all);
             all
         };
+        let wanted = |schema: &Schema| {
+            let mut wanted: Vec<usize> =
+                needed.iter().map(|name| schema.position(name)).collect::<Result<_, FrameError>>()?;
+            wanted.sort_unstable();
+            wanted.dedup();
+            Ok::<_, FrameError>(wanted)
+        };
         Ok(match &*self.logical {
+            Logical::Parquet(source) => {
+                let scan = ParquetScan::new(source.clone(), wanted(&source.schema)?);
+                vec![Pipeline { source: Source::Parquet(scan), ops: Vec::new() }]
+            }
             Logical::Csv(source) => {
-                let mut wanted: Vec<usize> =
-                    needed.iter().map(|name| source.schema.position(name)).collect::<Result<_, _>>()?;
-                wanted.sort_unstable();
-                wanted.dedup();
+                let wanted = wanted(&source.schema)?;
                 let in_quotes = if source.dialect.multiline { parities(source)? } else { Vec::new() };
                 let scan = CsvScan { source: source.clone(), wanted, filters: Vec::new(), in_quotes };
                 vec![Pipeline { source: Source::Csv(scan), ops: Vec::new() }]
@@ -229,6 +206,7 @@ impl Pipeline {
         }
         match (&mut self.source, place) {
             (Source::Csv(scan), 0) => scan.filters.push(node),
+            (Source::Parquet(scan), 0) => scan.filter(node),
             _ => self.ops.insert(place, RowOp::Filter(node)),
         }
     }

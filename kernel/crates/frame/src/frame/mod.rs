@@ -13,7 +13,7 @@ use self::columns::names;
 pub use self::{
     columns::IntoColumns,
     groupby::FrameGroupBy,
-    scan::{concat_frames, scan_csv, scan_csv_with},
+    scan::{concat_frames, scan_csv, scan_csv_with, scan_parquet, scan_parquet_with},
 };
 use crate::{
     column::ColumnType,
@@ -21,6 +21,7 @@ use crate::{
     error::FrameError,
     expr::{Expr, Node, col},
     group::{Agg, Resolved},
+    parquet::ParquetSource,
     table::{DataTable, Schema},
 };
 
@@ -43,6 +44,7 @@ pub struct Frame {
 #[derive(Debug)]
 enum Logical {
     Csv(Arc<CsvSource>),
+    Parquet(Arc<ParquetSource>),
     Memory(DataTable),
     Filter(Frame, Node),
     Project(Frame, Vec<(String, Node, ColumnType)>),

@@ -7,6 +7,7 @@ use crate::{
     column::ColumnType,
     csv::{CsvOptions, CsvSource},
     error::FrameError,
+    parquet::{ParquetOptions, ParquetSource},
 };
 
 /// A frame of CSV files: one path, or a pattern such as `runs/*/out-??.csv`. Types of columns are guessed from the first MiB of
@@ -28,6 +29,53 @@ pub fn scan_csv_with(pattern: impl AsRef<std::path::Path>, options: CsvOptions) 
     let source = CsvSource::open(&pattern, &paths, &options)?;
     let schema = Arc::new(source.schema.clone());
     Ok(Frame { logical: Arc::new(Logical::Csv(source)), schema })
+}
+
+/// A frame of Parquet files: one path, a pattern such as `runs/*/part-??.parquet`, or a folder, of which it is the files called
+/// `.parquet` or `.pq`. Only their footers are read now. All have the same columns, in any order.
+///
+/// What elements become: integers `int64`, floats `float64`, text and unannotated bytes text, dates dates; timestamps of any
+/// unit, with a time zone or without, times in UTC, of which anything finer than a microsecond is cut off; decimals `float64`,
+/// rounded once, or `int64` if they have no fraction and at most 18 digits; UUIDs text. Columns that nothing reads are not read,
+/// and neither are groups of rows whose bounds in the footer say that a filter leaves out all of them.
+///
+/// # Errors
+/// If there is no such file, a footer cannot be read, files differ in their columns, or a column is nested or of another type
+/// that a table cannot hold; [`ParquetOptions::without`] leaves such a column out.
+pub fn scan_parquet(path: impl AsRef<std::path::Path>) -> Result<Frame, FrameError> {
+    scan_parquet_with(path, ParquetOptions::default())
+}
+
+/// [`scan_parquet`] without some columns, and more.
+///
+/// # Errors
+/// As [`scan_parquet`].
+pub fn scan_parquet_with(
+    path: impl AsRef<std::path::Path>,
+    options: ParquetOptions,
+) -> Result<Frame, FrameError> {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let paths = if path.is_dir() {
+        let inside = |ending: &str| files(&path.join(format!("*.{ending}")).display().to_string());
+        let mut paths = Vec::new();
+        for ending in ["parquet", "pq"] {
+            match inside(ending) {
+                Ok(more) => paths.extend(more),
+                Err(FrameError::NoFiles { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if paths.is_empty() {
+            return Err(FrameError::NoFiles { pattern: path.join("*.parquet").display().to_string() });
+        }
+        paths
+    } else {
+        files(&name)?
+    };
+    let source = ParquetSource::open(&name, &paths, &options)?;
+    let schema = Arc::new(source.schema.clone());
+    Ok(Frame { logical: Arc::new(Logical::Parquet(source)), schema })
 }
 
 /// The files of a pattern, in the order of their names, with absolute paths: workers may be elsewhere in the tree.
