@@ -51,7 +51,7 @@ pub use geotiff::{
 pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
-pub use nuna_storage::{Attributes, GeotiffOptions, StoreOptions, ZarrFormat};
+pub use nuna_storage::{Attributes, GeotiffOptions, NetcdfOptions, StoreOptions, ZarrFormat};
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr};
 pub use plot::{Plot, PlotOptions};
 pub use reduce::Reducer;

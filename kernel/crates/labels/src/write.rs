@@ -1,8 +1,10 @@
 //! Owns writing datasets: what each variable and coordinate becomes in a store, and computing straight into it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use nuna_storage::{Attributes, NewStore, NewVariable, StoreOptions};
+use nuna_array::ChunkSink;
+use nuna_chunk::Chunk;
+use nuna_storage::{Attributes, NetcdfOptions, NewNetcdf, NewStore, NewVariable, StoreOptions};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -25,6 +27,70 @@ impl Dataset {
     /// As [`to_zarr`](Dataset::to_zarr).
     pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
         nuna_storage::register();
+        let Encoded { attrs, new, labels } = self.encoded()?;
+        let store = NewStore::create(path, &attrs, new, options.clone())?;
+        for (name, values) in labels {
+            match values {
+                Stored::Numbers(chunk) => store.write(&name, &chunk)?,
+                Stored::Text(text) => store.write_text(&name, text.to_vec())?,
+            }
+        }
+        let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
+        self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
+        store.finish()?;
+        Ok(())
+    }
+
+    /// Computes every variable into a new NetCDF4 file, which NetCDF's and HDF5's libraries, xarray and
+    /// [`open_netcdf`](crate::open_netcdf) read. Nothing appears under `path` before all is written.
+    ///
+    /// Chunks are those of the arrays, cut into equal parts where they have more than 16 MiB; what has no more than 64 KiB is
+    /// stored in one piece. Truth values become bytes with the attribute `dtype`, as in xarray; complex numbers are refused.
+    /// Floats that are missing are NaN, which `_FillValue` says; times are whole numbers of a unit since a date.
+    ///
+    /// Many compute and compress at once, and memory holds the chunks in work, never the file. Without a cluster, threads
+    /// put their chunks straight into the file. On a cluster, each worker appends its chunks to a part of its own beside the
+    /// file, in a folder that all must share, and at the end this process appends the parts to one another: compressed bytes
+    /// are then written twice.
+    ///
+    /// # Errors
+    /// If `path` exists, NetCDF has no place for a dtype, name or attribute, or as [`DataArray::compute`].
+    pub fn to_netcdf(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.to_netcdf_with(path, &NetcdfOptions::default())
+    }
+
+    /// [`to_netcdf`](Dataset::to_netcdf) with a choice of compression, unlimited dimensions, and whether to overwrite.
+    ///
+    /// # Errors
+    /// As [`to_netcdf`](Dataset::to_netcdf), and if there is no such dimension.
+    pub fn to_netcdf_with(&self, path: impl AsRef<Path>, options: &NetcdfOptions) -> Result<()> {
+        nuna_storage::register();
+        let Encoded { attrs, new, labels } = self.encoded()?;
+        let mut file = NewNetcdf::create(path, &attrs, new, options)?;
+        for (name, values) in labels {
+            match values {
+                Stored::Numbers(chunk) => file.write(&name, &chunk)?,
+                Stored::Text(text) => file.write_text(&name, text.to_vec()),
+            }
+        }
+        let sinks: Vec<_> = self.variables.iter().map(|(name, _)| file.sink(name)).collect();
+        self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
+        file.finish()?;
+        Ok(())
+    }
+
+    /// Computes the variables, each into its sink.
+    fn compute_into<'a>(&self, sinks: impl Iterator<Item = &'a dyn ChunkSink>) -> Result<()> {
+        let arrays = self.variables.iter().map(|(_, variable)| variable.array.clone());
+        let writes: Vec<_> = arrays.zip(sinks).collect();
+        if !writes.is_empty() {
+            nuna_array::write(&writes, &nuna_array::engine())?;
+        }
+        Ok(())
+    }
+
+    /// What a store is told before anything is computed: coordinates first, then variables.
+    fn encoded(&self) -> Result<Encoded> {
         let mut new = Vec::new();
         let mut labels = Vec::new();
         for (name, coord) in self.coords.iter() {
@@ -49,28 +115,7 @@ impl Dataset {
         if !orphans.is_empty() {
             attrs.insert("coordinates".to_owned(), orphans.join(" ").into());
         }
-        let store = NewStore::create(path, &attrs, new, options.clone())?;
-        for (name, values) in labels {
-            match values {
-                Values::Numbers(chunk) => store.write(&name, &chunk)?,
-                Values::Text(text) => store.write_text(&name, text.to_vec())?,
-                Values::Times(_) => {
-                    return Err(LabelError::Invalid(format!("times of `{name}` were not encoded")));
-                }
-            }
-        }
-        let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
-        let writes: Vec<_> = self
-            .variables
-            .iter()
-            .zip(&sinks)
-            .map(|((_, variable), sink)| (variable.array.clone(), sink as &dyn nuna_array::ChunkSink))
-            .collect();
-        if !writes.is_empty() {
-            nuna_array::write(&writes, &nuna_array::engine())?;
-        }
-        store.finish()?;
-        Ok(())
+        Ok(Encoded { attrs, new, labels })
     }
 
     fn encode_variable(&self, name: &str, variable: &DataArray) -> NewVariable {
@@ -98,8 +143,22 @@ impl Dataset {
     }
 }
 
+/// A dataset as stores have it.
+struct Encoded {
+    attrs: Attributes,
+    new: Vec<NewVariable>,
+    /// Of coordinates, which are in memory.
+    labels: Vec<(String, Stored)>,
+}
+
+/// Labels as they are stored.
+enum Stored {
+    Numbers(Chunk),
+    Text(Arc<[String]>),
+}
+
 /// A coordinate's metadata, and its values as they are stored.
-fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Values)> {
+fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Stored)> {
     let mut attrs: Attributes = coord.attrs().clone();
     let values = match coord.values()? {
         Values::Times(times) => {
@@ -111,13 +170,14 @@ fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Values)> {
             if times.micros.contains(&crate::time::NOT_A_TIME) {
                 attrs.insert("_FillValue".to_owned(), crate::time::NOT_A_TIME.into());
             }
-            Values::Numbers(chunk)
+            Stored::Numbers(chunk)
         }
-        other => other.clone(),
+        Values::Numbers(chunk) => Stored::Numbers(chunk.clone()),
+        Values::Text(text) => Stored::Text(text.clone()),
     };
     let dtype = match &values {
-        Values::Numbers(chunk) => Some(chunk.dtype()),
-        Values::Text(_) | Values::Times(_) => None,
+        Stored::Numbers(chunk) => Some(chunk.dtype()),
+        Stored::Text(_) => None,
     };
     let shape = coord.shape().to_vec();
     let chunk_shape = shape.iter().map(|&n| n.max(1)).collect();
@@ -161,5 +221,21 @@ impl DataArray {
     /// As [`to_zarr`](DataArray::to_zarr).
     pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
         self.to_dataset()?.to_zarr_with(path, options)
+    }
+
+    /// Computes it into a new NetCDF4 file; see [`Dataset::to_netcdf`].
+    ///
+    /// # Errors
+    /// If it has no name, `path` exists, or as [`Dataset::to_netcdf`].
+    pub fn to_netcdf(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.to_dataset()?.to_netcdf(path)
+    }
+
+    /// [`to_netcdf`](DataArray::to_netcdf) with options.
+    ///
+    /// # Errors
+    /// As [`to_netcdf`](DataArray::to_netcdf).
+    pub fn to_netcdf_with(&self, path: impl AsRef<Path>, options: &NetcdfOptions) -> Result<()> {
+        self.to_dataset()?.to_netcdf_with(path, options)
     }
 }

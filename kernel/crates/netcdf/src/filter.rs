@@ -1,9 +1,9 @@
-//! Owns the filters of HDF5 chunks: which there are, and undoing them (HDF5 file format specification 3.0, IV.A.2.l;
+//! Owns the filters of HDF5 chunks: which there are, undoing them, and applying those that are written (HDF5 file format specification 3.0, IV.A.2.l;
 //! numbers from the HDF Group's registry of filters).
 
 use std::cell::RefCell;
 
-use libdeflater::Decompressor;
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use serde::{Deserialize, Serialize};
 
 use crate::scratch::Scratch;
@@ -82,6 +82,7 @@ pub(crate) fn stored_bytes_max(filters: &[Filter], chunk_bytes: usize) -> usize 
 
 thread_local! {
     static INFLATE: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    static DEFLATE: RefCell<Option<(u32, Compressor)>> = const { RefCell::new(None) };
     static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -166,6 +167,70 @@ fn step(filter: Filter, input: &[u8], out: &mut [u8]) -> Result<usize, String> {
             Ok(out.len())
         }
     }
+}
+
+/// Shuffles and deflates a chunk, and hands it to `done`. Level 1 is the fastest, 9 the smallest.
+///
+/// # Errors
+/// If the level is none of these.
+pub fn deflated<R>(
+    chunk: &[u8],
+    element_bytes: usize,
+    level: u32,
+    done: impl FnOnce(&[u8]) -> R,
+) -> Result<R, String> {
+    let lvl = i32::try_from(level).ok().filter(|level| (1..=9).contains(level));
+    let lvl = lvl.and_then(|level| CompressionLvl::new(level).ok());
+    let lvl = lvl.ok_or_else(|| format!("deflate has the levels 1 to 9, not {level}"))?;
+    let shuffled = (element_bytes > 1).then(|| {
+        let mut shuffled = Scratch::new(chunk.len());
+        shuffle(chunk, element_bytes, &mut shuffled);
+        shuffled
+    });
+    let mut out = Scratch::new(deflated_bytes_max(chunk.len()));
+    let written = DEFLATE.with_borrow_mut(|kept| {
+        if kept.as_ref().is_none_or(|(known, _)| *known != level) {
+            *kept = Some((level, Compressor::new(lvl)));
+        }
+        let (_, compressor) = kept.as_mut().ok_or("there is no memory to compress with")?;
+        compressor
+            .zlib_compress(shuffled.as_deref().unwrap_or(chunk), &mut out)
+            .map_err(|error| error.to_string())
+    })?;
+    out.truncate(written);
+    Ok(done(&out))
+}
+
+/// The most bytes that a chunk of so many has when it is deflated.
+fn deflated_bytes_max(bytes: usize) -> usize {
+    // Blocks of 5 KB that are stored as they are cost five bytes each, and ends some more.
+    bytes.saturating_add(bytes / 900).saturating_add(64)
+}
+
+/// Puts bytes of equal rank together. What is left over after the last whole element stays as it is.
+fn shuffle(input: &[u8], size: usize, out: &mut [u8]) {
+    fn wide<const N: usize>(input: &[u8], count: usize, out: &mut [u8]) {
+        let (elements, _) = input.as_chunks::<N>();
+        for (plane, bytes) in out.chunks_exact_mut(count.max(1)).take(N).enumerate() {
+            for (byte, element) in bytes.iter_mut().zip(elements) {
+                *byte = element[plane];
+            }
+        }
+    }
+    let count = input.len() / size.max(1);
+    match size {
+        2 => wide::<2>(input, count, out),
+        4 => wide::<4>(input, count, out),
+        8 => wide::<8>(input, count, out),
+        _ => {
+            for (plane, bytes) in out.chunks_exact_mut(count.max(1)).take(size).enumerate() {
+                for (i, byte) in bytes.iter_mut().enumerate() {
+                    *byte = input[i * size + plane];
+                }
+            }
+        }
+    }
+    out[count * size..].copy_from_slice(&input[count * size..]);
 }
 
 /// Puts bytes of equal rank back to their elements of `size` bytes. What is left over after the last whole element stays as
@@ -285,6 +350,8 @@ mod tests {
                     (0..size).flat_map(|plane| (0..count).map(move |i| (i * size + plane) as u8)).collect();
                 shuffled.extend_from_slice(&plain[count * size..]);
                 let mut out = vec![0; length];
+                shuffle(&plain, size, &mut out);
+                assert_eq!(out, shuffled, "{size} {length}");
                 unshuffle(&shuffled, size, &mut out);
                 assert_eq!(out, plain, "{size} {length}");
             }
@@ -297,6 +364,29 @@ mod tests {
         assert!(error.contains("filter 4 (szip)"), "{error}");
         let error = Filter::of(40000, "mine", &[], 4).unwrap_err();
         assert!(error.contains("filter 40000 (mine)"), "{error}");
+    }
+
+    #[test]
+    fn what_is_deflated_is_inflated_again() {
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(100_003)
+        .collect();
+        for (size, level) in [(1, 1), (2, 4), (4, 9), (8, 6), (3, 2)] {
+            for plain in [&noise[..], &[7; 5000], &noise[..1], &[]] {
+                let filters = [Filter::Shuffle { element_bytes: size }, Filter::Deflate];
+                let mut out = vec![0; plain.len()];
+                let undone =
+                    deflated(plain, size as usize, level, |stored| undo(&filters, 0, stored, &mut out));
+                undone.unwrap().unwrap();
+                assert_eq!(out, plain, "{size} {level}");
+            }
+        }
+        assert!(deflated(&[1], 1, 0, |_| ()).is_err());
+        assert!(deflated(&[1], 1, 10, |_| ()).is_err());
     }
 
     #[test]

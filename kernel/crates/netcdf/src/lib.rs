@@ -1,6 +1,6 @@
 //! Owns files of NetCDF4 and HDF5 ([`hdf5`]) and of NetCDF3 ([`classic`]) as bytes: what one group holds ([`open`]), where
 //! the elements of a variable lie ([`Placement`]), and reading a box of them ([`Reader`]), all with positioned reads and no
-//! C library.
+//! C library. [`NewGroup`] writes what a new NetCDF4 file says about itself, around chunks that are in it already.
 //!
 //! Leaves to others: what attributes mean (`storage`'s CF decoding), when what is read, and on which machine.
 //!
@@ -22,8 +22,11 @@ use std::path::Path;
 
 pub use attribute::Attribute;
 pub use error::Error;
-pub use filter::{Filter, unshuffle};
-pub use hdf5::ChunkIndex;
+pub use filter::{Filter, deflated, unshuffle};
+pub use hdf5::{
+    ChunkIndex,
+    write::{Data, ELEMENTS_FROM, NewGroup, NewLayout, NewVariable, StoredChunk, Value},
+};
 pub use input::{Disk, Input};
 pub use read::{Element, Kind, Layout, Placement, Reader};
 

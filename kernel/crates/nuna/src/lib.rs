@@ -50,9 +50,9 @@ pub use nuna_frame::{
 pub use nuna_labels::{
     Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,
     DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, IntoDims, Join, Label, LabelError, Merge, Method,
-    Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection, StoreOptions, TimePart,
-    Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge, merge_with, open_dataset,
-    open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
+    NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
+    StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
+    merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
 };
 pub use nuna_labels::{
     Files, GeotiffOptions, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs,

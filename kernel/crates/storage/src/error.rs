@@ -32,8 +32,8 @@ pub enum StorageError {
     RemoteVariable { variable: String, error: RemoteError },
     #[error("{path} exists already; choose another name, remove it, or ask for it to be overwritten")]
     Exists { path: PathBuf },
-    #[error("{path} exists and is not a Zarr store, so it is not overwritten")]
-    ExistsNotZarr { path: PathBuf },
+    #[error("{path} exists and is not {what}, so it is not overwritten")]
+    ExistsNot { path: PathBuf, what: String },
     #[error("cannot write {path}: {message}")]
     Write { path: PathBuf, message: String },
     #[error("variable `{variable}` cannot be written: {message}")]

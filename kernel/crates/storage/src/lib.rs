@@ -16,17 +16,20 @@ mod blosc;
 pub mod cf;
 mod codec;
 mod direct;
+mod draft;
 mod error;
 mod geotiff;
 mod json;
 mod metadata;
 mod netcdf;
+mod pieces;
 mod place;
 mod read;
 mod references;
 mod remote;
 mod source;
 mod write;
+mod write_netcdf;
 
 pub use direct::Direct;
 pub use error::StorageError;
@@ -37,6 +40,7 @@ pub use netcdf::{NetcdfSource, open_netcdf};
 pub use read::{ZarrReader, ZarrSource};
 pub use source::Source;
 pub use write::{NewStore, NewVariable, StoreOptions, ZarrSink, ZarrWriter};
+pub use write_netcdf::{NetcdfOptions, NetcdfSink, NewNetcdf};
 
 /// The kind under which Zarr arrays travel in plans.
 pub(crate) const ZARR_KIND: &str = "zarr";
@@ -52,4 +56,5 @@ pub fn register() {
     nuna_array::register_source_kind(NETCDF_KIND, netcdf::open_reader);
     nuna_array::register_source_kind(GEOTIFF_KIND, geotiff::open_reader);
     nuna_array::register_sink_kind(ZARR_KIND, write::open_writer);
+    nuna_array::register_sink_kind(NETCDF_KIND, write_netcdf::open_writer);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use nuna_array::{ChunkSink, ChunkWriter, SinkSpec};
 use nuna_chunk::{Chunk, DType, Region};
-use nuna_plan::{BlockGrid, TaskError};
+use nuna_plan::TaskError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::{
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
+    pieces::pieces,
     place,
 };
 
@@ -67,13 +68,13 @@ pub struct NewStore {
 }
 
 /// A name that no other process uses.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{:016x}", RandomState::new().hash_one((number, std::process::id())))
 }
 
-fn write_error(path: &Path, error: &std::io::Error) -> StorageError {
+pub(crate) fn write_error(path: &Path, error: &std::io::Error) -> StorageError {
     StorageError::Write { path: path.to_owned(), message: error.to_string() }
 }
 
@@ -253,7 +254,10 @@ fn check_target(target: &Path, overwrite: bool) -> Result<(), StorageError> {
         (_, true) if is_empty => Ok(()),
         (false, _) => Err(StorageError::Exists { path: target.to_owned() }),
         (true, true) => Ok(()),
-        (true, false) => Err(StorageError::ExistsNotZarr { path: target.to_owned() }),
+        (true, false) => {
+            let what = "a Zarr store".to_owned();
+            Err(StorageError::ExistsNot { path: target.to_owned(), what })
+        }
     }
 }
 
@@ -392,47 +396,12 @@ impl ZarrWriter {
     /// # Errors
     /// If the box cuts a chunk, or a file cannot be written.
     pub fn write(&self, region: &Region, chunk: &Chunk) -> Result<(), StorageError> {
-        let shape = self.array.shape().to_vec();
-        for (axis, range) in region.ranges().iter().enumerate() {
-            let n = self.chunk_shape[axis];
-            let whole =
-                range.start.is_multiple_of(n) && (range.end.is_multiple_of(n) || range.end == shape[axis]);
-            if !whole || range.end > shape[axis] {
-                return Err(self.refused(format!(
-                    "the box {region} does not cover whole chunks of shape {:?} of an array of shape {shape:?}",
-                    self.chunk_shape
-                )));
-            }
-        }
-        if region.ranges().iter().any(std::ops::Range::is_empty) {
-            return Ok(());
-        }
-        let first: Vec<u64> =
-            region.ranges().iter().zip(&self.chunk_shape).map(|(r, n)| r.start / n).collect();
-        let grid = BlockGrid::new(
-            region.ranges().iter().zip(&self.chunk_shape).map(|(r, &n)| (r.end - r.start).div_ceil(n)),
-        );
-        for number in 0..grid.count() {
-            let indices: Vec<u64> = grid.coords(number).iter().zip(&first).map(|(c, f)| c + f).collect();
-            let part = Region::new(
-                indices
-                    .iter()
-                    .zip(&self.chunk_shape)
-                    .zip(region.ranges())
-                    .map(|((&i, &n), r)| i * n - r.start..((i + 1) * n).min(r.end) - r.start),
-            );
-            let part = if grid.count() == 1 {
-                chunk.clone()
-            } else {
-                chunk.slice(&part).map_err(|e| self.refused(e.to_string()))?
-            };
-            self.write_chunk(&indices, &part)?;
-        }
-        Ok(())
+        let grid = (self.array.shape(), &self.chunk_shape[..]);
+        let refused = |message| self.refused(message);
+        pieces(region, chunk, grid, &self.fill, refused, |indices, bytes| self.write_chunk(indices, bytes))
     }
 
-    fn write_chunk(&self, indices: &[u64], part: &Chunk) -> Result<(), StorageError> {
-        let bytes = self.padded(part);
+    fn write_chunk(&self, indices: &[u64], bytes: Cow<'_, [u8]>) -> Result<(), StorageError> {
         // The first element is one, and every other is the one before.
         let element = self.fill.len();
         let starts = element > 0 && bytes.get(..element) == Some(&self.fill[..]);
@@ -457,25 +426,6 @@ impl ZarrWriter {
                 put(&encoded.map_err(|failure| self.refused(failure.message))?)
             }
         }
-    }
-
-    /// A chunk at the array's end is stored whole, the rest of it fill values.
-    fn padded<'a>(&self, part: &'a Chunk) -> Cow<'a, [u8]> {
-        if part.shape() == self.chunk_shape {
-            return Cow::Borrowed(part.bytes());
-        }
-        let size = part.dtype().size();
-        let total: u64 = self.chunk_shape.iter().product();
-        let mut out = self.fill.repeat(usize::try_from(total).unwrap_or(usize::MAX));
-        let axes = part.ndim();
-        let row = usize::try_from(part.shape()[axes - 1]).unwrap_or(0) * size;
-        let rows = BlockGrid::new(part.shape()[..axes - 1].iter().copied());
-        for (number, source) in (0..rows.count()).zip(part.bytes().chunks_exact(row.max(1))) {
-            let at = rows.coords(number).iter().zip(&self.chunk_shape).fold(0, |at, (&c, &n)| at * n + c);
-            let start = usize::try_from(at * self.chunk_shape[axes - 1]).unwrap_or(usize::MAX) * size;
-            out[start..start + row].copy_from_slice(source);
-        }
-        out.into()
     }
 }
 

@@ -32,6 +32,13 @@ pub(crate) fn run(script: &str, arguments: &[&Path]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What a line of Python prints.
+pub(crate) fn run_python(code: &str, arguments: &[&Path]) -> String {
+    let output = Command::new(python()).arg("-c").arg(code).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 pub(crate) static STORES: LazyLock<Stores> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     run("make_stores.py", &[folder.path()]);

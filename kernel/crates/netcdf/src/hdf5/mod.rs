@@ -2,7 +2,7 @@
 //! NetCDF4 uses them.
 //!
 //! `superblock` finds the file, `object` reads headers, `message` and `datatype` what is in them, `heap` and `btree` the
-//! structures behind, `group` names, `attribute` values, `chunks` where chunks lie, `netcdf4` dimensions.
+//! structures behind, `group` names, `attribute` values, `chunks` where chunks lie, `netcdf4` dimensions. `write` makes new files.
 
 mod attribute;
 mod btree;
@@ -15,6 +15,7 @@ mod message;
 mod netcdf4;
 mod object;
 mod superblock;
+pub(crate) mod write;
 
 use crate::{
     Result,

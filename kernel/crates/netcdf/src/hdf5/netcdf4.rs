@@ -16,9 +16,9 @@ use crate::{
     Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, input::Cursor, read::Element,
 };
 
-const DIMENSION_ONLY: &str = "This is a netCDF dimension but not a netCDF variable";
-const NON_COORD: &str = "_nc4_non_coord_";
-const HIDDEN: [&str; 9] = [
+pub(crate) const DIMENSION_ONLY: &str = "This is a netCDF dimension but not a netCDF variable";
+pub(crate) const NON_COORD: &str = "_nc4_non_coord_";
+pub(crate) const HIDDEN: [&str; 9] = [
     "REFERENCE_LIST",
     "DIMENSION_LIST",
     "DIMENSION_LABELS",
