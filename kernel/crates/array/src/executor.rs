@@ -121,12 +121,21 @@ impl Prepared for PreparedProgram {
             }
             Head::Partials { heads, pieces } => evaluation.partials(heads, pieces, &coords),
             Head::Merge { .. } => unreachable!("handled above"),
-            Head::Call { roots, dtype, shape, call } => {
+            Head::Call { roots, dtype, shape, call, order } => {
                 let inputs: Vec<Value> = roots
                     .iter()
                     .map(|root| Ok(evaluation.root(root, &coords)?.to_value()))
                     .collect::<Result<_, TaskError>>()?;
                 let opened = self.call.as_ref().expect("opened when the stage was prepared");
+                let (block, coords) = if order.is_empty() {
+                    (block, coords)
+                } else {
+                    let mut own = coords.clone();
+                    order.iter().zip(&coords).for_each(|(&axis, &at)| own[axis as usize] = at);
+                    let number =
+                        own.iter().zip(shape).fold(0, |number, (&at, cuts)| number * cuts.count() + at);
+                    (number, own)
+                };
                 let value = opened.run(block, &inputs)?;
                 check_returned(&value, *dtype, shape, &coords, &call.name)?;
                 Ok(value)
@@ -235,7 +244,9 @@ impl Evaluation<'_> {
     fn step(&self, step: &Step, dtype: DType, region: &Region) -> Result<Chunk, TaskError> {
         match step {
             Step::Read { source } => self.readers[*source as usize].read(region),
-            Step::Input { input, axes } => self.input(&self.given[*input as usize], axes, dtype, region),
+            Step::Input { input, axes, order } => {
+                self.input(&self.given[*input as usize], axes, order, dtype, region)
+            }
             Step::Full(value) => Ok(Chunk::full(dtype, &region.shape(), *value)),
             Step::Range { start, step } => Ok(range(*start, *step, dtype, region)),
             Step::Map { program, inputs } => {
@@ -280,6 +291,7 @@ impl Evaluation<'_> {
         &self,
         given: &Given,
         axes: &[Splits],
+        order: &[u8],
         dtype: DType,
         region: &Region,
     ) -> Result<Chunk, TaskError> {
@@ -287,7 +299,8 @@ impl Evaluation<'_> {
             axes.iter().zip(region.ranges()).map(|(splits, r)| splits.overlapping(r.clone())).collect();
         let value = |coords: &[u64]| -> Result<Chunk, TaskError> {
             let mut index = 0;
-            for (range, &c) in given.ranges.iter().zip(coords) {
+            for (at, range) in given.ranges.iter().enumerate() {
+                let c = coords[order.get(at).map_or(at, |&axis| axis as usize)];
                 assert!(range.contains(&c), "block {coords:?} is not among those given, {:?}", given.ranges);
                 index = index * (range.end - range.start) + (c - range.start);
             }

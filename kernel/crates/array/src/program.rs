@@ -31,6 +31,19 @@ impl AxisRule {
         }))
     }
 
+    /// The same for a stage whose axes are elsewhere in its grid.
+    pub(crate) fn placed(&self, place: impl Fn(u8) -> u8) -> Self {
+        match self {
+            AxisRule::Along { axis, splits } => {
+                AxisRule::Along { axis: place(*axis), splits: splits.clone() }
+            }
+            AxisRule::Fixed { .. } => self.clone(),
+            AxisRule::Windows { axis, ranges } => {
+                AxisRule::Windows { axis: place(*axis), ranges: ranges.clone() }
+            }
+        }
+    }
+
     /// Windows, or what covers them all if they do not ascend.
     pub(crate) fn windows(axis: u8, mut ranges: Vec<Range<u64>>) -> Self {
         // An empty window lies where the one before ends, so that it is in no one's way.
@@ -66,10 +79,12 @@ pub(crate) enum Step {
     Read {
         source: u32,
     },
-    /// Put together from the blocks of the stage's input number `input`, which is cut like this.
+    /// Put together from the blocks of the stage's input number `input`, which is cut like this. Its grid has the axes in
+    /// `order`; in their own if there is none.
     Input {
         input: u32,
         axes: Vec<Splits>,
+        order: Vec<u8>,
     },
     Full(Scalar),
     Range {
@@ -140,8 +155,9 @@ pub(crate) enum Head {
         reduced: Vec<bool>,
         finish: Option<Finish>,
     },
-    /// The block is what the function returns; its shape is `shape`.
-    Call { roots: Vec<Root>, call: Call, dtype: DType, shape: Vec<Splits> },
+    /// The block is what the function returns; its shape is `shape`. The stage's grid has the axes in `order`, or in their
+    /// own; the function is told the block's number in the latter.
+    Call { roots: Vec<Root>, call: Call, dtype: DType, shape: Vec<Splits>, order: Vec<u8> },
     /// The root's box is written; the block is empty.
     Write { root: Root, sink: SinkSpec },
 }

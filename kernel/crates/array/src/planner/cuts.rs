@@ -225,6 +225,47 @@ pub(crate) fn block_map(cuts: &[AxisRule], axes: &[Splits], grid: &BlockGrid) ->
     if same { BlockMap::Same } else { BlockMap::Axes { input_grid, axes: rules } }
 }
 
+/// The axes in the order in which blocks cut like `own` are best counted for those who want boxes like `wanted`: those along
+/// which several are wanted together come last, so that they are there one soon after another. Nothing if that is as they are.
+pub(crate) fn order(wanted: &[AxisRule], own: &[Splits]) -> Vec<usize> {
+    let several = |axis: usize| {
+        let blocks = |range: Range<u64>| own[axis].overlapping(range);
+        let count = |range: Range<u64>| range.end - range.start;
+        let most = match &wanted[axis] {
+            AxisRule::Along { splits, .. } if *splits == own[axis] => 1,
+            AxisRule::Along { splits, .. } => {
+                (0..splits.count()).map(|block| count(blocks(splits.range(block)))).max().unwrap_or(0)
+            }
+            AxisRule::Fixed { start, end } => count(blocks(*start..*end)),
+            AxisRule::Windows { ranges, .. } => {
+                ranges.iter().map(|range| count(blocks(range.clone()))).max().unwrap_or(0)
+            }
+        };
+        most > 1
+    };
+    let (last, first): (Vec<usize>, Vec<usize>) = (0..own.len()).partition(|&axis| several(axis));
+    let order = [first, last].concat();
+    if order.is_sorted() { Vec::new() } else { order }
+}
+
+/// The map to an input whose grid has its axes in this order.
+pub(crate) fn in_order(map: BlockMap, grid: &BlockGrid, order: &[usize]) -> BlockMap {
+    if order.is_empty() {
+        return map;
+    }
+    let (input_grid, axes) = match map {
+        BlockMap::Same => {
+            let along = |axis: usize| AxisMap::Along { axis: axis as u8, offset: 0 };
+            (grid.clone(), (0..order.len()).map(along).collect())
+        }
+        BlockMap::Axes { input_grid, axes } => (input_grid, axes),
+    };
+    BlockMap::Axes {
+        input_grid: BlockGrid::new(order.iter().map(|&axis| input_grid.shape()[axis])),
+        axes: order.iter().map(|&axis| axes[axis].clone()).collect(),
+    }
+}
+
 /// Cuts of blocks that are to be split for others: several neighbours as one along the axes on which what is `wanted` is
 /// longer, until the pieces are of a size to be worth sending.
 pub(crate) fn gathered(

@@ -161,9 +161,15 @@ fn shortened(label: &str) -> String {
 pub(crate) struct Blocks {
     pub(crate) source: Source,
     pub(crate) axes: Vec<Splits>,
+    /// The node's axes in the order of the stage's grid; nothing if that is their own.
+    pub(crate) order: Vec<usize>,
 }
 
 impl Blocks {
+    pub(crate) fn new(source: Source, axes: Vec<Splits>) -> Self {
+        Self { source, axes, order: Vec::new() }
+    }
+
     fn grid(&self) -> BlockGrid {
         BlockGrid::new(self.axes.iter().map(Splits::count))
     }
@@ -245,7 +251,7 @@ impl Planner<'_> {
                 let what = Reduced { input, reduction: *reduction, reduced, keep_axes: *keep_axes };
                 self.reduce(node, what, keep)
             }
-            Op::Opaque { .. } => self.call(node, keep),
+            Op::Opaque { .. } => self.call(node, &[], keep),
             Op::Source(_)
             | Op::Full(_)
             | Op::Range { .. }
@@ -277,10 +283,17 @@ impl Planner<'_> {
         Ok(self.push(draft, inputs, &program, Vec::new(), bound))
     }
 
-    /// The node's blocks for other stages to read; one stage however many ask.
-    pub(crate) fn blocks(&mut self, node: &Node) -> Result<Blocks, ArrayError> {
+    /// The node's blocks for other stages to read; one stage however many ask. A function's blocks are counted in the `order`
+    /// of whoever asks first.
+    pub(crate) fn blocks(&mut self, node: &Node, order: Vec<usize>) -> Result<Blocks, ArrayError> {
         if let Some(blocks) = self.done.get(&node.id) {
             return Ok(blocks.clone());
+        }
+        if matches!(node.op, Op::Opaque { .. }) {
+            let source = Source::Stage(self.call(node, &order, Keep::No)?);
+            let blocks = Blocks { source, axes: node.grid.axes().to_vec(), order };
+            self.done.insert(node.id, blocks.clone());
+            return Ok(blocks);
         }
         let source = match &node.op {
             Op::Held(held) => {
@@ -296,7 +309,7 @@ impl Planner<'_> {
             }
             _ => Source::Stage(self.last(node, Keep::No)?),
         };
-        let blocks = Blocks { source, axes: node.grid.axes().to_vec() };
+        let blocks = Blocks::new(source, node.grid.axes().to_vec());
         self.done.insert(node.id, blocks.clone());
         Ok(blocks)
     }
@@ -316,7 +329,7 @@ impl Planner<'_> {
         if !self.done.contains_key(&node.id) {
             let wide = Array::from_node(node.clone()).rechunk_to(ChunkGrid::from_axes(axes.clone())).node;
             let source = Source::Stage(self.emit(&wide, Keep::No)?);
-            self.done.insert(node.id, Blocks { source, axes });
+            self.done.insert(node.id, Blocks::new(source, axes));
         }
         Ok(())
     }
@@ -341,28 +354,38 @@ impl Planner<'_> {
         };
         let draft = Draft { name, grid, keep: Keep::No, origin: node.origin.clone() };
         let source = Source::Stage(self.push(draft, inputs, &program, Vec::new(), bound));
-        let blocks = Blocks { source, axes };
+        let blocks = Blocks::new(source, axes);
         self.parts.push((node.id, blocks.clone()));
         Ok(blocks)
     }
 
-    fn call(&mut self, node: &Node, keep: Keep) -> Result<u32, ArrayError> {
+    /// A function's stage. Its grid has the node's axes in this order, or in their own if there is none.
+    fn call(&mut self, node: &Node, order: &[usize], keep: Keep) -> Result<u32, ArrayError> {
         let Op::Opaque { inputs, reads, call, name, scratch, lines: _ } = &node.op else {
             unreachable!("called for functions over blocks only")
         };
-        let grid = node.grid.block_grid();
+        let axes = node.grid.axes();
+        let place = |axis: u8| match order.iter().position(|&own| own == axis as usize) {
+            Some(at) => at as u8,
+            None => axis,
+        };
+        let grid = match order.is_empty() {
+            true => node.grid.block_grid(),
+            false => BlockGrid::new(order.iter().map(|&axis| axes[axis].count())),
+        };
         let mut builder = StageBuilder::new(self, grid.clone());
         let roots = inputs
             .iter()
             .zip(reads)
-            .map(|(input, reads)| builder.root(input, reads.clone()))
+            .map(|(input, reads)| builder.root(input, reads.iter().map(|rule| rule.placed(place)).collect()))
             .collect::<Result<Vec<_>, _>>()?;
         let out: u64 = node.grid.chunk_shape().iter().product::<u64>() * node.dtype.size() as u64;
         let mut bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
         bound.scratch = bound.scratch.saturating_add(*scratch);
         let (stage_inputs, nodes, sources) = builder.finish();
+        let order = order.iter().map(|&axis| axis as u8).collect();
         let head =
-            Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: node.grid.axes().to_vec() };
+            Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: axes.to_vec(), order };
         let program = Program { sources, nodes, head };
         let draft = Draft { name: name.clone(), grid, keep, origin: node.origin.clone() };
         Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))
@@ -436,7 +459,7 @@ impl Planner<'_> {
         let draft =
             Draft { name: format!("split {node}"), grid, keep: Keep::No, origin: node.origin.clone() };
         let stage = self.push(draft, inputs, &program, Vec::new(), bound);
-        Blocks { source: Source::Stage(stage), axes }
+        Blocks::new(Source::Stage(stage), axes)
     }
 }
 

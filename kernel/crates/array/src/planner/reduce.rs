@@ -107,7 +107,7 @@ impl Planner<'_> {
         }
         // The first step has other blocks.
         let stage = self.finished(node, what, Keep::No, part)?;
-        self.done.insert(node.id, Blocks { source: Source::Stage(stage), axes });
+        self.done.insert(node.id, Blocks::new(Source::Stage(stage), axes));
         self.emit(node, keep)
     }
 

@@ -85,11 +85,12 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     fn input(&mut self, expr: &Expr, blocks: &Blocks, cuts: &[AxisRule]) -> u32 {
-        let map = block_map(cuts, &blocks.axes, &self.grid);
+        let map = cuts::in_order(block_map(cuts, &blocks.axes, &self.grid), &self.grid, &blocks.order);
         self.input_bytes = self.input_bytes.saturating_add(bound::given(cuts, &blocks.axes, expr.dtype));
         self.inputs.push(Input { source: blocks.source, map });
         let input = self.inputs.len() as u32 - 1;
-        self.push(expr, cuts, Step::Input { input, axes: blocks.axes.clone() })
+        let order = blocks.order.iter().map(|&axis| axis as u8).collect();
+        self.push(expr, cuts, Step::Input { input, axes: blocks.axes.clone(), order })
     }
 
     fn node(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
@@ -194,7 +195,7 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
                 self.planner.wide_blocks(computed, wide)?;
             }
         }
-        let mut blocks = self.planner.blocks(computed)?;
+        let mut blocks = self.planner.blocks(computed, cuts::order(cuts, own))?;
         let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats;
         if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 {
             blocks = self.planner.split(computed, &blocks, cuts);
