@@ -44,7 +44,7 @@ pub struct MapBlocks {
 /// Chunks of a source are merged into blocks of at most this many bytes.
 const BLOCK_BYTES: u64 = 64 << 20;
 /// But not into fewer blocks than this, so that many workers have something to do.
-const BLOCKS_WANTED: u64 = 64;
+const BLOCKS_WANTED: u64 = 256;
 
 impl Array {
     pub(crate) fn from_node(node: Node) -> Self {
