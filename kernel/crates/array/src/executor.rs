@@ -155,7 +155,7 @@ fn reduced_value(
     finish: Option<Finish>,
     reduced: &[bool],
 ) -> Result<Value, TaskError> {
-    let Some(finish) = finish else { return Ok(Chunk::parts_to_value(&accumulator.into_parts())) };
+    let Some(finish) = finish else { return Ok(accumulator.into_value()) };
     let chunk = accumulator.finish().map_err(fatal)?;
     match finish {
         Finish::KeepAxes => Ok(chunk.to_value()),

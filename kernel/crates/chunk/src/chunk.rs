@@ -32,10 +32,10 @@ struct Header {
     parts: Vec<(DType, Shape)>,
 }
 
-const PART_ALIGNMENT: usize = buffer::ALIGNMENT;
+pub(crate) const PART_ALIGNMENT: usize = buffer::ALIGNMENT;
 
 /// Bytes of a chunk, if a machine can address them.
-fn byte_len(dtype: DType, shape: &[u64]) -> Result<usize, ChunkError> {
+pub(crate) fn byte_len(dtype: DType, shape: &[u64]) -> Result<usize, ChunkError> {
     shape
         .iter()
         .try_fold(dtype.size() as u64, |bytes, &n| bytes.checked_mul(n))
@@ -256,7 +256,10 @@ impl Chunk {
 }
 
 fn header(parts: &[Chunk]) -> Bytes {
-    let parts = parts.iter().map(|p| (p.dtype, p.shape.clone())).collect();
+    parts_header(parts.iter().map(|p| (p.dtype, p.shape.clone())).collect())
+}
+
+pub(crate) fn parts_header(parts: Vec<(DType, Shape)>) -> Bytes {
     postcard::to_stdvec(&Header { parts }).expect("dtypes and numbers always encode").into()
 }
 

@@ -14,6 +14,7 @@ mod cast;
 mod chunk;
 mod dtype;
 mod error;
+mod parts;
 pub mod reduce;
 mod region;
 mod scalar;

@@ -17,7 +17,7 @@ use crate::{
 /// Partial results that one task merges at most.
 const SPLIT_EVERY: u64 = 16;
 /// Of larger ones so many that they take no more than this together, but two at least: they wait in memory for each other.
-const MERGED_BYTES: u64 = 64 << 20;
+const MERGED_BYTES: u64 = 32 << 20;
 /// Blocks are merged along reduced axes until a partial result is this many times smaller than what it stands for.
 pub(super) const PARTIAL_RATIO: u64 = 8;
 /// Pieces smaller than this are not worth a task each.

@@ -1,5 +1,6 @@
 //! Owns the partial result of a reduction: updated with chunks, merged with others of its kind, finished.
 
+use nuna_plan::Value;
 use smallvec::SmallVec;
 
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
     chunk::{Chunk, ChunkMut},
     dtype::DType,
     error::ChunkError,
+    parts::PartsMut,
     reduce::{
         NanPolicy, Operation, Reduction, complex,
         fold::{self, All, Any, Count, Fold, FoldVisitor, Max, Min, Missing, Prod, Sum},
@@ -21,7 +23,8 @@ pub struct Accumulator {
     reduction: Reduction,
     reduced: SmallVec<[bool; 6]>,
     shape: Shape,
-    parts: Vec<ChunkMut>,
+    /// Its parts, and last the place for `uniform`.
+    parts: PartsMut,
     /// Elements per cell, where no NaN is skipped and all cells have had equally many.
     uniform: i64,
 }
@@ -130,20 +133,22 @@ impl Accumulator {
     pub fn new(reduction: Reduction, shape: &[u64], reduced: &[bool]) -> Result<Self, ChunkError> {
         assert_eq!(shape.len(), reduced.len(), "one flag per axis");
         let shape: Shape = shape.iter().zip(reduced).map(|(&n, &r)| if r { 1 } else { n }).collect();
-        let mut parts: Vec<ChunkMut> =
-            Self::part_dtypes(reduction)?.into_iter().map(|dtype| ChunkMut::zeroed(dtype, &shape)).collect();
+        let dtypes = Self::part_dtypes(reduction)?.into_iter().map(|dtype| (dtype, shape.clone()));
+        let mut memory = PartsMut::zeroed(dtypes.chain([(DType::I64, Shape::new())]).collect());
         if shape.iter().all(|&n| n > 0) {
+            let mut parts = memory.split();
             let first = parts[0].bytes_mut();
             if reduction.dtype.is_complex() {
                 complex::start(reduction, first);
-                return Ok(Self { reduction, reduced: reduced.into(), shape, parts, uniform: 0 });
+            } else {
+                with_fold!(reduction, T, fold => start_of::<T, _>(fold, first), else {
+                    if matches!(reduction.operation, Operation::ArgMin | Operation::ArgMax) {
+                        parts[1].elements_of_mut::<i64>().fill(-1);
+                    }
+                });
             }
-            with_fold!(reduction, T, fold => start_of::<T, _>(fold, first), else {
-                if matches!(reduction.operation, Operation::ArgMin | Operation::ArgMax) {
-                    parts[1].elements_of_mut::<i64>().fill(-1);
-                }
-            });
         }
+        let parts = memory;
         Ok(Self { reduction, reduced: reduced.into(), shape, parts, uniform: 0 })
     }
 
@@ -190,18 +195,20 @@ impl Accumulator {
         }
         let reduced = &self.reduced;
         let reduction = self.reduction;
+        let mut parts = self.parts.split();
+        parts.pop();
         if reduction.dtype.is_complex() {
-            complex::update(reduction, chunk, reduced, &mut self.parts);
+            complex::update(reduction, chunk, reduced, &mut parts);
             return Ok(());
         }
-        if let [one] = &mut self.parts[..] {
+        if let [one] = &mut parts[..] {
             let to = one.bytes_mut();
             with_fold!(reduction, T, fold => update_with::<T, _>(fold, chunk, reduced, to), else unreachable!("several parts"));
             return Ok(());
         }
         with_lane!(reduction.dtype, T => {
             let from = lanes::<T>(chunk.bytes());
-            match (&mut self.parts[..], reduction.operation) {
+            match (&mut parts[..], reduction.operation) {
                 ([sum, count], Operation::Mean) => {
                     let (sum, count) = (sum.elements_of_mut(), count.elements_of_mut());
                     walk(chunk.shape(), reduced, &mut SumCount { from, sum, count });
@@ -235,14 +242,16 @@ impl Accumulator {
         let Some((uniform, parts)) = parts.split_last() else {
             return Err(ChunkError::Header("a partial result without parts".to_owned()));
         };
-        if parts.len() != self.parts.len() {
+        let mut own_parts = self.parts.split();
+        own_parts.pop();
+        if parts.len() != own_parts.len() {
             return Err(ChunkError::Header(format!(
                 "a partial result of {} parts, not {}",
                 parts.len(),
-                self.parts.len()
+                own_parts.len()
             )));
         }
-        for (own, other) in self.parts.iter().zip(parts) {
+        for (own, other) in own_parts.iter().zip(parts) {
             if own.dtype() != other.dtype() {
                 return Err(ChunkError::DType { asked: own.dtype(), found: other.dtype() });
             }
@@ -257,10 +266,10 @@ impl Accumulator {
         }
         let reduction = self.reduction;
         if reduction.dtype.is_complex() {
-            complex::merge(reduction, &mut self.parts, parts);
+            complex::merge(reduction, &mut own_parts, parts);
             return Ok(());
         }
-        match (&mut self.parts[..], parts) {
+        match (&mut own_parts[..], parts) {
             ([own], [other]) => {
                 let own = own.bytes_mut();
                 with_fold!(reduction, T, fold => merge_with::<T, _>(fold, own, other.bytes()), else unreachable!("several parts"));
@@ -311,23 +320,33 @@ impl Accumulator {
 
     /// The partial result as chunks: its parts, then the number of elements per cell.
     pub fn into_parts(self) -> Vec<Chunk> {
-        let mut parts: Vec<Chunk> = self.parts.into_iter().map(ChunkMut::freeze).collect();
-        parts.push(Chunk::from_slice(&[], &[self.uniform]));
-        parts
+        self.whole().freeze()
+    }
+
+    /// [`into_parts`](Self::into_parts) as [`Chunk::parts_to_value`] puts them together, without a copy.
+    pub fn into_value(self) -> Value {
+        self.whole().into_value()
+    }
+
+    fn whole(mut self) -> PartsMut {
+        if let Some(uniform) = self.parts.split().last_mut() {
+            uniform.elements_of_mut::<i64>().fill(self.uniform);
+        }
+        self.parts
     }
 
     /// The result; reduced axes keep length 1.
     ///
     /// # Errors
     /// If argmin or argmax saw nothing but NaN, or an extreme saw nothing at all.
-    pub fn finish(mut self) -> Result<Chunk, ChunkError> {
+    pub fn finish(self) -> Result<Chunk, ChunkError> {
         let output = self.reduction.output()?;
         let uniform = self.uniform;
         if self.reduction.needs_elements() && uniform == 0 && !self.shape.contains(&0) {
             return Err(ChunkError::EmptyAxis { operation: "a minimum or maximum" });
         }
-        let mut parts = self.parts.drain(..);
-        let mut part = || parts.next().expect("the constructor made them").freeze();
+        let mut parts = self.parts.freeze().into_iter();
+        let mut part = || parts.next().expect("the constructor made them");
         Ok(match self.reduction.operation {
             Operation::Sum
             | Operation::Prod
@@ -378,7 +397,8 @@ impl Accumulator {
                         operation: "argmin or argmax where every value is NaN",
                     });
                 }
-                index
+                // A copy: the index alone would keep the memory of the values.
+                Chunk::from_slice(index.shape(), index.elements_of::<i64>())
             }
         })
     }

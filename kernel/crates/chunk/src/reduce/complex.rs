@@ -8,6 +8,7 @@ use crate::{
     cast::CastFrom,
     chunk::{Chunk, ChunkMut},
     dtype::DType,
+    parts::PartMut,
     reduce::{
         Operation, Reduction,
         fold::{self, All, Any, Arithmetic, Count, Fold, FoldVisitor, Missing, Prod, Sum},
@@ -62,7 +63,7 @@ pub(crate) fn start(reduction: Reduction, first: &mut [u8]) {
 }
 
 /// Takes in a chunk. The accumulator has checked that it fits.
-pub(crate) fn update(reduction: Reduction, chunk: &Chunk, reduced: &[bool], parts: &mut [ChunkMut]) {
+pub(crate) fn update(reduction: Reduction, chunk: &Chunk, reduced: &[bool], parts: &mut [PartMut<'_>]) {
     if chunk.dtype() == DType::C64 {
         update_from::<Complex<f32>>(reduction, chunk, reduced, parts);
     } else {
@@ -70,11 +71,11 @@ pub(crate) fn update(reduction: Reduction, chunk: &Chunk, reduced: &[bool], part
     }
 }
 
-fn update_from<T: Missing>(reduction: Reduction, chunk: &Chunk, reduced: &[bool], parts: &mut [ChunkMut])
+fn update_from<T: Missing>(reduction: Reduction, chunk: &Chunk, reduced: &[bool], parts: &mut [PartMut<'_>])
 where
     C: CastFrom<T>,
 {
-    fn with<T: Lane, F: Fold<T>>(fold: F, chunk: &Chunk, reduced: &[bool], to: &mut ChunkMut) {
+    fn with<T: Lane, F: Fold<T>>(fold: F, chunk: &Chunk, reduced: &[bool], to: &mut PartMut<'_>) {
         let to = lanes_mut::<F::Partial>(to.bytes_mut());
         walk(chunk.shape(), reduced, &mut FoldVisitor { fold, from: lanes::<T>(chunk.bytes()), to });
     }
@@ -99,9 +100,9 @@ where
 }
 
 /// Takes in another partial result. The accumulator has checked that it is of the same kind.
-pub(crate) fn merge(reduction: Reduction, own: &mut [ChunkMut], other: &[Chunk]) {
+pub(crate) fn merge(reduction: Reduction, own: &mut [PartMut<'_>], other: &[Chunk]) {
     type P = Complex<f64>;
-    fn with<T, F: Fold<T>>(fold: F, own: &mut ChunkMut, other: &Chunk) {
+    fn with<T, F: Fold<T>>(fold: F, own: &mut PartMut<'_>, other: &Chunk) {
         fold::merge::<T, F>(
             fold,
             lanes_mut::<F::Partial>(own.bytes_mut()),
