@@ -18,8 +18,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-geotiff", &[]),
     ("nuna-netcdf", &[]),
     ("nuna-remote", &[]),
-    ("nuna-storage", &["nuna-array", "nuna-chunk", "nuna-geotiff", "nuna-netcdf", "nuna-plan", "nuna-remote"]),
     ("nuna-parquet", &[]),
+    (
+        "nuna-storage",
+        &["nuna-array", "nuna-chunk", "nuna-geotiff", "nuna-netcdf", "nuna-plan", "nuna-remote"],
+    ),
     ("nuna-labels", &["nuna-array", "nuna-chunk", "nuna-plan", "nuna-storage", "nuna-ship"]),
     ("nuna-frame", &["nuna-array", "nuna-labels", "nuna-parquet", "nuna-plan", "nuna-ship"]),
     ("nuna-scheduler", &["nuna-plan", "nuna-wire"]),

@@ -11,20 +11,22 @@ use std::{
 use nuna_chunk::Region;
 use nuna_plan::BlockGrid;
 use nuna_remote::RemoteError;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zarrs::{
     array::{
         Array, ArrayBytes, ArrayError, ArrayMetadata, ArrayShardedExt as _, ArraySubset,
         ArrayToBytesCodecTraits as _, CodecError, CodecOptions,
     },
+    convert::array_metadata_v2_to_v3,
     filesystem::FilesystemStore,
+    metadata::{v2::ArrayMetadataV2, v3::ArrayMetadataV3},
     storage::{ReadableStorageTraits, StorageError as ZarrsStorageError},
 };
 
 use crate::{
     error::StorageError,
     metadata::ZarrFormat,
-    place,
+    numcodecs, place,
     references::References,
     remote::{Ahead, ReadAhead, RemoteStore},
 };
@@ -123,19 +125,49 @@ fn open_in<S: ?Sized>(
             value["fill_value"] = serde_json::json!([0.0, 0.0]);
         }
         let metadata = match format {
+            ZarrFormat::V2 if numcodecs::in_v2(&value).is_some() => {
+                ArrayMetadata::V3(with_numcodecs(&value).map_err(failure)?)
+            }
             ZarrFormat::V2 => ArrayMetadata::V2(
                 serde_json::from_value(value)
                     .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
             ),
+            ZarrFormat::V3 if let Some(Value::Array(codecs)) = value.get_mut("codecs") => {
+                *codecs = numcodecs::rewritten(std::mem::take(codecs)).map_err(failure)?;
+                ArrayMetadata::V3(
+                    serde_json::from_value(value)
+                        .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
+                )
+            }
             ZarrFormat::V3 => ArrayMetadata::V3(
                 serde_json::from_value(value)
                     .map_err(|e| failure(format!("its metadata is damaged: {e}")))?,
             ),
         };
+        numcodecs::register();
         let path = if path.is_empty() { "/".to_owned() } else { format!("/{path}") };
         Array::new_with_metadata(store, &path, metadata).map_err(|e| failure(e.to_string()))
     })
     .map_err(|failure| failure.message)
+}
+
+/// Metadata of version 2 with codecs of ours, as metadata of version 3.
+fn with_numcodecs(metadata: &Value) -> Result<ArrayMetadataV3, String> {
+    let codecs = numcodecs::in_v2(metadata).unwrap_or_default();
+    let is_text = |codec: &Map<String, Value>| numcodecs::id(codec).starts_with("vlen-");
+    let mut plain = metadata.clone();
+    plain["compressor"] = Value::Null;
+    plain["filters"] =
+        codecs.iter().filter(|codec| is_text(codec)).map(|&codec| Value::from(codec.clone())).collect();
+    let plain: ArrayMetadataV2 =
+        serde_json::from_value(plain).map_err(|error| format!("its metadata is damaged: {error}"))?;
+    let mut converted = array_metadata_v2_to_v3(&plain).map_err(|error| error.to_string())?;
+    for codec in codecs {
+        if !is_text(codec) {
+            converted.codecs.extend(numcodecs::converted(codec)?);
+        }
+    }
+    Ok(converted)
 }
 
 /// The box that is best read at once: a chunk, or as many inner chunks of a shard as are worth one read.

@@ -22,6 +22,7 @@ mod geotiff;
 mod json;
 mod metadata;
 mod netcdf;
+mod numcodecs;
 mod pieces;
 mod place;
 mod read;
