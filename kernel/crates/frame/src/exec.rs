@@ -6,7 +6,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use nuna_array::engine;
 use nuna_plan::{
     AxisMap, BlockGrid, BlockMap, Engine, EngineError, Finished, Input, Keep, MemoryBound, Plan,
-    Source as From, Stage, TaskError, Terms, Value, engine::interrupted,
+    Source as From, Stage, TaskError, Terms, Value, Work, engine::interrupted,
 };
 use nuna_ship::{Call, tasks::block_work};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     column::{Column, ColumnType},
     csv::{CsvScan, CsvSource, quote_parity},
+    divide::{By, Divided, Sample, cut},
     error::FrameError,
     eval,
     expr::Node,
@@ -43,6 +44,8 @@ pub(crate) enum Source {
     Csv(CsvScan),
     Parquet(ParquetScan),
     Memory(DataTable),
+    /// Parts that other blocks have made.
+    Divided(Divided),
 }
 
 impl Source {
@@ -51,6 +54,7 @@ impl Source {
             Source::Csv(scan) => scan.source.blocks,
             Source::Parquet(scan) => scan.blocks(),
             Source::Memory(_) => 1,
+            Source::Divided(divided) => divided.parts,
         }
     }
 
@@ -59,6 +63,7 @@ impl Source {
             Source::Csv(scan) => scan.source.block_bytes,
             Source::Parquet(scan) => scan.block_bytes(),
             Source::Memory(table) => table.rows as u64 * 8 * table.columns.len() as u64,
+            Source::Divided(divided) => divided.block_bytes(),
         }
     }
 
@@ -66,6 +71,7 @@ impl Source {
     fn scratch_bytes(&self) -> u64 {
         match self {
             Source::Csv(_) | Source::Memory(_) => SCRATCH_BYTES,
+            Source::Divided(divided) => SCRATCH_BYTES.saturating_add(divided.block_bytes().saturating_mul(2)),
             Source::Parquet(scan) => SCRATCH_BYTES.saturating_add(scan.scratch_bytes()),
         }
     }
@@ -75,6 +81,7 @@ impl Source {
             Source::Csv(scan) => scan.schema(),
             Source::Parquet(scan) => scan.schema(),
             Source::Memory(table) => table.schema.clone(),
+            Source::Divided(divided) => divided.schema.clone(),
         }
     }
 }
@@ -115,6 +122,13 @@ pub(crate) enum Sink {
         folder: String,
         format: Format,
     },
+    /// They are cut into parts.
+    Divide {
+        by: By,
+        bounds: DataTable,
+    },
+    /// Some columns of some of them are looked at.
+    Sample,
 }
 
 /// All that workers have to know.
@@ -152,6 +166,7 @@ impl Pipeline {
     fn run(
         &self,
         block: u64,
+        values: &[Value],
         take: &mut dyn FnMut(DataTable) -> Result<(), TaskError>,
     ) -> Result<u64, TaskError> {
         let mut through = |mut table: DataTable| {
@@ -166,18 +181,28 @@ impl Pipeline {
         match &self.source {
             Source::Csv(scan) => scan.run(block, &mut through),
             Source::Parquet(scan) => scan.run(block, &mut through).map(|()| 0),
-            Source::Memory(table) => {
-                let mut start = 0;
-                while start < table.rows {
-                    let end = (start + MEMORY_ROWS).min(table.rows);
-                    let rows: Vec<usize> = (start..end).collect();
-                    through(if end - start == table.rows { table.clone() } else { table.gather(&rows) })?;
-                    start = end;
-                }
-                Ok(table.skipped)
+            Source::Memory(table) => piecewise(table, &mut through).map(|()| table.skipped),
+            Source::Divided(divided) => {
+                let (table, skipped) = divided.gather(values)?;
+                piecewise(&table, &mut through).map(|()| skipped)
             }
         }
     }
+}
+
+/// Hands on a table in memory, some thousand rows at a time.
+fn piecewise(
+    table: &DataTable,
+    take: &mut dyn FnMut(DataTable) -> Result<(), TaskError>,
+) -> Result<(), TaskError> {
+    let mut start = 0;
+    while start < table.rows {
+        let end = (start + MEMORY_ROWS).min(table.rows);
+        let rows: Vec<usize> = (start..end).collect();
+        take(if end - start == table.rows { table.clone() } else { table.gather(&rows) })?;
+        start = end;
+    }
+    Ok(())
 }
 
 fn apply(op: &RowOp, table: DataTable) -> Result<DataTable, FrameError> {
@@ -215,8 +240,38 @@ impl Job {
         None
     }
 
-    /// One block, from its file to what comes back.
-    fn run(&self, number: u64) -> Result<Value, TaskError> {
+    /// Bytes of all blocks, at most.
+    pub(crate) fn bytes(&self) -> u64 {
+        let one =
+            |pipeline: &Pipeline| pipeline.source.blocks().saturating_mul(pipeline.source.block_bytes());
+        self.pipelines.iter().map(one).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the largest block.
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.pipelines.iter().map(|pipeline| pipeline.source.block_bytes()).max().unwrap_or(0)
+    }
+
+    /// What a block needs beside what it hands on.
+    pub(crate) fn scratch_bytes(&self) -> u64 {
+        self.pipelines.iter().map(|pipeline| pipeline.source.scratch_bytes()).max().unwrap_or(0)
+    }
+
+    /// Adds the stages of which blocks read values, if they read any, and says which.
+    pub(crate) fn inputs(&self, label: &str, stages: &mut Vec<Stage>) -> Result<Vec<Input>, FrameError> {
+        match &self.pipelines[..] {
+            [Pipeline { source: Source::Divided(divided), .. }] => divided.stages(label, stages),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether blocks read what others have made.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.pipelines.iter().any(|pipeline| matches!(pipeline.source, Source::Divided(_)))
+    }
+
+    /// One block, from its file or the values it reads to what comes back.
+    pub(crate) fn run(&self, number: u64, values: &[Value]) -> Result<Value, TaskError> {
         let number = number + self.first_block;
         let (pipeline, block) =
             self.pipeline(number).ok_or_else(|| TaskError::fatal(format!("there is no block {number}")))?;
@@ -224,7 +279,7 @@ impl Job {
             Sink::Rows | Sink::Head(_) => {
                 let limit = if let Sink::Head(count) = self.sink { count } else { usize::MAX };
                 let mut all = DataTable::empty(self.schema.clone());
-                let skipped = pipeline.run(block, &mut |table| {
+                let skipped = pipeline.run(block, values, &mut |table| {
                     if all.rows < limit {
                         let more = table.head(limit - all.rows);
                         append(&mut all, &more)?;
@@ -235,7 +290,7 @@ impl Job {
             }
             Sink::Group { keys, aggs } => {
                 let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
-                let skipped = pipeline.run(block, &mut |table| {
+                let skipped = pipeline.run(block, values, &mut |table| {
                     let keys: Vec<_> =
                         keys.iter().map(|(node, _)| eval::eval(node, &table)).collect::<Result<_, _>>()?;
                     let inputs = aggs
@@ -248,7 +303,7 @@ impl Job {
             }
             Sink::Top { by, count } => {
                 let mut best = DataTable::empty(self.schema.clone());
-                let skipped = pipeline.run(block, &mut |table| {
+                let skipped = pipeline.run(block, values, &mut |table| {
                     append(&mut best, &sort::top(&table, by, *count)?)?;
                     // Not for every few rows.
                     if best.rows > 2 * count + MEMORY_ROWS {
@@ -260,9 +315,19 @@ impl Job {
             }
             Sink::Write { folder, format } => {
                 let mut part = Part::begin(folder, *format, number, &self.schema)?;
-                let skipped = pipeline.run(block, &mut |table| part.write(&table))?;
+                let skipped = pipeline.run(block, values, &mut |table| part.write(&table))?;
                 let count = DataTable::new().with_i64("rows", [part.finish()?])?;
                 to_value(&[count], skipped)
+            }
+            Sink::Divide { by, bounds } => {
+                let mut all = DataTable::empty(self.schema.clone());
+                let skipped = pipeline.run(block, values, &mut |table| append(&mut all, &table))?;
+                to_value(&cut(&all, by, bounds)?, skipped)
+            }
+            Sink::Sample => {
+                let mut sample = Sample::new(self.schema.clone());
+                pipeline.run(block, values, &mut |table| sample.add(&table))?;
+                to_value(&[sample.finish()], 0)
             }
         }
     }
@@ -289,13 +354,14 @@ impl Job {
                 }
                 to_value(&[sort::top(&best, by, *count)?], skipped_rows)
             }
-            Sink::Rows | Sink::Head(_) | Sink::Write { .. } => Err(TaskError::fatal("rows are not merged")),
+            Sink::Rows | Sink::Head(_) | Sink::Write { .. } | Sink::Divide { .. } | Sink::Sample => {
+                Err(TaskError::fatal("rows are not merged"))
+            }
         }
     }
 
     /// What came back, as the result.
     fn finish(&self, values: &[Value]) -> Result<DataTable, FrameError> {
-        let contents = |error: TaskError| FrameError::Contents(error.message);
         let mut skipped_rows = 0;
         let mut table = match &self.sink {
             Sink::Group { keys, aggs } if values.len() == 1 => {
@@ -312,7 +378,12 @@ impl Job {
                 }
                 groups.finish(self.schema.clone())?
             }
-            Sink::Rows | Sink::Head(_) | Sink::Top { .. } | Sink::Write { .. } => {
+            Sink::Rows
+            | Sink::Head(_)
+            | Sink::Top { .. }
+            | Sink::Write { .. }
+            | Sink::Divide { .. }
+            | Sink::Sample => {
                 let schema = match &self.sink {
                     Sink::Write { .. } => Arc::new(Schema(vec![("rows".to_owned(), ColumnType::Int64)])),
                     _ => self.schema.clone(),
@@ -328,7 +399,11 @@ impl Job {
                 match &self.sink {
                     Sink::Head(count) => all.head(*count),
                     Sink::Top { by, count } => sort::top(&all, by, *count)?,
-                    Sink::Rows | Sink::Group { .. } | Sink::Write { .. } => all,
+                    Sink::Rows
+                    | Sink::Group { .. }
+                    | Sink::Write { .. }
+                    | Sink::Divide { .. }
+                    | Sink::Sample => all,
                 }
             }
         };
@@ -339,25 +414,35 @@ impl Job {
     /// Runs it: here if all rows are here, else on the cluster or the threads of this process.
     pub(crate) fn execute(mut self, label: &str) -> Result<DataTable, FrameError> {
         if self.is_local() || self.blocks() == 0 {
-            let run = |block| self.run(block).map_err(|error| FrameError::Contents(error.message));
+            let run = |block| self.run(block, &[]).map_err(contents);
             let values: Vec<Value> = (0..self.blocks()).map(run).collect::<Result<_, _>>()?;
             return self.finish(&values);
         }
         let engine = engine();
+        let is_divided = self.is_divided();
+        let submit = |job: &Job, blocks: u64| {
+            let mut stages = Vec::new();
+            job.stages(label, blocks, &mut stages)?;
+            follow_stage(label, stages, &engine)
+        };
         let Sink::Head(count) = self.sink else {
-            let blocks = self.blocks();
-            let values = self.submit(label, blocks, &engine)?;
+            let values = submit(&self, self.blocks())?;
             return self.finish(&values);
         };
+        if is_divided {
+            // All parts are made at once, whoever looks at them.
+            let values = submit(&self, self.blocks())?;
+            return self.finish(&values);
+        }
         // Blocks in order, more each time, until there is enough.
         let (total, mut window) = (self.blocks(), 1);
         let mut all = DataTable::empty(self.schema.clone());
         while all.rows < count && self.first_block < total {
             let blocks = window.min(total - self.first_block);
-            let values = self.submit(label, blocks, &engine)?;
+            let values = submit(&self, blocks)?;
             let more = self.finish(&values)?;
             let needed = more.head(count - all.rows);
-            append(&mut all, &needed).map_err(|error| FrameError::Contents(error.message))?;
+            append(&mut all, &needed).map_err(contents)?;
             all.skipped += more.skipped;
             self.first_block += blocks;
             window = (window * 4).max(engine.thread_count() as u64);
@@ -365,65 +450,80 @@ impl Job {
         Ok(all)
     }
 
-    /// The blocks' values, in order; with partial results, the one that they came to.
-    fn submit(&self, label: &str, blocks: u64, engine: &Arc<dyn Engine>) -> Result<Vec<Value>, FrameError> {
-        let environment = self.clone();
-        let read = Call::over_blocks_with(&environment, |job: &Job, block, _| job.run(block))?;
-        let block_bytes = self.pipelines.iter().map(|p| p.source.block_bytes()).max().unwrap_or(0);
+    /// Adds the stages of so many blocks. The last one has the blocks' values, or with partial results the one that they come to.
+    pub(crate) fn stages(&self, label: &str, blocks: u64, stages: &mut Vec<Stage>) -> Result<(), FrameError> {
+        let inputs = self.inputs(label, stages)?;
+        let read = Call::over_blocks_with(self, |job: &Job, block, values| job.run(block, values))?;
+        let block_bytes = self.block_bytes();
         let output = match &self.sink {
             // Short numbers take more room in memory than in a file.
-            Sink::Rows => block_bytes.saturating_mul(2),
+            Sink::Rows | Sink::Divide { .. } => block_bytes.saturating_mul(2),
             Sink::Head(_) => block_bytes,
             Sink::Group { .. } | Sink::Top { .. } => block_bytes / 4,
             Sink::Write { .. } => 1024,
+            Sink::Sample => 1 << 20,
         };
-        let scratch = self.pipelines.iter().map(|p| p.source.scratch_bytes()).max().unwrap_or(0);
-        let scratch = match &self.sink {
-            Sink::Write { format, .. } => scratch.saturating_add(format.scratch_bytes()),
-            Sink::Rows | Sink::Head(_) | Sink::Group { .. } | Sink::Top { .. } => {
-                scratch.saturating_add(output)
+        let scratch = self.scratch_bytes().saturating_add(match &self.sink {
+            Sink::Write { format, .. } => format.scratch_bytes(),
+            Sink::Sample => 0,
+            Sink::Rows | Sink::Head(_) | Sink::Group { .. } | Sink::Top { .. } | Sink::Divide { .. } => {
+                output
             }
-        };
-        let bound = MemoryBound { inputs: 0, output, scratch };
-        let stage =
-            |name: String, grid: BlockGrid, inputs: Vec<Input>, call: Call, bound: MemoryBound| Stage {
-                name,
-                grid,
-                inputs,
-                work: block_work(call),
-                bound,
-                keep: Keep::No,
-                retries: RETRIES,
-                origin: nuna_array::origin(),
-            };
-        let mut stages = vec![stage(label.to_owned(), BlockGrid::line(blocks), Vec::new(), read, bound)];
+        });
+        let bound = MemoryBound { inputs: if inputs.is_empty() { 0 } else { block_bytes }, output, scratch };
+        stages.push(stage(label.to_owned(), BlockGrid::line(blocks), inputs, block_work(read), bound));
+        if !matches!(self.sink, Sink::Group { .. } | Sink::Top { .. }) {
+            return Ok(());
+        }
         let mut left = blocks;
-        if matches!(self.sink, Sink::Group { .. } | Sink::Top { .. }) {
-            // Only what is done with rows is needed here, not where they come from.
-            let environment = Job { pipelines: Vec::new(), ..self.clone() };
-            while left > 1 {
-                let call = Call::over_blocks_with(&environment, |job: &Job, _, values| job.merge(values))?;
-                let map = BlockMap::Axes {
-                    input_grid: BlockGrid::line(left),
-                    axes: vec![AxisMap::Group { axis: 0, size: FAN_IN }],
-                };
-                let inputs = vec![Input { source: From::Stage(stages.len() as u32 - 1), map }];
-                let all = output.saturating_mul(FAN_IN.min(left));
-                let bound = MemoryBound { inputs: all, output, scratch: all };
-                left = left.div_ceil(FAN_IN);
-                stages.push(stage(format!("merge {label}"), BlockGrid::line(left), inputs, call, bound));
-            }
+        // Only what is done with rows is needed here, not where they come from.
+        let environment = Job { pipelines: Vec::new(), ..self.clone() };
+        while left > 1 {
+            let call = Call::over_blocks_with(&environment, |job: &Job, _, values| job.merge(values))?;
+            let map = BlockMap::Axes {
+                input_grid: BlockGrid::line(left),
+                axes: vec![AxisMap::Group { axis: 0, size: FAN_IN }],
+            };
+            let inputs = vec![Input { source: From::Stage(stages.len() as u32 - 1), map }];
+            let all = output.saturating_mul(FAN_IN.min(left));
+            let bound = MemoryBound { inputs: all, output, scratch: all };
+            left = left.div_ceil(FAN_IN);
+            let name = format!("merge {label}");
+            stages.push(stage(name, BlockGrid::line(left), inputs, block_work(call), bound));
         }
-        let last = stages.len() as u32 - 1;
-        if let Some(stage) = stages.last_mut() {
-            stage.keep = Keep::Deliver;
-        }
-        let plan = Plan { label: label.to_owned(), stages, terms: Terms::default() };
-        follow(plan, last, left, engine)
+        Ok(())
     }
 }
 
-fn append(all: &mut DataTable, more: &DataTable) -> Result<(), TaskError> {
+pub(crate) fn contents(error: TaskError) -> FrameError {
+    FrameError::Contents(error.message)
+}
+
+pub(crate) fn stage(
+    name: String,
+    grid: BlockGrid,
+    inputs: Vec<Input>,
+    work: Work,
+    bound: MemoryBound,
+) -> Stage {
+    Stage { name, grid, inputs, work, bound, keep: Keep::No, retries: RETRIES, origin: nuna_array::origin() }
+}
+
+/// Runs stages. The values of the last one's blocks, in order.
+pub(crate) fn follow_stage(
+    label: &str,
+    mut stages: Vec<Stage>,
+    engine: &Arc<dyn Engine>,
+) -> Result<Vec<Value>, FrameError> {
+    let number = stages.len().saturating_sub(1) as u32;
+    let Some(last) = stages.last_mut() else { return Ok(Vec::new()) };
+    last.keep = Keep::Deliver;
+    let blocks = last.grid.count();
+    let plan = Plan { label: label.to_owned(), stages, terms: Terms::default() };
+    follow(plan, number, blocks, engine)
+}
+
+pub(crate) fn append(all: &mut DataTable, more: &DataTable) -> Result<(), TaskError> {
     for (name, _) in &all.schema.0 {
         more.schema.position(name)?;
     }
@@ -443,26 +543,18 @@ pub(crate) fn parities(source: &Arc<CsvSource>) -> Result<Vec<bool>, FrameError>
         to_value(&[DataTable::new().with_bool("odd", [odd])?], 0)
     })?;
     let name = format!("quotes of {}", source.name);
-    let stage = Stage {
-        name: name.clone(),
-        grid: BlockGrid::line(source.blocks),
-        inputs: Vec::new(),
-        work: block_work(call),
-        bound: MemoryBound { inputs: 0, output: 1024, scratch: SCRATCH_BYTES },
-        keep: Keep::Deliver,
-        retries: RETRIES,
-        origin: nuna_array::origin(),
-    };
-    let plan = Plan { label: name, stages: vec![stage], terms: Terms::default() };
+    let bound = MemoryBound { inputs: 0, output: 1024, scratch: SCRATCH_BYTES };
+    let stages =
+        vec![stage(name.clone(), BlockGrid::line(source.blocks), Vec::new(), block_work(call), bound)];
     let mut begins = Vec::with_capacity(source.blocks as usize);
     let mut inside = false;
     let firsts: Vec<u64> = source.files.iter().map(|file| file.first_block).collect();
-    for (block, value) in (0..).zip(follow(plan, 0, source.blocks, &engine)?) {
+    for (block, value) in (0..).zip(follow_stage(&name, stages, &engine)?) {
         if firsts.binary_search(&block).is_ok() {
             inside = false;
         }
         begins.push(inside);
-        let (tables, _) = from_value(&value).map_err(|error| FrameError::Contents(error.message))?;
+        let (tables, _) = from_value(&value).map_err(contents)?;
         let odd = tables.first().map(|table| table.column_bool("odd")).transpose()?;
         inside ^= odd.is_some_and(|odd| odd.first() == Some(&true));
     }

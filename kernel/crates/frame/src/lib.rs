@@ -9,6 +9,7 @@
 
 mod column;
 mod csv;
+mod divide;
 mod error;
 mod eval;
 mod exec;

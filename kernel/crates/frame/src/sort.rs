@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use crate::{column::Column, error::FrameError, group::Grouper, table::DataTable};
 
 /// The order of two rows: by each column in turn, descending where that is said. What is missing comes last either way.
-fn order<'a>(
+pub(crate) fn order<'a>(
     table: &'a DataTable,
     by: &[(String, bool)],
 ) -> Result<impl Fn(usize, usize) -> Ordering + 'a, FrameError> {

@@ -65,7 +65,7 @@ impl DataTable {
         DataTable { schema, columns, rows: 0, skipped: 0 }
     }
 
-    fn with(mut self, name: &str, column: Column) -> Result<Self, FrameError> {
+    pub(crate) fn with(mut self, name: &str, column: Column) -> Result<Self, FrameError> {
         if !self.columns.is_empty() && column.len() != self.rows {
             return Err(FrameError::Invalid(format!(
                 "column `{name}` has {} rows, the table has {}",

@@ -63,6 +63,47 @@ pub(crate) fn from_value(value: &Value) -> Result<(Vec<DataTable>, u64), TaskErr
     read(&value.header, &value.body).ok_or_else(|| TaskError::fatal("a block of a table cannot be read"))
 }
 
+/// One of the tables of a value, as a value of its own. Rows that were left out count with the first one.
+pub(crate) fn nth_table(value: &Value, number: usize) -> Result<Value, TaskError> {
+    nth(value, number).ok_or_else(|| TaskError::fatal("a part of a block of a table cannot be read"))
+}
+
+fn nth(value: &Value, number: usize) -> Option<Value> {
+    let (skipped, heads): (u64, Vec<Head>) = postcard::from_bytes(&value.header).ok()?;
+    let mut start = 0_usize;
+    for (index, head) in heads.into_iter().enumerate() {
+        let end = start.checked_add(head.byte_count()?)?;
+        if index == number {
+            let skipped = if number == 0 { skipped } else { 0 };
+            let header = postcard::to_stdvec(&(skipped, vec![head])).ok()?;
+            // A copy, so that the others can be freed.
+            let body = Bytes::copy_from_slice(value.body.get(start..end)?);
+            return Some(Value { header: header.into(), body });
+        }
+        start = end;
+    }
+    None
+}
+
+impl Head {
+    /// What its elements take.
+    fn byte_count(&self) -> Option<usize> {
+        let rows = usize::try_from(self.rows).ok()?;
+        self.columns.iter().try_fold(0_usize, |sum, column| {
+            let elements = match column.kind {
+                ColumnType::Int64 | ColumnType::Float64 | ColumnType::Date | ColumnType::Time => {
+                    rows.checked_mul(8)?
+                }
+                ColumnType::Bool => rows,
+                ColumnType::Text => {
+                    rows.checked_mul(4)?.checked_add(usize::try_from(column.text_bytes).ok()?)?
+                }
+            };
+            sum.checked_add(elements)?.checked_add(if column.has_missing { rows } else { 0 })
+        })
+    }
+}
+
 /// Takes so many bytes off the front.
 fn take<'a>(body: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, rest) = body.split_at_checked(count)?;

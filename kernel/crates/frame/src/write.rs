@@ -180,7 +180,7 @@ impl Frame {
                 });
             }
         }
-        let pipelines = self.exactly()?;
+        let pipelines = self.split_if_large()?.exactly()?;
         let schema = Arc::new(Schema(
             self.columns()
                 .into_iter()

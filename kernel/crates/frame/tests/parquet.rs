@@ -86,6 +86,7 @@ fn parts_of_a_folder(folder: &Path) {
     let none = frame.filter(col("value").less(-1)).unwrap();
     assert_eq!(none.groupby("key").unwrap().count().unwrap().compute().unwrap().len(), 0);
     assert_eq!(none.agg([count_rows()]).unwrap().compute().unwrap().column_i64("count").unwrap(), [0]);
+    assert_eq!(none.sort("value").unwrap().split_into(3).unwrap().compute().unwrap().len(), 0);
     assert_eq!(frame.head(3).compute().unwrap().column_text("key").unwrap(), ["k0", "k1", "k2"]);
     assert_eq!(
         frame

@@ -16,7 +16,7 @@ impl Frame {
                 format!("groupby({})", keys.join(", "))
             }
             Logical::Join { left, keys, .. } => format!("{}, join({})", left.label(), keys.join(", ")),
-            Logical::Sort(_, by) => format!("sort({})", list(by)),
+            Logical::Sort(_, by, _) => format!("sort({})", list(by)),
             Logical::Top(_, by, count) => format!("top {count} by {}", list(by)),
             Logical::Head(frame, count) => format!("{}, first {count}", frame.label()),
             Logical::Concat(frames) => format!("{} tables", frames.len()),
@@ -57,7 +57,7 @@ impl Frame {
             }
             Logical::Filter(frame, node) => below(&[frame], format!("filter {node}")),
             Logical::Project(frame, items) => below(&[frame], format!("select {}", columns(items))),
-            Logical::Group { frame, keys, aggs } => {
+            Logical::Group { frame, keys, aggs, .. } => {
                 let aggs: Vec<&str> = aggs.iter().map(|(name, _)| name.as_str()).collect();
                 below(&[frame], format!("groupby {}: {}", columns(keys), aggs.join(", ")))
             }
@@ -65,7 +65,7 @@ impl Frame {
                 let kind = if *keeps_left { "left join" } else { "join" };
                 below(&[left, right], format!("{kind} on {}", keys.join(", ")))
             }
-            Logical::Sort(frame, _) | Logical::Top(frame, ..) | Logical::Head(frame, _) => {
+            Logical::Sort(frame, ..) | Logical::Top(frame, ..) | Logical::Head(frame, _) => {
                 below(&[frame], self.label())
             }
             Logical::Concat(frames) => {

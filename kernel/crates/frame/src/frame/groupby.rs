@@ -29,7 +29,7 @@ impl FrameGroupBy {
         let schema =
             Schema(keys.chain(aggs.iter().map(|(name, agg)| (name.clone(), agg.output()))).collect());
         let keys = self.keys.clone();
-        Frame::of(Logical::Group { frame: self.frame.clone(), keys, aggs }, schema)
+        Frame::of(Logical::Group { frame: self.frame.clone(), keys, aggs, parts: None }, schema)
     }
 
     /// How many rows each group has, as `count`.

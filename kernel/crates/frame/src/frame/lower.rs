@@ -7,14 +7,20 @@ use super::{Frame, Logical};
 use crate::{
     column::ColumnType,
     csv::CsvScan,
+    divide::{By, Divided, Then},
     error::FrameError,
     exec::{Job, Pipeline, RowOp, Sink, Source, parities},
     expr::Node,
+    group::Resolved,
     join::{Join, RIGHT_BYTES_MAX},
     parquet::ParquetScan,
     sort,
     table::{DataTable, Schema},
 };
+
+/// What one process sorts before it is written, unless something else is said, and how large parts are then.
+const SORT_BYTES: u64 = 512 << 20;
+const PART_BYTES: u64 = 64 << 20;
 
 impl Frame {
     /// Computes it. The result has to fit into memory here.
@@ -33,7 +39,7 @@ impl Frame {
         };
         match &*self.logical {
             Logical::Memory(table) => Ok(table.clone()),
-            Logical::Group { frame, keys, aggs } => {
+            Logical::Group { frame, keys, aggs, parts: None } => {
                 let mut needed = Vec::new();
                 keys.iter().for_each(|(_, node, _)| node.columns(&mut needed));
                 aggs.iter()
@@ -50,8 +56,10 @@ impl Frame {
             Logical::Head(frame, count) => {
                 job(frame, Sink::Head(*count), &self.schema, &self.columns())?.execute(&label)
             }
-            Logical::Sort(frame, by) => sort::sorted(&frame.compute()?, by),
-            Logical::Csv(_)
+            Logical::Sort(frame, by, None) => sort::sorted(&frame.compute()?, by),
+            Logical::Sort(_, _, Some(_))
+            | Logical::Group { parts: Some(_), .. }
+            | Logical::Csv(_)
             | Logical::Parquet(_)
             | Logical::Filter(..)
             | Logical::Project(..)
@@ -62,15 +70,66 @@ impl Frame {
 
     /// Pipelines that end with these columns and no others, in order.
     pub(crate) fn exactly(&self) -> Result<Vec<Pipeline>, FrameError> {
-        let mut pipelines = self.lower(&self.columns())?;
+        let item = |(name, kind): &(String, ColumnType)| (name.clone(), Node::Column(name.clone()), *kind);
+        self.ending_with(&self.schema.0.iter().map(item).collect::<Vec<_>>())
+    }
+
+    /// Pipelines that end with these columns.
+    fn ending_with(&self, items: &[(String, Node, ColumnType)]) -> Result<Vec<Pipeline>, FrameError> {
+        let mut needed = Vec::new();
+        items.iter().for_each(|(_, node, _)| node.columns(&mut needed));
+        let mut pipelines = self.lower(&needed)?;
         for pipeline in &mut pipelines {
-            if pipeline.schema() != self.schema {
-                let item =
-                    |(name, kind): &(String, ColumnType)| (name.clone(), Node::Column(name.clone()), *kind);
-                pipeline.ops.push(RowOp::Project(self.schema.0.iter().map(item).collect()));
+            let schema = pipeline.schema();
+            let same = |((name, node, kind), own): (&(String, Node, ColumnType), &(String, ColumnType))| {
+                *node == Node::Column(name.clone()) && *own == (name.clone(), *kind)
+            };
+            if schema.0.len() != items.len() || !items.iter().zip(&schema.0).all(same) {
+                pipeline.ops.push(RowOp::Project(items.to_vec()));
             }
         }
         Ok(pipelines)
+    }
+
+    /// A pipeline over the parts into which the cluster divides these columns of the frame's rows.
+    fn divided(
+        &self,
+        items: &[(String, Node, ColumnType)],
+        by: By,
+        then: Then,
+        parts: u64,
+        schema: Arc<Schema>,
+    ) -> Result<Vec<Pipeline>, FrameError> {
+        let job = |items: &[(String, Node, ColumnType)]| {
+            let schema = Schema(items.iter().map(|(name, _, kind)| (name.clone(), *kind)).collect());
+            let pipelines = self.ending_with(items)?;
+            Ok::<Job, FrameError>(Job {
+                pipelines,
+                sink: Sink::Rows,
+                schema: Arc::new(schema),
+                first_block: 0,
+            })
+        };
+        let is_key = |(name, _, _): &&(String, Node, ColumnType)| by.iter().any(|(key, _)| key == name);
+        let keys = job(&items.iter().filter(is_key).cloned().collect::<Vec<_>>())?;
+        let source = if keys.blocks() == 0 {
+            // Bounds of files leave everything out.
+            Source::Memory(DataTable::empty(schema))
+        } else {
+            Source::Divided(Divided::new(job(items)?, keys, by, then, parts, schema)?)
+        };
+        Ok(vec![Pipeline { source, ops: Vec::new() }])
+    }
+
+    /// The same, in parts if it is a sort that may be too large for one process.
+    pub(crate) fn split_if_large(&self) -> Result<Frame, FrameError> {
+        let Logical::Sort(frame, by, None) = &*self.logical else { return Ok(self.clone()) };
+        if by.is_empty() {
+            return Ok(self.clone());
+        }
+        let pipelines = frame.lower(&frame.columns())?;
+        let bytes = Job { pipelines, sink: Sink::Rows, schema: self.schema.clone(), first_block: 0 }.bytes();
+        if bytes <= SORT_BYTES { Ok(self.clone()) } else { self.split_into(bytes.div_ceil(PART_BYTES)) }
     }
 
     /// What each block does up to here, with at least these columns at the end. What has to be known as a whole first is
@@ -129,9 +188,44 @@ impl Frame {
                 pipelines
             }
             Logical::Concat(frames) => {
-                let pipelines: Vec<Vec<Pipeline>> =
-                    frames.iter().map(|frame| frame.lower(needed)).collect::<Result<_, _>>()?;
-                pipelines.into_iter().flatten().collect()
+                let mut all = Vec::new();
+                for frame in frames {
+                    let pipelines = frame.lower(needed)?;
+                    let is_divided = |pipeline: &Pipeline| matches!(pipeline.source, Source::Divided(_));
+                    if frames.len() > 1 && pipelines.iter().any(is_divided) {
+                        // Blocks of a plan read the same stages, so parts and files do not go together.
+                        all.push(Pipeline { source: Source::Memory(frame.compute()?), ops: Vec::new() });
+                    } else {
+                        all.extend(pipelines);
+                    }
+                }
+                all
+            }
+            Logical::Sort(frame, by, Some(parts)) => {
+                let wanted = with(&mut |all| all.extend(by.iter().map(|(name, _)| name.clone())));
+                let named =
+                    |(name, kind): &(String, ColumnType)| (name.clone(), Node::Column(name.clone()), *kind);
+                let items: Vec<_> =
+                    self.schema.0.iter().filter(|(name, _)| wanted.contains(name)).map(named).collect();
+                let schema = Schema(items.iter().map(|(name, _, kind)| (name.clone(), *kind)).collect());
+                frame.divided(&items, by.clone(), Then::Sort, *parts, Arc::new(schema))?
+            }
+            Logical::Group { frame, keys, aggs, parts: Some(parts) } => {
+                // Named anew, since keys may be called as what is made of them.
+                let mut items = Vec::new();
+                let mut column = |node: &Node, kind: ColumnType| {
+                    let name = items.len().to_string();
+                    items.push((name.clone(), node.clone(), kind));
+                    Node::Column(name)
+                };
+                let keys: Vec<_> = keys.iter().map(|(_, node, kind)| (column(node, *kind), *kind)).collect();
+                let by = (0..keys.len()).map(|place| (place.to_string(), false)).collect();
+                let agg = |(_, agg): &(String, Resolved)| {
+                    let input = agg.input.as_ref().map(|node| column(node, agg.kind));
+                    Resolved { input, ..agg.clone() }
+                };
+                let aggs = aggs.iter().map(agg).collect();
+                frame.divided(&items, by, Then::Group { keys, aggs }, *parts, self.schema.clone())?
             }
             Logical::Memory(_)
             | Logical::Group { .. }

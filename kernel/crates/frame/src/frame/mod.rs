@@ -2,6 +2,7 @@
 //! in `scan`.
 
 mod columns;
+mod describe;
 mod explain;
 mod groupby;
 mod lower;
@@ -48,13 +49,27 @@ enum Logical {
     Memory(DataTable),
     Filter(Frame, Node),
     Project(Frame, Vec<(String, Node, ColumnType)>),
-    Group { frame: Frame, keys: Vec<(String, Node, ColumnType)>, aggs: Vec<(String, Resolved)> },
-    Join { left: Frame, right: Frame, keys: Vec<String>, renamed: Vec<(String, String)>, keeps_left: bool },
-    Sort(Frame, Vec<(String, bool)>),
+    Group {
+        frame: Frame,
+        keys: Vec<(String, Node, ColumnType)>,
+        aggs: Vec<(String, Resolved)>,
+        parts: Option<u64>,
+    },
+    Join {
+        left: Frame,
+        right: Frame,
+        keys: Vec<String>,
+        renamed: Vec<(String, String)>,
+        keeps_left: bool,
+    },
+    Sort(Frame, Vec<(String, bool)>, Option<u64>),
     Top(Frame, Vec<(String, bool)>, usize),
     Head(Frame, usize),
     Concat(Vec<Frame>),
 }
+
+/// More parts would be more values than a plan should have.
+const PARTS_MAX: u64 = 4096;
 
 /// A group's keys may be so many: which of them are missing is a word of bits.
 const KEYS_MAX: usize = 64;
@@ -250,7 +265,7 @@ impl Frame {
     /// If a column is not there.
     pub fn sort(&self, columns: impl IntoColumns) -> Result<Frame, FrameError> {
         let by = self.order(columns, false)?;
-        Ok(Frame { schema: self.schema.clone(), logical: Arc::new(Logical::Sort(self.clone(), by)) })
+        Ok(Frame { schema: self.schema.clone(), logical: Arc::new(Logical::Sort(self.clone(), by, None)) })
     }
 
     /// All rows in descending order; what is missing still comes last.
@@ -259,7 +274,37 @@ impl Frame {
     /// As [`sort`](Self::sort).
     pub fn sort_descending(&self, columns: impl IntoColumns) -> Result<Frame, FrameError> {
         let by = self.order(columns, true)?;
-        Ok(Frame { schema: self.schema.clone(), logical: Arc::new(Logical::Sort(self.clone(), by)) })
+        Ok(Frame { schema: self.schema.clone(), logical: Arc::new(Logical::Sort(self.clone(), by, None)) })
+    }
+
+    /// Sorts or groups in so many parts: every block cuts its rows by ranges of the sorted columns or the keys, and each part comes
+    /// together on one worker, which sorts or groups it. The result is the same, in the same order; [`write_parquet`] and
+    /// [`write_csv`] make a file of each part, and no process ever has all rows. Where nothing is said, a sort that is written and
+    /// that may be larger than 512 MiB is done so, and groups are not: all of them come together in one process.
+    ///
+    /// Rows are read twice, once for their keys, and kept by the cluster in between, on disk where memory does not suffice. There
+    /// are fewer parts where too many rows have the same keys; those stay together.
+    ///
+    /// # Errors
+    /// If this is no sort, and no groups by keys.
+    ///
+    /// [`write_parquet`]: Self::write_parquet
+    /// [`write_csv`]: Self::write_csv
+    pub fn split_into(&self, parts: u64) -> Result<Frame, FrameError> {
+        let parts = Some(parts.clamp(1, PARTS_MAX));
+        let logical = match &*self.logical {
+            Logical::Sort(frame, by, _) if !by.is_empty() => Logical::Sort(frame.clone(), by.clone(), parts),
+            Logical::Group { frame, keys, aggs, .. } if !keys.is_empty() => {
+                Logical::Group { frame: frame.clone(), keys: keys.clone(), aggs: aggs.clone(), parts }
+            }
+            _ => {
+                return Err(FrameError::Invalid(format!(
+                    "{} is no sort and has no groups that could be split; say it right after `.sort(…)` or `.agg(…)`",
+                    self.label()
+                )));
+            }
+        };
+        Ok(Frame { logical: Arc::new(logical), schema: self.schema.clone() })
     }
 
     /// The `count` rows with the largest values, in descending order. No more than those ever lie in memory.
