@@ -1,5 +1,5 @@
-//! Owns the short way to stored chunks of plain bytes, compressed with zstd, with zstd by Blosc, or not at all, as this crate
-//! and xarray write them: decompressed right into the buffer that becomes a chunk, compressed right from one, with contexts that threads keep.
+//! Owns the short way to stored chunks of plain bytes, compressed with zstd, with zstd by Blosc, with zlib or gzip (their bytes
+//! shuffled or not), or not at all, as this crate and xarray write them: decompressed right into the buffer that becomes a chunk, compressed right from one, with contexts that threads keep.
 //!
 //! Leaves to others: every other chain of codecs, and what is wrong with a chunk that cannot be read (`codec`).
 
@@ -27,6 +27,13 @@ enum Compression {
     Zstd(i32, bool),
     /// Decoded only.
     Blosc,
+    /// Of bytes that are shuffled or not. Decoded only.
+    Zlib {
+        shuffled: bool,
+    },
+    Gzip {
+        shuffled: bool,
+    },
 }
 
 /// A thread's compressor, for one level with or without checksums.
@@ -35,7 +42,9 @@ type Kept = Option<((i32, bool), Compressor<'static>)>;
 thread_local! {
     static COMPRESSOR: RefCell<Kept> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static INFLATE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SHUFFLED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A thread keeps the memory of what it reads for the next chunk, but no more than this.
@@ -63,7 +72,8 @@ impl Direct {
 
     /// [`of`](Self::of), if chunks can also be written so.
     pub fn of_written(format: ZarrFormat, metadata: &str) -> Option<Self> {
-        Self::of(format, metadata).filter(|direct| direct.compression != Compression::Blosc)
+        Self::of(format, metadata)
+            .filter(|direct| matches!(direct.compression, Compression::None | Compression::Zstd(..)))
     }
 
     fn chunk_bytes(&self) -> usize {
@@ -123,6 +133,8 @@ impl Direct {
             Compression::None => return (length == out.len() && file.read_exact(out).is_ok()).then_some(()),
             Compression::Zstd(..) => zstd::zstd_safe::compress_bound(out.len()) + 64,
             Compression::Blosc => blosc::frame_bytes_max(out.len()),
+            // What deflate cannot make smaller it stores in blocks, with a few bytes each.
+            Compression::Zlib { .. } | Compression::Gzip { .. } => out.len() + out.len() / 8 + 4096,
         };
         if length > most {
             return None;
@@ -145,6 +157,22 @@ impl Direct {
         if self.compression == Compression::None {
             return (stored.len() == out.len()).then(|| out.copy_from_slice(stored));
         }
+        if let Compression::Zlib { shuffled } | Compression::Gzip { shuffled } = self.compression {
+            if !shuffled {
+                return self.inflate(stored, out);
+            }
+            return SHUFFLED.with_borrow_mut(|bytes| {
+                bytes.resize(out.len(), 0);
+                let done = self.inflate(stored, bytes);
+                if done.is_some() {
+                    nuna_netcdf::unshuffle(bytes, self.element_bytes, out);
+                }
+                if bytes.capacity() > STORED_MAX {
+                    *bytes = Vec::new();
+                }
+                done
+            });
+        }
         DECOMPRESSOR.with_borrow_mut(|kept| {
             let decompressor = match kept {
                 Some(decompressor) => decompressor,
@@ -158,11 +186,19 @@ impl Direct {
         })
     }
 
+    fn inflate(&self, stored: &[u8], out: &mut [u8]) -> Option<()> {
+        let decoded = INFLATE.with_borrow_mut(|inflate| match self.compression {
+            Compression::Gzip { .. } => inflate.gzip_decompress(stored, out),
+            _ => inflate.zlib_decompress(stored, out),
+        });
+        (decoded.ok()? == out.len()).then_some(())
+    }
+
     /// What [`encode`](Self::encode) may write for a chunk of so many bytes.
     pub fn encoded_bytes_max(&self, chunk_bytes: usize) -> usize {
         match self.compression {
             Compression::None => chunk_bytes,
-            Compression::Zstd(..) | Compression::Blosc => zstd::zstd_safe::compress_bound(chunk_bytes),
+            _ => zstd::zstd_safe::compress_bound(chunk_bytes),
         }
     }
 
@@ -173,7 +209,9 @@ impl Direct {
     pub fn encode(&self, chunk: &[u8], out: &mut [u8]) -> Result<usize, String> {
         let setting = match self.compression {
             Compression::Zstd(level, checksum) => (level, checksum),
-            Compression::Blosc => return Err("chunks of Blosc are not encoded here".to_owned()),
+            Compression::Blosc | Compression::Zlib { .. } | Compression::Gzip { .. } => {
+                return Err("such chunks are not encoded here".to_owned());
+            }
             Compression::None => {
                 let start = out.get_mut(..chunk.len()).ok_or("no room for the chunk")?;
                 start.copy_from_slice(chunk);
@@ -293,6 +331,7 @@ fn v3(document: &Value) -> Option<Layout<'_>> {
         [] => Compression::None,
         [codec] if codec["name"] == "zstd" => zstd(&codec["configuration"])?,
         [codec] if codec["name"] == "blosc" => Compression::Blosc,
+        [codec] if codec["name"] == "gzip" => Compression::Gzip { shuffled: false },
         _ => return None,
     };
     Some((&grid["configuration"]["chunk_shape"], element_bytes, compression))
@@ -303,13 +342,23 @@ fn v2(document: &Value) -> Option<Layout<'_>> {
     let (code, size) = dtype.split_at_checked(2)?;
     let element_bytes = size.parse().ok().filter(|size| [1, 2, 4, 8].contains(size))?;
     let plain = ["<f", "<i", "<u", "|b", "|i", "|u"].contains(&code) && dtype != "<f2";
-    let filters = &document["filters"];
-    let unfiltered = filters.is_null() || filters.as_array().is_some_and(Vec::is_empty);
-    if !plain || !unfiltered || document["order"] != "C" {
+    let shuffled = match document["filters"].as_array().map(Vec::as_slice) {
+        None | Some([]) => false,
+        // Of bytes there is nothing to shuffle.
+        Some([filter]) => {
+            let own = filter["id"] == "shuffle" && filter["elementsize"] == element_bytes as u64;
+            own.then_some(element_bytes > 1)?
+        }
+        Some(_) => return None,
+    };
+    if !plain || document["order"] != "C" {
         return None;
     }
     let compressor = &document["compressor"];
     let compression = match compressor["id"].as_str() {
+        Some("zlib") => Compression::Zlib { shuffled },
+        Some("gzip") => Compression::Gzip { shuffled },
+        _ if shuffled => return None,
         None if compressor.is_null() => Compression::None,
         Some("zstd") => zstd(compressor)?,
         Some("blosc") => Compression::Blosc,
