@@ -19,13 +19,13 @@ pub struct Geo {
 }
 
 /// Keys of the directory of keys.
-const RASTER_TYPE: u64 = 1025;
-const CITATION: u64 = 1026;
-const GEODETIC: u64 = 2048;
+pub(crate) const RASTER_TYPE: u64 = 1025;
+pub(crate) const CITATION: u64 = 1026;
+pub(crate) const GEODETIC: u64 = 2048;
 const GEODETIC_CITATION: u64 = 2049;
-const PROJECTED: u64 = 3072;
+pub(crate) const PROJECTED: u64 = 3072;
 const PROJECTED_CITATION: u64 = 3073;
-const USER_DEFINED: u64 = 32_767;
+pub(crate) const USER_DEFINED: u64 = 32_767;
 
 impl Geo {
     pub(crate) fn of(meta: &Meta<'_>, directory: &Directory) -> Result<Self> {

@@ -1,5 +1,6 @@
 //! Owns TIFF files as bytes: classic and BigTIFF, strips and tiles, GeoTIFF's place on Earth and GDAL's metadata. What a file
-//! holds ([`open`]), what one image is ([`Image`]), and reading a box of it ([`Reader`]), with positioned reads alone.
+//! holds ([`open`]), what one image is ([`Image`]), reading a box of it ([`Reader`]), with positioned reads alone, and
+//! what stands in front of a new file's tiles ([`NewTiff`]).
 //!
 //! Leaves to others: arrays and their labels, which files belong together, when what is read, and on which machine.
 //!
@@ -10,12 +11,14 @@
 
 mod decode;
 mod directory;
+mod epsg;
 mod error;
 mod geo;
 mod image;
 mod input;
 mod metadata;
 mod read;
+mod write;
 
 use std::path::Path;
 
@@ -26,6 +29,7 @@ pub use image::{Element, Image, Kind};
 pub use input::{Disk, Input};
 pub use metadata::{Item, Metadata};
 pub use read::Reader;
+pub use write::{NewImage, NewTiff, predict, predictor};
 
 use directory::Directory;
 use input::Meta;

@@ -60,6 +60,28 @@ impl Metadata {
     }
 }
 
+impl Metadata {
+    /// As GDAL writes it; empty without items.
+    pub(crate) fn xml(&self) -> String {
+        if self.items.is_empty() {
+            return String::new();
+        }
+        let mut out = "<GDALMetadata>\n".to_owned();
+        for Item { name, band, role, value } in &self.items {
+            let band = band.map(|band| format!(" sample=\"{band}\"")).unwrap_or_default();
+            let role = role.as_ref().map(|role| format!(" role=\"{}\"", escape(role))).unwrap_or_default();
+            let (name, value) = (escape(name), escape(&escape(value)));
+            out.push_str(&format!("  <Item name=\"{name}\"{band}{role}>{value}</Item>\n"));
+        }
+        out.push_str("</GDALMetadata>\n");
+        out
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// `<Item name="…" sample="0" role="scale">0.1</Item>`, wherever they stand. What is not of that form is left out.
 fn parse(text: &str) -> Vec<Item> {
     let mut items = Vec::new();

@@ -37,6 +37,7 @@ mod time;
 mod weighted;
 mod windows;
 mod write;
+mod write_geotiff;
 
 pub use align::{Align, Join, Method, Reindex, align};
 pub use calendar::{Calendar, DateTime};
@@ -51,7 +52,9 @@ pub use geotiff::{
 pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
-pub use nuna_storage::{Attributes, GeotiffOptions, NetcdfOptions, StoreOptions, ZarrFormat};
+pub use nuna_storage::{
+    Attributes, GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, StoreOptions, ZarrFormat,
+};
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr};
 pub use plot::{Plot, PlotOptions};
 pub use reduce::Reducer;

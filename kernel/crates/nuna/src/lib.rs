@@ -55,8 +55,8 @@ pub use nuna_labels::{
     merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
 };
 pub use nuna_labels::{
-    Files, GeotiffOptions, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs,
-    open_geotiffs_with,
+    Files, GeotiffOptions, GeotiffWriteOptions, open_geotiff, open_geotiff_overview, open_geotiff_with,
+    open_geotiffs, open_geotiffs_with,
 };
 pub use nuna_plan::EngineError;
 pub use nuna_ship::{Scattered, Ship};

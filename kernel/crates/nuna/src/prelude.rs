@@ -11,6 +11,6 @@ pub use crate::{
     scan_parquet_with, slice, table,
 };
 pub use crate::{
-    GeotiffOptions, NetcdfOptions, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs,
-    open_geotiffs_with,
+    GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,
+    open_geotiff_with, open_geotiffs, open_geotiffs_with,
 };

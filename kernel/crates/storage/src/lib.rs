@@ -28,8 +28,10 @@ mod place;
 mod read;
 mod references;
 mod remote;
+mod sink;
 mod source;
 mod write;
+mod write_geotiff;
 mod write_netcdf;
 
 pub use direct::Direct;
@@ -39,9 +41,11 @@ pub use json::Attributes;
 pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open};
 pub use netcdf::{NetcdfSource, open_netcdf};
 pub use read::{ZarrReader, ZarrSource};
+pub use sink::PieceSink;
 pub use source::Source;
 pub use write::{NewStore, NewVariable, StoreOptions, ZarrSink, ZarrWriter};
-pub use write_netcdf::{NetcdfOptions, NetcdfSink, NewNetcdf};
+pub use write_geotiff::{GeotiffWriteOptions, NewGeotiff, NewRaster};
+pub use write_netcdf::{NetcdfOptions, NewNetcdf};
 
 /// The kind under which Zarr arrays travel in plans.
 pub(crate) const ZARR_KIND: &str = "zarr";
@@ -49,6 +53,8 @@ pub(crate) const ZARR_KIND: &str = "zarr";
 pub(crate) const NETCDF_KIND: &str = "netcdf";
 /// The kind under which images of TIFF files do.
 pub(crate) const GEOTIFF_KIND: &str = "geotiff";
+/// The kind under which arrays that are written into one file do.
+pub(crate) const PIECES_KIND: &str = "pieces";
 
 /// Makes stored arrays known to this process. Every process that runs blocks calls it at start-up; calling it again
 /// changes nothing.
@@ -57,5 +63,5 @@ pub fn register() {
     nuna_array::register_source_kind(NETCDF_KIND, netcdf::open_reader);
     nuna_array::register_source_kind(GEOTIFF_KIND, geotiff::open_reader);
     nuna_array::register_sink_kind(ZARR_KIND, write::open_writer);
-    nuna_array::register_sink_kind(NETCDF_KIND, write_netcdf::open_writer);
+    nuna_array::register_sink_kind(PIECES_KIND, sink::open_writer);
 }

@@ -1,25 +1,18 @@
-//! Owns writing NetCDF4 files: what variables and attributes become in one, in which chunks, and the sinks that put chunks
-//! into it from anywhere ([`Draft`]). The bytes around them are the `netcdf` crate's.
+//! Owns writing NetCDF4 files: what variables and attributes become in one, and in which chunks. Chunks get into it by
+//! `sink` and `draft`; the bytes around them are the `netcdf` crate's.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::Path;
 
-use nuna_array::{ChunkSink, ChunkWriter, SinkSpec};
-use nuna_chunk::{Chunk, DType, Region};
+use nuna_chunk::{Chunk, DType};
 use nuna_netcdf::{Data, Disk, Element, Kind, NewGroup, NewLayout, StoredChunk, Value as Attribute};
-use nuna_plan::{BlockGrid, TaskError};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    NETCDF_KIND,
     cf::{self, NOT_A_TIME},
-    draft::{Draft, Pieces},
+    draft::{Draft, Place},
     error::StorageError,
     json::Attributes,
-    pieces::pieces,
+    sink::{Encoding, NewPieces, PieceSink},
     write::NewVariable,
 };
 
@@ -50,23 +43,8 @@ const CHUNK_BYTES_MAX: u64 = 16 << 20;
 pub struct NewNetcdf {
     draft: Draft,
     group: NewGroup,
-    variables: Vec<Address>,
-    dtypes: Vec<Option<DType>>,
-}
-
-/// What travels to writers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Address {
-    name: String,
-    folder: PathBuf,
-    /// Which variable of the file.
-    number: u32,
-    shape: Vec<u64>,
-    chunk_shape: Vec<u64>,
-    element_bytes: u32,
-    /// One element: what is stored beyond the array's end.
-    fill: Vec<u8>,
-    deflate: Option<u32>,
+    /// Of text there are none to write to.
+    sinks: Vec<Option<PieceSink>>,
 }
 
 fn is_netcdf(path: &Path) -> bool {
@@ -97,24 +75,23 @@ impl NewNetcdf {
             unlimited: options.unlimited.clone(),
         };
         let replaces = options.overwrite.then_some(("a NetCDF file", is_netcdf as fn(&Path) -> bool));
-        let mut addresses = Vec::new();
-        let mut dtypes = Vec::new();
+        let mut pieces = Vec::new();
         for variable in variables {
-            let (new, address) = converted(&variable, options, addresses.len() as u32)?;
+            let (new, written) = converted(&variable, options)?;
             group.variables.push(new);
-            addresses.push(address);
-            dtypes.push(variable.dtype);
+            pieces.push(written);
         }
         group.check().map_err(|error| refused(error.to_string()))?;
         let draft = Draft::create(path, nuna_netcdf::ELEMENTS_FROM, replaces)?;
-        for address in &mut addresses {
-            address.folder = draft.folder().to_owned();
-        }
-        Ok(Self { draft, group, variables: addresses, dtypes })
+        let sink = |(number, pieces): (usize, Option<NewPieces>)| {
+            pieces.map(|pieces| PieceSink::new(pieces, number as u32, draft.folder()))
+        };
+        let sinks = pieces.into_iter().enumerate().map(sink).collect();
+        Ok(Self { draft, group, sinks })
     }
 
     fn number(&self, name: &str) -> usize {
-        let number = self.variables.iter().position(|variable| variable.name == name);
+        let number = self.group.variables.iter().position(|variable| variable.name == name);
         number.expect("callers name variables that they created")
     }
 
@@ -122,10 +99,9 @@ impl NewNetcdf {
     ///
     /// # Panics
     /// If the file was not created with that variable, or it is text.
-    pub fn sink(&self, name: &str) -> NetcdfSink {
-        let number = self.number(name);
-        let dtype = self.dtypes[number].expect("text is never planned, it is written from memory");
-        NetcdfSink { dtype, address: Arc::new(self.variables[number].clone()) }
+    pub fn sink(&self, name: &str) -> PieceSink {
+        let sink = self.sinks[self.number(name)].clone();
+        sink.expect("text is never planned, it is written from memory")
     }
 
     /// Writes a variable that is in memory.
@@ -133,9 +109,7 @@ impl NewNetcdf {
     /// # Errors
     /// If the file system refuses.
     pub fn write(&self, name: &str, chunk: &Chunk) -> Result<(), StorageError> {
-        let address = self.variables[self.number(name)].clone();
-        let writer = NetcdfWriter { pieces: self.draft.pieces(), address };
-        writer.write(&Region::new(chunk.shape().iter().map(|&n| 0..n)), chunk)
+        self.sink(name).write(self.draft.pieces(), chunk)
     }
 
     /// Keeps a variable of text, which is written at the end.
@@ -149,16 +123,8 @@ impl NewNetcdf {
     /// # Errors
     /// If a chunk was not written, another file took the name meanwhile, or the file system refuses.
     pub fn finish(mut self) -> Result<(), StorageError> {
-        let count = |address: &Address, new: &nuna_netcdf::NewVariable| match new.data {
-            Data::Text(_) => 0,
-            Data::Numbers { .. } => chunks(address).count(),
-        };
-        let counts: Vec<u64> = self
-            .variables
-            .iter()
-            .zip(&self.group.variables)
-            .map(|(address, new)| count(address, new))
-            .collect();
+        let count = |sink: &Option<PieceSink>| sink.as_ref().map_or(0, PieceSink::pieces);
+        let counts: Vec<u64> = self.sinks.iter().map(count).collect();
         let places = self.draft.gather(&counts)?;
         for (new, places) in self.group.variables.iter_mut().zip(places) {
             match &mut new.data {
@@ -167,10 +133,7 @@ impl NewNetcdf {
                     *address = places.first().map(|place| place.offset);
                 }
                 Data::Numbers { layout: NewLayout::Chunked { chunks, .. }, .. } => {
-                    let stored = |place: crate::draft::Place| StoredChunk {
-                        address: place.offset,
-                        bytes: place.bytes,
-                    };
+                    let stored = |place: Place| StoredChunk { address: place.offset, bytes: place.bytes };
                     *chunks = places.into_iter().map(stored).collect();
                 }
             }
@@ -182,17 +145,11 @@ impl NewNetcdf {
     }
 }
 
-/// The grid of stored chunks; none where there are no elements.
-fn chunks(address: &Address) -> BlockGrid {
-    BlockGrid::new(address.shape.iter().zip(&address.chunk_shape).map(|(&n, &chunk)| n.div_ceil(chunk)))
-}
-
 /// A variable as the file will have it, and how its elements get there.
 fn converted(
     variable: &NewVariable,
     options: &NetcdfOptions,
-    number: u32,
-) -> Result<(nuna_netcdf::NewVariable, Address), StorageError> {
+) -> Result<(nuna_netcdf::NewVariable, Option<NewPieces>), StorageError> {
     let NewVariable { name, dims, shape, dtype, .. } = variable;
     let refused = |message: String| StorageError::Variable { variable: name.clone(), message };
     let mut attrs = variable.attrs.clone();
@@ -257,16 +214,17 @@ fn converted(
             Data::Numbers { element, fill: fill.clone(), layout }
         }
     };
-    let address = Address {
+    let pieces = dtype.map(|dtype| NewPieces {
         name: name.clone(),
-        folder: PathBuf::new(),
-        number,
+        dtype,
         shape: shape.clone(),
         chunk_shape,
-        element_bytes,
-        fill: fill.unwrap_or_else(|| vec![0; element_bytes as usize]),
-        deflate,
-    };
+        fill: fill.unwrap_or_else(|| vec![0; dtype.size()]),
+        encoding: match deflate {
+            None => Encoding::Plain,
+            Some(level) => Encoding::Shuffled { level },
+        },
+    });
     let new = nuna_netcdf::NewVariable {
         name: name.clone(),
         dims: dims.clone(),
@@ -274,7 +232,7 @@ fn converted(
         attributes,
         data,
     };
-    Ok((new, address))
+    Ok((new, pieces))
 }
 
 /// How elements are stored; truth values as bytes.
@@ -384,82 +342,6 @@ fn attribute(value: &Value) -> Attribute {
         }
     }
     Attribute::Text(value.to_string())
-}
-
-/// One variable of a file being written, as plans name it.
-#[derive(Clone, Debug)]
-pub struct NetcdfSink {
-    dtype: DType,
-    address: Arc<Address>,
-}
-
-impl ChunkSink for NetcdfSink {
-    fn name(&self) -> String {
-        self.address.name.clone()
-    }
-
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[u64] {
-        &self.address.shape
-    }
-
-    fn chunk_shape(&self) -> &[u64] {
-        &self.address.chunk_shape
-    }
-
-    /// A chunk cut out of the block or filled up, the same shuffled, and the same compressed.
-    fn scratch_bytes(&self) -> u64 {
-        let size = u64::from(self.address.element_bytes);
-        let chunk = self.address.chunk_shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
-        chunk.saturating_mul(3).saturating_add(chunk / 64).saturating_add(4096)
-    }
-
-    fn spec(&self) -> SinkSpec {
-        let payload = postcard::to_stdvec(&*self.address).expect("plain data always encodes");
-        SinkSpec { kind: NETCDF_KIND.to_owned(), payload }
-    }
-}
-
-/// Opens what [`NetcdfSink::spec`] described.
-pub(crate) fn open_writer(payload: &[u8]) -> Result<Box<dyn ChunkWriter>, TaskError> {
-    let address: Address = postcard::from_bytes(payload).map_err(|error| {
-        TaskError::fatal(format!("the address of a variable to write cannot be decoded: {error}"))
-    })?;
-    let pieces = Pieces::open(&address.folder).map_err(StorageError::into_task)?;
-    Ok(Box::new(NetcdfWriter { pieces, address }))
-}
-
-/// A variable open for writing whole chunks.
-struct NetcdfWriter {
-    pieces: Pieces,
-    address: Address,
-}
-
-impl NetcdfWriter {
-    fn write(&self, region: &Region, chunk: &Chunk) -> Result<(), StorageError> {
-        let Address { name, number, shape, chunk_shape, element_bytes, fill, deflate, .. } = &self.address;
-        let refused = |message: String| StorageError::Variable { variable: name.clone(), message };
-        let grid = chunks(&self.address);
-        pieces(region, chunk, (shape, chunk_shape), fill, refused, |indices, bytes| {
-            let key = (*number, grid.index(indices));
-            match deflate {
-                None => self.pieces.put(key, &bytes),
-                Some(level) => nuna_netcdf::deflated(&bytes, *element_bytes as usize, *level, |stored| {
-                    self.pieces.put(key, stored)
-                })
-                .map_err(refused)?,
-            }
-        })
-    }
-}
-
-impl ChunkWriter for NetcdfWriter {
-    fn write(&self, region: &Region, chunk: &Chunk) -> Result<(), TaskError> {
-        self.write(region, chunk).map_err(StorageError::into_task)
-    }
 }
 
 #[cfg(test)]
