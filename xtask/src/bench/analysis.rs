@@ -27,6 +27,8 @@ struct Work {
     engines: &'static [&'static str],
     /// So many times faster than dask.distributed, and than the fastest peer.
     aim: (f64, f64),
+    /// What the peers' `limits.py` calls the rate at which one thread decodes this data.
+    rate: Option<&'static str>,
 }
 
 const WORKS: &[Work] = &[
@@ -38,6 +40,7 @@ const WORKS: &[Work] = &[
         arguments: &["--store", "v3_slab"],
         engines: &["dask", "dask-threads"],
         aim: AIM,
+        rate: Some("zstd_decode_v3_slab"),
     },
     Work {
         title: "w2 time mean of Zarr v3, boxes",
@@ -47,6 +50,7 @@ const WORKS: &[Work] = &[
         arguments: &["--store", "v3_box"],
         engines: &["dask", "dask-threads"],
         aim: AIM,
+        rate: Some("zstd_decode_v3_box"),
     },
     Work {
         title: "w2 time mean of Zarr v2, slabs",
@@ -56,6 +60,7 @@ const WORKS: &[Work] = &[
         arguments: &["--store", "v2_slab"],
         engines: &["dask", "dask-threads"],
         aim: AIM,
+        rate: Some("blosc_zstd_shuffle_decode_v2_slab"),
     },
     Work {
         title: "w2 time mean of Zarr v2, boxes",
@@ -65,6 +70,7 @@ const WORKS: &[Work] = &[
         arguments: &["--store", "v2_box"],
         engines: &["dask", "dask-threads"],
         aim: AIM,
+        rate: Some("blosc_zstd_shuffle_decode_v2_box"),
     },
     Work {
         title: "w3 time mean of NetCDF files",
@@ -74,6 +80,7 @@ const WORKS: &[Work] = &[
         arguments: &[],
         engines: &["dask", "dask-threads", "numpy"],
         aim: AIM,
+        rate: Some("netcdf4_deflate_shuffle_decode_mb_s"),
     },
     Work {
         title: "w5 NDVI of Cloud Optimized GeoTIFFs",
@@ -83,6 +90,7 @@ const WORKS: &[Work] = &[
         arguments: &[],
         engines: &["dask", "dask-threads", "threads"],
         aim: AIM,
+        rate: Some("cog_decode_mb_s"),
     },
     Work {
         title: "w6 spectra of time series",
@@ -92,6 +100,7 @@ const WORKS: &[Work] = &[
         arguments: &[],
         engines: &["dask-p2p", "dask-threads"],
         aim: AIM,
+        rate: None,
     },
     Work {
         title: "w7 climatology and anomalies",
@@ -101,6 +110,7 @@ const WORKS: &[Work] = &[
         arguments: &[],
         engines: &["dask", "dask-threads", "numpy"],
         aim: AIM,
+        rate: None,
     },
     Work {
         title: "w8 groups of CSV files",
@@ -110,12 +120,13 @@ const WORKS: &[Work] = &[
         arguments: &[],
         engines: &["dask", "dask-threads", "polars", "polars-streaming", "duckdb"],
         aim: (1.0, 1.0),
+        rate: None,
     },
 ];
 
 /// Faster than dask.distributed, and than the fastest peer,
 const AIM: (f64, f64) = (4.0, 2.0);
-/// or, instead of the latter, within this of what decoding alone takes.
+/// or, instead of the latter, within this of what decoding alone takes, by the peers' `limits.py`.
 const OVER_FLOOR: f64 = 1.25;
 /// Peers add in single precision.
 const TOLERANCE: f64 = 2e-5;
@@ -153,6 +164,15 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     }
     let mut rows = Vec::new();
     let mut failures = 0;
+    let limits = match &peers {
+        Some((folder, python)) if works.iter().any(|work| work.rate.is_some()) => {
+            let mut command = repository.command(python);
+            command.current_dir(&scratch).arg(folder.join("limits.py")).arg("--data").arg(&data);
+            command.arg("--scratch").arg(scratch.join("peers"));
+            measure("limits.py", &mut command).inspect_err(|error| println!("-- {error:#}")).ok()
+        }
+        _ => None,
+    };
     for work in works {
         let input = data.join(work.data);
         if !input.is_dir() {
@@ -182,7 +202,8 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
             command.arg("--scratch").arg(scratch.join("peers"));
             theirs.push((*engine, tried(&format!("{} {engine}", work.script), &mut command)));
         }
-        rows.push(row(work, ours.as_ref(), &theirs));
+        let floor = ours.as_ref().and_then(|ours| floor(work, ours, limits.as_ref()?));
+        rows.push(row(work, ours.as_ref(), &theirs, floor));
         println!("{}", table(&rows[rows.len() - 1..]));
     }
     println!("{}", table(&rows));
@@ -196,7 +217,16 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 
 type Theirs = [(&'static str, Option<Value>)];
 
-fn row(work: &Work, ours: Option<&Value>, theirs: &Theirs) -> Vec<String> {
+/// Seconds that decoding alone takes by `limits.py`, on as many threads as ours had.
+fn floor(work: &Work, ours: &Value, limits: &Value) -> Option<f64> {
+    let rate = &limits[work.rate?];
+    let megabytes_per_second = rate.as_f64().or_else(|| rate["mb_s_raw"].as_f64())?;
+    let megabytes = 1e3 * number(ours, "gb_per_s") * number(ours, "seconds");
+    let threads = number(ours, "procs") * number(ours, "threads");
+    Some(megabytes / megabytes_per_second / threads).filter(|seconds| seconds.is_finite())
+}
+
+fn row(work: &Work, ours: Option<&Value>, theirs: &Theirs, floor: Option<f64>) -> Vec<String> {
     let seconds = |line: &Value| number(line, "seconds");
     let show = |line: Option<&Value>| {
         line.map_or("failed".to_owned(), |line| {
@@ -217,16 +247,18 @@ fn row(work: &Work, ours: Option<&Value>, theirs: &Theirs) -> Vec<String> {
             target(faster >= work.aim.0, format!("{faster:.1}× of {}× dask.distributed", work.aim.0));
         }
         let fastest = lines().map(|(_, line)| seconds(line)).fold(f64::INFINITY, f64::min) / seconds(ours);
-        let floor = number(ours, "over_floor");
-        let of_floor = if floor.is_finite() {
-            format!(", {floor:.2}× the floor of {:.2} s", number(ours, "floor_s"))
+        let over = floor.map_or(f64::NAN, |floor| seconds(ours) / floor);
+        let of_floor = floor.map_or(String::new(), |floor| format!(", {over:.2}× the floor of {floor:.2} s"));
+        let own = number(ours, "over_floor");
+        let of_own = if own.is_finite() {
+            format!(", {own:.2}× the {:.2} s of our own decoders", number(ours, "floor_s"))
         } else {
             String::new()
         };
         if fastest.is_finite() {
             target(
-                fastest >= work.aim.1 || floor <= OVER_FLOOR,
-                format!("{fastest:.1}× of {}× the fastest{of_floor}", work.aim.1),
+                fastest >= work.aim.1 || over <= OVER_FLOOR,
+                format!("{fastest:.1}× of {}× the fastest{of_floor}{of_own}", work.aim.1),
             );
         }
         let least = lines().map(|(_, line)| number(line, "peak_rss_mb")).fold(f64::INFINITY, f64::min);

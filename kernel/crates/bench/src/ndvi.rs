@@ -4,7 +4,10 @@
 use std::{path::Path, time::Instant};
 
 use nuna::{
-    parts::storage::{Raster, open_geotiff},
+    parts::{
+        array::source::ChunkSource,
+        storage::{Raster, open_geotiff},
+    },
     prelude::*,
 };
 use serde_json::{Value, json};
@@ -17,7 +20,7 @@ use crate::{Shape, meter::Meter, summary::field_summary};
 /// # Errors
 /// If the images cannot be read, or a task fails.
 pub fn ndvi(shape: &Shape, folder: &Path, floor: bool) -> anyhow::Result<()> {
-    let decode_seconds = floor.then(|| decode(shape, folder)).transpose()?;
+    let decoded = floor.then(|| decode(shape, folder)).transpose()?;
     let (cluster, start_seconds) = shape.start()?;
     let meter = Meter::start();
     let results = results(folder)?.compute()?;
@@ -39,9 +42,10 @@ pub fn ndvi(shape: &Shape, folder: &Path, floor: bool) -> anyhow::Result<()> {
             "last": means.last(),
         },
     } });
-    if let Some(seconds) = decode_seconds {
+    if let Some((seconds, bytes)) = decoded {
         more["floor_s"] = json!(seconds);
         more["over_floor"] = json!(reading.seconds / seconds);
+        more["gb_per_s"] = json!(bytes as f64 / 1e9 / reading.seconds);
     }
     shape.report("w5_ndvi", start_seconds, reading, more);
     Ok(())
@@ -64,14 +68,20 @@ pub(crate) fn results(folder: &Path) -> anyhow::Result<Dataset> {
     Ok(results)
 }
 
-/// Seconds that reading every image once takes, on as many threads as the cluster has, one image each at a time.
-fn decode(shape: &Shape, folder: &Path) -> anyhow::Result<f64> {
+/// Seconds that reading every image once takes, on as many threads as the cluster has, one image each at a time; and the bytes
+/// that this gives.
+fn decode(shape: &Shape, folder: &Path) -> anyhow::Result<(f64, u64)> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         paths.push(entry?.path());
     }
     let options = GeotiffOptions::default();
     let rasters = paths.iter().map(|path| open_geotiff(path, &options)).collect::<Result<Vec<_>, _>>()?;
+    let bytes = |raster: &Raster| {
+        let source = &raster.source;
+        source.shape().iter().product::<u64>() * source.dtype().size() as u64
+    };
+    let total = rasters.iter().map(bytes).sum();
     let threads = (shape.procs * shape.threads).max(1);
     let share = rasters.len().div_ceil(threads).max(1);
     let started = Instant::now();
@@ -80,5 +90,5 @@ fn decode(shape: &Shape, folder: &Path) -> anyhow::Result<f64> {
         let running: Vec<_> = rasters.chunks(share).map(|part| scope.spawn(move || decode(part))).collect();
         running.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
     })?;
-    Ok(started.elapsed().as_secs_f64())
+    Ok((started.elapsed().as_secs_f64(), total))
 }
