@@ -248,10 +248,7 @@ mod tests {
     fn decimals_are_rounded_once() {
         assert_eq!(decimal(12_345, 2), 123.45);
         assert_eq!(decimal(-1, 1), -0.1);
-        assert_eq!(
-            decimal(99_999_999_999_999_999_999_999_999_999_999_999_999, 10),
-            1e28
-        );
+        assert_eq!(decimal(99_999_999_999_999_999_999_999_999_999_999_999_999, 10), 1e28);
         assert_eq!(decimal(9_007_199_254_740_993, 1), 900_719_925_474_099.3);
         assert_eq!(decimal(7, 30), 7e-30);
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nuna_remote::{Aws, Client, Credentials, Location, Part, Settings};
-use nuna_testing::{WebReply, WebRequest, WebServer};
+use nuna_testing::{WebReply, WebRequest, WebServer, python};
 use serde_json::json;
 
 const VALUE: &[u8] = b"0123456789";
@@ -30,14 +30,6 @@ fn client(server: &WebServer, signed: bool) -> Client {
 
 fn at(text: &str) -> Location {
     Location::parse(text).unwrap()
-}
-
-fn python() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
-    python
 }
 
 /// For each request as it came, what botocore signs it with.

@@ -12,13 +12,9 @@ use std::{
 use nuna_storage::open;
 
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/make_codecs.py");
-    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    let output = Command::new(nuna_testing::python()).arg(script).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     folder
 });

@@ -2,22 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use nuna_chunk::{DType, Region};
 use nuna_storage::open;
+use nuna_testing::python;
 use serde_json::Value;
-
-fn python() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
-    python
-}
 
 fn stores() -> (tempfile::TempDir, Value) {
     let folder = tempfile::tempdir().unwrap();

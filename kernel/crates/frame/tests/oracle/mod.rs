@@ -1,20 +1,10 @@
 //! Owns running the scripts that say what is right, and comparing with what they say.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use nuna_frame::DataTable;
+pub(crate) use nuna_testing::python;
 use serde_json::Value;
-
-pub(crate) fn python() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
-    python
-}
 
 #[track_caller]
 pub(crate) fn assert_same(what: &str, found: &DataTable, expected: &Value, tolerance: f64) {

@@ -10,19 +10,12 @@ use std::{
 };
 
 use nuna_labels::{Coord, DataArray, Values};
+pub(crate) use nuna_testing::python;
 use serde_json::{Value, json};
 
 pub(crate) struct Stores {
     folder: tempfile::TempDir,
     pub(crate) expected: Value,
-}
-
-pub(crate) fn python() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let venv = std::env::var_os("NUNA_VENV").map_or_else(|| repository.join("build/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    assert!(python.exists(), "{} is missing; run `cargo xtask setup`", python.display());
-    python
 }
 
 pub(crate) fn run(script: &str, arguments: &[&Path]) -> String {
