@@ -3,11 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use nuna_remote::{Aws, Client, Credentials, Location, Part, Settings};
 use nuna_testing::{WebReply, WebRequest, WebServer, python};

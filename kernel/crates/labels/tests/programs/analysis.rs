@@ -99,9 +99,9 @@ fn tensordot_(draw: Drawn<'_, '_>) -> Option<Call> {
     let (left, right) = (draw.array(a).shape().to_vec(), draw.array(b).shape().to_vec());
     let mistaken = draw.mistaken();
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-    for i in 0..left.len() {
+    for (i, &length) in left.iter().enumerate() {
         let fits: Vec<usize> =
-            (0..right.len()).filter(|j| !of_b.contains(j) && (mistaken || right[*j] == left[i])).collect();
+            (0..right.len()).filter(|j| !of_b.contains(j) && (mistaken || right[*j] == length)).collect();
         if !fits.is_empty() && draw.random.chance(60) {
             of_a.push(i);
             of_b.push(*draw.random.pick(&fits));
