@@ -254,7 +254,8 @@ pub(super) fn ordered(axes: &[Splits], order: &[usize]) -> (BlockGrid, Vec<AxisR
 
 /// Cuts for the first step of reductions over inputs that are cut alike: blocks merged along reduced axes while their partial
 /// result (`partial` bytes a cell) would be nearly as large as they are (`element` bytes an element), or they are too small for
-/// a task. Where too few blocks would be left, they are cut along the axes that stay, as far as stored chunks allow it.
+/// a task. Where too few blocks would be left, they are cut along the axes that stay, as far as stored chunks, and blocks of other
+/// stages, stay whole.
 /// Depends on shapes and chunks alone, so that results do not depend on the cluster.
 pub(super) fn grouped(inputs: &[&Node], element: u64, partial: u64, reduced: &[bool]) -> Vec<Splits> {
     let Some(input) = inputs.first() else { return Vec::new() };
@@ -264,13 +265,16 @@ pub(super) fn grouped(inputs: &[&Node], element: u64, partial: u64, reduced: &[b
     let cells = axes.iter().zip(reduced).filter(|(_, r)| !**r).map(|(s, _)| longest(s)).product::<u64>();
     // The same however the axes that stay are cut.
     let for_ratio = PARTIAL_RATIO.saturating_mul(cells.saturating_mul(partial)).div_ceil(bytes(&axes));
+    let factors =
+        |axes: &[Splits]| -> Vec<f64> { inputs.iter().flat_map(|input| read_factors(input, axes)).collect() };
     for axis in (0..axes.len()).filter(|&axis| !reduced[axis]) {
         while count(&axes) / BLOCKS_WANTED < for_ratio
             && bytes(&axes) / 2 >= CUT_BYTES
             && let Some(halves) = halved(&axes[axis])
         {
+            let before = factors(&axes);
             let own = std::mem::replace(&mut axes[axis], halves);
-            if !inputs.iter().all(|input| reads_whole_chunks(input, &axes)) {
+            if factors(&axes).iter().zip(before).any(|(after, before)| *after > before) {
                 axes[axis] = own;
                 break;
             }
@@ -299,21 +303,29 @@ fn halved(splits: &Splits) -> Option<Splits> {
     }
 }
 
-/// Whether no stored chunk is decoded for two of the blocks that cut `input` like this.
-fn reads_whole_chunks(input: &Node, axes: &[Splits]) -> bool {
+/// How often blocks that cut `input` like this read what is below, chunk by chunk, in units of what they need.
+fn read_factors(input: &Node, axes: &[Splits]) -> Vec<f64> {
     let grid = BlockGrid::new(axes.iter().map(Splits::count));
-    reads(input, along(axes)).iter().all(|(node, rules)| match &node.op {
+    let factor = |(node, rules): &(Node, Vec<AxisRule>)| match &node.op {
         Op::Source(source) => {
             let stored = source.shape().iter().zip(source.chunk_shape());
             let stored = stored.map(|(&length, &chunk)| Splits::Regular { chunk: chunk.max(1), length });
-            cuts::read_factor(rules, &stored.collect::<Vec<_>>(), &grid) <= 1.0
+            cuts::read_factor(rules, &stored.collect::<Vec<_>>(), &grid)
         }
-        _ => true,
-    })
+        _ => cuts::read_factor(rules, node.grid.axes(), &grid),
+    };
+    leaves(input, along(axes)).iter().map(factor).collect()
 }
 
 /// The stored arrays that blocks of `node`, cut like this, read and must decode, each with the box.
 pub(super) fn reads(node: &Node, rules: Vec<AxisRule>) -> Vec<(Node, Vec<AxisRule>)> {
+    let mut found = leaves(node, rules);
+    found.retain(|(node, _)| matches!(node.op, Op::Source(_)));
+    found
+}
+
+/// [`reads`], and what other stages make.
+fn leaves(node: &Node, rules: Vec<AxisRule>) -> Vec<(Node, Vec<AxisRule>)> {
     let mut found = Vec::new();
     let mut seen: HashMap<u64, Vec<Vec<AxisRule>>> = HashMap::new();
     let mut open = vec![(node.clone(), rules)];
@@ -324,9 +336,8 @@ pub(super) fn reads(node: &Node, rules: Vec<AxisRule>) -> Vec<(Node, Vec<AxisRul
         }
         known.push(rules.clone());
         match &node.op {
-            Op::Source(source) if !source.random_access() => found.push((node, rules)),
-            // Blocks of other stages are there for all.
-            Op::Source(_) | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => {}
+            Op::Source(source) if source.random_access() => {}
+            Op::Source(_) | Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => found.push((node, rules)),
             _ => open.extend(node.inputs().into_iter().cloned().zip(cuts::of_inputs(&node, &rules))),
         }
     }
