@@ -88,8 +88,14 @@ impl Leaf {
                     let (nanos, day) = bytes.split_at(8);
                     let nanos = i64::from_le_bytes(array(nanos));
                     let days = i64::from(u32::from_le_bytes(array(day))) - EPOCH;
-                    // Cannot overflow a day's count of 32 bits; nanoseconds may be anything.
-                    out.push((days * DAY).saturating_add(nanos.div_euclid(1000)));
+                    let micros =
+                        days.checked_mul(DAY).and_then(|day| day.checked_add(nanos.div_euclid(1000)));
+                    out.push(micros.ok_or_else(|| {
+                        Error::unsupported(format!(
+                            "column `{}` has {nanos} nanoseconds after day {days} since 1970, which fits into no {:?}",
+                            self.name, self.kind
+                        ))
+                    })?);
                 }
             }
             (Physical::Fixed(_), out) => {
@@ -243,6 +249,24 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_that_do_not_fit_are_errors() {
+        let leaf = Leaf {
+            name: "t".to_owned(),
+            physical: Physical::Int96,
+            meaning: Meaning::Plain,
+            kind: Kind::Time,
+            optional: false,
+        };
+        let mut out = Values::empty(Kind::Time);
+        let mut bytes = [0xff; 12];
+        assert!(leaf.push_plain(&bytes, &mut out).is_err());
+        bytes[8..].copy_from_slice(&2_440_589_u32.to_le_bytes());
+        assert!(leaf.push_plain(&bytes, &mut out).is_ok());
+        let Values::Int(found) = out else { panic!("times are integers") };
+        assert_eq!(found, [DAY - 1]);
+    }
 
     #[test]
     fn decimals_are_rounded_once() {
