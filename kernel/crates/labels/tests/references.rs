@@ -85,3 +85,76 @@ fn json_that_holds_no_references_says_so() {
     std::fs::write(&file, "{\"refs\": {").unwrap();
     assert!(open_dataset(&file).unwrap_err().to_string().contains("JSON"));
 }
+
+/// Bits turned over, ends cut off, numbers and names that mean harm: an error, or arrays of the shape that they say.
+#[test]
+fn damaged_references_are_errors_or_arrays() {
+    let text = std::fs::read(path("relative.json")).unwrap();
+    let inner = tempfile::tempdir_in(FOLDER.path()).unwrap();
+    std::fs::copy(path("chunked.nc"), inner.path().join("chunked.nc")).unwrap();
+    let file = inner.path().join("damaged.json");
+    let (mut read, mut refused) = (0, 0);
+    let mut look = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let Ok(dataset) = open_zarr(&file) else {
+            refused += 1;
+            return;
+        };
+        for name in dataset.names() {
+            let array = dataset.var(&name).unwrap();
+            let count: u64 = array.shape().iter().product();
+            if count > 100_000 {
+                continue;
+            }
+            match array.values_f64() {
+                Ok(values) => {
+                    assert_eq!(values.len() as u64, count);
+                    read += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().contains("panicked"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    };
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..150 {
+        let mut bytes = text.clone();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            bytes[at] ^= 1 << random(7);
+        }
+        look(&bytes);
+    }
+    for _ in 0..20 {
+        look(&text[..random(text.len())]);
+    }
+    let whole = String::from_utf8(text).unwrap();
+    for (from, to) in [
+        ("[2,10,30]", "[2, 10, 18446744073709551615]"),
+        ("[2,10,30]", "[0, 10, 30]"),
+        ("[2,10,30]", "[2, 10]"),
+        ("[6,20,30]", "[6, 20, 1e300]"),
+        ("[6,20,30]", "[-6, 20, 30]"),
+        (
+            "\"theta/0.0.0\": [\"chunked.nc\", ",
+            "\"theta/0.0.0\": [\"../../../etc/passwd\", 1844674407370955161",
+        ),
+        ("\"theta/0.0.0\": [\"chunked.nc\", ", "\"theta/0.0.0\": [\"\", "),
+        ("\"theta/0.0.0\": [\"chunked.nc\", ", "\"theta/0.0.0\": [\".\", "),
+        ("\"theta/0.0.0\": [\"chunked.nc\", ", "\"theta/0.0.0\": [\"s3://../x\", "),
+        ("theta/", "/"),
+        ("theta/", "../theta/"),
+        ("theta/", "\\u0000/"),
+        ("theta/.zarray", "theta//.zarray"),
+    ] {
+        assert!(whole.contains(from), "{from}");
+        look(whole.replace(from, to).as_bytes());
+    }
+    assert!(read > 100 && refused > 20, "{read} arrays read, {refused} refused");
+}

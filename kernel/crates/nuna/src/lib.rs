@@ -54,6 +54,7 @@ pub use nuna_labels::{
     StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
     merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
 };
+pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{
     Files, GeotiffOptions, GeotiffWriteOptions, open_geotiff, open_geotiff_overview, open_geotiff_with,
     open_geotiffs, open_geotiffs_with,

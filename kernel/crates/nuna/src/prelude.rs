@@ -12,5 +12,5 @@ pub use crate::{
 };
 pub use crate::{
     GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,
-    open_geotiff_with, open_geotiffs, open_geotiffs_with,
+    open_geotiff_with, open_geotiffs, open_geotiffs_with, open_stac,
 };

@@ -36,6 +36,12 @@ macro_rules! show_as_labels_do {
 
 show_as_labels_do!(crate::DataArray, crate::Dataset, crate::Plot, crate::DataTable, crate::Frame);
 
+impl Display for crate::Items {
+    fn mime_bundle(&self) -> Vec<(String, String)> {
+        vec![("text/plain".to_owned(), self.to_string())]
+    }
+}
+
 impl Display for crate::Cluster {
     fn mime_bundle(&self) -> Vec<(String, String)> {
         vec![("text/plain".to_owned(), self.to_string()), ("text/html".to_owned(), self.html())]

@@ -102,6 +102,40 @@ impl Location {
         folder.join(name)
     }
 
+    /// What a link of a document that is here means, relative or not, as in a browser: `../a/b.json`.
+    ///
+    /// # Errors
+    /// If it is of another scheme, or leads out of a bucket.
+    pub fn resolve(&self, link: &str) -> Result<Self, RemoteError> {
+        let wrong = |message: String| RemoteError::Address { address: without_query(link), message };
+        match self {
+            _ if Self::is_address(link) => Self::parse(link),
+            Self::Http(url) => {
+                let to = url.join(link).map_err(|error| wrong(error.to_string()))?;
+                Self::parse(to.as_str())
+            }
+            Self::S3 { bucket, key } => {
+                let mut names: Vec<&str> = match link.strip_prefix('/') {
+                    Some(_) => Vec::new(),
+                    None => key.split('/').collect(),
+                };
+                names.pop();
+                for name in link.split('/') {
+                    match name {
+                        "" | "." => {}
+                        ".." => {
+                            names
+                                .pop()
+                                .ok_or_else(|| wrong(format!("it leads out of the bucket `{bucket}`")))?;
+                        }
+                        name => names.push(name),
+                    }
+                }
+                Ok(Self::S3 { bucket: bucket.clone(), key: names.join("/") })
+            }
+        }
+    }
+
     /// The address with everything in it, which may include a token. [`Display`](fmt::Display) leaves the query out.
     pub fn to_text(&self) -> String {
         match self {
@@ -175,6 +209,18 @@ mod tests {
         );
         assert_eq!(at("https://h/r.json").beside("c.nc").unwrap().to_text(), "https://h/c.nc");
         assert_eq!(at("s3://b/r.json").beside("c.nc").unwrap().to_text(), "s3://b/c.nc");
+    }
+
+    #[test]
+    fn links_are_followed_as_in_a_browser() {
+        let to = |from: &str, link: &str| Ok::<_, RemoteError>(at(from).resolve(link)?.to_text());
+        assert_eq!(to("https://h/a/b.json?t=1", "../c/./d.json").unwrap(), "https://h/c/d.json");
+        assert_eq!(to("https://h/a/b.json", "/d.json").unwrap(), "https://h/d.json");
+        assert_eq!(to("https://h/a/b.json", "s3://b/x").unwrap(), "s3://b/x");
+        assert_eq!(to("s3://b/a/b.json", "../c/./d.json").unwrap(), "s3://b/c/d.json");
+        assert_eq!(to("s3://b/a/b.json", "d.json").unwrap(), "s3://b/a/d.json");
+        assert!(to("s3://b/a/b.json", "../../d.json").is_err());
+        assert!(to("https://h/a", "file:///etc/passwd").is_err());
     }
 
     #[test]

@@ -17,8 +17,11 @@ pub(crate) fn read(file: &Path) -> Result<Option<Value>, StorageError> {
 /// Files read at a time, where that saves waiting.
 const READ_AT_ONCE: usize = 32;
 
-/// Reads several metadata files, those at addresses side by side.
-pub(crate) fn read_many(files: &[PathBuf]) -> Result<Vec<Option<Value>>, StorageError> {
+/// Reads several JSON documents, those at addresses side by side; `None` for those that are not there.
+///
+/// # Errors
+/// If one cannot be read or is no JSON.
+pub fn read_documents(files: &[PathBuf]) -> Result<Vec<Option<Value>>, StorageError> {
     let mut found = Vec::with_capacity(files.len());
     for files in files.chunks(READ_AT_ONCE) {
         let begun = files.iter().map(|file| place::begin(file)).collect::<Result<Vec<_>, _>>()?;

@@ -250,7 +250,7 @@ fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
         None => {
             let names = listed(root)?;
             let files = below(root, &names, "zarr.json")?;
-            let nodes = json::read_many(&files)?;
+            let nodes = json::read_documents(&files)?;
             let found = names.into_iter().zip(files).zip(nodes);
             found.filter_map(|((name, file), node)| Some((name, file, node?))).collect()
         }
@@ -298,9 +298,9 @@ fn open_v2_files(root: &Path) -> Result<Group, StorageError> {
     let mut group = Group::empty(root, ZarrFormat::V2, attrs);
     let names = listed(root)?;
     let files = below(root, &names, ".zarray")?;
-    let arrays = json::read_many(&files)?;
-    let attrs = json::read_many(&below(root, &names, ".zattrs")?)?;
-    let groups = json::read_many(&below(root, &names, ".zgroup")?)?;
+    let arrays = json::read_documents(&files)?;
+    let attrs = json::read_documents(&below(root, &names, ".zattrs")?)?;
+    let groups = json::read_documents(&below(root, &names, ".zgroup")?)?;
     for ((((name, file), array), attrs), inner) in
         names.into_iter().zip(files).zip(arrays).zip(attrs).zip(groups)
     {

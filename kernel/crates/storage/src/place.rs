@@ -35,11 +35,31 @@ pub(crate) fn join(root: &Path, key: &str) -> Result<PathBuf, StorageError> {
 }
 
 /// As it may be shown: without an address's query.
-pub(crate) fn shown(path: &Path) -> PathBuf {
+pub fn shown(path: &Path) -> PathBuf {
     match location(path) {
         Ok(Some(location)) => location.to_string().into(),
         _ => path.to_owned(),
     }
+}
+
+/// What a link in `file` means, or a person who gives a path: an address, or a path of this machine. A document from afar does
+/// not lead to files of this machine.
+///
+/// # Errors
+/// If it is no address that can be read.
+pub fn resolve(file: Option<&Path>, link: &str) -> Result<PathBuf, StorageError> {
+    if let Some(from) = file.map(location).transpose()?.flatten() {
+        return Ok(from.resolve(link)?.to_text().into());
+    }
+    let local = link.strip_prefix("file://").unwrap_or(link);
+    if Location::is_address(local) {
+        return Ok(Location::parse(local)?.to_text().into());
+    }
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let path = folder.join(local);
+    // Two ways to one file are one; what is not there is said when it is read.
+    let whole = || std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+    Ok(std::fs::canonicalize(&path).unwrap_or_else(|_| whole()))
 }
 
 /// Files or addresses that are read side by side.

@@ -13,6 +13,11 @@ use crate::{
     remote::AHEAD,
 };
 
+/// A chunk of more bytes is a mistake in its metadata, and no memory is asked for it.
+const CHUNK_BYTES_MAX: u64 = 64 << 30;
+/// Of a shard only parts are read.
+const SHARD_BYTES_MAX: u64 = 1 << 60;
+
 /// A stored array: where it is, its metadata document, and how its elements are decoded. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ZarrSource {
@@ -45,7 +50,17 @@ impl ZarrSource {
     pub(crate) fn new(address: Address, shape: Vec<u64>) -> Result<Self, String> {
         let Address { root, path, format, metadata, decode, is_references, .. } = &address;
         let array = codec::open(root, path, *format, metadata, *is_references)?.array;
-        let chunk_shape = codec::read_chunk_shape(&array, &shape, decode.stored.size() as u64);
+        let size = decode.stored.size() as u64;
+        let within = |chunk: &[u64], most: u64| {
+            let bytes = chunk.iter().try_fold(size, |bytes, &n| bytes.checked_mul(n));
+            match bytes.is_some_and(|bytes| bytes <= most) {
+                true => Ok(()),
+                false => Err(format!("its chunks of shape {chunk:?} are beyond any machine")),
+            }
+        };
+        within(&codec::stored_chunk_shape(&array), SHARD_BYTES_MAX)?;
+        let chunk_shape = codec::read_chunk_shape(&array, &shape, size);
+        within(&chunk_shape, CHUNK_BYTES_MAX)?;
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
 
