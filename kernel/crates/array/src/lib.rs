@@ -39,10 +39,12 @@ pub use nuna_chunk::{
 pub use nuna_fft::{Norm, Symmetry, Trend, Window};
 pub use ops::{
     arrange::Pad,
+    distinct::Unique,
     elementwise::Operand,
     fft::{FftOptions, PsdOptions, fftfreq, rfftfreq},
     histogram::{edges, histogram},
     linear::{einsum, tensordot},
+    lookup::{Side, binned_mean},
     overlap::{MapOver, SparseWeights},
     random::Random,
     reduce::Axes,

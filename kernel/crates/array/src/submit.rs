@@ -92,6 +92,24 @@ fn delivered(arrays: &[Array]) -> (String, Vec<(Node, Goal<'static>)>) {
     (label, arrays.iter().map(|array| (array.node.clone(), Goal::Keep(Keep::Deliver))).collect())
 }
 
+/// Computes an array and hands over its blocks as they come, in any order, without putting them together.
+pub(crate) fn each_block(
+    array: &Array,
+    engine: &Arc<dyn Engine>,
+    take: &mut dyn FnMut(Chunk) -> Result<(), ArrayError>,
+) -> Result<(), ArrayError> {
+    let goal = (array.node.clone(), Goal::Keep(Keep::Deliver));
+    let planned = planner::plan(&array.expression(), &[goal], engine)?;
+    let wanted = planned.stages.first().copied();
+    follow(planned.plan, engine, &mut |stage, block, value| {
+        if wanted != Some(stage) {
+            return Ok(());
+        }
+        let odd = |message: String| ArrayError::from(ArrayErrorKind::Result { stage, block, message });
+        take(Chunk::from_value(&value).map_err(|error| odd(error.to_string()))?)
+    })
+}
+
 /// Persists several arrays in one plan; what they share is computed once.
 ///
 /// # Errors

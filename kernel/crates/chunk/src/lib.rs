@@ -1,6 +1,6 @@
 //! Owns what one chunk of an array is and what can be done with it on one thread: [`DType`] and NumPy 2's
 //! casting rules, buffers from a counted pool, [`Chunk`], boxes of elements ([`Region`]), fused elementwise
-//! programs over tiles, functions along one axis, and reductions whose partial results merge.
+//! programs over tiles, functions along one axis, dense matrices, and reductions whose partial results merge.
 //!
 //! Leaves to others: which chunks an array has (`array`), where they are stored (`storage`), who computes them.
 //! No graph, no async, no I/O.
@@ -14,6 +14,7 @@ mod cast;
 mod chunk;
 mod dtype;
 mod error;
+pub mod matrix;
 mod parts;
 pub mod reduce;
 mod region;

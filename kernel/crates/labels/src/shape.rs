@@ -3,10 +3,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use nuna_array::{Array, Axes, MapBlocks, NanPolicy, Operation, Scalar};
+use nuna_array::{Array, Axes, NanPolicy, Operation, Scalar};
 use nuna_chunk::{Chunk, DType};
 use nuna_storage::Attributes;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -14,14 +13,6 @@ use crate::{
     dims::{Dims, IntoDims},
     select::Positions,
 };
-
-/// What [`DataArray::isin`] looks for: exactly for integers.
-#[derive(Serialize, Deserialize)]
-struct Wanted {
-    floats: Vec<f64>,
-    integers: Vec<i64>,
-    unsigned: Vec<u64>,
-}
 
 impl Coords {
     /// A dimension called otherwise, and its labels under its new name. Those of the old name stay as another coordinate
@@ -232,71 +223,8 @@ impl DataArray {
     ///
     /// # Errors
     /// For complex numbers.
-    #[expect(clippy::cast_precision_loss, reason = "floats are compared with the nearest float, as in NumPy")]
     pub fn isin<T: Into<Scalar>>(&self, values: impl IntoIterator<Item = T>) -> Result<DataArray> {
-        if self.dtype().is_complex() {
-            return Err(LabelError::Invalid(format!(
-                "`isin` of {}, which is {}; compare its parts",
-                self.describe(),
-                self.dtype()
-            )));
-        }
-        let mut wanted = Wanted { floats: Vec::new(), integers: Vec::new(), unsigned: Vec::new() };
-        for value in values {
-            let value = value.into();
-            match value {
-                Scalar::Int(x) => {
-                    wanted.floats.push(x as f64);
-                    wanted.integers.push(x);
-                    wanted.unsigned.extend(u64::try_from(x));
-                }
-                Scalar::UInt(x) => {
-                    wanted.floats.push(x as f64);
-                    wanted.integers.extend(i64::try_from(x));
-                    wanted.unsigned.push(x);
-                }
-                Scalar::Bool(x) => {
-                    wanted.floats.push(f64::from(u8::from(x)));
-                    wanted.integers.push(x.into());
-                    wanted.unsigned.push(x.into());
-                }
-                Scalar::Float(x) => {
-                    wanted.floats.push(x);
-                    whole(x, &mut wanted);
-                }
-                Scalar::Complex(..) => {
-                    let message =
-                        format!("`isin` of {} for a complex number; its elements are real", self.describe());
-                    return Err(LabelError::Invalid(message));
-                }
-            }
-        }
-        wanted.floats.retain(|x| !x.is_nan());
-        wanted.floats.sort_by(f64::total_cmp);
-        wanted.integers.sort_unstable();
-        wanted.unsigned.sort_unstable();
-        let options = MapBlocks { name: "isin".to_owned(), dtype: DType::Bool, chunks: None };
-        let array = self.array.map_blocks_with(options, &wanted, |wanted, block| {
-            let chunk = &block.inputs[0];
-            let found: Vec<bool> = match chunk.dtype() {
-                DType::U64 => {
-                    chunk.to_vec::<u64>().iter().map(|x| wanted.unsigned.binary_search(x).is_ok()).collect()
-                }
-                dtype if dtype.is_float() => chunk
-                    .to_vec::<f64>()
-                    .iter()
-                    .map(|x| {
-                        wanted
-                            .floats
-                            .binary_search_by(|y| y.partial_cmp(x).unwrap_or(std::cmp::Ordering::Less))
-                            .is_ok()
-                    })
-                    .collect(),
-                _ => chunk.to_vec::<i64>().iter().map(|x| wanted.integers.binary_search(x).is_ok()).collect(),
-            };
-            Ok(Chunk::from_slice(chunk.shape(), &found))
-        })?;
-        Ok(self.with_array(array))
+        Ok(self.with_array(self.array.isin(values)?))
     }
 
     /// Its elements where `condition` is true, NaN elsewhere; labels along which it is true nowhere are left out. The
@@ -366,21 +294,6 @@ fn dt(key: &str, coords: &Coords, owner: &str) -> Result<DataArray> {
     };
     let made = DataArray::from_chunk(chunk, &coord.dims)?.named(part.name());
     Ok(DataArray { coords: coords.within(&coord.dims), ..made })
-}
-
-/// A whole double is an integer too.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked to be whole and in range"
-)]
-fn whole(x: f64, wanted: &mut Wanted) {
-    if x.fract() == 0.0 && (-9.2e18..9.2e18).contains(&x) {
-        wanted.integers.push(x as i64);
-    }
-    if x.fract() == 0.0 && (0.0..1.8e19).contains(&x) {
-        wanted.unsigned.push(x as u64);
-    }
 }
 
 fn check_swap(coords: &Coords, from: &str, to: &str) -> Result<()> {

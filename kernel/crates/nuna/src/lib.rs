@@ -38,8 +38,8 @@ pub use input::{input, password};
 pub use nuna_array::{
     Array, ArrayError, Axes, Binary, Block, Chunk, ChunkGrid, Complex, DType, FftOptions, Index, MapBlocks,
     MapOver, NanPolicy, Norm, Operand, Operation, Pad, PsdOptions, Random, Region, Rolling, Scalar, Scan,
-    Shape, SparseWeights, Symmetry, Trend, Unary, Window, edges, einsum, engine, fftfreq, histogram,
-    rfftfreq, tensordot,
+    Shape, Side, SparseWeights, Symmetry, Trend, Unary, Unique, Window, binned_mean, edges, einsum, engine,
+    fftfreq, histogram, rfftfreq, tensordot,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
 pub use nuna_frame::{

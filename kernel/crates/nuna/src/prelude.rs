@@ -10,6 +10,7 @@ pub use crate::{
     open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, scan_csv, scan_csv_with, scan_parquet,
     scan_parquet_with, slice, table,
 };
+pub use crate::{ChunkGrid, LabelError, Region, SparseWeights, Values};
 pub use crate::{
     GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,
     open_geotiff_with, open_geotiffs, open_geotiffs_with, open_stac,

@@ -1,4 +1,4 @@
-//! Owns operations that put elements in other places along an axis: roll, shift, pad, flip, repeat, tile, diff, coarsen.
+//! Owns operations that put elements in other places along an axis: roll, shift, pad, flip, repeat, tile, diff, coarsen, convolve.
 
 use nuna_chunk::{
     Scalar,
@@ -33,6 +33,44 @@ pub enum Pad {
 }
 
 impl Array {
+    /// Convolves along `axis` with few `weights`: each element becomes the sum of its neighbours times the weights, which run
+    /// against them, the middle one (of an even number the one before the middle) meeting the element itself. Beyond the ends
+    /// lies what `mode` says; with zeros it is `numpy.convolve(…, mode="same")`. The same shape; `float32` stays, everything
+    /// else gives `float64`; summed in `float64`. A NaN makes all that it reaches NaN.
+    ///
+    /// # Errors
+    /// If the axis is out of range, there is no weight, or elements are complex; as [`pad`](Array::pad).
+    pub fn convolve(&self, axis: usize, weights: &[f64], mode: Pad) -> Result<Array, ArrayError> {
+        self.check_axis(axis)?;
+        self.check_real("convolve")?;
+        if weights.is_empty() {
+            let message = format!("`convolve` of {} needs at least one weight", self.expression());
+            return Err(ArrayErrorKind::Invalid(message).into());
+        }
+        let more = weights.len() as u64 - 1;
+        let floats = self.astype(self.dtype().to_float());
+        let padded = floats.pad(axis, more.div_ceil(2), more / 2, mode)?;
+        // Blocks much shorter than the weights would be read over and over.
+        let short = crate::grid::longest(&self.chunks().axes()[axis]) < more;
+        let cut = if short { self.merged_along(axis, 2 * more) } else { self.clone() };
+        let windows =
+            bounds(&cut.chunks().axes()[axis]).windows(2).map(|cut| cut[0]..cut[1] + more).collect();
+        let mut rules = crate::planner::own_cuts(cut.chunks());
+        rules[axis] = crate::program::AxisRule::windows(axis as u8, windows);
+        let made = Routine {
+            name: format!("convolve({axis})"),
+            dtype: padded.dtype(),
+            grid: cut.chunks().clone(),
+            scratch: 0,
+        };
+        routine(
+            vec![(padded, Reads::Rules(rules))],
+            made,
+            &(axis, weights.to_vec()),
+            |(axis, weights), block| Ok(nuna_chunk::along::convolve(&block.inputs[0], *axis, weights)),
+        )
+    }
+
     /// Elements move `by` places towards the end of `axis` (towards its beginning if negative); what leaves comes in at the other end.
     ///
     /// # Errors

@@ -305,6 +305,24 @@ impl Array {
     }
 }
 
+impl Array {
+    /// Degrees as radians. `float32` stays, everything else gives `float64`.
+    ///
+    /// # Errors
+    /// Never for numbers.
+    pub fn to_radians(&self) -> Result<Array, ArrayError> {
+        self.mul(std::f64::consts::PI / 180.0)
+    }
+
+    /// Radians as degrees; see [`to_radians`](Array::to_radians).
+    ///
+    /// # Errors
+    /// Never for numbers.
+    pub fn to_degrees(&self) -> Result<Array, ArrayError> {
+        self.mul(180.0 / std::f64::consts::PI)
+    }
+}
+
 macro_rules! unary_methods {
     ($($name:ident => $op:ident),* $(,)?) => {
         impl Array {

@@ -1,11 +1,15 @@
 //! Owns the operations of [`Array`](crate::Array): shape and dtype rules, checked as the expression is built.
 
+mod algebra;
 pub(crate) mod along;
 pub(crate) mod arrange;
+mod blocks;
+pub(crate) mod distinct;
 pub(crate) mod elementwise;
 pub(crate) mod fft;
 pub(crate) mod histogram;
 pub(crate) mod linear;
+pub(crate) mod lookup;
 mod operators;
 pub(crate) mod overlap;
 pub(crate) mod random;

@@ -1,11 +1,15 @@
 //! Owns functions along one axis of a chunk: every line of elements along the axis becomes another line. Axes are positions;
 //! the caller has checked them.
 
+mod convolve;
+mod mode;
 mod order;
 mod quantile;
 mod scan;
 mod window;
 
+pub use convolve::convolve;
+pub use mode::mode;
 pub use order::{argsort, sort};
 pub use quantile::{Quantiles, quantile};
 pub use scan::{Scan, scan};

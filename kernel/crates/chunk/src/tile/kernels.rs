@@ -428,7 +428,10 @@ pub(crate) fn unary(op: Unary, dtype: DType) -> Result<UnaryKernel, ChunkError> 
                 v => v.acosh(),
             }), undefined())
         }
-        Unary::Atanh => float_function!(atanh),
+        Unary::Atanh => {
+            // Near -1 as near 1: the logarithm is taken of what is above 1.
+            floats_only!(dtype, T => |a, out| map1::<T, T>(a, out, |v| (0.5 * (2.0 * v.abs() / (1.0 - v.abs())).ln_1p()).copysign(v)), undefined())
+        }
         Unary::Floor => rounding!(floor),
         Unary::Ceil => rounding!(ceil),
         Unary::Trunc => rounding!(trunc),

@@ -28,12 +28,14 @@ REFUSED = [
     ("give both the same with `expand_dims`", "xarray repeats an array along dimensions that it lacks"),
     ("which are never equal", "xarray joins text with times or numbers to nothing"),
     ("` has length 1 and ", "NumPy's einsum repeats what has length 1 under a letter of another length"),
+    ("with a singular matrix", "rounding decides whether a pivot is 0"),
     ("already", "xarray renames a dimension to one that is there, and has two of one name"),
     ("which has 0 axes", "NumPy's cumulative functions and sorts take a number as an array of one axis"),
 ]
 
 # What the others refuse and Nuna does not, likewise.
 REFUSED_BY_OTHERS = [
+    ("Singular matrix", "rounding decides whether a pivot is 0"),
     ("too large to convert to C long", "NumPy has no integer beyond int64 beside bools or on the left of an array"),
     ("`weights` cannot contain missing values", "Nuna would have to compute weights to know"),
     ("already exists as a scalar variable", "xarray cannot join along a dimension that has a single label of its name"),
@@ -165,6 +167,15 @@ def reduced(x, axes, skip, keep, name, ddof=0):
         # From nothing, the root of what the variance may be.
         tolerance = np.maximum(tolerance, np.where(low == 0, np.sqrt(2) * tolerance + 1e-160, 0))
     return Near(value.astype(dtype), tolerance + 2 * ulp(value, dtype), unsure)
+
+
+def nan_arg(x, axis, name):
+    """NumPy takes a NaN for the infinity beside it, and so finds its place."""
+    place = getattr(np, "nan" + name)(x, axis)
+    if x.dtype.kind != "f":
+        return place
+    best = np.nanmin(x, axis, keepdims=True) if name == "argmin" else np.nanmax(x, axis, keepdims=True)
+    return np.argmax(x == best, axis)
 
 
 def scanned(x, name, axis, skip):
@@ -421,6 +432,172 @@ def regridded(x, rows, columns, values, shape, axes):
         value[..., row] = nan
     value, size = value.reshape(kept + tuple(shape)), size.reshape(kept + tuple(shape))
     return Near(value.astype(dtype), 2 * len(rows) * EPS * size + ulp(value, dtype), size > LARGEST)
+
+
+def moderate(x):
+    """Whether squares and products of elements stay within the range of numbers."""
+    size = np.abs(x[x != 0].astype(WIDE))
+    return bool(np.all((size > 1e-60) & (size < 1e60)))
+
+
+def factored(x, value, tolerance):
+    """What is not finite makes everything NaN; what is beyond moderation is not compared."""
+    dtype = floating(x)
+    if not np.isfinite(x).all():
+        value = np.full(np.shape(value), nan)
+    eps = np.finfo(dtype).eps
+    return Near(np.asarray(value).astype(dtype), np.asarray(tolerance * eps, WIDE), not moderate(x) and bool(np.isfinite(x).all()))
+
+
+def matrix(x):
+    """In float64, with the largest singular value."""
+    if x.ndim != 2:
+        raise ValueError("no matrix")
+    wide = x.astype(floating(x)).astype("f8")
+    clean = np.where(np.isfinite(wide), wide, 0)
+    return wide, np.linalg.norm(clean / 2.0**400) * 2.0**400
+
+
+def put_together(x):
+    wide, size = matrix(x)
+    return factored(x, wide, 16 * sum(x.shape) * size)
+
+
+def orthonormal(x):
+    matrix(x)
+    k = min(x.shape)
+    near = factored(x, np.eye(k), 16 * sum(x.shape))
+    near.unsure = False
+    return near
+
+
+def singular_values(x):
+    wide, size = matrix(x)
+    if not np.isfinite(wide).all():
+        return factored(x, np.zeros(min(x.shape)), 0)
+    return factored(x, np.linalg.svd(wide, compute_uv=False) if wide.size else np.zeros(min(x.shape)), 16 * sum(x.shape) * size)
+
+
+def both(*operands):
+    """Two arrays as one, for what `factored` asks."""
+    dtype = floating(*operands)
+    return np.concatenate([v.astype(dtype).ravel() for v in operands])
+
+
+def solved(a, b):
+    if a.shape[0] != a.shape[1]:
+        raise ValueError("not square")
+    dtype = floating(a, b)
+    wide, right = a.astype("f8"), b.astype("f8")
+    if not (np.isfinite(wide).all() and np.isfinite(right).all() and moderate(a) and moderate(b)):
+        return Near(np.zeros(b.shape, dtype), unsure=True)
+    value = np.linalg.solve(wide, right)
+    condition = np.linalg.cond(wide) if wide.size else 1
+    tolerance = 64 * len(wide) * np.finfo(dtype).eps * condition * np.linalg.norm(value) if wide.size else 0
+    return Near(value.astype(dtype), tolerance, not condition < 1e10)
+
+
+def projected(a, b):
+    wide, size = matrix(a)
+    if not 1 <= b.ndim <= 2 or len(a) != len(b) or 0 in a.shape:
+        raise ValueError("nothing to fit")
+    dtype = floating(a, b)
+    right = b.astype("f8")
+    shape = a.shape[:1] + b.shape[1:]
+    if not (np.isfinite(wide).all() and np.isfinite(right).all() and moderate(a) and moderate(b)):
+        return Near(np.zeros(shape, dtype), unsure=True)
+    u, s, _ = np.linalg.svd(wide, full_matrices=False)
+    cut = EPS * max(a.shape) * s[0]
+    kept = s > cut
+    # Close to the cut, whether a value counts as 0 is a matter of rounding.
+    unsure = bool(np.any((s > cut / 1e3) & (s < max(cut * 1e3, s[0] * 1e-10)) & (s > 0)))
+    value = u[:, kept] @ (u[:, kept].T @ right)
+    condition = s[0] / s[kept].min() if kept.any() else 1
+    tolerance = 64 * max(a.shape) * np.finfo(dtype).eps * condition * (np.linalg.norm(right) + 1e-300)
+    return Near(value.astype(dtype), tolerance, unsure)
+
+
+def determinant(a):
+    dtype = floating(a)
+    wide = a.astype("f8")
+    if not (np.isfinite(wide).all() and moderate(a)):
+        return Near(np.zeros((), dtype), unsure=True)
+    value = np.linalg.det(wide)
+    # The product of the rows' lengths is the most it can be.
+    with np.errstate(all="ignore"):
+        most = np.exp(np.sum(np.log(np.linalg.norm(wide, axis=1) + 1e-300))) if wide.size else 1
+    unsure = not most < float(np.finfo(dtype).max) / 4
+    return Near(np.asarray(value).astype(dtype), 64 * max(len(wide), 1) ** 2 * EPS * most + ulp(value, dtype), unsure)
+
+
+def bincount(x, length, weights=None):
+    """Numbers outside are not counted."""
+    if x.dtype.kind == "f":
+        raise TypeError("no integers")
+    flat = x.ravel()
+    inside = (flat >= 0) & (flat < length) if x.dtype.kind != "b" else flat < length
+    at = flat[inside].astype(int)
+    if weights is None:
+        return np.bincount(at, minlength=length).astype("i8")
+    if length == 0:
+        return np.zeros(0)
+    return counted([np.where(inside, flat.astype("f8"), nan)], [np.arange(length + 1) - 0.5], weights.ravel())
+
+
+def binned_mean(x, edges, values):
+    there = np.where(np.isnan(values.astype("f8")), nan, x.astype("f8"))
+    sums = counted([there], [edges], np.where(np.isnan(values.astype("f8")), 0, values.astype("f8")))
+    counts = counted([there], [edges], None)
+    divide = np.maximum(counts, 1)
+    value = np.where(counts > 0, sums.value / divide, nan)
+    return Near(value, sums.tolerance / divide + ulp(value, "f8"), sums.unsure)
+
+
+def mode(x, axis, skip):
+    """The most frequent number, of several the least."""
+    lines = np.moveaxis(x, axis, -1)
+    if lines.shape[-1] == 0:
+        raise ValueError("nothing is most frequent")
+    out = np.zeros(lines.shape[:-1], x.dtype)
+    for at in np.ndindex(out.shape):
+        line = lines[at]
+        numbers = line[~np.isnan(line)] if x.dtype.kind == "f" else line
+        if len(numbers) == 0 or (len(numbers) < len(line) and not skip):
+            out[at] = nan
+            continue
+        values, counts = np.unique(numbers, return_counts=True)
+        out[at] = values[np.argmax(counts)]
+    return Near(out)
+
+
+def convolved(x, axis, weights, mode, fill=None):
+    np.moveaxis(x, axis, 0)
+    if len(weights) == 0:
+        raise ValueError("no weights")
+    dtype, more = floating(x), len(weights) - 1
+    wide = padded(x.astype(dtype).astype(WIDE), axis, (more + 1) // 2, more // 2, mode, fill)
+    lines = np.moveaxis(wide, axis, -1)
+    n = x.shape[axis]
+    value, size = np.zeros(lines.shape[:-1] + (n,), WIDE), np.zeros(lines.shape[:-1] + (n,), WIDE)
+    for j, weight in enumerate(weights):
+        part = lines[..., more - j : more - j + n] * WIDE(weight)
+        value += part
+        size += np.abs(np.where(np.isfinite(part), part, 0))
+    value, size = np.moveaxis(value, -1, axis), np.moveaxis(size, -1, axis)
+    return Near(value.astype(dtype), len(weights) * EPS * size + ulp(value, dtype), size > float(np.finfo(dtype).max))
+
+
+def quantile_approx(x, at, skip):
+    """Within 1/128 of the lower of the two elements."""
+    if any(not 0 <= q <= 1 for q in at):
+        raise ValueError("not a quantile")
+    flat = x.astype("f8").ravel()
+    numbers = np.sort(flat[~np.isnan(flat)])
+    if len(numbers) == 0 or (len(numbers) < len(flat) and not skip):
+        return np.full(len(at), nan)
+    value = numbers[[int(np.floor(q * (len(numbers) - 1))) for q in at]]
+    finite = np.where(np.isfinite(value), np.abs(value), 0).astype(WIDE)
+    return Near(value, finite / 128 + np.finfo("f8").tiny)
 
 
 def ulp(value, dtype):

@@ -29,7 +29,7 @@ pub(crate) const OPERATIONS: &[(u64, Choose<Array>)] = &[
     (4, matmul),
 ];
 
-fn policy(draw: Drawn<'_, '_>) -> (NanPolicy, &'static str) {
+pub(crate) fn policy(draw: Drawn<'_, '_>) -> (NanPolicy, &'static str) {
     let nan = if draw.random.chance(50) { NanPolicy::Skip } else { NanPolicy::Propagate };
     (nan, python_bool(nan == NanPolicy::Skip))
 }

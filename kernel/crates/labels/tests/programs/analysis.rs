@@ -156,7 +156,7 @@ fn einsum_(draw: Drawn<'_, '_>) -> Option<Call> {
     Some(Call::new(&[a, b], rust, python, move |v| Ok(einsum(&text, v)?)).ordered())
 }
 
-fn edges(draw: Drawn<'_, '_>) -> Vec<f64> {
+pub(crate) fn edges(draw: Drawn<'_, '_>) -> Vec<f64> {
     let mut edges: Vec<f64> =
         (0..2 + draw.random.below(6)).map(|_| draw.random.range(-30, 60) as f64 / 2.0).collect();
     edges.sort_by(f64::total_cmp);

@@ -245,10 +245,12 @@ fn arg_reduce(draw: Drawn<'_, '_>) -> Option<Call> {
     let axis = draw.axis(a)?;
     let (operation, name) =
         *draw.random.pick(&[(Operation::ArgMin, "argmin"), (Operation::ArgMax, "argmax")]);
-    let (nan, prefix) =
-        if draw.random.chance(50) { (NanPolicy::Skip, "nan") } else { (NanPolicy::Propagate, "") };
+    let nan = if draw.random.chance(50) { NanPolicy::Skip } else { NanPolicy::Propagate };
     let rust = format!("$0.reduce(Operation::{operation:?}, NanPolicy::{nan:?}, &[{axis}], Axes::Drop)?");
-    let python = format!("np.{prefix}{name}($0, {axis})");
+    let python = match nan {
+        NanPolicy::Skip => format!("nan_arg($0, {axis}, {name:?})"),
+        NanPolicy::Propagate => format!("np.{name}($0, {axis})"),
+    };
     Some(Call::new(&[a], rust, python, move |v| Ok(v[0].reduce(operation, nan, &[axis], Axes::Drop)?)))
 }
 

@@ -152,3 +152,11 @@ fn the_inverse_hyperbolic_cosine_keeps_its_digits_near_1() {
     let none = array(&[0.5, -3.0, -1e10]).unary(Unary::Acosh).unwrap().compute().unwrap().to_vec::<f64>();
     assert!(none.iter().all(|v| v.is_nan()), "{none:?}");
 }
+
+#[test]
+fn the_inverse_hyperbolic_tangent_keeps_its_digits_near_minus_1() {
+    let found =
+        array(&[-0.99998766f32, 0.99998766]).unary(Unary::Atanh).unwrap().compute().unwrap().to_vec::<f32>();
+    assert_eq!(found[0], -found[1]);
+    assert!((found[1] - 6.0).abs() < 0.1);
+}

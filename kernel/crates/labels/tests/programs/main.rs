@@ -16,6 +16,9 @@
 //! | `prod` | long double | n·ε of the product; 1 ulp |
 //! | products over axes, of n elements in all | long double | n·ε of the sum of magnitudes; 1 ulp |
 //! | Fourier transforms of lines of n | long double | 8(log₂n + 2)·ε·√n of the line's length as a vector |
+//! | factors of matrices put together, singular values | NumPy | 16·(m + n)·ε of the largest singular value |
+//! | solutions, projections, determinants | NumPy | 64·n·ε times the condition; not compared beyond 10¹⁰ |
+//! | `quantile_approx` | NumPy | 1/128 of the element |
 //! | weighted sums and means of n floats | long double | 2n·ε of the sum of magnitudes; 1 ulp |
 //! | `var`, `std` | long double, two passes | 8n·ε·√(variance · mean square) and its square; 2 ulp |
 //!
@@ -39,6 +42,8 @@ mod arrays;
 mod check;
 mod found;
 mod labelled;
+mod lookup;
+mod matrices;
 mod memory;
 mod program;
 mod random;
@@ -60,7 +65,8 @@ fn seeds(count: u64) -> Range<u64> {
 }
 
 fn operations() -> Vec<(u64, Choose<Array>)> {
-    [arrays::OPERATIONS, along::OPERATIONS, analysis::OPERATIONS].concat()
+    [arrays::OPERATIONS, along::OPERATIONS, analysis::OPERATIONS, lookup::OPERATIONS, matrices::OPERATIONS]
+        .concat()
 }
 
 /// The pool's counters are the process's.

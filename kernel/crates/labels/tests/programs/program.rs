@@ -265,7 +265,7 @@ impl<V: Subject> Program<V> {
     /// Both sides as code that runs.
     pub(crate) fn code(&self) -> String {
         let mut rust = String::from(
-            "use nuna::{prelude::*, Axes, Binary, Index, NanPolicy, Operation, Pad, Rolling, Scan, Unary, Values, Times, Calendar, parts::array};\nuse nuna::{FftOptions, Norm, SparseWeights, Symmetry, einsum, histogram, tensordot};\n",
+            "use nuna::{prelude::*, Axes, Binary, Index, NanPolicy, Operation, Pad, Rolling, Scan, Unary, Values, Times, Calendar, parts::array};\nuse nuna::{FftOptions, Norm, Side, SparseWeights, Symmetry, binned_mean, einsum, histogram, tensordot};\n",
         );
         let mut python = String::from("from programs import *\n");
         for (at, step) in self.steps.iter().enumerate() {
