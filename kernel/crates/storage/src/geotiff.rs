@@ -3,7 +3,6 @@
 //! tiles are located once for each file.
 
 use std::{
-    collections::HashMap,
     ops::Range,
     path::{Path, PathBuf},
     sync::{
@@ -25,6 +24,7 @@ use crate::{
     cf::{Decode, Stored},
     error::StorageError,
     json::Attributes,
+    kept::Kept,
     metadata::existing,
 };
 
@@ -621,14 +621,8 @@ impl Address {
     }
 }
 
-/// Readers that stay open, by all that describes them.
-type Kept = HashMap<(PathBuf, u64, i128, u64), (Arc<Reader<Disk>>, u64)>;
-
-static KEPT: Mutex<Option<(Kept, u64)>> = Mutex::new(None);
-/// Files that one process keeps open.
-const READERS_MAX: usize = 256;
-/// Places of tiles that one process keeps: 16 bytes each.
-const BLOCKS_MAX: usize = 8 << 20;
+/// Readers that stay open: files that one process keeps, and places of tiles, 16 bytes each.
+static KEPT: Kept<(PathBuf, u64, i128, u64), Reader<Disk>> = Kept::new(256, 8 << 20, Reader::blocks);
 
 impl FileAddress {
     fn open(&self, address: &Address) -> Result<Arc<Reader<Disk>>, StorageError> {
@@ -637,7 +631,7 @@ impl FileAddress {
             StorageError::Damaged { variable: address.name.clone(), file: self.path.clone(), message }
         };
         let key = (self.path.clone(), self.length, self.modified, self.directory);
-        if let Some(open) = kept(&key) {
+        if let Some(open) = KEPT.get(&key) {
             return if open.input().is_unchanged() { Ok(open) } else { Err(changed()) };
         }
         let blame = |error| self.blame(&address.name, error);
@@ -653,7 +647,7 @@ impl FileAddress {
         }
         // Two threads may locate the same tiles at once; the second one's are as good.
         let open = Arc::new(Reader::new(disk, image).map_err(blame)?);
-        keep(key, &open);
+        KEPT.put(key, &open);
         Ok(open)
     }
 
@@ -663,32 +657,5 @@ impl FileAddress {
             Error::Io(error) => StorageError::Read { variable, file, message: error.to_string() },
             other => StorageError::Damaged { variable, file, message: other.to_string() },
         }
-    }
-}
-
-fn kept(key: &(PathBuf, u64, i128, u64)) -> Option<Arc<Reader<Disk>>> {
-    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let (kept, turn) = guard.as_mut()?;
-    let (reader, used) = kept.get_mut(key)?;
-    *turn += 1;
-    *used = *turn;
-    Some(reader.clone())
-}
-
-fn keep(key: (PathBuf, u64, i128, u64), reader: &Arc<Reader<Disk>>) {
-    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let (kept, turn) = guard.get_or_insert_default();
-    *turn += 1;
-    kept.insert(key, (reader.clone(), *turn));
-    while kept.len() > 1
-        && (kept.len() > READERS_MAX
-            || kept.values().map(|(reader, _)| reader.blocks()).sum::<usize>() > BLOCKS_MAX)
-    {
-        // The one that nobody asked for the longest.
-        let oldest = kept.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
-        match oldest {
-            Some(oldest) => kept.remove(&oldest),
-            None => break,
-        };
     }
 }

@@ -20,6 +20,7 @@ mod draft;
 mod error;
 mod geotiff;
 mod json;
+mod kept;
 mod metadata;
 mod netcdf;
 mod numcodecs;

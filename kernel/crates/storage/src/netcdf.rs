@@ -2,9 +2,8 @@
 //! and the readers that a process keeps open, so that the chunks of a variable are located once for each file.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use crate::{
     cf::{Decode, Stored},
     error::StorageError,
     json::Attributes,
+    kept::Kept,
     metadata::{Format, Group, Skipped, Variable, existing},
     source::Source,
 };
@@ -265,14 +265,8 @@ pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskEr
     Ok(Box::new(NetcdfReader::open(address).map_err(StorageError::into_task)?))
 }
 
-/// Readers that stay open, by all that describes them.
-type Kept = HashMap<Vec<u8>, (Arc<Reader<Disk>>, u64)>;
-
-static KEPT: Mutex<Option<(Kept, u64)>> = Mutex::new(None);
-/// Files that one process keeps open.
-const READERS_MAX: usize = 256;
-/// Places of chunks that one process keeps: 40 bytes each.
-const CHUNKS_MAX: usize = 4 << 20;
+/// Readers that stay open: files that one process keeps, and places of chunks, 40 bytes each.
+static KEPT: Kept<Vec<u8>, Reader<Disk>> = Kept::new(256, 4 << 20, Reader::chunks);
 
 /// An open variable.
 struct NetcdfReader {
@@ -289,13 +283,13 @@ impl NetcdfReader {
         }
         let key = postcard::to_stdvec(&(&address.file, address.length, address.modified, &address.placement))
             .expect("plain data always encodes");
-        if let Some(open) = kept(&key) {
+        if let Some(open) = KEPT.get(&key) {
             return Ok(Self { open, address });
         }
         // Two threads may locate the same chunks at once; the second one's are as good.
         let reader = Reader::new(disk, address.placement.clone()).map_err(|error| blame(&address, error))?;
         let open = Arc::new(reader);
-        keep(key, &open);
+        KEPT.put(key, &open);
         Ok(Self { open, address })
     }
 
@@ -321,33 +315,6 @@ impl NetcdfReader {
 impl ChunkReader for NetcdfReader {
     fn read(&self, region: &Region) -> Result<Chunk, TaskError> {
         self.read(region).map_err(StorageError::into_task)
-    }
-}
-
-fn kept(key: &[u8]) -> Option<Arc<Reader<Disk>>> {
-    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let (kept, turn) = guard.as_mut()?;
-    let (reader, used) = kept.get_mut(key)?;
-    *turn += 1;
-    *used = *turn;
-    Some(reader.clone())
-}
-
-fn keep(key: Vec<u8>, reader: &Arc<Reader<Disk>>) {
-    let mut guard = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let (kept, turn) = guard.get_or_insert_default();
-    *turn += 1;
-    kept.insert(key, (reader.clone(), *turn));
-    while kept.len() > 1
-        && (kept.len() > READERS_MAX
-            || kept.values().map(|(reader, _)| reader.chunks()).sum::<usize>() > CHUNKS_MAX)
-    {
-        // The one that nobody asked for the longest.
-        let oldest = kept.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
-        match oldest {
-            Some(oldest) => kept.remove(&oldest),
-            None => break,
-        };
     }
 }
 
