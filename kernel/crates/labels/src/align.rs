@@ -1,7 +1,10 @@
 //! Owns alignment: the labels that several arrays or datasets get in common, and giving one other labels along a
 //! dimension. Messages name the labels that differ.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use nuna_array::{Array, Scalar};
 use nuna_chunk::{Chunk, DType};
@@ -77,7 +80,7 @@ impl From<Method> for Reindex {
 pub(crate) fn difference(left: (&str, &Values), right: (&str, &Values)) -> String {
     const SHOWN: usize = 4;
     let only = |(owner, values): (&str, &Values), other: &Values| {
-        let there: std::collections::HashSet<Key> = other.keys().into_iter().collect();
+        let there: HashSet<Key> = other.keys().into_iter().collect();
         let missing: Vec<usize> = values
             .keys()
             .iter()
@@ -275,13 +278,13 @@ pub(crate) fn in_common(dim: &str, left: &Values, right: &Values) -> Result<(Vec
     let found = places(dim, right, left, &Reindex::default())?;
     let pairs: (Vec<u64>, Vec<u64>) =
         (0..).zip(found).filter_map(|(at, place)| place.map(|there| (at, there as u64))).unzip();
-    let mut seen = vec![false; right.len()];
-    for (&at, &there) in pairs.0.iter().zip(&pairs.1) {
-        let place = usize::try_from(there).unwrap_or(usize::MAX);
-        if std::mem::replace(&mut seen[place], true) {
-            let label = left.show(usize::try_from(at).unwrap_or(usize::MAX));
+    // As in xarray also where the label is one that the other side has not.
+    let mut seen = HashSet::with_capacity(left.len());
+    for (at, key) in left.keys().into_iter().enumerate() {
+        if !seen.insert(key) {
             return Err(LabelError::Invalid(format!(
-                "the label {label} stands several times along `{dim}`; take the first of each with `drop_duplicates(\"{dim}\")`"
+                "the label {} stands several times along `{dim}`; take the first of each with `drop_duplicates(\"{dim}\")`",
+                left.show(at)
             )));
         }
     }
@@ -321,55 +324,69 @@ impl Coords {
     }
 }
 
-impl DataArray {
-    /// Gives it other labels along a dimension: elements of labels that it has stay, those of others are NaN (which makes
-    /// floats of integers).
-    ///
-    /// # Errors
-    /// If the dimension has no labels, they are of another kind, or one of them stands twice.
-    pub fn reindex(&self, dim: &str, labels: impl Into<Values>) -> Result<DataArray> {
-        self.reindex_with(dim, labels, Reindex::default())
+/// The same labels as `index` along its dimension.
+pub(crate) fn reindexed<T: Align>(of: &T, index: &Arc<Coord>, options: &Reindex) -> Result<T> {
+    let dim = &index.dims[0];
+    let (owner, _, coords) = of.parts();
+    let Some(own) = coords.index(dim) else {
+        return Err(LabelError::NoCoord { owner, name: dim.clone(), have: coords.names() });
+    };
+    if own.same(index) {
+        return Ok(of.clone());
     }
+    let places = places(dim, own.values()?, index.values()?, options)?;
+    of.place(dim, index, &places, options.fill_value)
+}
 
-    /// [`reindex`](DataArray::reindex) with a method for labels that it has not, such as [`Method::Nearest`], a tolerance, or
-    /// another value than NaN.
-    ///
-    /// # Errors
-    /// As [`reindex`](DataArray::reindex).
-    pub fn reindex_with(
-        &self,
-        dim: &str,
-        labels: impl Into<Values>,
-        options: impl Into<Reindex>,
-    ) -> Result<DataArray> {
-        let attrs = self.index(dim)?.attrs.clone();
-        self.reindexed(&Arc::new(Coord::line(dim, labels.into(), attrs)), &options.into())
-    }
+macro_rules! reindexing {
+    ($($type:ident: $what:literal;)*) => {$(
+        impl $type {
+            #[doc = concat!("Gives ", $what, " other labels along a dimension: elements of labels that it has stay, those of others")]
+            /// are NaN (which makes floats of integers).
+            ///
+            /// # Errors
+            /// If the dimension has no labels, they are of another kind, or one of them stands twice.
+            pub fn reindex(&self, dim: &str, labels: impl Into<Values>) -> Result<$type> {
+                self.reindex_with(dim, labels, Reindex::default())
+            }
 
-    /// The labels of another array, along the dimensions that both have.
-    ///
-    /// # Errors
-    /// As [`reindex`](DataArray::reindex).
-    pub fn reindex_like(&self, other: &DataArray) -> Result<DataArray> {
-        let mut like = self.clone();
-        for dim in &self.dims {
-            if let (Some(_), Some(index)) = (self.coords.index(dim), other.coords.index(dim)) {
-                like = like.reindexed(index, &Reindex::default())?;
+            #[doc = concat!("[`reindex`](", stringify!($type), "::reindex) with a method for labels that it has not, such as")]
+            /// [`Method::Nearest`], a tolerance, or another value than NaN.
+            ///
+            /// # Errors
+            #[doc = concat!("As [`reindex`](", stringify!($type), "::reindex).")]
+            pub fn reindex_with(
+                &self,
+                dim: &str,
+                labels: impl Into<Values>,
+                options: impl Into<Reindex>,
+            ) -> Result<$type> {
+                let attrs = self.coords.index(dim).map(|own| own.attrs.clone()).unwrap_or_default();
+                reindexed(self, &Arc::new(Coord::line(dim, labels.into(), attrs)), &options.into())
+            }
+
+            #[doc = concat!("The labels of another `", stringify!($type), "`, along the dimensions that both have.")]
+            ///
+            /// # Errors
+            #[doc = concat!("As [`reindex`](", stringify!($type), "::reindex).")]
+            pub fn reindex_like(&self, other: &$type) -> Result<$type> {
+                let mut like = self.clone();
+                for (dim, index) in other.coords.iter() {
+                    if index.dims == [dim] && self.coords.index(dim).is_some() {
+                        like = reindexed(&like, index, &Reindex::default())?;
+                    }
+                }
+                Ok(like)
             }
         }
-        Ok(like)
-    }
+    )*};
+}
+reindexing! {
+    DataArray: "it";
+    Dataset: "every variable that has it";
+}
 
-    pub(crate) fn reindexed(&self, index: &Arc<Coord>, options: &Reindex) -> Result<DataArray> {
-        let dim = &index.dims[0];
-        let own = self.index(dim)?;
-        if own.same(index) {
-            return Ok(self.clone());
-        }
-        let places = places(dim, own.values()?, index.values()?, options)?;
-        self.placed(dim, index, &places, options.fill_value)
-    }
-
+impl DataArray {
     /// The elements at `places` along a dimension, labelled by `index`.
     fn placed(
         &self,
@@ -407,65 +424,14 @@ impl DataArray {
     }
 }
 
-impl Dataset {
-    /// [`DataArray::reindex`] of every variable that has the dimension.
-    ///
-    /// # Errors
-    /// As [`DataArray::reindex`].
-    pub fn reindex(&self, dim: &str, labels: impl Into<Values>) -> Result<Dataset> {
-        self.reindex_with(dim, labels, Reindex::default())
-    }
-
-    /// [`DataArray::reindex_with`] of every variable that has the dimension.
-    ///
-    /// # Errors
-    /// As [`DataArray::reindex`].
-    pub fn reindex_with(
-        &self,
-        dim: &str,
-        labels: impl Into<Values>,
-        options: impl Into<Reindex>,
-    ) -> Result<Dataset> {
-        let attrs = self.coord(dim)?.attrs.clone();
-        self.reindexed(&Arc::new(Coord::line(dim, labels.into(), attrs)), &options.into())
-    }
-
-    /// The labels of another dataset, along the dimensions that both have.
-    ///
-    /// # Errors
-    /// As [`DataArray::reindex`].
-    pub fn reindex_like(&self, other: &Dataset) -> Result<Dataset> {
-        let mut like = self.clone();
-        for (dim, index) in other.coords.iter().filter(|(name, _)| self.coords.index(name).is_some()) {
-            if index.dims == [dim] {
-                like = like.reindexed(index, &Reindex::default())?;
-            }
-        }
-        Ok(like)
-    }
-
-    pub(crate) fn reindexed(&self, index: &Arc<Coord>, options: &Reindex) -> Result<Dataset> {
-        let dim = &index.dims[0];
-        let own = self.coords.index(dim).ok_or_else(|| LabelError::NoCoord {
-            owner: "the dataset".to_owned(),
-            name: dim.clone(),
-            have: self.coords.names(),
-        })?;
-        if own.same(index) {
-            return Ok(self.clone());
-        }
-        let places = places(dim, own.values()?, index.values()?, options)?;
-        let coords = self.coords.reindexed(dim, index, &places)?;
-        self.along(dim, coords, |variable| variable.placed(dim, index, &places, options.fill_value))
-    }
-}
-
 /// What can be aligned.
 pub trait Align: Clone {
     #[doc(hidden)]
     fn parts(&self) -> (String, Vec<(String, u64)>, &Coords);
     #[doc(hidden)]
     fn relabel(&self, index: &Arc<Coord>, options: &Reindex, force: bool) -> Result<Self>;
+    #[doc(hidden)]
+    fn place(&self, dim: &str, index: &Arc<Coord>, places: &[Option<usize>], fill: Scalar) -> Result<Self>;
 }
 
 impl Align for DataArray {
@@ -474,9 +440,13 @@ impl Align for DataArray {
         (self.describe(), sizes, &self.coords)
     }
 
+    fn place(&self, dim: &str, index: &Arc<Coord>, places: &[Option<usize>], fill: Scalar) -> Result<Self> {
+        self.placed(dim, index, places, fill)
+    }
+
     fn relabel(&self, index: &Arc<Coord>, options: &Reindex, force: bool) -> Result<Self> {
         if !force {
-            return self.reindexed(index, options);
+            return reindexed(self, index, options);
         }
         let mut with = self.clone();
         with.coords.insert(&index.dims[0], index.clone());
@@ -489,9 +459,14 @@ impl Align for Dataset {
         (self.describe(), self.sizes(), &self.coords)
     }
 
+    fn place(&self, dim: &str, index: &Arc<Coord>, places: &[Option<usize>], fill: Scalar) -> Result<Self> {
+        let coords = self.coords.reindexed(dim, index, places)?;
+        self.along(dim, coords, |variable| variable.placed(dim, index, places, fill))
+    }
+
     fn relabel(&self, index: &Arc<Coord>, options: &Reindex, force: bool) -> Result<Self> {
         if !force {
-            return self.reindexed(index, options);
+            return reindexed(self, index, options);
         }
         let dim = &index.dims[0];
         let mut coords = self.coords.clone();

@@ -224,6 +224,28 @@ impl DataArray {
         Ok(self.with_array(self.array.isnan()?.unary(Unary::Not)?))
     }
 
+    /// Degrees as radians. `float32` stays, everything else gives `float64`. The attribute `units` goes away.
+    ///
+    /// # Errors
+    /// Never for numbers.
+    pub fn to_radians(&self) -> Result<DataArray> {
+        Ok(self.without_units(self.array.to_radians()?))
+    }
+
+    /// Radians as degrees; see [`to_radians`](DataArray::to_radians).
+    ///
+    /// # Errors
+    /// Never for numbers.
+    pub fn to_degrees(&self) -> Result<DataArray> {
+        Ok(self.without_units(self.array.to_degrees()?))
+    }
+
+    fn without_units(&self, array: Array) -> DataArray {
+        let mut with = self.with_array(array);
+        with.attrs.remove("units");
+        with
+    }
+
     /// Values limited to `low..=high`; NaN stays.
     ///
     /// # Errors

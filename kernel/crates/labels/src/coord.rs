@@ -200,6 +200,17 @@ impl Coord {
     }
 
     /// The labels if they are in memory.
+    /// The labels as an array along the coordinate's dimensions, named by nothing: `ds.coord("lat")?.to_array()?.to_radians()?`.
+    ///
+    /// # Errors
+    /// If they are times or text, or cannot be read.
+    pub fn to_array(&self) -> Result<crate::DataArray> {
+        let chunk = numbers_only(&self.dims.join(", "), self.values()?)?.reshape(&self.shape);
+        let chunk = chunk.map_err(nuna_array::ArrayError::from)?;
+        let array = crate::DataArray::from_chunk(chunk, &self.dims)?;
+        Ok(crate::DataArray { attrs: self.attrs.clone(), ..array })
+    }
+
     pub(crate) fn loaded(&self) -> Option<&Values> {
         match &self.data {
             Data::Loaded(values) => Some(values),

@@ -386,12 +386,17 @@ impl DataArray {
         Ok(self.with_array(self.array.persist()?))
     }
 
-    /// What computing it would do.
+    /// What computing it would do: its dimensions with their sizes and those of chunks, then the stages. Axes in the stages are in
+    /// the order of the dimensions.
     ///
     /// # Errors
     /// If a part of it is held by another engine.
     pub fn explain(&self) -> Result<String> {
-        Ok(self.array.explain()?)
+        let lengths = self.array.chunks().chunk_shape();
+        let dims = self.dims.iter().zip(self.shape()).zip(&lengths);
+        let dims: Vec<String> = dims.map(|((dim, size), chunk)| format!("{dim} {size} by {chunk}")).collect();
+        let dims = if dims.is_empty() { "no dimensions".to_owned() } else { dims.join(", ") };
+        Ok(format!("{} of ({dims})\n{}", self.describe(), self.array.explain()?))
     }
 
     /// The elements in C order, computed if need be.

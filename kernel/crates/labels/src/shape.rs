@@ -174,6 +174,32 @@ impl DataArray {
         Ok(with)
     }
 
+    /// The same with a coordinate of another array or dataset, of any kind, also times and text:
+    /// `a.assign_coord_of("lat", b.coord("lat")?)`.
+    ///
+    /// # Errors
+    /// If the coordinate has a dimension that this array has not, or one of another length.
+    pub fn assign_coord_of(&self, name: &str, coord: &Coord) -> Result<DataArray> {
+        for (dim, &size) in coord.dims.iter().zip(&coord.shape) {
+            let own = self.shape()[self.axis(dim)?];
+            if own != size {
+                return Err(LabelError::Sizes {
+                    operation: "assign_coord_of".to_owned(),
+                    dim: dim.clone(),
+                    left: self.describe(),
+                    left_size: own,
+                    right: format!("the coordinate `{name}`"),
+                    right_size: size,
+                });
+            }
+        }
+        let values = coord.values()?.clone();
+        let same = Coord::new(coord.dims.clone(), coord.shape.clone(), values, coord.attrs.clone());
+        let mut with = self.clone();
+        with.coords.insert(name, Arc::new(same));
+        Ok(with)
+    }
+
     /// The same without some coordinates; the dimensions stay.
     ///
     /// # Errors

@@ -280,44 +280,21 @@ impl DataArray {
     }
 
     fn filled(&self, dim: &str, backwards: bool) -> Result<DataArray> {
-        let axis = self.axis(dim)?;
-        if !self.dtype().is_float() {
-            return Ok(self.clone());
-        }
-        // The place of every line's axis is told by the environment of the closure: it captures nothing that lives long.
-        let mut lengths: Vec<i64> =
-            self.array.chunks().chunk_shape().iter().map(|&n| n.max(1).cast_signed()).collect();
-        lengths[axis] = -1;
-        let whole = self.rechunk(self.dims.iter().zip(lengths))?;
-        let options = nuna_array::MapBlocks {
-            name: if backwards { "bfill" } else { "ffill" }.to_owned(),
-            dtype: self.dtype(),
-            chunks: None,
-        };
-        let array =
-            whole.array.map_blocks_with(options, &(axis, backwards), |(axis, backwards), block| {
-                let chunk = &block.inputs[0];
-                let shape = chunk.shape();
-                let count =
-                    |shape: &[u64]| usize::try_from(shape.iter().product::<u64>()).unwrap_or(usize::MAX);
-                let (outer, length, inner) =
-                    (count(&shape[..*axis]), count(&shape[*axis..=*axis]), count(&shape[axis + 1..]));
-                let mut values = chunk.to_vec::<f64>();
-                for o in 0..outer {
-                    for step in 1..length {
-                        let (at, from) =
-                            if *backwards { (length - 1 - step, length - step) } else { (step, step - 1) };
-                        for i in 0..inner {
-                            let (at, from) = ((o * length + at) * inner + i, (o * length + from) * inner + i);
-                            if values[at].is_nan() {
-                                values[at] = values[from];
-                            }
-                        }
+        self.each_line(
+            dim,
+            if backwards { "bfill" } else { "ffill" },
+            &backwards,
+            |backwards: &bool, line| {
+                for step in 1..line.len() {
+                    let last = line.len() - 1;
+                    let (at, from) =
+                        if *backwards { (last - step, last - step + 1) } else { (step, step - 1) };
+                    if line[at].is_nan() {
+                        line[at] = line[from];
                     }
                 }
-                Ok(Chunk::from_slice(shape, &values).cast(chunk.dtype()))
-            })?;
-        Ok(self.with_array(array))
+            },
+        )
     }
 }
 
@@ -635,6 +612,8 @@ of_datasets!(
     ffill();
     /// [`DataArray::bfill`].
     bfill();
+    /// [`DataArray::interpolate_na`].
+    interpolate_na();
     /// [`DataArray::interp`].
     interp(labels: Values);
 );

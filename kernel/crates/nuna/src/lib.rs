@@ -52,7 +52,8 @@ pub use nuna_labels::{
     DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, IntoDims, Join, Label, LabelError, Merge, Method,
     NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
     StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
-    merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_zarr, slice,
+    merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_weights,
+    open_zarr, slice,
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{

@@ -7,6 +7,7 @@ mod blocks;
 pub(crate) mod distinct;
 pub(crate) mod elementwise;
 pub(crate) mod fft;
+mod flatten;
 pub(crate) mod histogram;
 pub(crate) mod linear;
 pub(crate) mod lookup;

@@ -371,6 +371,57 @@ group_reductions!(
 );
 
 impl GroupBy {
+    /// The elements at the periods' beginnings, with the labels of all periods; NaN where there is none. This and the four
+    /// after it are for periods shorter than what lies between the labels there are: `t.resample("time", "6h")?.interpolate()?`.
+    ///
+    /// # Errors
+    /// If the groups are not periods of time, or a label stands twice.
+    pub fn asfreq(&self) -> Result<DataArray> {
+        self.array.reindex(&self.by.dim, self.periods()?)
+    }
+
+    /// [`asfreq`](GroupBy::asfreq) with the last element before.
+    ///
+    /// # Errors
+    /// As [`asfreq`](GroupBy::asfreq).
+    pub fn ffill(&self) -> Result<DataArray> {
+        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Pad)
+    }
+
+    /// [`asfreq`](GroupBy::asfreq) with the next element after.
+    ///
+    /// # Errors
+    /// As [`asfreq`](GroupBy::asfreq).
+    pub fn bfill(&self) -> Result<DataArray> {
+        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Backfill)
+    }
+
+    /// [`asfreq`](GroupBy::asfreq) with the nearest element.
+    ///
+    /// # Errors
+    /// As [`asfreq`](GroupBy::asfreq).
+    pub fn nearest(&self) -> Result<DataArray> {
+        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Nearest)
+    }
+
+    /// [`asfreq`](GroupBy::asfreq) with what lies on a straight line between the elements beside; see [`DataArray::interp`].
+    ///
+    /// # Errors
+    /// As [`asfreq`](GroupBy::asfreq).
+    pub fn interpolate(&self) -> Result<DataArray> {
+        self.array.interp(&self.by.dim, self.periods()?)
+    }
+
+    fn periods(&self) -> Result<Values> {
+        match &self.by.labels {
+            times @ Values::Times(_) if self.by.group == self.by.dim => Ok(times.clone()),
+            _ => Err(LabelError::Invalid(format!(
+                "groups by `{}` are no periods of time; these come from `resample`",
+                self.by.group
+            ))),
+        }
+    }
+
     /// Whether any element of each group is true, or not 0. False without elements.
     ///
     /// # Errors

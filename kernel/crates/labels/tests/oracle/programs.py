@@ -660,6 +660,158 @@ def xgrouped(a, key, skip, name):
     return labelled(like, together(near, axis))
 
 
+def xfloat(a):
+    """Integers and bools become float64 to hold NaN, where xarray takes float32 or objects for some."""
+    return a if a.dtype.kind == "f" else a.astype("f8")
+
+
+def unlabelled(a, dim):
+    """The labels of the other dimensions, on one element of this one."""
+    return a.isel({dim: 0}, drop=True) if a.sizes[dim] else a.isnull().any(dim)
+
+
+def xquantile(a, at, dims):
+    near = quantile(a.values, at, [a.get_axis_num(dim) for dim in dims], True)
+    like = a.isnull().any(dims).expand_dims(quantile=at)
+    return Near(near.value, near.tolerance, near.unsure, like)
+
+
+def xcoarsened(a, dim, window, boundary, name):
+    like = a.isnull().coarsen({dim: window}, boundary=boundary).sum()
+    value = coarsened(a.values, a.get_axis_num(dim), window, True, name)
+    return labelled(like, value if isinstance(value, Near) else np.asarray(value))
+
+
+def interpolated(a, dim, to):
+    """On a straight line between neighbours, exact at labels, NaN outside of them."""
+    dtype, axis = floating(a.values), a.get_axis_num(dim)
+    labels = a[dim].values.astype(float)
+    order = np.argsort(labels, kind="stable")
+    parts = []
+    for x in to:
+        above = int(np.searchsorted(labels[order], x))
+        if above < len(order) and labels[order[above]] == x:
+            parts.append(Near(np.take(a.values, order[above], axis).astype(dtype)))
+        elif 0 < above < len(order):
+            low, high = (np.take(a.values, order[i], axis).astype(dtype).astype(WIDE) for i in (above - 1, above))
+            weight = (x - labels[order[above - 1]]) / (labels[order[above]] - labels[order[above - 1]])
+            value = low + (high - low) * weight
+            size = np.abs(np.where(np.isfinite(low), low, 0)) + np.abs(np.where(np.isfinite(high), high, 0))
+            unsure = np.isinf(low) | np.isinf(high) | (size > float(np.finfo(dtype).max))
+            parts.append(Near(value.astype(dtype), 4 * np.finfo(dtype).eps * size + ulp(value, dtype), unsure))
+        else:
+            parts.append(Near(np.full(np.delete(a.shape, axis), nan, dtype)))
+    like = a.isel({dim: np.zeros(len(to), int)}).assign_coords({dim: np.array(to, float)})
+    like = like.drop_vars([n for n, c in like.coords.items() if n != dim and dim in c.dims and c.dtype.kind not in "fiu"])
+    return labelled(like, together(parts, axis, dtype))
+
+
+def filled(a, dim, step):
+    """The last number before (after) each NaN."""
+    if a.dtype.kind != "f":
+        a.get_axis_num(dim)
+        return a
+    lines = np.moveaxis(a.values.copy(), a.get_axis_num(dim), 0)[::step]
+    for at in range(1, len(lines)):
+        lines[at] = np.where(np.isnan(lines[at]), lines[at - 1], lines[at])
+    return a.copy(data=np.moveaxis(lines[::step], 0, a.get_axis_num(dim)))
+
+
+def gaps_filled(a, dim):
+    axis, x = a.get_axis_num(dim), a[dim].values.astype(float)
+    lines = np.moveaxis(a.values.astype(WIDE), axis, -1).copy()
+    tolerance, unsure = np.zeros(lines.shape, WIDE), np.zeros(lines.shape, bool)
+    for at in np.ndindex(lines.shape[:-1]):
+        line = lines[at]
+        there = np.flatnonzero(~np.isnan(line))
+        for low, high in zip(there, there[1:]):
+            for i in range(low + 1, high):
+                line[i] = line[low] + (line[high] - line[low]) * WIDE((x[i] - x[low]) / (x[high] - x[low]))
+                # Labels that do not ascend lead beyond the ends.
+                reach = 1 + abs(x[i] - x[low]) / abs(x[high] - x[low])
+                size = (abs(line[low]) + abs(line[high])) * reach
+                tolerance[at][i] = 8 * EPS * size if np.isfinite(size) else 0
+                unsure[at][i] = not size < LARGEST
+    value, tolerance, unsure = (np.moveaxis(v, -1, axis) for v in (lines, tolerance, unsure))
+    return labelled(a, Near(value.astype(a.dtype), tolerance + ulp(value, a.dtype) * (tolerance > 0), unsure))
+
+
+def xreindexed(a, dim, to):
+    """xarray's integers become float32 for some."""
+    complete = set(to) <= set(a[dim].values.tolist())
+    return (a if complete else xfloat(a)).reindex({dim: np.array(to, float)})
+
+
+def periods(a, dim, frequency):
+    """Labels of periods, and which labels lie in each."""
+    import pandas as pd
+
+    places = pd.Series(np.arange(a.sizes[dim]), index=pd.DatetimeIndex(a[dim].values))
+    groups = places.resample(frequency)
+    return [(label, group.values) for label, group in groups]
+
+
+def resampled(a, dim, frequency, name):
+    found, axis = periods(a, dim, frequency), a.get_axis_num(dim)
+    empty = any(len(members) == 0 for _, members in found)
+    near = []
+    for _, members in found:
+        if len(members) == 0:
+            near.append(Near(np.full(np.delete(a.shape, axis), nan)))
+            continue
+        value = reduced(np.take(a.values, members, axis), [axis], True, False, name)
+        near.append(value if isinstance(value, Near) else Near(value))
+    dtype = np.result_type(*[v.value.dtype for v, (_, m) in zip(near, found) if len(m)])
+    if empty and dtype.kind != "f":
+        dtype = np.dtype("f8")
+    first = a.isel({dim: np.zeros(len(found), int)})
+    like = first.assign_coords({dim: np.array([label for label, _ in found], "datetime64[us]")})
+    like = like.drop_vars([n for n, c in like.coords.items() if n != dim and dim in c.dims])
+    return labelled(like, together(near, axis, dtype))
+
+
+def upsampled(a, dim, frequency, name):
+    to = np.array([label for label, _ in periods(a, dim, frequency)], "datetime64[us]")
+    method = {"asfreq": None, "ffill": "pad", "bfill": "backfill", "nearest": "nearest"}[name]
+    return a.reindex({dim: to}, method=method)
+
+
+def polyfitted(a, dim, degree):
+    axis, x = a.get_axis_num(dim), a[dim].values.astype(float)
+    if len(x) <= degree:
+        raise ValueError("too few labels")
+    dtype = floating(a.values)
+    y = np.moveaxis(a.values.astype(dtype).astype("f8"), axis, 0)
+    lines = y.reshape(len(x), -1) if y.size else np.zeros((len(x), int(np.prod(y.shape[1:]))))
+    clean = np.where(np.isfinite(lines), lines, 0)
+    value = np.polyfit(x, clean, degree) if clean.size else np.zeros((degree + 1, 0))
+    columns = np.vander(x, degree + 1)
+    lengths = np.linalg.norm(columns, axis=0)
+    condition = np.linalg.cond(columns / np.where(lengths > 0, lengths, 1))
+    size = np.linalg.norm(clean / 2.0**400, axis=0) * 2.0**400
+    tolerance = 64 * len(x) * EPS * condition * size / np.where(lengths > 0, lengths, 1)[:, None]
+    unsure = np.broadcast_to(np.isinf(lines).any(0) | (size > 1e100) | (condition > 1e10), value.shape)
+    value = np.where(np.isnan(lines).any(0), nan, value)
+    shape = (degree + 1,) + y.shape[1:]
+    like = a.isnull().any(dim).expand_dims(degree=np.arange(degree, -1, -1))
+    value, tolerance, unsure = (np.broadcast_to(v, value.shape).reshape(shape) for v in (value, tolerance, unsure))
+    unsure = unsure | (np.abs(value) > float(np.finfo(dtype).max) / 4)
+    return Near(value.astype(dtype), tolerance + ulp(value, dtype), unsure, like)
+
+
+def label_of(a, dim, name):
+    if a.sizes[dim] == 0:
+        raise ValueError("nothing is least")
+    axis, labels = a.get_axis_num(dim), a[dim].values
+    like = a.isnull().any(dim)
+    if a.dtype.kind != "f":
+        return labelled(like, labels[getattr(np, name.replace("idx", "arg"))(a.values, axis)])
+    gone = np.isnan(a.values).all(axis)
+    safe = np.where(np.expand_dims(gone, axis), 0, a.values)
+    value = labels[nan_arg(safe, axis, name.replace("idx", "arg"))].astype(np.result_type(labels.dtype, "f4") if labels.dtype.kind == "f" else "f8")
+    return labelled(like, np.where(gone, nan, value))
+
+
 def xweighted(a, weights, dims, name):
     """To n units of the sum of the products' magnitudes."""
     weighted = a.weighted(weights)

@@ -181,7 +181,7 @@ fn astype(draw: Drawn<'_, '_>) -> Option<Call> {
     Some(Call::new(&[a], format!("$0.astype(DType::{dtype:?})"), python, move |v| Ok(v[0].astype(dtype))))
 }
 
-fn dim(draw: Drawn<'_, '_>, a: usize) -> Option<String> {
+pub(crate) fn dim(draw: Drawn<'_, '_>, a: usize) -> Option<String> {
     let dims = draw.value(a).dims().to_vec();
     if draw.mistaken() {
         return Some("nowhere".to_owned());
@@ -189,7 +189,7 @@ fn dim(draw: Drawn<'_, '_>, a: usize) -> Option<String> {
     (!dims.is_empty()).then(|| draw.random.pick(&dims).clone())
 }
 
-fn dims(draw: Drawn<'_, '_>, a: usize) -> Vec<String> {
+pub(crate) fn dims(draw: Drawn<'_, '_>, a: usize) -> Vec<String> {
     let all = draw.value(a).dims().to_vec();
     let mut named: Vec<String> = all.into_iter().filter(|_| draw.random.chance(60)).collect();
     if draw.mistaken() {

@@ -48,6 +48,7 @@ mod memory;
 mod program;
 mod random;
 mod stored;
+mod windows;
 
 use std::{
     ops::Range,
@@ -85,7 +86,8 @@ fn programs_of_arrays_equal_numpys() {
 #[test]
 fn programs_of_labelled_arrays_equal_xarrays() {
     let _alone = alone();
-    let program = |seed| Program::random(seed, SMALL, labelled::inputs, labelled::OPERATIONS);
+    let operations = [labelled::OPERATIONS, windows::OPERATIONS].concat();
+    let program = |seed| Program::random(seed, SMALL, labelled::inputs, &operations);
     Checker::new(common::python()).check_all(seeds(600), program);
 }
 
