@@ -53,6 +53,17 @@ fn arrays_are_bit_identical_on_threads_and_on_one_two_and_four_workers() {
     }
 }
 
+#[test]
+fn files_are_the_same_whoever_writes_them() {
+    let workshop = Workshop::new("files");
+    let folder = |name: &str| workshop.path(name).display().to_string();
+    let threads = workshop.run(&[&folder("threads"), "0"]);
+    assert!(threads.contains("netcdf [40, 64, 80] ") && threads.contains("table 613 "), "{threads}");
+    for workers in ["1", "2"] {
+        assert_eq!(workshop.run(&[&folder(workers), workers]), threads, "{workers} workers");
+    }
+}
+
 /// Rechunks a store of `times × side × side` 4-byte numbers on two workers of `memory` bytes.
 fn rechunk_within(memory: u64, times: u64, side: u64, tile: u64) {
     let workshop = Workshop::new("rechunk");

@@ -89,7 +89,7 @@ impl DataArray {
                 self.describe()
             )));
         }
-        let term = |at: i64| Ok::<_, LabelError>(self.isel("degree", at)?.drop_coords(["degree"])?);
+        let term = |at: i64| self.isel("degree", at)?.drop_coords(["degree"]);
         let mut value = term(0)?.binary(Binary::Add, &x.binary(Binary::Mul, 0.0)?)?;
         for at in 1..count.cast_signed() {
             value = value.binary(Binary::Mul, x)?.binary(Binary::Add, &term(at)?)?;

@@ -138,7 +138,7 @@ impl Item {
         let instant = |key: &str| match properties.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
-                let time = value.as_str().and_then(|text| period(text)).map(|(start, _)| start);
+                let time = value.as_str().and_then(period).map(|(start, _)| start);
                 time.map(Some).ok_or_else(|| about(format!("its `{key}` {value} is no date")))
             }
         };

@@ -144,6 +144,9 @@ struct Server {
     folder: PathBuf,
     /// Process id of each running job's mom.
     moms: HashMap<u64, u32>,
+    /// Signals for moms that have not said yet that they began: before that one would just end, and nobody would know how
+    /// the job did.
+    held: HashMap<u64, Vec<Signal>>,
     messages: mpsc::Sender<Message>,
     measured: Option<tokio::time::Instant>,
 }
@@ -177,8 +180,14 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let (messages, mut inbox) = mpsc::channel(256);
     let name = settings.server.clone();
     let batch = Batch::new(name.clone(), settings, unix_user(), memory, Timestamp::now());
-    let mut server =
-        Server { batch, folder, moms: HashMap::new(), messages: messages.clone(), measured: None };
+    let mut server = Server {
+        batch,
+        folder,
+        moms: HashMap::new(),
+        held: HashMap::new(),
+        messages: messages.clone(),
+        measured: None,
+    };
     tokio::spawn(accept(listener, messages));
     info!(server = name, socket = %socket.display(), "batch server is ready");
 
@@ -303,6 +312,9 @@ impl Server {
             Message::Began { sequence, pid } => {
                 self.batch.began(now, sequence, pid);
                 self.save();
+                for signal in self.held.remove(&sequence).unwrap_or_default() {
+                    self.signal(sequence, signal);
+                }
             }
             Message::Exited { sequence, status } => self.ended(now, sequence, status),
         }
@@ -310,6 +322,7 @@ impl Server {
 
     fn ended(&mut self, now: Timestamp, sequence: u64, status: i32) {
         self.moms.remove(&sequence);
+        self.held.remove(&sequence);
         if let Some(job) = self.batch.job(sequence) {
             deliver(&self.folder, self.batch.server(), job);
         }
@@ -421,7 +434,13 @@ impl Server {
         }
     }
 
-    fn signal(&self, sequence: u64, signal: Signal) {
+    fn signal(&mut self, sequence: u64, signal: Signal) {
+        if signal != Signal::SIGKILL
+            && let Some(held) = self.held.get_mut(&sequence)
+        {
+            held.push(signal);
+            return;
+        }
         if let Some(pid) = self.moms.get(&sequence).and_then(|pid| i32::try_from(*pid).ok()) {
             // A mom that is gone has its `Exited` on the way.
             let _ = kill(Pid::from_raw(pid), signal);
@@ -440,6 +459,7 @@ impl Server {
         let pid = child.id().context("the job's mom was gone at once")?;
         let output = child.stdout.take().context("the mom's output is not piped")?;
         self.moms.insert(sequence, pid);
+        self.held.insert(sequence, Vec::new());
         let messages = self.messages.clone();
         info!(job = sequence, "job started");
         tokio::spawn(async move {

@@ -19,31 +19,37 @@ fn matrix(draw: Drawn<'_, '_>) -> Option<usize> {
 fn qr(draw: Drawn<'_, '_>) -> Option<Call> {
     let a = matrix(draw)?;
     let rust = "{ let (q, r) = $0.qr()?; q.matmul(&r)? }";
-    Some(Call::new(&[a], rust, "put_together($0)", |v| {
-        let (q, r) = v[0].qr()?;
-        Ok(q.matmul(&r)?)
-    }))
-    .map(Call::ordered)
+    Some(
+        Call::new(&[a], rust, "put_together($0)", |v| {
+            let (q, r) = v[0].qr()?;
+            Ok(q.matmul(&r)?)
+        })
+        .ordered(),
+    )
 }
 
 fn orthonormal(draw: Drawn<'_, '_>) -> Option<Call> {
     let a = matrix(draw)?;
     let rust = "{ let (q, _) = $0.qr()?; q.transpose(&[1, 0])?.matmul(&q)? }";
-    Some(Call::new(&[a], rust, "orthonormal($0)", |v| {
-        let (q, _) = v[0].qr()?;
-        Ok(q.transpose(&[1, 0])?.matmul(&q)?)
-    }))
-    .map(Call::ordered)
+    Some(
+        Call::new(&[a], rust, "orthonormal($0)", |v| {
+            let (q, _) = v[0].qr()?;
+            Ok(q.transpose(&[1, 0])?.matmul(&q)?)
+        })
+        .ordered(),
+    )
 }
 
 fn svd(draw: Drawn<'_, '_>) -> Option<Call> {
     let a = matrix(draw)?;
     let rust = "{ let (u, s, vt) = $0.svd()?; u.mul(&s)?.matmul(&vt)? }";
-    Some(Call::new(&[a], rust, "put_together($0)", |v| {
-        let (u, s, vt) = v[0].svd()?;
-        Ok(u.mul(&s)?.matmul(&vt)?)
-    }))
-    .map(Call::ordered)
+    Some(
+        Call::new(&[a], rust, "put_together($0)", |v| {
+            let (u, s, vt) = v[0].svd()?;
+            Ok(u.mul(&s)?.matmul(&vt)?)
+        })
+        .ordered(),
+    )
 }
 
 fn singular_values(draw: Drawn<'_, '_>) -> Option<Call> {
@@ -75,11 +81,13 @@ fn solve(draw: Drawn<'_, '_>) -> Option<Call> {
         "$0.index(&[Index::from(0..{n}), Index::from(0..{wide})])?.solve(&$0.index(&[Index::from(0..{n})])?)?"
     );
     let python = format!("solved($0[:{n}, :{wide}], $0[:{n}])");
-    Some(Call::new(&[a], rust, python, move |v| {
-        let square = v[0].index(&[Index::from(0..n), Index::from(0..wide)])?;
-        Ok(square.solve(&v[0].index(&[Index::from(0..n)])?)?)
-    }))
-    .map(Call::ordered)
+    Some(
+        Call::new(&[a], rust, python, move |v| {
+            let square = v[0].index(&[Index::from(0..n), Index::from(0..wide)])?;
+            Ok(square.solve(&v[0].index(&[Index::from(0..n)])?)?)
+        })
+        .ordered(),
+    )
 }
 
 fn det(draw: Drawn<'_, '_>) -> Option<Call> {
@@ -87,8 +95,10 @@ fn det(draw: Drawn<'_, '_>) -> Option<Call> {
     let n = corner(draw, a)?;
     let rust = format!("$0.index(&[Index::from(0..{n}), Index::from(0..{n})])?.det()?");
     let python = format!("determinant($0[:{n}, :{n}])");
-    Some(Call::new(&[a], rust, python, move |v| {
-        Ok(v[0].index(&[Index::from(0..n), Index::from(0..n)])?.det()?)
-    }))
-    .map(Call::ordered)
+    Some(
+        Call::new(&[a], rust, python, move |v| {
+            Ok(v[0].index(&[Index::from(0..n), Index::from(0..n)])?.det()?)
+        })
+        .ordered(),
+    )
 }

@@ -118,7 +118,7 @@ fn coarsen(draw: Drawn<'_, '_>) -> Option<Call> {
     let trim = draw.random.chance(70);
     let name = *draw.random.pick(&["sum", "mean", "min", "max"]);
     // Where not one window is whole xarray has an error of NumPy's for some, and nothing for others; here it is nothing.
-    if draw.value(a).axis(&dim).is_ok_and(|axis| draw.array(a).shape()[axis] < window as u64) {
+    if draw.value(a).axis(&dim).is_ok_and(|axis| draw.array(a).shape()[axis] < window) {
         return None;
     }
     let (boundary, kind) = if trim { (Boundary::Trim, "trim") } else { (Boundary::Exact, "exact") };
