@@ -95,11 +95,11 @@ impl Prepared for PreparedProgram {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
         let coords = self.grid.coords(block);
         if let Head::Merge { cells, parts, reduction, reduced, finish } = &self.program.head {
-            let mut merged = Accumulator::new(*reduction, &AxisRule::region(cells, &coords).shape(), reduced)
-                .map_err(fatal)?;
-            for value in inputs.into_iter().flatten() {
-                merged.merge(&partials::of_value(&value, *parts)?).map_err(fatal)?;
-            }
+            let values = inputs.into_iter().flatten();
+            let partials: Vec<_> =
+                values.map(|value| partials::of_value(&value, *parts)).collect::<Result<_, _>>()?;
+            let shape = AxisRule::region(cells, &coords).shape();
+            let merged = Accumulator::merged(*reduction, &shape, reduced, partials).map_err(fatal)?;
             return reduced_value(merged, *finish, reduced);
         }
         let given = self

@@ -102,7 +102,7 @@ impl Evaluation<'_> {
             let at = pieces.grid.coords(number);
             let piece = pieces.region(&at);
             for (head, partial) in heads.iter().zip(&mut partials) {
-                partial.update(head, &at, &piece, &self.node(head.root.node, &piece)?)?;
+                partial.update(head, &at, &piece, &region, &self.node(head.root.node, &piece)?)?;
             }
             self.known.borrow_mut().clear();
         }
@@ -135,6 +135,7 @@ impl Mosaic {
         head: &PartialHead,
         at: &[u64],
         piece: &Region,
+        region: &Region,
         chunk: &Chunk,
     ) -> Result<(), TaskError> {
         let mut number = 0;
@@ -143,7 +144,12 @@ impl Mosaic {
         }
         let stone = &mut self.stones[number as usize];
         if stone.is_none() {
-            let new = Accumulator::new(head.reduction, &piece.shape(), &head.reduced).map_err(fatal)?;
+            // Along reduced axes the stone is as long as the whole box.
+            let mut shape = piece.shape();
+            for (own, (whole, &reduced)) in shape.iter_mut().zip(region.shape().iter().zip(&head.reduced)) {
+                *own = if reduced { *whole } else { *own };
+            }
+            let new = Accumulator::new(head.reduction, &shape, &head.reduced).map_err(fatal)?;
             *stone = Some((piece.clone(), new));
         }
         let Some((_, accumulator)) = stone else { unreachable!("put there above") };

@@ -11,6 +11,7 @@ use crate::{
     parts::PartsMut,
     reduce::{
         NanPolicy, Operation, Reduction, complex,
+        counter::{self, Counter, with_counter},
         fold::{self, All, Any, Count, Fold, FoldVisitor, Max, Min, Missing, Prod, Sum},
         moments::{Moments, Place, SumCount, Variance, better},
         walk::walk,
@@ -112,6 +113,19 @@ macro_rules! with_fold {
     }};
 }
 
+/// Whether its second part is counts that are as narrow as they can be: means where NaN is skipped.
+fn counts_narrowly(reduction: Reduction) -> bool {
+    reduction.operation == Operation::Mean && reduction.skips() && !reduction.dtype.is_complex()
+}
+
+/// What a partial result has last: its elements per cell.
+fn uniform_of(parts: &[Chunk]) -> Result<i64, ChunkError> {
+    let Some(uniform) = parts.last() else {
+        return Err(ChunkError::Header("a partial result without parts".to_owned()));
+    };
+    Ok(uniform.elements::<i64>()?.first().copied().unwrap_or(0))
+}
+
 fn start_of<T, F: Fold<T>>(fold: F, to: &mut [u8]) {
     lanes_mut::<F::Partial>(to).fill(fold.start());
 }
@@ -126,14 +140,51 @@ fn merge_with<T, F: Fold<T>>(fold: F, to: &mut [u8], other: &[u8]) {
 }
 
 impl Accumulator {
-    /// An empty result for cells of `shape`, where `reduced` axes are taken away (their lengths do not matter).
+    /// An empty result for cells of `shape`, where `reduced` axes are taken away. Their lengths say how much is to be expected;
+    /// more may come.
     ///
     /// # Errors
     /// If the reduction is not defined for its dtype.
     pub fn new(reduction: Reduction, shape: &[u64], reduced: &[bool]) -> Result<Self, ChunkError> {
+        let expected = shape.iter().zip(reduced).filter(|(_, r)| **r).map(|(n, _)| *n);
+        Self::expecting(expected.fold(1, u64::saturating_mul), reduction, shape, reduced)
+    }
+
+    /// All that these partial results stand for, in cells as [`new`](Self::new) has them. They are merged in this order, which
+    /// is part of the result's last bits.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) and [`merge`](Self::merge).
+    pub fn merged(
+        reduction: Reduction,
+        shape: &[u64],
+        reduced: &[bool],
+        partials: Vec<Vec<Chunk>>,
+    ) -> Result<Self, ChunkError> {
+        let mut expected = 0u64;
+        for parts in &partials {
+            expected = expected.saturating_add(uniform_of(parts)?.try_into().unwrap_or(u64::MAX));
+        }
+        let mut all = Self::expecting(expected, reduction, shape, reduced)?;
+        for parts in partials {
+            all.merge(&parts)?;
+        }
+        Ok(all)
+    }
+
+    fn expecting(
+        expected: u64,
+        reduction: Reduction,
+        shape: &[u64],
+        reduced: &[bool],
+    ) -> Result<Self, ChunkError> {
         assert_eq!(shape.len(), reduced.len(), "one flag per axis");
         let shape: Shape = shape.iter().zip(reduced).map(|(&n, &r)| if r { 1 } else { n }).collect();
-        let dtypes = Self::part_dtypes(reduction)?.into_iter().map(|dtype| (dtype, shape.clone()));
+        let mut dtypes = Self::part_dtypes(reduction)?;
+        if counts_narrowly(reduction) {
+            dtypes[1] = counter::dtype_for(expected);
+        }
+        let dtypes = dtypes.into_iter().map(|dtype| (dtype, shape.clone()));
         let mut memory = PartsMut::zeroed(dtypes.chain([(DType::I64, Shape::new())]).collect());
         if shape.iter().all(|&n| n > 0) {
             let mut parts = memory.split();
@@ -150,6 +201,27 @@ impl Accumulator {
         }
         let parts = memory;
         Ok(Self { reduction, reduced: reduced.into(), shape, parts, uniform: 0 })
+    }
+
+    /// Makes a mean's counters as wide as `uniform` elements per cell need, and no narrower than `least`.
+    fn widen(&mut self, least: DType) {
+        let needed = counter::dtype_for(self.uniform.try_into().unwrap_or(u64::MAX));
+        let needed = if least.size() > needed.size() { least } else { needed };
+        let mut old = self.parts.split();
+        if !counts_narrowly(self.reduction) || old[1].dtype().size() >= needed.size() {
+            return;
+        }
+        let shape = || self.shape.clone();
+        let mut wider =
+            PartsMut::zeroed(vec![(DType::F64, shape()), (needed, shape()), (DType::I64, Shape::new())]);
+        {
+            let mut new = wider.split();
+            new[0].bytes_mut().copy_from_slice(old[0].bytes_mut());
+            with_counter!(needed, C => with_counter!(old[1].dtype(), B => {
+                counter::add::<C, B>(new[1].elements_of_mut(), old[1].elements_of_mut());
+            }));
+        }
+        self.parts = wider;
     }
 
     pub(super) fn part_dtypes(reduction: Reduction) -> Result<Vec<DType>, ChunkError> {
@@ -193,6 +265,7 @@ impl Accumulator {
         if chunk.is_empty() {
             return Ok(());
         }
+        self.widen(DType::U8);
         let reduced = &self.reduced;
         let reduction = self.reduction;
         let mut parts = self.parts.split();
@@ -210,8 +283,11 @@ impl Accumulator {
             let from = lanes::<T>(chunk.bytes());
             match (&mut parts[..], reduction.operation) {
                 ([sum, count], Operation::Mean) => {
-                    let (sum, count) = (sum.elements_of_mut(), count.elements_of_mut());
-                    walk(chunk.shape(), reduced, &mut SumCount { from, sum, count });
+                    let sum = sum.elements_of_mut();
+                    with_counter!(count.dtype(), C => {
+                        let count = count.elements_of_mut::<C>();
+                        walk(chunk.shape(), reduced, &mut SumCount { from, sum, count });
+                    });
                 }
                 ([value, index], operation) => {
                     let (value, index) = (lanes_mut::<T>(value.bytes_mut()), index.elements_of_mut());
@@ -239,9 +315,8 @@ impl Accumulator {
     /// # Errors
     /// If the parts are not of this reduction.
     pub fn merge(&mut self, parts: &[Chunk]) -> Result<(), ChunkError> {
-        let Some((uniform, parts)) = parts.split_last() else {
-            return Err(ChunkError::Header("a partial result without parts".to_owned()));
-        };
+        let given = uniform_of(parts)?;
+        let parts = &parts[..parts.len() - 1];
         let mut own_parts = self.parts.split();
         own_parts.pop();
         if parts.len() != own_parts.len() {
@@ -251,8 +326,10 @@ impl Accumulator {
                 own_parts.len()
             )));
         }
-        for (own, other) in own_parts.iter().zip(parts) {
-            if own.dtype() != other.dtype() {
+        let narrow = counts_narrowly(self.reduction);
+        for (at, (own, other)) in own_parts.iter().zip(parts).enumerate() {
+            let counts = narrow && at == 1 && counter::is_counter(other.dtype());
+            if own.dtype() != other.dtype() && !counts {
                 return Err(ChunkError::DType { asked: own.dtype(), found: other.dtype() });
             }
             if own.shape() != other.shape() {
@@ -260,10 +337,15 @@ impl Accumulator {
                 return Err(ChunkError::Outside { region, shape: own.shape().to_vec() });
             }
         }
-        self.uniform += uniform.elements::<i64>()?.first().copied().unwrap_or(0);
+        self.uniform += given;
         if self.shape.contains(&0) {
             return Ok(());
         }
+        if narrow {
+            self.widen(parts[1].dtype());
+        }
+        let mut own_parts = self.parts.split();
+        own_parts.pop();
         let reduction = self.reduction;
         if reduction.dtype.is_complex() {
             complex::merge(reduction, &mut own_parts, parts);
@@ -278,10 +360,9 @@ impl Accumulator {
                 for (a, b) in sum.elements_of_mut::<f64>().iter_mut().zip(other_sum.elements_of::<f64>()) {
                     *a += b;
                 }
-                for (a, b) in count.elements_of_mut::<i64>().iter_mut().zip(other_count.elements_of::<i64>())
-                {
-                    *a += b;
-                }
+                with_counter!(count.dtype(), C => with_counter!(other_count.dtype(), B => {
+                    counter::add::<C, B>(count.elements_of_mut(), other_count.elements_of());
+                }));
             }
             ([value, index], [other_value, other_index]) => with_lane!(reduction.dtype, T => {
                 let (value, index) = (lanes_mut::<T>(value.bytes_mut()), index.elements_of_mut::<i64>());
@@ -366,11 +447,13 @@ impl Accumulator {
                 let to = mean.elements_of_mut::<f64>();
                 if self.reduction.skips() {
                     let count = part();
-                    for ((to, &sum), &count) in
-                        to.iter_mut().zip(sum.elements_of::<f64>()).zip(count.elements_of::<i64>())
-                    {
-                        *to = if count == 0 { f64::NAN } else { sum / count as f64 };
-                    }
+                    with_counter!(count.dtype(), C => {
+                        let both = sum.elements_of::<f64>().iter().zip(count.elements_of::<C>());
+                        for (to, (&sum, &count)) in to.iter_mut().zip(both) {
+                            let count = count.number();
+                            *to = if count == 0 { f64::NAN } else { sum / count as f64 };
+                        }
+                    });
                 } else {
                     for (to, &sum) in to.iter_mut().zip(sum.elements_of::<f64>()) {
                         *to = if uniform == 0 { f64::NAN } else { sum / uniform as f64 };
@@ -474,6 +557,36 @@ mod tests {
         let var = reduce(&chunk, Operation::Var { ddof: 0 }, NanPolicy::Skip, &[true]).to_vec::<f64>()[0];
         // Deviations from a mean of 1e9 carry an error of 1e-7 each, squared and averaged far less.
         assert!((var - exact).abs() < 1e-6, "{var} and {exact}");
+    }
+
+    #[test]
+    fn counters_grow_with_what_they_count() {
+        let reduction = Reduction { operation: Operation::Mean, nan: NanPolicy::Skip, dtype: DType::F32 };
+        let rows = |n: u64| {
+            let values: Vec<f32> =
+                (0..n).flat_map(|i| [i as f32, if i % 2 == 0 { 1.0 } else { f32::NAN }]).collect();
+            Chunk::from_slice(&[n, 2], &values)
+        };
+        // Little is expected, then come as many as 8, 16 and 32 bits cannot count; half of the second column is NaN.
+        let mut mean = Accumulator::new(reduction, &[1, 2], &[true, false]).unwrap();
+        let mut parts = Vec::new();
+        for n in [200, 100, 70_000] {
+            mean.update(&rows(n), 0).unwrap();
+            let mut own = Accumulator::new(reduction, &[n, 2], &[true, false]).unwrap();
+            own.update(&rows(n), 0).unwrap();
+            parts.push(own.into_parts());
+        }
+        let dtypes: Vec<DType> = parts.iter().map(|parts| parts[1].dtype()).collect();
+        assert_eq!(dtypes, [DType::U8, DType::U8, DType::U32]);
+        let sum: f64 = [200u64, 100, 70_000].iter().map(|&n| (0..n).map(|i| i as f64).sum::<f64>()).sum();
+        let whole = mean.finish().unwrap();
+        assert_eq!(whole.to_vec::<f32>(), [(sum / 70_300.0) as f32, 1.0]);
+        for order in [[0, 1, 2], [2, 0, 1]] {
+            let partials = order.map(|at| parts[at].clone()).to_vec();
+            let merged = Accumulator::merged(reduction, &[1, 2], &[true, false], partials).unwrap();
+            let counted = merged.into_parts();
+            assert_eq!(counted[1], Chunk::from_slice(&[1, 2], &[70_300u32, 35_150]));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod accumulator;
 mod complex;
+mod counter;
 mod fold;
 mod moments;
 mod walk;
@@ -119,7 +120,7 @@ impl Reduction {
         Ok(Accumulator::part_dtypes(*self)?.len() + 1)
     }
 
-    /// Bytes that one result element takes while partial.
+    /// Bytes that one result element takes while partial, at most.
     pub fn partial_bytes(&self) -> u64 {
         match self.operation {
             Operation::Sum | Operation::Prod if self.dtype.is_complex() => 16,

@@ -4,6 +4,7 @@
 use crate::{
     cast::CastFrom,
     reduce::{
+        counter::Counter,
         fold::{Extreme, Missing},
         walk::Visitor,
     },
@@ -19,24 +20,23 @@ const RUN: usize = 4096;
 const LANES: usize = 16;
 
 /// Sum and count of what is not NaN.
-pub(crate) struct SumCount<'a, T> {
+pub(crate) struct SumCount<'a, T, C> {
     pub(crate) from: &'a [T],
     pub(crate) sum: &'a mut [f64],
-    pub(crate) count: &'a mut [i64],
+    pub(crate) count: &'a mut [C],
 }
 
-impl<T: Missing> SumCount<'_, T>
+/// As a sum's term, and as a count.
+#[inline(always)]
+fn counted<T: Missing>(v: T) -> (f64, u32)
 where
     f64: CastFrom<T>,
 {
-    #[inline(always)]
-    fn value(v: T) -> (f64, u32) {
-        // Masked rather than branched, so that it becomes vector code.
-        if v.missing() { (0.0, 0) } else { (f64::cast_from(v), 1) }
-    }
+    // Masked rather than branched, so that it becomes vector code.
+    if v.missing() { (0.0, 0) } else { (f64::cast_from(v), 1) }
 }
 
-impl<T: Missing> Visitor for SumCount<'_, T>
+impl<T: Missing, C: Counter> Visitor for SumCount<'_, T, C>
 where
     f64: CastFrom<T>,
 {
@@ -60,8 +60,8 @@ where
                             let at = |r: usize| &source[base + (row + r) * stride..][..length];
                             let (a, b, c, d) = (at(0), at(1), at(2), at(3));
                             for j in 0..length {
-                                let ((a, m), (b, n)) = (Self::value(a[j]), Self::value(b[j]));
-                                let ((c, o), (d, p)) = (Self::value(c[j]), Self::value(d[j]));
+                                let ((a, m), (b, n)) = (counted(a[j]), counted(b[j]));
+                                let ((c, o), (d, p)) = (counted(c[j]), counted(d[j]));
                                 sum[j] = sum[j] + a + b + c + d;
                                 seen[j] = seen[j].wrapping_add(m + n + o + p);
                             }
@@ -70,17 +70,17 @@ where
                         while row < last {
                             let a = &source[base + row * stride..][..length];
                             for j in 0..length {
-                                let (a, m) = Self::value(a[j]);
+                                let (a, m) = counted(a[j]);
                                 sum[j] += a;
                                 seen[j] = seen[j].wrapping_add(m);
                             }
                             row += 1;
                         }
+                        for (count, &seen) in count.iter_mut().zip(&*seen) {
+                            *count = count.plus(i64::from(seen));
+                        }
                     },
                 );
-                for (count, &seen) in count.iter_mut().zip(&seen) {
-                    *count += i64::from(seen);
-                }
             }
         }
     }
@@ -92,7 +92,7 @@ where
                 || row_sum(run),
             );
             self.sum[to] += sum;
-            self.count[to] += i64::from(count);
+            self.count[to] = self.count[to].plus(i64::from(count));
         }
     }
 }
@@ -106,13 +106,13 @@ where
     let (whole, rest) = run.as_chunks::<LANES>();
     for values in whole {
         for lane in 0..LANES {
-            let (v, n) = SumCount::value(values[lane]);
+            let (v, n) = counted(values[lane]);
             sums[lane] += v;
             counts[lane] = counts[lane].wrapping_add(n);
         }
     }
     for (lane, &v) in rest.iter().enumerate() {
-        let (v, n) = SumCount::value(v);
+        let (v, n) = counted(v);
         sums[lane] += v;
         counts[lane] = counts[lane].wrapping_add(n);
     }
