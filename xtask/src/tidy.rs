@@ -21,7 +21,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-parquet", &[]),
     (
         "nuna-storage",
-        &["nuna-array", "nuna-chunk", "nuna-geotiff", "nuna-netcdf", "nuna-plan", "nuna-remote"],
+        &[
+            "nuna-array",
+            "nuna-chunk",
+            "nuna-geotiff",
+            "nuna-netcdf",
+            "nuna-parquet",
+            "nuna-plan",
+            "nuna-remote",
+        ],
     ),
     ("nuna-labels", &["nuna-array", "nuna-chunk", "nuna-plan", "nuna-storage", "nuna-ship"]),
     ("nuna-frame", &["nuna-array", "nuna-labels", "nuna-parquet", "nuna-plan", "nuna-ship"]),

@@ -58,7 +58,7 @@ pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{
     Attributes, GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, StoreOptions, ZarrFormat,
 };
-pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr};
+pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group};
 pub use plot::{Plot, PlotOptions};
 pub use reduce::Reducer;
 pub use select::{Label, Pick, Selection, slice};

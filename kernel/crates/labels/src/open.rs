@@ -14,8 +14,8 @@ use crate::{
 const LABELS_READ_MAX: u64 = 10_000_000;
 
 /// Opens a Zarr store (v2 or v3, consolidated or not) as a dataset; or references to parts of other files, in a JSON file as
-/// kerchunk writes it, whose addresses without a scheme are taken from the folder of that file. Reads metadata and the labels along dimensions;
-/// variables are read when they are computed.
+/// kerchunk writes it or a folder of Parquet files (`refs.parq`), whose addresses without a scheme are taken from the folder that
+/// the references lie in. Reads metadata and the labels along dimensions; variables are read when they are computed.
 ///
 /// `path` may also be an address, `https://host/store.zarr` or `s3://bucket/store.zarr`. Buckets are asked with the credentials,
 /// region and endpoint that AWS's tools use (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `~/.aws`…), which every process reads
@@ -24,8 +24,16 @@ const LABELS_READ_MAX: u64 = 10_000_000;
 /// # Errors
 /// If there is no store, it is damaged, cannot be reached in time, or its variables disagree about the length of a dimension.
 pub fn open_zarr(path: impl AsRef<Path>) -> Result<Dataset> {
+    open_zarr_group(path, "")
+}
+
+/// Opens one group of a Zarr store or of references, such as `"forecast/surface"`.
+///
+/// # Errors
+/// As [`open_zarr`], and if there is no such group.
+pub fn open_zarr_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset> {
     nuna_storage::register();
-    dataset(nuna_storage::open(path)?)
+    dataset(nuna_storage::open_group(path, group)?)
 }
 
 /// Opens a NetCDF file (3, 4) or an HDF5 file as a dataset, as [`open_zarr`] does a store. Workers read the byte ranges of
@@ -47,7 +55,7 @@ pub fn open_netcdf_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset>
     dataset(nuna_storage::open_netcdf(path, group)?)
 }
 
-/// Opens whatever lies at `path`: a Zarr store if it is a folder, a file of references as kerchunk writes them if it is JSON,
+/// Opens whatever lies at `path`: a Zarr store, or references in Parquet, if it is a folder, a file of references as kerchunk writes them if it is JSON,
 /// else a NetCDF, HDF5 or TIFF file, whatever its name. Of a TIFF file the variable is `band_data`.
 ///
 /// # Errors

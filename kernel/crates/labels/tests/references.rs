@@ -6,7 +6,9 @@ mod common;
 
 use std::{path::PathBuf, sync::LazyLock};
 
-use nuna_labels::{Dataset, open_dataset, open_netcdf, open_zarr};
+use nuna_labels::{
+    Dataset, Values, open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group,
+};
 
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -47,12 +49,115 @@ fn assert_same(found: &Dataset, expected: &Dataset) {
 #[test]
 fn references_hold_what_their_files_hold() {
     let expected = open_netcdf(path("chunked.nc")).unwrap();
-    for name in ["chunked.json", "relative.json", "templates.json", "older.json"] {
+    for name in
+        ["chunked.json", "relative.json", "templates.json", "older.json", "chunked.parq", "relative.parq"]
+    {
         let found = open_zarr(path(name)).unwrap();
         assert_same(&found, &expected);
         assert_eq!(found.attrs()["title"], "references");
     }
     assert_same(&open_dataset(path("classic.json")).unwrap(), &open_netcdf(path("classic.nc")).unwrap());
+}
+
+#[test]
+fn a_table_has_whole_files_bytes_and_chunks_that_are_not() {
+    let found = values(&open_dataset(path("mixed.parq")).unwrap(), "m");
+    assert_eq!(found[..4], [1.0, 2.0, 3.0, 4.0]);
+    assert!(found[4].is_nan() && found[5].is_nan(), "{found:?}");
+    assert_eq!(found[6..], [1e300, 8.0]);
+}
+
+#[track_caller]
+fn texts(dataset: &Dataset, name: &str) -> Vec<String> {
+    match dataset.coord(name).unwrap().values().unwrap() {
+        Values::Text(text) => text.to_vec(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn groups_of_references_open_by_name() {
+    let expected = open_netcdf_group(path("text.nc"), "forecast/surface").unwrap();
+    for name in ["text.json", "text.parq"] {
+        let outer = open_zarr(path(name)).unwrap();
+        assert_eq!(values(&outer, "t"), (0..12).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(texts(&outer, "name"), ["Zürich", "Bern", ""]);
+        assert!(outer.to_string().contains("open_zarr_group(path, \"forecast\")"), "{outer}");
+        let group = open_zarr_group(path(name), "/forecast/surface/").unwrap();
+        assert_eq!(values(&group, "u"), values(&expected, "u"));
+        assert_eq!(group.attrs()["title"], "inner");
+        assert!(open_zarr_group(path(name), "forecast").unwrap().names().is_empty());
+        let message = open_zarr_group(path(name), "surface").unwrap_err().to_string();
+        assert!(message.contains("`surface`") && message.contains("forecast/surface"), "{message}");
+        assert!(open_zarr_group(path(name), "forecast/../forecast").is_err());
+    }
+}
+
+#[test]
+fn groups_of_stores_open_by_name() {
+    for name in ["grouped2.zarr", "grouped3.zarr"] {
+        for group in ["", "a", "a/b"] {
+            let first = group.len() as f64;
+            let found = values(&open_zarr_group(path(name), group).unwrap(), "v");
+            assert_eq!(found, [first, first + 1.0, first + 2.0], "{name} {group}");
+        }
+        assert!(open_zarr_group(path(name), "b").unwrap_err().to_string().contains("`b`"));
+        let plain = format!("plain_{name}");
+        assert_eq!(values(&open_zarr_group(path(&plain), "a/b").unwrap(), "v"), [0.0, 1.0, 2.0]);
+        assert!(open_zarr_group(path(&plain), "b").is_err());
+    }
+}
+
+#[test]
+fn text_of_fixed_length_is_read_in_both_versions() {
+    for name in ["fixed2.zarr", "fixed3.zarr"] {
+        let found = open_zarr(path(name)).unwrap();
+        assert_eq!(texts(&found, "wide"), ["Zürich", "Bern", "😀"], "{name}");
+        assert_eq!(texts(&found, "bytes"), ["ab", "", "abcde"], "{name}");
+        assert_eq!(texts(&found, "square"), ["a", "b", "c", "", "é", "f"], "{name}");
+        assert_eq!(found.coord("square").unwrap().dims(), ["station", "two"]);
+    }
+}
+
+/// Bits of the tables and of their metadata turned over: the right elements, or an error.
+#[test]
+fn damaged_tables_are_errors_or_elements() {
+    let inner = tempfile::tempdir_in(FOLDER.path()).unwrap();
+    std::fs::copy(path("whole.bin"), inner.path().join("whole.bin")).unwrap();
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..200 {
+        let store = inner.path().join(format!("{round}.parq"));
+        std::fs::create_dir_all(store.join("m")).unwrap();
+        for (name, turned) in [(".zmetadata", round % 2 == 0), ("m/refs.0.parq", round % 2 == 1)] {
+            let mut bytes = std::fs::read(path("mixed.parq").join(name)).unwrap();
+            if turned {
+                let at = random(bytes.len());
+                bytes[at] ^= 1 << random(8);
+            }
+            std::fs::write(store.join(name), bytes).unwrap();
+        }
+        let array = open_dataset(&store).and_then(|dataset| dataset.var("m"));
+        match array {
+            Ok(array) if array.shape().iter().product::<u64>() > 100_000 => refused += 1,
+            Ok(array) => match array.values_f64() {
+                Ok(values) => {
+                    assert_eq!(values.len() as u64, array.shape().iter().product::<u64>());
+                    read += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().contains("panicked"), "{error}");
+                    refused += 1;
+                }
+            },
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 20 && refused > 20, "{read} read, {refused} refused");
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use nuna_labels::{
     NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
     StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
     merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_weights,
-    open_zarr, slice,
+    open_zarr, open_zarr_group, slice,
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{

@@ -7,8 +7,8 @@ pub use crate::{
     Array, Block, Chunk, Cluster, ColumnType, CsvOptions, DType, DataArray, DataTable, Dataset, Frame, Join,
     MapBlocks, MapTasks, ParquetOptions, PlotOptions, Publishing, Scattered, Task, Tasks, Trend, Window,
     captures, col, concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many,
-    open_mfdataset, open_netcdf, open_netcdf_group, open_weights, open_zarr, scan_csv, scan_csv_with,
-    scan_parquet, scan_parquet_with, slice, table,
+    open_mfdataset, open_netcdf, open_netcdf_group, open_weights, open_zarr, open_zarr_group, scan_csv,
+    scan_csv_with, scan_parquet, scan_parquet_with, slice, table,
 };
 pub use crate::{ChunkGrid, LabelError, Region, SparseWeights, Values};
 pub use crate::{

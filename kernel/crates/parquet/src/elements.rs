@@ -113,6 +113,7 @@ impl Leaf {
                 self.check_text(bytes)?;
                 out.push(bytes)?;
             }
+            (Meaning::Bytes, Values::Text(out)) => out.push(bytes)?,
             (Meaning::Uuid, Values::Text(out)) => {
                 let mut text = String::with_capacity(36);
                 for (index, byte) in bytes.iter().enumerate() {
@@ -148,6 +149,9 @@ impl Leaf {
     }
 
     pub(crate) fn check_text(&self, bytes: &[u8]) -> Result<()> {
+        if self.meaning == Meaning::Bytes {
+            return Ok(());
+        }
         match std::str::from_utf8(bytes) {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::unsupported(format!(

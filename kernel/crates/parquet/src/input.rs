@@ -7,11 +7,17 @@ use crate::{Result, error::Error};
 /// Bytes read at a time.
 const PIECE: usize = 512 << 10;
 
-/// A file that is open.
+/// A file that is open, or one that is in memory.
 #[derive(Clone, Debug)]
 pub struct Input {
-    file: Arc<File>,
+    held: Held,
     length: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    File(Arc<File>),
+    Memory(Arc<Vec<u8>>),
 }
 
 impl Input {
@@ -23,7 +29,12 @@ impl Input {
         if !about.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
         }
-        Ok(Input { file: Arc::new(file), length: about.len() })
+        Ok(Input { held: Held::File(Arc::new(file)), length: about.len() })
+    }
+
+    /// A whole file in memory, for those that come from afar.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Input { length: bytes.len() as u64, held: Held::Memory(Arc::new(bytes)) }
     }
 
     /// Bytes of the file.
@@ -38,9 +49,15 @@ impl Input {
                 self.length
             )));
         }
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes)
+        match &self.held {
+            Held::File(file) => {
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, at)?;
+                Ok(bytes)
+            }
+            // Within the length, so within memory.
+            Held::Memory(bytes) => Ok(bytes[at as usize..at as usize + length].to_vec()),
+        }
     }
 }
 

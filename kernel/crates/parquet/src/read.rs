@@ -10,7 +10,7 @@ use crate::{
     footer::{Footer, PageHeader},
     input::{Input, Window},
     runs::{Deltas, Runs},
-    schema::{Leaf, Physical},
+    schema::{Leaf, Meaning, Physical},
     values::{Column, Place, Values},
 };
 
@@ -97,6 +97,17 @@ impl Footer {
             dictionary: None,
             page: None,
         })
+    }
+}
+
+impl ColumnReader {
+    /// Takes elements that the file calls text, or nothing, as bytes that need not be UTF-8.
+    #[must_use]
+    pub fn as_bytes(mut self) -> Self {
+        if self.leaf.physical == Physical::Bytes && self.leaf.meaning == Meaning::Text {
+            self.leaf.meaning = Meaning::Bytes;
+        }
+        self
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Meaning {
     /// Integers without a sign.
     Unsigned,
     Text,
+    /// As text, and nobody says that it is UTF-8.
+    Bytes,
     Date,
     /// So many of them are a microsecond, or a microsecond is so many of them.
     Time {

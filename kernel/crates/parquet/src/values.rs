@@ -24,7 +24,8 @@ pub struct Place {
     pub length: usize,
 }
 
-/// Texts as parts of a buffer, which may be a whole page, or a dictionary that many share. All are UTF-8.
+/// Texts as parts of a buffer, which may be a whole page, or a dictionary that many share. All are UTF-8, unless bytes
+/// were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     pub bytes: Arc<Vec<u8>>,
@@ -61,7 +62,10 @@ impl Texts {
     }
 
     /// Adds a copy of a text.
-    pub(crate) fn push(&mut self, text: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// If there are too many bytes.
+    pub fn push(&mut self, text: &[u8]) -> Result<()> {
         // A buffer that others read is copied by the first push that meets it.
         let bytes = Arc::make_mut(&mut self.bytes);
         let start = bytes.len();

@@ -69,6 +69,15 @@ impl<W: Write> Writer<W> {
         Ok(Writer { out, position: MAGIC.len() as u64, columns, rows: 0, groups: Vec::new() })
     }
 
+    /// Says that the texts of a column are bytes, which need not be UTF-8. Without such a column nothing changes.
+    #[must_use]
+    pub fn with_bytes(mut self, name: &str) -> Self {
+        for column in &mut self.columns {
+            column.is_bytes |= column.about.name == name;
+        }
+        self
+    }
+
     /// Adds rows: as many of each column.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl<W: Write> Writer<W> {
         }
         let mut chunks = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
-            let next = ColumnWriter::new(column.about.clone());
+            let next = ColumnWriter { is_bytes: column.is_bytes, ..ColumnWriter::new(column.about.clone()) };
             let (bytes, chunk) = std::mem::replace(column, next).finish(self.position)?;
             for part in &bytes {
                 self.out.write_all(part)?;
@@ -129,7 +138,7 @@ impl<W: Write> Writer<W> {
                         out.binary(4, b"schema");
                         out.int(5, self.columns.len() as i32);
                     }
-                    Some(index) => element(&self.columns[index].about, out),
+                    Some(index) => element(&self.columns[index].about, self.columns[index].is_bytes, out),
                 }
             });
             footer.long(3, rows.cast_signed());
@@ -160,12 +169,13 @@ fn physical(kind: Kind) -> i32 {
     }
 }
 
-fn element(column: &ColumnName, out: &mut Thrift) {
+fn element(column: &ColumnName, is_bytes: bool, out: &mut Thrift) {
     out.int(1, physical(column.kind));
     // Optional.
     out.int(3, 1);
     out.binary(4, column.name.as_bytes());
     let converted = match column.kind {
+        Kind::Text if is_bytes => None,
         Kind::Text => Some(0),
         Kind::Date => Some(6),
         Kind::Time => Some(10),
@@ -213,6 +223,8 @@ impl Chunk {
 #[derive(Debug)]
 struct ColumnWriter {
     about: ColumnName,
+    /// Of texts: nobody says that they are any.
+    is_bytes: bool,
     /// Packed, with their headers.
     pages: Vec<u8>,
     unpacked: u64,
@@ -309,6 +321,7 @@ impl ColumnWriter {
         ColumnWriter {
             dictionary: (about.kind == Kind::Text).then(Dictionary::default),
             about,
+            is_bytes: false,
             pages: Vec::new(),
             unpacked: 0,
             levels: Vec::new(),

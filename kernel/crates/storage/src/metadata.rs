@@ -18,6 +18,7 @@ use crate::{
     read::{Address, ZarrSource},
     references::{self, References},
     source::Source,
+    text::{self, Text},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -79,22 +80,44 @@ struct Document {
 /// If there is nothing at `path`, or no Zarr, or its JSON is damaged. What one variable alone has wrong goes to
 /// [`Group::skipped`].
 pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
+    open_group(path, "")
+}
+
+/// [`open`] for a group in the store, such as `"forecast/surface"`; empty for the outermost.
+///
+/// # Errors
+/// As [`open`], and if there is no such group.
+pub fn open_group(path: impl AsRef<Path>, group: &str) -> Result<Group, StorageError> {
+    let group = group.trim_matches('/');
+    if group.split('/').any(|name| name == "..") {
+        let hint = format!("`{group}` leads out of the store");
+        return Err(StorageError::NotFound { path: path.as_ref().to_owned(), hint });
+    }
     if place::is_remote(path.as_ref()) {
-        return open_remote(path.as_ref());
+        return open_remote(path.as_ref(), group);
     }
     let root = existing(path.as_ref())?;
     if references::is_references(&root) {
-        return open_references(&root);
+        return open_references(&root, group);
     }
     if !root.is_dir() {
         let hint = "; it is a file, not a folder (`open_netcdf` opens NetCDF and HDF5 files)".to_owned();
         return Err(StorageError::NotZarr { path: root, hint });
     }
     if let Some(document) = json::read(&root.join("zarr.json"))? {
-        return open_v3(&root, document);
+        return match group {
+            "" => open_v3(&root, document),
+            group => open_v3_group(&root, document, group),
+        };
     }
     if let Some(document) = json::read(&root.join(".zmetadata"))? {
-        return open_v2_consolidated(&root, &document);
+        if references::is_tables(&document) {
+            return open_references(&root, group);
+        }
+        return open_v2_consolidated(&root, &document, group);
+    }
+    if !group.is_empty() {
+        return open(existing(&root.join(group))?);
     }
     if let Some(array) = json::read(&root.join(".zarray"))? {
         let attrs = json::read(&root.join(".zattrs"))?;
@@ -117,7 +140,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Group, StorageError> {
 const ROOT_DOCUMENTS: [&str; 5] = ["zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"];
 
 /// A store or a reference file at an address.
-fn open_remote(path: &Path) -> Result<Group, StorageError> {
+fn open_remote(path: &Path, inner: &str) -> Result<Group, StorageError> {
     let Some(location) = place::location(path)? else {
         let hint = "it is no address".to_owned();
         return Err(StorageError::NotFound { path: path.to_owned(), hint });
@@ -125,8 +148,8 @@ fn open_remote(path: &Path) -> Result<Group, StorageError> {
     let root = PathBuf::from(location.to_text());
     let shown = location.to_string();
     let name = shown.trim_end_matches("?…").trim_end_matches('/').to_lowercase();
-    if name.ends_with(".json") {
-        return open_references(&root);
+    if references::is_json_address(&location) {
+        return open_references(&root, inner);
     }
     // Asked for all at once: none waits for what the one before is not.
     let files: Vec<PathBuf> =
@@ -147,10 +170,19 @@ fn open_remote(path: &Path) -> Result<Group, StorageError> {
     let mut found = found.into_iter();
     let [v3, consolidated, array, group, attrs] = std::array::from_fn(|_| found.next().flatten());
     if let Some(document) = v3 {
-        return open_v3(&root, document);
+        return match inner {
+            "" => open_v3(&root, document),
+            inner => open_v3_group(&root, document, inner),
+        };
     }
     if let Some(document) = consolidated {
-        return open_v2_consolidated(&root, &document);
+        if references::is_tables(&document) {
+            return open_references(&root, inner);
+        }
+        return open_v2_consolidated(&root, &document, inner);
+    }
+    if !inner.is_empty() && (array.is_some() || group.is_some()) {
+        return open_remote(&place::join(&root, inner)?, "");
     }
     if let Some(array) = array {
         let document = v2_document(&root, array, attrs)?;
@@ -270,11 +302,54 @@ fn open_v3(root: &Path, document: Value) -> Result<Group, StorageError> {
     Ok(group)
 }
 
-fn open_v2_consolidated(root: &Path, document: &Value) -> Result<Group, StorageError> {
+/// A group in a store of format 3, by the store's consolidated metadata if it has them: web servers do not list.
+fn open_v3_group(root: &Path, mut document: Value, group: &str) -> Result<Group, StorageError> {
+    let inner = place::join(root, group)?;
+    let Some(Value::Object(nodes)) = document.pointer_mut("/consolidated_metadata/metadata").map(Value::take)
+    else {
+        return open(inner);
+    };
+    let groups = || -> Vec<String> {
+        let is_group = |node: &Value| node.get("node_type").and_then(Value::as_str) == Some("group");
+        nodes.iter().filter(|(_, node)| is_group(node)).map(|(name, _)| name.clone()).collect()
+    };
+    let Some(mut node) = nodes.get(group).cloned() else { return Err(no_group(root, group, &groups())) };
+    let below = |name: &str| Some(name.strip_prefix(group)?.strip_prefix('/')?.to_owned());
+    let children = nodes.iter().filter_map(|(name, node)| Some((below(name)?, node.clone())));
+    let children: Map<String, Value> = children.collect();
+    if let Some(node) = node.as_object_mut() {
+        node.insert("consolidated_metadata".to_owned(), serde_json::json!({"metadata": children}));
+    }
+    open_v3(&inner, node)
+}
+
+fn no_group(root: &Path, group: &str, groups: &[String]) -> StorageError {
+    let hint = match groups {
+        [] => format!("there is no group `{group}`, and no other in it"),
+        groups => format!("there is no group `{group}`; the groups are {}", groups.join(", ")),
+    };
+    StorageError::NotFound { path: place::shown(root), hint }
+}
+
+fn open_v2_consolidated(root: &Path, document: &Value, group: &str) -> Result<Group, StorageError> {
     let file = place::shown(root).join(".zmetadata");
     let Some(nodes) = document.get("metadata").and_then(Value::as_object) else {
         let message = "it has no `metadata` object".to_owned();
         return Err(StorageError::Metadata { file, message });
+    };
+    let inner;
+    let (root, nodes) = if group.is_empty() {
+        (root, nodes)
+    } else {
+        if !nodes.contains_key(&format!("{group}/.zgroup")) {
+            let groups: Vec<String> =
+                nodes.keys().filter_map(|key| key.strip_suffix("/.zgroup")).map(str::to_owned).collect();
+            return Err(no_group(root, group, &groups));
+        }
+        let below = |key: &str| Some(key.strip_prefix(group)?.strip_prefix('/')?.to_owned());
+        let nodes = nodes.iter().filter_map(|(key, node)| Some((below(key)?, node.clone())));
+        inner = (place::join(root, group)?, nodes.collect::<Map<String, Value>>());
+        (inner.0.as_path(), &inner.1)
     };
     let attrs = nodes.get(".zattrs").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut group = Group::empty(root, ZarrFormat::V2, attrs);
@@ -319,30 +394,40 @@ fn below(root: &Path, names: &[String], document: &str) -> Result<Vec<PathBuf>, 
     names.iter().map(|name| place::join(root, &format!("{name}/{document}"))).collect()
 }
 
-/// The group that a reference file describes.
-fn open_references(root: &Path) -> Result<Group, StorageError> {
+/// A group that references describe.
+fn open_references(root: &Path, group: &str) -> Result<Group, StorageError> {
     let references = References::open(root)?;
-    let attrs = references::attributes(&references, ".zattrs")?;
-    let mut group =
-        Group { format: Format::References, ..Group::empty(root, ZarrFormat::V2, Attributes::new()) };
-    if let Some(array) = references.document(".zarray")? {
-        let document = v2_document(root, array, Some(Value::Object(attrs)))?;
-        group.add(stem(root), String::new(), document);
-        return Ok(group);
+    let prefix = if group.is_empty() { String::new() } else { format!("{group}/") };
+    let (arrays, groups) = references.children(&prefix);
+    // Some write no documents of groups.
+    let is_there = group.is_empty()
+        || !arrays.is_empty()
+        || !groups.is_empty()
+        || references.document(&format!("{prefix}.zgroup"))?.is_some();
+    if !is_there {
+        return Err(no_group(root, group, &references.groups()));
     }
-    group.attrs = Group::empty(root, ZarrFormat::V2, attrs).attrs;
-    let (arrays, groups) = references.children();
-    for name in arrays {
-        let Some(array) = references.document(&format!("{name}/.zarray"))? else { continue };
-        let attrs = references::attributes(&references, &format!("{name}/.zattrs"))?;
+    let attrs = references::attributes(&references, &format!("{prefix}.zattrs"))?;
+    let mut opened =
+        Group { format: Format::References, ..Group::empty(root, ZarrFormat::V2, Attributes::new()) };
+    if let Some(array) = references.document(&format!("{prefix}.zarray"))? {
         let document = v2_document(root, array, Some(Value::Object(attrs)))?;
-        group.add(name.clone(), name, document);
+        opened.add(stem(root), group.to_owned(), document);
+        return Ok(opened);
+    }
+    opened.attrs = Group::empty(root, ZarrFormat::V2, attrs).attrs;
+    for name in arrays {
+        let path = format!("{prefix}{name}");
+        let Some(array) = references.document(&format!("{path}/.zarray"))? else { continue };
+        let attrs = references::attributes(&references, &format!("{path}/.zattrs"))?;
+        let document = v2_document(root, array, Some(Value::Object(attrs)))?;
+        opened.add(name, path, document);
     }
     for name in groups {
-        let reason = "it is a group, and groups in reference files are not supported".to_owned();
-        group.skipped.push(Skipped { name, reason });
+        let reason = format!("it is a group; open it with `open_zarr_group(path, \"{prefix}{name}\")`");
+        opened.skipped.push(Skipped { name, reason });
     }
-    Ok(group)
+    Ok(opened)
 }
 
 fn single_array(root: &Path, format: ZarrFormat, document: Document) -> Group {
@@ -438,7 +523,11 @@ impl Group {
         if format == ZarrFormat::V2 {
             without_empty_chunks(&mut array, &shape);
         }
-        let (stored, text) = stored_type(format, &array)?;
+        let text = text::of(format, &mut array, &mut attrs)?;
+        let stored = match text {
+            Some(_) => Stored::Plain(DType::U8),
+            None => stored_type(format, &array)?,
+        };
         let single = path.is_empty();
         let unnamed = |axis: usize| if single { format!("dim_{axis}") } else { format!("{name}_dim_{axis}") };
         let dims = match dims {
@@ -452,11 +541,15 @@ impl Group {
                 return Err(format!("it has {} dimension names but {} axes", names.len(), shape.len()));
             }
         };
+        let mut dims = dims;
+        if matches!(text, Some(Text::Fixed { is_characters: true, .. })) {
+            dims.pop();
+        }
         let fill = match format {
             ZarrFormat::V2 => array.get("fill_value").filter(|fill| !fill.is_null()).cloned(),
             ZarrFormat::V3 => None,
         };
-        let decode = Decode::from_attributes(stored, &mut attrs, fill.as_ref().filter(|_| !text));
+        let decode = Decode::from_attributes(stored, &mut attrs, fill.as_ref().filter(|_| text.is_none()));
         let metadata = Value::Object(array).to_string();
         let address = Address {
             name: name.to_owned(),
@@ -465,7 +558,7 @@ impl Group {
             format,
             metadata,
             decode,
-            is_text: text,
+            text,
             is_references: self.format == Format::References,
         };
         let source = ZarrSource::new(address, shape)?;
@@ -489,8 +582,8 @@ fn without_empty_chunks(array: &mut Map<String, Value>, shape: &[u64]) {
     }
 }
 
-/// The dtype of an array's elements; `true` for text, whose dtype means nothing.
-fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored, bool), String> {
+/// The dtype of an array's elements, which are no text.
+fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<Stored, String> {
     let unsupported = |name: &str| format!("its data type `{name}` is not supported");
     match format {
         ZarrFormat::V2 => {
@@ -498,21 +591,10 @@ fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored
             let Some(name) = dtype.as_str() else {
                 return Err("structured data types are not supported".to_owned());
             };
-            if name == "|O" {
-                let is_text = array.get("filters").and_then(Value::as_array).is_some_and(|filters| {
-                    filters.first().and_then(|f| f.get("id")).and_then(Value::as_str) == Some("vlen-utf8")
-                });
-                return if is_text {
-                    Ok((Stored::Plain(DType::U8), true))
-                } else {
-                    Err("it holds Python objects".to_owned())
-                };
+            match name.trim_start_matches(['<', '>', '|', '=']) {
+                "f2" => Ok(Stored::F16),
+                plain => plain.parse().map(Stored::Plain).map_err(|_| unsupported(name)),
             }
-            let plain = name.trim_start_matches(['<', '>', '|', '=']);
-            if plain == "f2" {
-                return Ok((Stored::F16, false));
-            }
-            plain.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name))
         }
         ZarrFormat::V3 => {
             let dtype = array.get("data_type").ok_or("its metadata has no `data_type`")?;
@@ -521,11 +603,8 @@ fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<(Stored
                 .or_else(|| dtype.get("name").and_then(Value::as_str))
                 .unwrap_or("of unknown form");
             match name {
-                "string" => Ok((Stored::Plain(DType::U8), true)),
-                "float16" => Ok((Stored::F16, false)),
-                name => {
-                    name.parse().map(|dtype| (Stored::Plain(dtype), false)).map_err(|_| unsupported(name))
-                }
+                "float16" => Ok(Stored::F16),
+                name => name.parse().map(Stored::Plain).map_err(|_| unsupported(name)),
             }
         }
     }

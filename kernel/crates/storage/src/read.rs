@@ -9,14 +9,24 @@ use nuna_plan::TaskError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ZARR_KIND, cf::Decode, codec, direct::Direct, error::StorageError, metadata::ZarrFormat, place,
+    ZARR_KIND,
+    cf::Decode,
+    codec,
+    direct::Direct,
+    error::StorageError,
+    metadata::ZarrFormat,
+    place,
     remote::AHEAD,
+    text::{self, Text},
 };
 
 /// A chunk of more bytes is a mistake in its metadata, and no memory is asked for it.
 const CHUNK_BYTES_MAX: u64 = 64 << 30;
 /// Of a shard only parts are read.
 const SHARD_BYTES_MAX: u64 = 1 << 60;
+
+/// More text of fixed length is not read at once.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
 
 /// A stored array: where it is, its metadata document, and how its elements are decoded. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,16 +51,27 @@ pub(crate) struct Address {
     pub(crate) format: ZarrFormat,
     pub(crate) metadata: String,
     pub(crate) decode: Decode,
-    pub(crate) is_text: bool,
+    /// Elements are text, and how.
+    pub(crate) text: Option<Text>,
     /// `root` is a reference file, not a folder.
     pub(crate) is_references: bool,
 }
 
+impl Address {
+    fn is_characters(&self) -> bool {
+        matches!(self.text, Some(Text::Fixed { is_characters: true, .. }))
+    }
+}
+
 impl ZarrSource {
+    /// `shape` is the stored array's; of text made of characters, the last axis is left out.
     pub(crate) fn new(address: Address, shape: Vec<u64>) -> Result<Self, String> {
         let Address { root, path, format, metadata, decode, is_references, .. } = &address;
         let array = codec::open(root, path, *format, metadata, *is_references)?.array;
-        let size = decode.stored.size() as u64;
+        let size = match address.text {
+            Some(Text::Fixed { bytes, .. }) => bytes as u64,
+            _ => decode.stored.size() as u64,
+        };
         let within = |chunk: &[u64], most: u64| {
             let bytes = chunk.iter().try_fold(size, |bytes, &n| bytes.checked_mul(n));
             match bytes.is_some_and(|bytes| bytes <= most) {
@@ -61,6 +82,11 @@ impl ZarrSource {
         within(&codec::stored_chunk_shape(&array), SHARD_BYTES_MAX)?;
         let chunk_shape = codec::read_chunk_shape(&array, &shape, size);
         within(&chunk_shape, CHUNK_BYTES_MAX)?;
+        let (mut shape, mut chunk_shape) = (shape, chunk_shape);
+        if address.is_characters() {
+            shape.pop();
+            chunk_shape.pop();
+        }
         Ok(Self { inner: Arc::new(Inner { shape, chunk_shape, address }) })
     }
 
@@ -74,12 +100,16 @@ impl ZarrSource {
         }
         let address: Address = postcard::from_bytes(&spec.payload)
             .map_err(|error| format!("the address of a stored array cannot be decoded: {error}"))?;
-        Self::new(address, shape)
+        let source = Self::new(address, shape.clone())?;
+        if source.inner.shape != shape {
+            return Err("text is no array".to_owned());
+        }
+        Ok(source)
     }
 
     /// Whether the elements are text, which [`ZarrReader::read_text`] reads and arrays cannot hold.
     pub fn is_text(&self) -> bool {
-        self.inner.address.is_text
+        self.inner.address.text.is_some()
     }
 
     pub fn decode(&self) -> &Decode {
@@ -183,7 +213,7 @@ impl ZarrReader {
             StorageError::Unsupported { variable: address.name.clone(), store: place::shown(root), message }
         })?;
         let stored_chunk_shape = codec::stored_chunk_shape(&opened.array);
-        let plain = !address.is_text && opened.ahead.is_none();
+        let plain = address.text.is_none() && opened.ahead.is_none();
         let direct = if !plain { None } else { Direct::of(address.format, &address.metadata) };
         let fill = opened.array.fill_value().as_ne_bytes().to_vec();
         Ok(Self { opened, stored_chunk_shape, direct, fill, address })
@@ -225,7 +255,23 @@ impl ZarrReader {
         if region.ranges().iter().any(std::ops::Range::is_empty) {
             return Ok(Vec::new());
         }
-        self.opened.read_text(region).map_err(|failure| self.blame(region, failure))
+        let Some(Text::Fixed { bytes, encoding, is_characters }) = self.address.text else {
+            return self.opened.read_text(region).map_err(|failure| self.blame(region, failure));
+        };
+        let length = self.opened.array.shape().last().copied().filter(|_| is_characters);
+        let whole = Region::new(region.ranges().iter().cloned().chain(length.map(|n| 0..n)));
+        let count = region.len();
+        let bytes = length.map_or(bytes, |n| n as usize);
+        if count.checked_mul(bytes.max(1) as u64).is_none_or(|size| size > TEXT_BYTES_MAX) {
+            let message = format!("{count} texts of {bytes} bytes each are more than is read at once");
+            let (variable, store) = (self.address.name.clone(), place::shown(&self.address.root));
+            return Err(StorageError::Unsupported { variable, store, message });
+        }
+        if bytes == 0 {
+            return Ok(vec![String::new(); count as usize]);
+        }
+        let stored = self.opened.read_box(&whole).map_err(|failure| self.blame(&whole, failure))?;
+        Ok(text::decoded(&stored, bytes, encoding))
     }
 
     /// Finds the chunk that a failed read of several foundered on.
@@ -253,7 +299,7 @@ impl ZarrReader {
                         .zip(region.ranges())
                         .map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)),
                 );
-                let outcome = if self.address.is_text {
+                let outcome = if self.address.text == Some(Text::Long) {
                     self.opened.read_text(&part).map(drop)
                 } else {
                     self.opened.read_box(&part).map(drop)

@@ -1,8 +1,11 @@
-//! Owns reference files as kerchunk writes them in JSON (its specification, versions 0 and 1): Zarr stores of format 2 whose
-//! chunks are byte ranges of other files, or of what is at addresses. What cannot be read is named when it is asked for.
-//! A reference file that came from an address never leads to files of this machine.
+//! Owns references as kerchunk writes them, in a JSON file (its specification, versions 0 and 1) or a folder of Parquet files
+//! ([`tables`]): Zarr stores of format 2 whose chunks are byte ranges of other files, or of what is at addresses. What cannot be
+//! read is named when it is asked for. References that came from an address never lead to files of this machine.
+
+mod tables;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -26,19 +29,26 @@ use crate::{
     remote::{Ahead, VALUE_BYTES_MAX, through},
 };
 
+use tables::Tables;
+pub(crate) use tables::is_tables;
+
 /// Reference files kept in memory: every array of one is opened from the same text.
 const KEPT: usize = 8;
 /// One at an address, which does not say whether it changed, is read again after this time.
 const REMOTE_KEPT: Duration = Duration::from_secs(300);
 
-/// An open reference file.
+/// Open references.
 #[derive(Debug)]
 pub(crate) struct References {
+    /// The JSON file, or the folder of tables.
     file: PathBuf,
+    /// Of tables only the metadata documents.
     entries: HashMap<String, Entry>,
+    tables: Option<Tables>,
 }
 
-#[derive(Debug)]
+/// What one key stands for.
+#[derive(Clone, Debug)]
 enum Entry {
     Inline(Bytes),
     /// A whole file, or a part of one.
@@ -56,13 +66,19 @@ enum Entry {
 }
 
 impl References {
-    /// Reads a reference file, or takes it from memory if it has not changed since.
+    /// Reads a reference file or a folder's metadata, or takes them from memory if they have not changed since.
     ///
     /// # Errors
-    /// If it cannot be read, is no JSON, or no reference file.
-    pub(crate) fn open(file: &Path) -> Result<Arc<Self>, StorageError> {
+    /// If it cannot be read, is no JSON, or no references.
+    pub(crate) fn open(root: &Path) -> Result<Arc<Self>, StorageError> {
         type Known = (PathBuf, Option<(Option<SystemTime>, u64)>, Instant, Arc<References>);
         static OPEN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+        let is_folder = match place::location(root)? {
+            Some(location) => !is_json_address(&location),
+            None => root.is_dir(),
+        };
+        let document = if is_folder { place::join(root, tables::METADATA)? } else { root.to_owned() };
+        let file = document.as_path();
         let damaged = |message: String| StorageError::Metadata { file: place::shown(file), message };
         let state = match place::is_remote(file) {
             true => None,
@@ -81,7 +97,8 @@ impl References {
             return Ok(references);
         }
         let document = json::read(file)?.ok_or_else(|| damaged("there is no such file".to_owned()))?;
-        let references = Arc::new(Self::parse(file, document).map_err(damaged)?);
+        let parsed = if is_folder { Self::of_tables(root, document) } else { Self::parse(file, document) };
+        let references = Arc::new(parsed.map_err(damaged)?);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(path, ..)| path != file);
         if open.len() >= KEPT {
@@ -115,16 +132,33 @@ impl References {
             }
             None => return Err(no_references.to_owned()),
         };
-        let folder = match place::location(file).map_err(|error| error.to_string())? {
-            Some(location) => Folder::Remote(location),
-            None => Folder::Local(file.parent().unwrap_or(Path::new("/")).to_owned()),
-        };
+        let folder = Folder::around(file)?;
         let mut entries = HashMap::with_capacity(refs.len());
         for (key, value) in refs {
             let entry = entry(value, &templates, &folder).map_err(|message| format!("`{key}`: {message}"))?;
             entries.insert(key, entry);
         }
-        Ok(Self { file: file.to_owned(), entries })
+        Ok(Self { file: file.to_owned(), entries, tables: None })
+    }
+
+    /// What a folder of tables says about itself.
+    fn of_tables(root: &Path, document: Value) -> Result<Self, String> {
+        let (documents, tables) = Tables::new(root, document)?;
+        let bytes = |value: Value| match value {
+            Value::String(text) => Bytes::from(text),
+            value => value.to_string().into(),
+        };
+        let entries = documents.into_iter().map(|(key, value)| (key, Entry::Inline(bytes(value)))).collect();
+        Ok(Self { file: root.to_owned(), entries, tables: Some(tables) })
+    }
+
+    /// What a key stands for; `None` if there is nothing.
+    fn entry(&self, key: &str) -> std::io::Result<Option<Cow<'_, Entry>>> {
+        match (self.entries.get(key), &self.tables) {
+            (Some(entry), _) => Ok(Some(Cow::Borrowed(entry))),
+            (None, Some(tables)) => Ok(tables.entry(key)?.map(Cow::Owned)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// The metadata document of that name; `None` if there is none.
@@ -139,10 +173,11 @@ impl References {
         }
     }
 
-    /// The names of the group's own arrays, and of groups in it.
-    pub(crate) fn children(&self) -> (Vec<String>, Vec<String>) {
+    /// The names of the arrays of the group below `prefix` (empty, or a path and a slash), and of groups in it.
+    pub(crate) fn children(&self, prefix: &str) -> (Vec<String>, Vec<String>) {
         let named = |suffix: &str| {
-            let names = self.entries.keys().filter_map(|key| key.strip_suffix(suffix));
+            let below = self.entries.keys().filter_map(|key| key.strip_prefix(prefix));
+            let names = below.filter_map(|key| key.strip_suffix(suffix));
             let mut names: Vec<String> =
                 names.filter(|name| !name.contains('/')).map(str::to_owned).collect();
             names.sort();
@@ -151,9 +186,17 @@ impl References {
         (named("/.zarray"), named("/.zgroup"))
     }
 
+    /// All groups but the outermost, as paths.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> =
+            self.entries.keys().filter_map(|key| key.strip_suffix("/.zgroup")).map(str::to_owned).collect();
+        groups.sort();
+        groups
+    }
+
     fn value(&self, key: &str) -> std::io::Result<Option<Bytes>> {
         let other = |message: String| std::io::Error::other(message);
-        match self.entries.get(key) {
+        match self.entry(key)?.as_deref() {
             None => Ok(None),
             Some(Entry::Inline(bytes)) => Ok(Some(bytes.clone())),
             Some(Entry::Elsewhere(reason)) => Err(other(reason.clone())),
@@ -196,7 +239,8 @@ fn part(range: Option<(u64, u64)>) -> Part {
 
 impl Ahead for References {
     fn begin(&self, key: &str) -> Result<Option<Pending>, RemoteError> {
-        match self.entries.get(key) {
+        // What is wrong with the entry is said by whoever reads it.
+        match self.entry(key).ok().flatten().as_deref() {
             Some(Entry::Remote { location, range }) => {
                 Client::shared()?.start(location, part(*range), VALUE_BYTES_MAX).map(Some)
             }
@@ -205,7 +249,7 @@ impl Ahead for References {
     }
 
     fn absent(&self, key: &str) -> Result<(), RemoteError> {
-        match self.entries.get(key) {
+        match self.entry(key).ok().flatten().as_deref() {
             Some(Entry::Remote { location, .. }) => Err(gone(location)),
             _ => Ok(()),
         }
@@ -226,7 +270,8 @@ impl ReadableStorageTraits for References {
     }
 
     fn size_key(&self, key: &StoreKey) -> Result<Option<u64>, ZarrsError> {
-        Ok(match self.entries.get(key.as_str()) {
+        let entry = self.entry(key.as_str()).map_err(|error| ZarrsError::IOError(Arc::new(error)))?;
+        Ok(match entry.as_deref() {
             None => None,
             Some(Entry::Inline(bytes)) => Some(bytes.len() as u64),
             Some(Entry::Part { range: Some((_, count)), .. }) => Some(*count),
@@ -257,10 +302,27 @@ fn templates(given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
 }
 
 /// Where addresses without a scheme are taken from.
+#[derive(Clone, Debug)]
 enum Folder {
     Local(PathBuf),
-    /// The reference file's own address.
+    /// The references' own address.
     Remote(Location),
+}
+
+impl Folder {
+    /// The folder in which the references lie.
+    fn around(references: &Path) -> Result<Self, String> {
+        Ok(match place::location(references).map_err(|error| error.to_string())? {
+            Some(location) => Self::Remote(location),
+            None => Self::Local(references.parent().unwrap_or(Path::new("/")).to_owned()),
+        })
+    }
+}
+
+/// Whether an address is of a JSON file.
+pub(crate) fn is_json_address(location: &Location) -> bool {
+    let shown = location.to_string();
+    shown.trim_end_matches("?…").trim_end_matches('/').to_lowercase().ends_with(".json")
 }
 
 fn entry(value: Value, templates: &[(String, String)], folder: &Folder) -> Result<Entry, String> {
@@ -293,29 +355,34 @@ fn entry(value: Value, templates: &[(String, String)], folder: &Folder) -> Resul
                     "`{url}` holds a template that the reference file does not define"
                 )));
             }
-            let scheme = url.split_once("://");
-            Ok(match (scheme, folder) {
-                (Some(("http" | "https" | "s3", _)), _) => match Location::parse(&url) {
-                    Ok(location) => Entry::Remote { location, range },
-                    Err(error) => Entry::Elsewhere(error.to_string()),
-                },
-                (None, Folder::Local(folder)) => Entry::Part { file: folder.join(url), range },
-                (Some(("file" | "local", path)), Folder::Local(_)) => {
-                    Entry::Part { file: PathBuf::from(path), range }
-                }
-                (None, Folder::Remote(own)) if !url.starts_with('/') => match own.beside(&url) {
-                    Ok(location) => Entry::Remote { location, range },
-                    Err(error) => Entry::Elsewhere(error.to_string()),
-                },
-                (None | Some(("file" | "local", _)), Folder::Remote(_)) => Entry::Elsewhere(format!(
-                    "`{url}` is a file of this machine, and the references came from another; copy the reference file if you trust it"
-                )),
-                (Some((scheme, _)), _) => Entry::Elsewhere(format!(
-                    "`{url}` is not read: `{scheme}` is not supported, only files, http, https and s3; copy the file and have the references made again"
-                )),
-            })
+            Ok(part_of(&url, range, folder))
         }
         other => Err(format!("`{other}` is no reference")),
+    }
+}
+
+/// What an address stands for, or a part of it.
+fn part_of(url: &str, range: Option<(u64, u64)>, folder: &Folder) -> Entry {
+    let scheme = url.split_once("://");
+    match (scheme, folder) {
+        (Some(("http" | "https" | "s3", _)), _) => match Location::parse(url) {
+            Ok(location) => Entry::Remote { location, range },
+            Err(error) => Entry::Elsewhere(error.to_string()),
+        },
+        (None, Folder::Local(folder)) => Entry::Part { file: folder.join(url), range },
+        (Some(("file" | "local", path)), Folder::Local(_)) => {
+            Entry::Part { file: PathBuf::from(path), range }
+        }
+        (None, Folder::Remote(own)) if !url.starts_with('/') => match own.beside(url) {
+            Ok(location) => Entry::Remote { location, range },
+            Err(error) => Entry::Elsewhere(error.to_string()),
+        },
+        (None | Some(("file" | "local", _)), Folder::Remote(_)) => Entry::Elsewhere(format!(
+            "`{url}` is a file of this machine, and the references came from another; copy the reference file if you trust it"
+        )),
+        (Some((scheme, _)), _) => Entry::Elsewhere(format!(
+            "`{url}` is not read: `{scheme}` is not supported, only files, http, https and s3; copy the file and have the references made again"
+        )),
     }
 }
 
@@ -372,7 +439,7 @@ mod tests {
         assert!(references.value("x/3").unwrap_err().to_string().contains("`gs` is not supported"));
         assert!(references.value("x/4").is_err());
         assert_eq!(references.value("x/9").unwrap(), None);
-        assert_eq!(references.children(), (vec!["x".to_owned()], Vec::new()));
+        assert_eq!(references.children(""), (vec!["x".to_owned()], Vec::new()));
         assert_eq!(references.document("x/.zarray").unwrap(), Some(json!({"zarr_format": 2})));
     }
 
