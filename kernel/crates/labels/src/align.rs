@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use nuna_array::{Array, Scalar};
+use nuna_array::{Array, Operand, Scalar};
 use nuna_chunk::{Chunk, DType};
 
 use crate::{
@@ -273,6 +273,30 @@ pub(crate) fn places(dim: &str, from: &Values, to: &Values, options: &Reindex) -
     Ok(places)
 }
 
+/// The elements at places along an axis; `fill` where there is none, which makes floats of integers if it is one.
+pub(crate) fn placed(array: &Array, axis: usize, places: &[Option<usize>], fill: Scalar) -> Result<Array> {
+    let complete = places.iter().all(Option::is_some);
+    if places.iter().all(Option::is_none) {
+        let dtype = match fill {
+            Scalar::Float(_) if !complete => array.dtype().to_float(),
+            _ => array.dtype(),
+        };
+        let mut shape = array.shape().to_vec();
+        shape[axis] = places.len() as u64;
+        return Ok(Array::full(&shape, fill, dtype));
+    }
+    let list = places.iter().map(|place| place.unwrap_or(0) as u64).collect();
+    let taken = Positions::from_list(list).of(array, axis)?;
+    if complete {
+        return Ok(taken);
+    }
+    let there: Vec<bool> = places.iter().map(Option::is_some).collect();
+    let mut shape = vec![1; array.ndim() - axis];
+    shape[0] = there.len() as u64;
+    let there = Array::from_chunk(Chunk::from_slice(&shape, &there));
+    Ok(taken.where_(&there, Operand::Scalar(fill))?)
+}
+
 /// Positions of the labels that both sides have, in the left side's order.
 pub(crate) fn in_common(dim: &str, left: &Values, right: &Values) -> Result<(Vec<u64>, Vec<u64>)> {
     let found = places(dim, right, left, &Reindex::default())?;
@@ -395,31 +419,8 @@ impl DataArray {
         places: &[Option<usize>],
         fill: Scalar,
     ) -> Result<DataArray> {
-        let axis = self.axis(dim)?;
         let coords = self.coords.reindexed(dim, index, places)?;
-        let positions = |places: &[Option<usize>]| {
-            Positions::from_list(places.iter().map(|place| place.unwrap_or(0) as u64).collect())
-        };
-        let complete = places.iter().all(Option::is_some);
-        let dtype = match fill {
-            _ if complete => self.dtype(),
-            Scalar::Float(_) => self.dtype().to_float(),
-            _ => self.dtype(),
-        };
-        let mut shape = self.shape().to_vec();
-        shape[axis] = places.len() as u64;
-        if places.iter().all(Option::is_none) {
-            let array = Array::full(&shape, fill, dtype);
-            return Ok(DataArray { array, coords, loaded: None, ..self.clone() });
-        }
-        let taken = DataArray { coords: Coords::default(), ..self.clone() }.take(axis, &positions(places))?;
-        let array = if complete {
-            taken.array
-        } else {
-            let there: Vec<bool> = places.iter().map(Option::is_some).collect();
-            let there = DataArray::from_chunk(Chunk::from_slice(&[there.len() as u64], &there), [dim])?;
-            taken.where_or(&there, fill)?.array
-        };
+        let array = placed(&self.array, self.axis(dim)?, places, fill)?;
         Ok(DataArray { array, coords, loaded: None, ..self.clone() })
     }
 }

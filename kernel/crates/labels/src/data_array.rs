@@ -243,18 +243,7 @@ impl DataArray {
     }
 
     pub(crate) fn take(&self, axis: usize, positions: &Positions) -> Result<Self> {
-        let array = match positions {
-            Positions::At(at) => self.array.index_axis(axis, at.cast_signed())?,
-            Positions::Slice { start, step, count } => {
-                let start = start.cast_signed();
-                let stop = start + step * count.cast_signed();
-                // Past the first element there is nothing before 0, which Python writes as None.
-                self.array.slice_axis(axis, Some(start), if stop < 0 { None } else { Some(stop) }, *step)?
-            }
-            Positions::List(list) => {
-                self.array.take(axis, &list.iter().map(|at| at.cast_signed()).collect::<Vec<_>>())?
-            }
-        };
+        let array = positions.of(&self.array, axis)?;
         let mut dims = self.dims.clone();
         let coords = self.coords.isel(&dims[axis], positions)?;
         if positions.is_single() {

@@ -52,7 +52,7 @@ pub use error::LabelError;
 pub use geotiff::{
     Files, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,
 };
-pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey};
+pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey, GroupKeys};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{

@@ -3,6 +3,8 @@
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
+use nuna_array::Array;
+
 use crate::{
     LabelError, Result,
     coord::Values,
@@ -36,6 +38,22 @@ impl Positions {
             }
             Positions::List(list) => list.iter().copied().map(place).collect(),
         }
+    }
+
+    /// The elements at them along an axis.
+    pub(crate) fn of(&self, array: &Array, axis: usize) -> Result<Array> {
+        Ok(match self {
+            Positions::At(at) => array.index_axis(axis, at.cast_signed())?,
+            Positions::Slice { start, step, count } => {
+                let start = start.cast_signed();
+                let stop = start + step * count.cast_signed();
+                // Past the first element there is nothing before 0, which Python writes as None.
+                array.slice_axis(axis, Some(start), if stop < 0 { None } else { Some(stop) }, *step)?
+            }
+            Positions::List(list) => {
+                array.take(axis, &list.iter().map(|at| at.cast_signed()).collect::<Vec<_>>())?
+            }
+        })
     }
 
     /// A slice where the positions follow each other, else the list.

@@ -149,6 +149,9 @@ impl DataArray {
             .filter(|axis| !axes.contains(axis))
             .map(|axis| self.dims[axis].clone())
             .collect();
+        if dims.iter().any(|dim| dim == "quantile") {
+            return Err(LabelError::DimTwice { dim: "quantile".to_owned(), dims });
+        }
         let mut coords = self.coords.within(&dims);
         let (own, shape) = if q.single {
             (Vec::new(), Vec::new())

@@ -7,7 +7,7 @@ mod common;
 use std::{path::PathBuf, sync::LazyLock};
 
 use common::assert_same;
-use nuna_labels::{Bins, Calendar, DataArray, Dataset, GroupBy, Result, Times, Values, open_zarr};
+use nuna_labels::{Bins, Calendar, DataArray, Dataset, GroupBy, GroupKey, Result, Times, Values, open_zarr};
 use serde_json::Value;
 
 struct Groups {
@@ -136,6 +136,104 @@ fn quantiles_keys_and_functions_of_groups_equal_xarrays() -> Result<()> {
     Ok(())
 }
 
+/// Keys as `make_groups.py` names them.
+fn keys(ds: &Dataset, name: &str) -> Result<Vec<GroupKey>> {
+    name.split(' ')
+        .map(|word| {
+            Ok(match word {
+                "season" | "year" | "month" => format!("time.{word}").into(),
+                "levels" => GroupKey::bins("level", [0.0, 5.0, 12.5, 29.5, 80.0, 90.0]),
+                "region" | "zone" => ds.var(word)?.into(),
+                other => other.into(),
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn several_keys_give_a_dimension_each_as_in_xarray() -> Result<()> {
+    let ds = groups()?;
+    let mut checked = 0;
+    for chunks in [None, Some([("time", 17), ("y", 2), ("x", 1)]), Some([("time", 1), ("y", 1), ("x", 2)])] {
+        for (what, expected) in GROUPS.expected["several"].as_object().unwrap() {
+            let [name, operation, variable] = what.split('/').collect::<Vec<_>>()[..] else {
+                panic!("{what}")
+            };
+            let variable = if variable == "single" && name.contains("zone") { "big" } else { variable };
+            let mut array = ds.var(variable)?;
+            if let Some(chunks) = chunks {
+                array =
+                    array.rechunk(chunks.into_iter().filter(|(d, _)| array.dims().iter().any(|o| o == d)))?;
+            }
+            let found = apply(&array.groupby(keys(&ds, name)?)?, operation)?;
+            check(what, &found, expected, if variable == "single" { 2e-6 } else { 1e-12 });
+            checked += 1;
+        }
+    }
+    assert!(checked > 3 * 140, "{checked} results checked");
+    Ok(())
+}
+
+#[test]
+fn anomalies_and_functions_of_several_keys_find_their_groups() -> Result<()> {
+    let ds = groups()?;
+    let (t, region) = (ds.var("t")?, ds.var("region")?);
+    let (seasons, regions) = (t.groupby(["time.season", "basin"])?, t.groupby(("basin", &region))?);
+    assert_eq!((seasons.keys(), seasons.len()), (vec!["season".to_owned(), "basin".to_owned()], 12));
+    assert_eq!(regions.labels_of("region")?.len(), 3);
+    let anomaly = seasons.anomaly()?;
+    assert_eq!(anomaly.dims(), t.dims());
+    for (name, found) in [
+        ("several anomaly", anomaly.clone()),
+        ("several regions", &regions - regions.max()?),
+        ("several quantile", seasons.quantile(0.3)?),
+    ] {
+        check(name, &found, &GROUPS.expected["results"][name], 1e-12);
+    }
+    // A function of each group is the same, whether along one dimension or stacked.
+    let same = |a: &DataArray, b: &DataArray| -> Result<()> {
+        let b = b.transpose(a.dims())?;
+        for (a, b) in a.values_f64()?.into_iter().zip(b.values_f64()?) {
+            assert!((a - b).abs() < 1e-12 || (a.is_nan() && b.is_nan()), "{a} {b}");
+        }
+        Ok(())
+    };
+    same(&seasons.map(|part| part.binary(nuna_array::Binary::Sub, part.mean("time")?))?, &anomaly)?;
+    same(&seasons.map(|part| part.max("time"))?, &seasons.max()?)?;
+    let whole = regions.map(|part| {
+        assert_eq!(part.dims().last().unwrap(), "stacked_time_y_x");
+        part.binary(nuna_array::Binary::Sub, part.max("stacked_time_y_x")?)
+    })?;
+    assert_eq!(whole.dims(), ["time", "y", "x"]);
+    same(&whole, &regions.binary(nuna_array::Binary::Sub, &regions.max()?)?)?;
+    assert_eq!(whole.coord("basin")?.values()?.len(), 260);
+    same(&regions.map(|part| part.min("stacked_time_y_x"))?, &regions.min()?)?;
+    // What is in no bin has no anomaly.
+    let bins = t.groupby((GroupKey::bins("level", [0.0, 12.5]), &region))?;
+    let missing = bins.anomaly()?.isnull()?.sum(..)?.item()?;
+    let outside = ds.coord("level")?.to_array()?.greater(12.5)? | ds.coord("level")?.to_array()?.isnull()?;
+    let outside = outside | ds.coord("level")?.to_array()?.equal(0.0)?;
+    assert_eq!(missing, (outside | t.isnull()?).sum(..)?.item()?);
+    Ok(())
+}
+
+#[test]
+fn datasets_group_by_several_keys() -> Result<()> {
+    let ds = groups()?;
+    let by = ds.groupby(["time.season", "basin"])?;
+    let means = by.mean()?;
+    assert_eq!(means.var("t")?.dims(), ["season", "basin", "y", "x"]);
+    check("t", &means.var("t")?, &GROUPS.expected["several"]["season basin/mean/t"], 1e-12);
+    // Without a grouped dimension it stays; with one of them it is repeated along the others.
+    assert_eq!(means.var("depth")?.dims(), ["y"]);
+    let regions = ds.select(["t", "depth"])?.groupby(("basin", ds.var("region")?))?;
+    assert_eq!(regions.sum()?.var("depth")?.dims(), ["basin", "region"]);
+    assert_eq!(regions.count()?.var("depth")?.sum(..)?.item()?, 260.0 * 6.0);
+    let anomaly = ds.select(["t", "single"])?.groupby(["time.season", "basin"])?.anomaly()?;
+    check("anomaly", &anomaly.var("t")?, &GROUPS.expected["results"]["several anomaly"], 1e-12);
+    Ok(())
+}
+
 #[test]
 fn periods_follow_every_calendar_as_in_xarray() -> Result<()> {
     for (what, expected) in GROUPS.expected["calendars"].as_object().unwrap() {
@@ -163,7 +261,10 @@ fn keys_that_cannot_group_say_why() -> Result<()> {
     );
     assert!(message(t.groupby("lat")).contains("it has"));
     assert!(message(t.groupby("y.month")).contains("not times"));
-    assert!(message(t.groupby(&t)).contains("not one"));
+    assert!(message(t.groupby(t.isel("time", 0)?.isel("y", 0)?.isel("x", 0)?)).contains("no dimension"));
+    assert!(message(t.groupby(["time.month", "time.month"])).contains("two keys"));
+    assert!(message(t.groupby(Vec::<GroupKey>::new())).contains("at least one"));
+    assert!(message(t.groupby(ds.var("region")?.named("time"))).contains("stays"));
     assert!(message(t.groupby_bins("level", [1.0, 1.0])).contains("rise"));
     assert!(message(t.groupby_bins("basin", [1.0, 2.0])).contains("not numbers"));
     assert!(message(t.resample("y", "MS")).contains("not times"));

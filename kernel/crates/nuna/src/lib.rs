@@ -49,8 +49,8 @@ pub use nuna_frame::{
 };
 pub use nuna_labels::{
     Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,
-    DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, IntoDims, Join, Label, LabelError, Merge, Method,
-    NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
+    DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, GroupKeys, IntoDims, Join, Label, LabelError, Merge,
+    Method, NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
     StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
     merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_weights,
     open_zarr, open_zarr_group, slice,

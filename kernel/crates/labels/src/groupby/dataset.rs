@@ -1,13 +1,13 @@
-//! Owns groups of a whole dataset: every variable that has the grouped dimension is reduced, the others stay.
+//! Owns groups of a whole dataset: every variable that has a grouped dimension is reduced, the others stay.
 
 use std::sync::Arc;
 
 use nuna_array::Binary;
 
-use super::{Bins, GroupBy, GroupKey, Grouping};
+use super::{Bins, GroupBy, GroupKey, GroupKeys, Grouping};
 use crate::{DataArray, Dataset, Result, coord::Values};
 
-/// A dataset whose elements along one dimension are sorted into groups; from [`Dataset::groupby`].
+/// A dataset whose elements are sorted into groups; from [`Dataset::groupby`].
 #[derive(Clone, Debug)]
 pub struct DatasetGroupBy {
     dataset: Dataset,
@@ -17,20 +17,25 @@ pub struct DatasetGroupBy {
 }
 
 impl Dataset {
-    /// [`DataArray::groupby`] of every variable that has the dimension.
+    /// [`DataArray::groupby`] of every variable that has a grouped dimension. One that lacks others of them is repeated
+    /// along these, as in xarray.
     ///
     /// # Errors
     /// As [`DataArray::groupby`].
-    pub fn groupby(&self, key: impl Into<GroupKey>) -> Result<DatasetGroupBy> {
-        self.grouped(key.into().resolve(&self.describe(), &self.coords)?.unique()?)
+    pub fn groupby(&self, keys: impl Into<GroupKeys>) -> Result<DatasetGroupBy> {
+        let by = keys.into().resolve(&self.describe(), &self.coords)?;
+        for (dim, _) in by.sizes() {
+            self.size(dim)?;
+        }
+        Ok(DatasetGroupBy { dataset: self.clone(), by: Arc::new(by), skipna: true, ddof: 0 })
     }
 
-    /// [`DataArray::groupby_bins`] of every variable that has the dimension.
+    /// [`DataArray::groupby_bins`] of every variable that has a grouped dimension.
     ///
     /// # Errors
     /// As [`DataArray::groupby_bins`].
     pub fn groupby_bins(&self, key: impl Into<GroupKey>, bins: impl Into<Bins>) -> Result<DatasetGroupBy> {
-        self.grouped(key.into().resolve(&self.describe(), &self.coords)?.binned(&bins.into())?)
+        self.groupby(GroupKey::bins(key, bins))
     }
 
     /// [`DataArray::resample`] of every variable that has the dimension.
@@ -39,19 +44,14 @@ impl Dataset {
     /// As [`DataArray::resample`].
     pub fn resample(&self, dim: &str, frequency: &str) -> Result<DatasetGroupBy> {
         self.size(dim)?;
-        self.grouped(GroupKey::from(dim).resolve(&self.describe(), &self.coords)?.resampled(frequency)?)
-    }
-
-    fn grouped(&self, by: Grouping) -> Result<DatasetGroupBy> {
-        self.size(&by.dim)?;
-        Ok(DatasetGroupBy { dataset: self.clone(), by: Arc::new(by), skipna: true, ddof: 0 })
+        self.groupby(GroupKey::periods(dim, frequency))
     }
 }
 
 impl DatasetGroupBy {
-    /// The names of the groups.
+    /// The names of the groups, of the first key if there are several.
     pub fn labels(&self) -> &Values {
-        &self.by.labels
+        &self.by.keys[0].labels
     }
 
     /// Chooses whether the reduction that follows skips NaNs; it does unless told.
@@ -66,13 +66,31 @@ impl DatasetGroupBy {
         Self { ddof, ..self.clone() }
     }
 
+    /// The groups of one variable; none of one without a grouped dimension.
+    fn of(&self, variable: &DataArray) -> Result<Option<GroupBy>> {
+        let lacks: Vec<(&String, u64)> =
+            self.by.sizes().filter(|(dim, _)| !variable.dims.contains(dim)).collect();
+        if lacks.len() == self.by.sizes().count() {
+            return Ok(None);
+        }
+        let mut wide = variable.clone();
+        for (dim, n) in lacks {
+            let mut dims = wide.dims.clone();
+            dims.push(dim.clone());
+            let mut shape = wide.shape().to_vec();
+            shape.push(n);
+            let array = wide.array.expand_dims(shape.len() - 1)?.broadcast_to(&shape)?;
+            wide = DataArray { dims, ..wide.with_array(array) };
+        }
+        Ok(Some(GroupBy::new(wide, self.by.clone())?.skipna(self.skipna).ddof(self.ddof)))
+    }
+
     fn each(&self, reduce: impl Fn(&GroupBy) -> Result<DataArray>) -> Result<Dataset> {
-        let mut coords = self.dataset.coords.without(&self.by.dim);
-        coords.insert(&self.by.group, self.by.coord());
-        self.dataset.along(&self.by.dim, coords, |variable| {
-            let by = GroupBy::new(variable.clone(), self.by.clone())?;
-            reduce(&by.skipna(self.skipna).ddof(self.ddof))
-        })
+        let reduced = self.dataset.each(|variable| match self.of(variable)? {
+            Some(by) => reduce(&by),
+            None => Ok(variable.clone()),
+        })?;
+        Ok(Dataset { coords: self.by.coords(&self.dataset.coords), ..reduced })
     }
 
     /// [`GroupBy::quantile`] of every variable.
@@ -94,17 +112,13 @@ impl DatasetGroupBy {
     /// # Errors
     /// As [`GroupBy::binary`], and if a variable is missing there.
     pub fn binary(&self, op: Binary, climatology: &Dataset) -> Result<Dataset> {
-        let dim = &self.by.dim;
         let variables: Result<Vec<(String, DataArray)>> = self
             .dataset
             .variables
             .iter()
-            .map(|(name, variable)| {
-                if !variable.dims.iter().any(|d| d == dim) {
-                    return Ok((name.clone(), variable.clone()));
-                }
-                let by = GroupBy::new(variable.clone(), self.by.clone())?;
-                Ok((name.clone(), by.binary(op, &climatology.var(name)?)?))
+            .map(|(name, variable)| match self.of(variable)? {
+                Some(by) => Ok((name.clone(), by.binary(op, &climatology.var(name)?)?)),
+                None => Ok((name.clone(), variable.clone())),
             })
             .collect();
         Dataset::from_variables(variables?, self.dataset.attrs.clone())

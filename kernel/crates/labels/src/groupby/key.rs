@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use nuna_chunk::DType;
 
-use super::{GroupBy, Grouping, NO_GROUP};
+use super::{
+    GroupBy, Grouping, NO_GROUP,
+    grouping::{Key, Keyed},
+};
 use crate::{
     DataArray, LabelError, Result, Times,
     coord::{Coord, Coords, Values},
@@ -12,43 +15,99 @@ use crate::{
     time::{NOT_A_TIME, PARTS, SEASONS, TimePart},
 };
 
-/// What groups are made by: the name of a coordinate (`"region"`), a part of a time coordinate (`"time.month"`), or an
-/// array of one dimension.
+/// What groups are made by: the name of a coordinate (`"region"`), a part of a time coordinate (`"time.month"`), the values
+/// of an array, or bins or periods of these ([`bins`](GroupKey::bins), [`periods`](GroupKey::periods)).
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
 pub enum GroupKey {
     Name(String),
     Array(DataArray),
+    Bins(Box<GroupKey>, Bins),
+    Periods { dim: String, frequency: String },
 }
 
-impl From<&str> for GroupKey {
-    fn from(name: &str) -> Self {
-        Self::Name(name.to_owned())
+impl GroupKey {
+    /// The bins in which values lie; see [`DataArray::groupby_bins`].
+    pub fn bins(key: impl Into<GroupKey>, bins: impl Into<Bins>) -> Self {
+        Self::Bins(Box::new(key.into()), bins.into())
+    }
+
+    /// Periods of time along a dimension; see [`DataArray::resample`].
+    pub fn periods(dim: &str, frequency: &str) -> Self {
+        Self::Periods { dim: dim.to_owned(), frequency: frequency.to_owned() }
     }
 }
 
-impl From<String> for GroupKey {
-    fn from(name: String) -> Self {
-        Self::Name(name)
+impl From<&GroupKey> for GroupKey {
+    fn from(key: &GroupKey) -> Self {
+        key.clone()
     }
 }
 
-impl From<&String> for GroupKey {
-    fn from(name: &String) -> Self {
-        Self::Name(name.clone())
+/// One key or several: `"time.month"`, `["time.season", "basin"]`, `("time.year", &regions)`, or `(GroupKey::bins("depth",
+/// [0.0, 100.0, 500.0]), "basin")`.
+#[derive(Clone, Debug)]
+pub struct GroupKeys(Vec<GroupKey>);
+
+macro_rules! keys {
+    ($($from:ty),*) => {$(
+        impl From<$from> for GroupKeys {
+            fn from(key: $from) -> Self {
+                Self(vec![key.into()])
+            }
+        }
+    )*};
+}
+keys!(&str, String, &String, DataArray, &DataArray, GroupKey, &GroupKey);
+
+impl<T: Into<GroupKey>, const N: usize> From<[T; N]> for GroupKeys {
+    fn from(keys: [T; N]) -> Self {
+        Self(keys.into_iter().map(Into::into).collect())
     }
 }
 
-impl From<DataArray> for GroupKey {
-    fn from(array: DataArray) -> Self {
-        Self::Array(array)
+impl<T: Into<GroupKey>> From<Vec<T>> for GroupKeys {
+    fn from(keys: Vec<T>) -> Self {
+        Self(keys.into_iter().map(Into::into).collect())
     }
 }
 
-impl From<&DataArray> for GroupKey {
-    fn from(array: &DataArray) -> Self {
-        Self::Array(array.clone())
+impl<A: Into<GroupKey>, B: Into<GroupKey>> From<(A, B)> for GroupKeys {
+    fn from((a, b): (A, B)) -> Self {
+        Self(vec![a.into(), b.into()])
     }
+}
+
+impl<A: Into<GroupKey>, B: Into<GroupKey>, C: Into<GroupKey>> From<(A, B, C)> for GroupKeys {
+    fn from((a, b, c): (A, B, C)) -> Self {
+        Self(vec![a.into(), b.into(), c.into()])
+    }
+}
+
+impl GroupKeys {
+    /// What they sort elements into.
+    pub(crate) fn resolve(&self, owner: &str, coords: &Coords) -> Result<Grouping> {
+        if self.0.is_empty() {
+            return Err(LabelError::Invalid("groups by nothing: name at least one key".to_owned()));
+        }
+        Grouping::new(self.0.iter().map(|key| key.sorted(owner, coords)).collect::<Result<_>>()?)
+    }
+}
+
+macro_rules! group_keys {
+    ($($from:ty: $x:ident => $key:expr;)*) => {$(
+        impl From<$from> for GroupKey {
+            fn from($x: $from) -> Self {
+                $key
+            }
+        }
+    )*};
+}
+group_keys! {
+    &str: name => Self::Name(name.to_owned());
+    String: name => Self::Name(name);
+    &String: name => Self::Name(name.clone());
+    DataArray: array => Self::Array(array);
+    &DataArray: array => Self::Array(array.clone());
 }
 
 /// Bins of values: `[0.0, 10.0, 20.0].into()` is (0, 10] and (10, 20], as in pandas' `cut`.
@@ -119,7 +178,7 @@ impl Bins {
 }
 
 /// A key resolved: its name, the dimension, and the values along it.
-pub(crate) struct Resolved {
+struct Resolved {
     name: String,
     part: Option<String>,
     coord: Arc<Coord>,
@@ -130,11 +189,23 @@ impl GroupKey {
         match self {
             Self::Name(name) => name.clone(),
             Self::Array(array) => array.name().unwrap_or("group").to_owned(),
+            Self::Bins(key, _) => key.text(),
+            Self::Periods { dim, .. } => dim.clone(),
         }
     }
 
-    /// Finds the values along one dimension.
-    pub(crate) fn resolve(&self, owner: &str, coords: &Coords) -> Result<Resolved> {
+    fn sorted(&self, owner: &str, coords: &Coords) -> Result<Keyed> {
+        match self {
+            Self::Name(_) | Self::Array(_) => self.resolve(owner, coords)?.unique(),
+            Self::Bins(key, bins) => key.resolve(owner, coords)?.binned(bins),
+            Self::Periods { dim, frequency } => {
+                GroupKey::from(dim).resolve(owner, coords)?.resampled(frequency)
+            }
+        }
+    }
+
+    /// Finds the values.
+    fn resolve(&self, owner: &str, coords: &Coords) -> Result<Resolved> {
         let text = self.text();
         let bad = |reason: String| LabelError::GroupKey { key: text.clone(), reason };
         let (name, part, coord) = match self {
@@ -150,10 +221,11 @@ impl GroupKey {
                 (name.to_owned(), part, coord)
             }
             Self::Array(array) => {
-                if let [dim] = array.dims()
-                    && let (Some(ours), Some(theirs)) = (coords.index(dim), array.coords.index(dim))
-                    && !ours.same(theirs)
-                {
+                let differs = |dim: &&String| match (coords.index(dim), array.coords.index(dim)) {
+                    (Some(ours), Some(theirs)) => !ours.same(theirs),
+                    _ => false,
+                };
+                if let Some(dim) = array.dims().iter().find(differs) {
                     return Err(bad(format!("its labels along `{dim}` are not those of {owner}")));
                 }
                 let values = Values::Numbers(array.to_chunk()?);
@@ -161,10 +233,12 @@ impl GroupKey {
                     Coord::new(array.dims.clone(), array.shape().to_vec(), values, array.attrs.clone());
                 (text.clone(), None, Arc::new(coord))
             }
+            Self::Bins(..) | Self::Periods { .. } => {
+                return Err(bad("bins are made of a name or an array".to_owned()));
+            }
         };
-        if coord.dims().len() != 1 {
-            let dims = coord.dims().join(", ");
-            return Err(bad(format!("`{name}` has dimensions ({dims}), not one")));
+        if coord.dims().is_empty() {
+            return Err(bad(format!("`{name}` has one value, along no dimension")));
         }
         Ok(Resolved { name, part, coord })
     }
@@ -179,13 +253,14 @@ impl Resolved {
         LabelError::GroupKey { key, reason }
     }
 
-    fn grouping(&self, group: &str, codes: Vec<u32>, labels: Values) -> Grouping {
+    fn keyed(&self, name: &str, codes: Vec<u32>, labels: Values) -> Keyed {
         let attrs = if self.part.is_some() { Default::default() } else { self.coord.attrs().clone() };
-        Grouping { dim: self.coord.dims()[0].clone(), group: group.to_owned(), codes, labels, attrs }
+        let (dims, shape) = (self.coord.dims().to_vec(), self.coord.shape().to_vec());
+        Keyed { key: Key { name: name.to_owned(), labels, attrs }, dims, shape, codes }
     }
 
     /// Groups of equal values, sorted. What is missing is in none.
-    pub(crate) fn unique(&self) -> Result<Grouping> {
+    fn unique(&self) -> Result<Keyed> {
         let values = self.coord.values()?;
         let (codes, labels) = match (&self.part, values) {
             (Some(part), Values::Times(times)) => {
@@ -228,10 +303,10 @@ impl Resolved {
             }
         };
         let group = self.part.as_deref().unwrap_or(&self.name);
-        Ok(self.grouping(group, codes, labels))
+        Ok(self.keyed(group, codes, labels))
     }
 
-    pub(crate) fn binned(&self, bins: &Bins) -> Result<Grouping> {
+    fn binned(&self, bins: &Bins) -> Result<Keyed> {
         bins.check(&self.name)?;
         let numbers: Vec<f64> = match (&self.part, self.coord.values()?) {
             (None, Values::Numbers(chunk)) => chunk.to_vec(),
@@ -247,16 +322,16 @@ impl Resolved {
         };
         let codes = numbers.into_iter().map(|x| bins.code(x)).collect();
         let name = self.part.as_deref().unwrap_or(&self.name);
-        Ok(self.grouping(&format!("{name}_bins"), codes, bins.labels()))
+        Ok(self.keyed(&format!("{name}_bins"), codes, bins.labels()))
     }
 
-    pub(crate) fn resampled(&self, frequency: &str) -> Result<Grouping> {
+    fn resampled(&self, frequency: &str) -> Result<Keyed> {
         let frequency = Frequency::parse(frequency)?;
         let [dim] = self.coord.dims() else { return Err(self.bad("it has not one dimension".to_owned())) };
         match (&self.part, self.coord.values()?) {
             (None, Values::Times(times)) if *dim == self.name => {
                 let (codes, labels) = frequency.bins(dim, times)?;
-                Ok(self.grouping(dim, codes, Values::Times(labels)))
+                Ok(self.keyed(dim, codes, Values::Times(labels)))
             }
             (_, Values::Times(_)) => {
                 Err(self.bad(format!("resampling goes along a dimension of times, and this one is `{dim}`")))
@@ -305,14 +380,17 @@ fn number_by<T>(
 
 impl DataArray {
     /// Groups by a part of a time coordinate (`"time.month"`; also year, quarter, season, weekofyear, day, dayofyear,
-    /// dayofweek, days_in_month, hour, minute, second), by the values of a one-dimensional coordinate (`"region"`), or by
-    /// those of an array along one of the dimensions, which is computed. Groups are sorted; what is NaN is in none.
+    /// dayofweek, days_in_month, hour, minute, second), by the values of a coordinate (`"region"`), or by those of an array
+    /// along some of the dimensions, which is computed. Groups are sorted; what is NaN is in none.
+    ///
+    /// Several keys give results with a dimension for each: `t.groupby(["time.season", "basin"])?.mean()?`; arrays and names
+    /// mix as `("time.month", &regions)`, bins as `(GroupKey::bins("depth", [0.0, 100.0, 500.0]), "basin")`. Keys that share
+    /// no dimension, such as months and a map of regions, are reduced one after the other.
     ///
     /// # Errors
     /// [`LabelError::GroupKey`], saying what can be grouped by.
-    pub fn groupby(&self, key: impl Into<GroupKey>) -> Result<GroupBy> {
-        let by = key.into().resolve(&self.describe(), &self.coords)?.unique()?;
-        GroupBy::new(self.clone(), Arc::new(by))
+    pub fn groupby(&self, keys: impl Into<GroupKeys>) -> Result<GroupBy> {
+        GroupBy::new(self.clone(), Arc::new(keys.into().resolve(&self.describe(), &self.coords)?))
     }
 
     /// Groups by the bins in which the values of a coordinate or of an array lie: `groupby_bins("depth", [0.0, 100.0,
@@ -321,8 +399,7 @@ impl DataArray {
     /// # Errors
     /// [`LabelError::GroupKey`], also if the edges do not rise.
     pub fn groupby_bins(&self, key: impl Into<GroupKey>, bins: impl Into<Bins>) -> Result<GroupBy> {
-        let by = key.into().resolve(&self.describe(), &self.coords)?.binned(&bins.into())?;
-        GroupBy::new(self.clone(), Arc::new(by))
+        self.groupby(GroupKey::bins(key, bins))
     }
 
     /// Groups by periods of time along a dimension: `resample("time", "MS")`. Frequencies are those of pandas: `s`, `min`,
@@ -333,7 +410,6 @@ impl DataArray {
     /// If the dimension has no times or one is missing, or the frequency is not understood.
     pub fn resample(&self, dim: &str, frequency: &str) -> Result<GroupBy> {
         self.axis(dim)?;
-        let by = GroupKey::from(dim).resolve(&self.describe(), &self.coords)?.resampled(frequency)?;
-        GroupBy::new(self.clone(), Arc::new(by))
+        self.groupby(GroupKey::periods(dim, frequency))
     }
 }

@@ -1,54 +1,48 @@
-//! Owns group-by along one dimension: reductions of each group in one pass over the chunks, functions of each group, and
-//! differences from a climatology. What the groups are is said in `key`.
+//! Owns group-by along dimensions: reductions of each group in one pass over the chunks. What the groups are is said in `key`
+//! and `grouping`, functions of each group are in `map`, differences from a climatology in `climatology`.
 //!
-//! Attributes and the name stay, as in xarray's reductions of one array. Coordinates along the grouped dimension go away;
-//! the groups' names become a coordinate.
+//! Attributes and the name stay, as in xarray's reductions of one array. Coordinates along grouped dimensions go away;
+//! the groups' names become coordinates.
 
+mod climatology;
 mod dataset;
+mod grouping;
 mod key;
+mod map;
 mod order;
 mod partial;
+mod periods;
 
-use std::{ops, sync::Arc};
+use std::sync::Arc;
 
 use nuna_array::{Array, Binary, DType, Scalar};
 use nuna_chunk::{Chunk, ChunkError};
 use nuna_storage::Attributes;
 
 pub use dataset::DatasetGroupBy;
-pub use key::{Bins, GroupKey};
+pub use key::{Bins, GroupKey, GroupKeys};
 
 use crate::{
     DataArray, LabelError, Result,
     coord::{Coord, Values},
-    select::Positions,
 };
+use grouping::{Grouping, Part};
 use partial::{GroupOp, Task};
 
 /// The group of an element that is in none, such as one outside all bins.
 const NO_GROUP: u32 = u32::MAX;
 
-/// An array whose elements along one dimension are sorted into groups; from [`DataArray::groupby`],
-/// [`DataArray::groupby_bins`] and [`DataArray::resample`].
+/// An array whose elements are sorted into groups; from [`DataArray::groupby`], [`DataArray::groupby_bins`] and
+/// [`DataArray::resample`].
+///
+/// Results have a dimension for each key: in place of the grouped dimension if there is one, else last. Combinations of
+/// keys without elements are NaN there, and make floats of integers, as in xarray.
 #[derive(Clone, Debug)]
 pub struct GroupBy {
     pub(crate) array: DataArray,
     pub(crate) by: Arc<Grouping>,
     skipna: bool,
     ddof: u32,
-}
-
-/// How the positions along a dimension are sorted into groups.
-#[derive(Debug)]
-pub(crate) struct Grouping {
-    pub(crate) dim: String,
-    /// What the new dimension is called: `month`.
-    pub(crate) group: String,
-    /// The group of every position along `dim`, or [`NO_GROUP`].
-    pub(crate) codes: Vec<u32>,
-    /// The names of the groups; those without elements are here too.
-    pub(crate) labels: Values,
-    pub(crate) attrs: Attributes,
 }
 
 fn distinct(groups: impl IntoIterator<Item = u32>) -> Vec<u32> {
@@ -58,55 +52,39 @@ fn distinct(groups: impl IntoIterator<Item = u32>) -> Vec<u32> {
     set
 }
 
-impl Grouping {
-    /// The coordinate that names the groups.
-    pub(crate) fn coord(&self) -> Arc<Coord> {
-        Arc::new(Coord::line(&self.group, self.labels.clone(), self.attrs.clone()))
-    }
-
-    fn count(&self) -> Result<u32> {
-        u32::try_from(self.labels.len())
-            .ok()
-            .filter(|&n| n < NO_GROUP)
-            .ok_or_else(|| LabelError::Invalid(format!("{} groups are too many", self.labels.len())))
-    }
-
-    /// Positions of each group, in the order of the groups.
-    fn members(&self) -> Vec<Vec<u64>> {
-        let mut members = vec![Vec::new(); self.labels.len()];
-        for (at, &code) in (0..).zip(&self.codes) {
-            if let Some(group) = members.get_mut(code as usize) {
-                group.push(at);
-            }
-        }
-        members
-    }
-}
+/// What makes the groups of one axis: of an array, the axis, the group of every position, and how many groups there are.
+type Reduce<'a> = &'a dyn Fn(&Array, usize, &[u32], u32) -> Result<Array>;
 
 impl GroupBy {
     pub(crate) fn new(array: DataArray, by: Arc<Grouping>) -> Result<Self> {
-        let axis = array.axis(&by.dim)?;
-        if array.shape()[axis] != by.codes.len() as u64 {
-            return Err(LabelError::Sizes {
-                operation: "groupby".to_owned(),
-                dim: by.dim.clone(),
-                left: array.describe(),
-                left_size: array.shape()[axis],
-                right: format!("the key `{}`", by.group),
-                right_size: by.codes.len() as u64,
-            });
-        }
+        by.check(&array)?;
         Ok(Self { array, by, skipna: true, ddof: 0 })
     }
 
-    /// The names of the groups.
+    /// What the keys are called.
+    pub fn keys(&self) -> Vec<String> {
+        self.by.keys.iter().map(|key| key.name.clone()).collect()
+    }
+
+    /// The names of the groups, of the first key if there are several.
     pub fn labels(&self) -> &Values {
-        &self.by.labels
+        &self.by.keys[0].labels
+    }
+
+    /// The names of one key's groups.
+    ///
+    /// # Errors
+    /// If no key is called so.
+    pub fn labels_of(&self, key: &str) -> Result<&Values> {
+        self.by.keys.iter().find(|own| own.name == key).map(|own| &own.labels).ok_or_else(|| {
+            let reason = format!("the keys are {}", self.by.title());
+            LabelError::GroupKey { key: key.to_owned(), reason }
+        })
     }
 
     /// How many groups there are, those without elements too.
     pub fn len(&self) -> usize {
-        self.by.labels.len()
+        self.by.keys.iter().map(|key| key.labels.len()).product()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -125,62 +103,147 @@ impl GroupBy {
         Self { ddof, ..self.clone() }
     }
 
-    /// The elements that are in a group, the axis, and their groups.
-    fn grouped(&self) -> Result<(Array, usize, Vec<u32>)> {
+    /// The same groups of another array of the same dimensions.
+    fn of(&self, array: DataArray) -> Self {
+        Self { array, ..self.clone() }
+    }
+
+    /// Checks that there are groups to be made.
+    fn check(&self) -> Result<()> {
         let dtype = self.array.dtype();
         if dtype.is_complex() {
             let error = ChunkError::Undefined { operation: "a reduction by groups".to_owned(), dtype };
             return Err(LabelError::Array(error.into()));
         }
-        let axis = self.array.axis(&self.by.dim)?;
-        let codes = &self.by.codes;
-        if codes.is_empty() {
-            return Err(LabelError::Invalid(format!(
-                "dimension `{}` of {} is empty, there are no groups",
-                self.by.dim,
-                self.array.describe()
-            )));
-        }
-        if !codes.contains(&NO_GROUP) {
-            return Ok((self.array.array.clone(), axis, codes.clone()));
-        }
-        let (places, codes): (Vec<i64>, Vec<u32>) =
-            (0..).zip(codes.iter().copied()).filter(|(_, code)| *code != NO_GROUP).unzip();
-        Ok((self.array.array.take(axis, &places)?, axis, codes))
+        let Some((dim, _)) = self.by.sizes().find(|(_, n)| *n == 0) else { return Ok(()) };
+        let owner = self.array.describe();
+        Err(LabelError::Invalid(format!("dimension `{dim}` of {owner} is empty, there are no groups")))
     }
 
-    /// A result with the groups in place of the grouped dimension.
-    fn labelled(&self, axis: usize, array: Array) -> DataArray {
-        let by = &self.by;
-        let mut dims = self.array.dims.clone();
-        dims[axis].clone_from(&by.group);
-        let mut coords = self.array.coords.without(&by.dim);
-        coords.insert(&by.group, by.coord());
-        DataArray { array, dims, coords, loaded: None, ..self.array.clone() }
+    /// Makes the groups of one part after the other: by `first`, then what that made by `then`. `empty` is what
+    /// combinations without elements become.
+    fn over(&self, parts: &[Part], first: Reduce<'_>, then: Reduce<'_>, empty: Scalar) -> Result<DataArray> {
+        self.check()?;
+        let (mut array, mut dims) = (self.array.array.clone(), self.array.dims.clone());
+        let mut filled = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            let (lines, names, axis) = part.lines(&array, &dims)?;
+            let reduce = if place == 0 { first } else { then };
+            (array, dims) =
+                (self.groups_of(&lines, axis, part, parts.len() > 1, reduce, &mut filled)?, names);
+            dims[axis] = part.dim();
+        }
+        // Only now: what is filled in must not be counted.
+        for (part, (dim, places)) in parts.iter().zip(filled) {
+            let axis = dims.iter().position(|d| *d == dim).unwrap_or(0);
+            if let Some(places) = places {
+                array = crate::align::placed(&array, axis, &places, empty)?;
+            }
+            if part.keys.len() > 1 {
+                array = array.unflatten(axis, &part.counts)?;
+            }
+            dims.splice(axis..=axis, part.keys.iter().map(|&key| self.by.keys[key].name.clone()));
+        }
+        if !self.by.is_line() {
+            let is_key = |dim: &&String| self.by.keys.iter().any(|key| key.name == **dim);
+            let kept = dims.iter().filter(|dim| !is_key(dim)).cloned();
+            let sorted: Vec<String> = kept.chain(self.keys()).collect();
+            let order: Vec<usize> =
+                sorted.iter().filter_map(|dim| dims.iter().position(|d| d == dim)).collect();
+            (array, dims) = (array.transpose(&order)?, sorted);
+        }
+        let coords = self.by.coords(&self.array.coords);
+        Ok(DataArray { array, dims, coords, loaded: None, ..self.array.clone() })
     }
 
-    fn nothing(&self, axis: usize, dtype: DType) -> DataArray {
-        let mut shape = self.array.shape().to_vec();
-        shape[axis] = self.by.labels.len() as u64;
-        self.labelled(axis, Array::full(&shape, f64::NAN, dtype.to_float()))
+    /// The groups of one part along an axis. With `pack` groups without elements are left out, and `filled` says where the
+    /// others belong.
+    fn groups_of(
+        &self,
+        lines: &Array,
+        axis: usize,
+        part: &Part,
+        pack: bool,
+        reduce: Reduce<'_>,
+        filled: &mut Vec<(String, Option<crate::align::Places>)>,
+    ) -> Result<Array> {
+        let count = part.count()?;
+        let inside: Vec<(i64, u32)> =
+            (0..).zip(part.codes.iter().copied()).filter(|(_, code)| *code != NO_GROUP).collect();
+        let (places, mut codes): (Vec<i64>, Vec<u32>) = inside.into_iter().unzip();
+        let present = distinct(codes.iter().copied());
+        if present.is_empty() {
+            // One line says of what dtype nothing is.
+            filled.push((part.dim(), Some(vec![None; count as usize])));
+            return reduce(&lines.slice_axis(axis, Some(0), Some(1), 1)?, axis, &[0], 1);
+        }
+        let source = if places.len() < part.codes.len() { lines.take(axis, &places)? } else { lines.clone() };
+        if !pack || present.len() == count as usize {
+            filled.push((part.dim(), None));
+            return reduce(&source, axis, &codes, count);
+        }
+        let place = |code: u32| present.binary_search(&code).ok();
+        for code in &mut codes {
+            *code = place(*code).and_then(|at| u32::try_from(at).ok()).unwrap_or(0);
+        }
+        filled.push((part.dim(), Some((0..count).map(place).collect())));
+        reduce(&source, axis, &codes, u32::try_from(present.len()).unwrap_or(count))
     }
 
     fn reduce(&self, op: GroupOp) -> Result<DataArray> {
-        let (source, axis, codes) = self.grouped()?;
-        if codes.is_empty() {
-            return Ok(self.nothing(axis, source.dtype()));
+        let many = self.by.parts.len() > 1;
+        let make = |op: GroupOp, skipna: bool| {
+            move |source: &Array, axis: usize, codes: &[u32], labels: u32| {
+                partial::reduce(&Task {
+                    source,
+                    axis,
+                    codes,
+                    labels,
+                    op,
+                    skipna,
+                    ddof: self.ddof,
+                    name: format!("{}({})", op.name(), self.by.title()),
+                })
+            }
+        };
+        let (nan, first) = (Scalar::Float(f64::NAN), make(op, self.skipna));
+        match op {
+            GroupOp::First | GroupOp::Last => {
+                let merged = self.by.merged()?.into_owned();
+                self.over(&[merged], &first, &first, nan)
+            }
+            GroupOp::Count => self.over(&self.by.parts, &first, &make(GroupOp::Sum, false), nan),
+            // Nothing of nothing is true, and all of it.
+            GroupOp::Any => self.over(&self.by.parts, &first, &first, Scalar::Bool(false)),
+            GroupOp::All => self.over(&self.by.parts, &first, &first, Scalar::Bool(true)),
+            // Of groups of groups: in doubles until the last, and by sums and counts.
+            GroupOp::Sum | GroupOp::Prod if many && self.array.dtype() == DType::F32 => {
+                Ok(self.of(self.array.astype(DType::F64)).reduce(op)?.astype(DType::F32))
+            }
+            GroupOp::Mean if many => {
+                let by = self.of(self.array.astype(DType::F64));
+                let mean = by.reduce(GroupOp::Sum)?.binary(Binary::Div, &by.reduce(GroupOp::Count)?)?;
+                Ok(mean.astype(self.array.dtype().to_float()))
+            }
+            GroupOp::Var if many => {
+                let by = self.of(self.array.astype(DType::F64));
+                let apart = by.of(DataArray { coords: self.array.coords.clone(), ..by.anomaly()? });
+                let mut squares = apart.array.square()?;
+                if self.skipna {
+                    // What is missing, not what infinity minus infinity is.
+                    squares = squares.where_or(&self.array.notnull()?, 0.0)?;
+                }
+                let squares = apart.of(squares).skipna(false);
+                let count = by.reduce(GroupOp::Count)?.binary(Binary::Sub, i64::from(self.ddof))?;
+                let count = count.where_(&count.greater(0)?)?;
+                let variance = squares.reduce(GroupOp::Sum)?.binary(Binary::Div, &count)?;
+                Ok(variance.astype(self.array.dtype().to_float()))
+            }
+            GroupOp::Std if many => Ok(self.reduce(GroupOp::Var)?.sqrt()?),
+            // What is NaN by now is what was added up, such as infinity and its negative.
+            GroupOp::Sum | GroupOp::Prod => self.over(&self.by.parts, &first, &make(op, false), nan),
+            _ => self.over(&self.by.parts, &first, &first, nan),
         }
-        let array = partial::reduce(&Task {
-            source: &source,
-            axis,
-            codes: &codes,
-            labels: self.by.count()?,
-            op,
-            skipna: self.skipna,
-            ddof: self.ddof,
-            name: format!("{}({})", op.name(), self.by.group),
-        })?;
-        Ok(self.labelled(axis, array))
     }
 
     /// The quantile `q` of each group, from 0 to 1, by linear interpolation between elements. NaNs are skipped unless
@@ -192,7 +255,7 @@ impl GroupBy {
     /// # Errors
     /// If `q` is not from 0 to 1, or the dimension is empty.
     pub fn quantile(&self, q: f64) -> Result<DataArray> {
-        let mut result = self.ordered(q, DType::F64, format!("quantile({}, {q})", self.by.group))?;
+        let mut result = self.ordered(q, DType::F64, format!("quantile({}, {q})", self.by.title()))?;
         let values = Values::Numbers(Chunk::scalar(DType::F64, Scalar::Float(q)));
         let coord = Coord::new(Vec::new(), Vec::new(), values, Attributes::new());
         result.coords.insert("quantile", Arc::new(coord));
@@ -205,129 +268,18 @@ impl GroupBy {
     /// # Errors
     /// If the dimension is empty.
     pub fn median(&self) -> Result<DataArray> {
-        self.ordered(0.5, self.array.dtype().to_float(), format!("median({})", self.by.group))
+        self.ordered(0.5, self.array.dtype().to_float(), format!("median({})", self.by.title()))
     }
 
     fn ordered(&self, q: f64, output: DType, name: String) -> Result<DataArray> {
         if !(0.0..=1.0).contains(&q) {
             return Err(LabelError::Invalid(format!("a quantile is from 0 to 1, not {q}")));
         }
-        let (source, axis, codes) = self.grouped()?;
-        if codes.is_empty() {
-            return Ok(self.nothing(axis, output));
-        }
-        let array =
-            order::quantile(&source, axis, (&codes, self.by.count()?), q, (self.skipna, output), name)?;
-        Ok(self.labelled(axis, array))
-    }
-
-    /// The part of the array that is in one group, by the group's place in [`labels`](GroupBy::labels).
-    ///
-    /// # Errors
-    /// If there is no such group.
-    pub fn group(&self, place: usize) -> Result<DataArray> {
-        let members = self.by.members();
-        let Some(list) = members.get(place) else {
-            let (have, group) = (members.len(), &self.by.group);
-            return Err(LabelError::Invalid(format!("there is no group {place} of {have} along `{group}`")));
+        let make = |source: &Array, axis: usize, codes: &[u32], labels: u32| {
+            order::quantile(source, axis, (codes, labels), q, (self.skipna, output), name.clone())
         };
-        self.array.take(self.array.axis(&self.by.dim)?, &Positions::from_list(list.clone()))
-    }
-
-    /// Applies a function to the part of each group, and puts the results together: along the grouped dimension, in the
-    /// order of the array, if they have it at its length; else one after the other, along a dimension of the groups.
-    /// Groups without elements are left out.
-    ///
-    /// # Errors
-    /// Those of the function, or if the results do not fit together.
-    pub fn map(&self, mut function: impl FnMut(DataArray) -> Result<DataArray>) -> Result<DataArray> {
-        let by = &self.by;
-        let members = by.members();
-        let (mut parts, mut present) = (Vec::new(), Vec::new());
-        for (place, list) in members.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
-            let part = self.array.take(self.array.axis(&by.dim)?, &Positions::from_list(list.clone()))?;
-            parts.push(function(part)?);
-            present.push(place);
-        }
-        let Some(first) = parts.first() else {
-            let message = format!("no element of {} is in a group of `{}`", self.array.describe(), by.group);
-            return Err(LabelError::Invalid(message));
-        };
-        if let Ok(axis) = first.axis(&by.dim) {
-            let lengths: Result<Vec<u64>> =
-                parts.iter().map(|part| part.axis(&by.dim).map(|axis| part.shape()[axis])).collect();
-            let whole = crate::concat(&parts, &by.dim)?;
-            if !lengths?.iter().zip(&present).all(|(&n, &place)| n == members[place].len() as u64) {
-                return Ok(whole);
-            }
-            // Back to the order of the array.
-            let order: Vec<u64> = members.into_iter().flatten().collect();
-            let mut back: Vec<usize> = (0..order.len()).collect();
-            back.sort_by_key(|&at| order[at]);
-            let back = back.into_iter().map(|at| at as u64).collect();
-            return whole.take(axis, &Positions::from_list(back));
-        }
-        let labels = by.labels.take(&[present.len() as u64], &present);
-        let coord = Coord::line(&by.group, labels, by.attrs.clone());
-        let arrays: Result<Vec<Array>> = parts
-            .iter()
-            .map(|part| Ok(crate::arithmetic::like(part, first)?.array.expand_dims(0)?))
-            .collect();
-        let array = nuna_array::concat(&arrays?, 0)?;
-        let dims = std::iter::once(by.group.clone()).chain(first.dims.iter().cloned()).collect();
-        let mut coords = first.coords.clone();
-        coords.insert(&by.group, Arc::new(coord));
-        Ok(DataArray { array, dims, coords, loaded: None, ..first.clone() })
-    }
-
-    /// The array minus `climatology` of each element's group, which must have the groups as a dimension. An element that
-    /// is in no group gives NaN.
-    ///
-    /// # Errors
-    /// If it lacks the dimension or one of the groups.
-    pub fn binary(&self, op: Binary, climatology: &DataArray) -> Result<DataArray> {
-        let by = &self.by;
-        let axis = climatology.axis(&by.group)?;
-        let index = climatology.index(&by.group)?.values()?;
-        let keys: std::collections::HashMap<_, u64> = index.keys().into_iter().zip(0..).collect();
-        let own = by.labels.keys();
-        let mut places = vec![0u64; own.len()];
-        for code in distinct(by.codes.iter().copied()).into_iter().filter(|&code| code != NO_GROUP) {
-            let at = code as usize;
-            places[at] = *keys.get(&own[at]).ok_or_else(|| LabelError::NoLabel {
-                dim: by.group.clone(),
-                label: by.labels.show(at),
-                hint: format!("{} lacks this group", climatology.describe()),
-            })?;
-        }
-        let of = |code: u32| places.get(code as usize).copied();
-        let list = by.codes.iter().map(|&code| of(code).unwrap_or(0)).collect();
-        let mut spread = climatology.take(axis, &Positions::List(list))?;
-        // Named as the array's own dimension, the labels of the groups become a coordinate along it.
-        spread.coords.retain(|name, _| name != by.group);
-        if by.group != by.dim {
-            spread = spread.rename(&by.group, &by.dim)?;
-        }
-        let mut result = self.array.binary(op, &spread)?;
-        if by.codes.contains(&NO_GROUP) {
-            let inside: Vec<bool> = by.codes.iter().map(|&code| code != NO_GROUP).collect();
-            let inside =
-                DataArray::from_chunk(Chunk::from_slice(&[inside.len() as u64], &inside), [&by.dim])?;
-            result = result.where_(&inside)?;
-        } else if by.group != by.dim && result.coords.get(&by.group).is_none() {
-            let labels: Vec<usize> = by.codes.iter().map(|&code| code as usize).collect();
-            let labels = by.labels.take(&[labels.len() as u64], &labels);
-            result.coords.insert(&by.group, Arc::new(Coord::line(&by.dim, labels, Attributes::new())));
-        }
-        Ok(DataArray { name: self.array.name.clone(), ..result })
-    }
-
-    /// Each element minus the mean of its group.
-    ///
-    /// # Errors
-    /// As the mean.
-    pub fn anomaly(&self) -> Result<DataArray> {
-        self.binary(Binary::Sub, &self.mean()?)
+        let merged = self.by.merged()?.into_owned();
+        self.over(&[merged], &make, &make, Scalar::Float(f64::NAN))
     }
 }
 
@@ -371,57 +323,6 @@ group_reductions!(
 );
 
 impl GroupBy {
-    /// The elements at the periods' beginnings, with the labels of all periods; NaN where there is none. This and the four
-    /// after it are for periods shorter than what lies between the labels there are: `t.resample("time", "6h")?.interpolate()?`.
-    ///
-    /// # Errors
-    /// If the groups are not periods of time, or a label stands twice.
-    pub fn asfreq(&self) -> Result<DataArray> {
-        self.array.reindex(&self.by.dim, self.periods()?)
-    }
-
-    /// [`asfreq`](GroupBy::asfreq) with the last element before.
-    ///
-    /// # Errors
-    /// As [`asfreq`](GroupBy::asfreq).
-    pub fn ffill(&self) -> Result<DataArray> {
-        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Pad)
-    }
-
-    /// [`asfreq`](GroupBy::asfreq) with the next element after.
-    ///
-    /// # Errors
-    /// As [`asfreq`](GroupBy::asfreq).
-    pub fn bfill(&self) -> Result<DataArray> {
-        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Backfill)
-    }
-
-    /// [`asfreq`](GroupBy::asfreq) with the nearest element.
-    ///
-    /// # Errors
-    /// As [`asfreq`](GroupBy::asfreq).
-    pub fn nearest(&self) -> Result<DataArray> {
-        self.array.reindex_with(&self.by.dim, self.periods()?, crate::Method::Nearest)
-    }
-
-    /// [`asfreq`](GroupBy::asfreq) with what lies on a straight line between the elements beside; see [`DataArray::interp`].
-    ///
-    /// # Errors
-    /// As [`asfreq`](GroupBy::asfreq).
-    pub fn interpolate(&self) -> Result<DataArray> {
-        self.array.interp(&self.by.dim, self.periods()?)
-    }
-
-    fn periods(&self) -> Result<Values> {
-        match &self.by.labels {
-            times @ Values::Times(_) if self.by.group == self.by.dim => Ok(times.clone()),
-            _ => Err(LabelError::Invalid(format!(
-                "groups by `{}` are no periods of time; these come from `resample`",
-                self.by.group
-            ))),
-        }
-    }
-
     /// Whether any element of each group is true, or not 0. False without elements.
     ///
     /// # Errors
@@ -438,19 +339,3 @@ impl GroupBy {
         self.reduce(GroupOp::All)
     }
 }
-
-macro_rules! group_operator {
-    ($trait:ident, $method:ident, $($left:ty, $right:ty);*) => {$(
-        impl ops::$trait<$right> for $left {
-            type Output = DataArray;
-            #[track_caller]
-            fn $method(self, climatology: $right) -> DataArray {
-                self.binary(Binary::$trait, &climatology).unwrap_or_else(|error| panic!("{error}"))
-            }
-        }
-    )*};
-}
-group_operator!(Sub, sub, GroupBy, DataArray; GroupBy, &DataArray; &GroupBy, DataArray; &GroupBy, &DataArray);
-group_operator!(Add, add, GroupBy, DataArray; GroupBy, &DataArray; &GroupBy, DataArray; &GroupBy, &DataArray);
-group_operator!(Mul, mul, GroupBy, DataArray; GroupBy, &DataArray; &GroupBy, DataArray; &GroupBy, &DataArray);
-group_operator!(Div, div, GroupBy, DataArray; GroupBy, &DataArray; &GroupBy, DataArray; &GroupBy, &DataArray);

@@ -54,6 +54,8 @@ steps = np.sort(rng.choice(np.arange(0, 700 * 24), 300, replace=False))
 steps = steps[(steps < 4000) | (steps > 6200)]
 times = np.datetime64("2000-01-17T03", "ns") + steps.astype("timedelta64[h]")
 ds = dataset(times)
+ds["region"] = (("y", "x"), np.array([[2, 0], [1, 1], [0, 2]], "i2"))
+ds["zone"] = (("time", "x"), (np.arange(2 * len(times)) // 3 % 4).reshape(-1, 2).astype("u1"))
 ds.to_zarr(out / "groups.zarr", zarr_format=3, encoding={"t": {"chunks": (70, 2, 2)}, "big": {"chunks": (2, 50)}})
 
 results = {}
@@ -100,6 +102,43 @@ add("ratio", lambda: (lambda g: g / g.max())(ds.t.groupby("basin")))
 add("map whole", lambda: ds.t.groupby("basin").map(lambda part: part - part.mean("time")))
 add("map reduced", lambda: ds.t.groupby("basin").map(lambda part: part.max("time") - part.min("time")))
 
+LEVELS = [0.0, 5.0, 12.5, 29.5, 80.0, 90.0]
+TOGETHER = {
+    "season basin": (["time.season", "basin"], []),
+    "year month": (["time.year", "time.month"], []),
+    "month y": (["time.month", "y"], []),
+    "region": (["region"], ["region"]),
+    "zone": (["zone"], ["zone"]),
+    "basin region": (["basin", "region"], ["region"]),
+    "zone basin": (["zone", "basin"], ["zone"]),
+    "region zone": (["region", "zone"], ["region", "zone"]),
+    "levels basin": (["level", "basin"], []),
+    "levels region": (["level", "region"], ["region"]),
+}
+
+
+def grouped(name, variable, more={}):
+    keys, coords = TOGETHER[name]
+    array = ds[variable].assign_coords({key: ds[key] for key in coords})
+    if keys[0] != "level":
+        return array.groupby(keys)
+    return array.groupby(level=xr.groupers.BinGrouper(LEVELS), **{keys[1]: xr.groupers.UniqueGrouper()})
+
+
+several = {}
+for name in TOGETHER:
+    for operation in OPERATIONS:
+        if operation in ("any", "all") and name.split()[0] in ("year", "levels"):
+            continue  # objects, where there are no elements
+        several[f"{name}/{operation}/t"] = describe(getattr(grouped(name, "t"), operation)())
+    for operation in ("sum", "count", "min", "mean", "last", "var"):
+        if name not in ("month y", "region", "basin region", "region zone", "levels region"):
+            several[f"{name}/{operation}/single"] = describe(getattr(grouped(name, "single"), operation)()) if "zone" not in name else describe(getattr(grouped(name, "big"), operation)())
+season = {"season": ds.time.dt.season, "basin": ds.basin}
+add("several anomaly", lambda: ds.t - grouped("season basin", "t").mean().sel(season))
+add("several regions", lambda: ds.t - grouped("basin region", "t").max().sel(basin=ds.basin, region=ds.region))
+add("several quantile", lambda: grouped("season basin", "t").quantile(0.3))
+
 calendars = {}
 for calendar in ("noleap", "all_leap", "360_day", "julian", "standard", "proleptic_gregorian"):
     # The standard calendar's ten lost days lie inside.
@@ -116,4 +155,4 @@ for calendar in ("noleap", "all_leap", "360_day", "julian", "standard", "prolept
     for part in ("season", "dayofyear", "month"):
         calendars[f"{calendar} {part}"] = describe(cal.t.groupby(f"time.{part}").mean())
 
-(out / "expected.json").write_text(json.dumps({"results": results, "calendars": calendars}))
+(out / "expected.json").write_text(json.dumps({"results": results, "several": several, "calendars": calendars}))

@@ -660,6 +660,49 @@ def xgrouped(a, key, skip, name):
     return labelled(like, together(near, axis))
 
 
+def xgrouped_several(a, keys, skip, name):
+    """One combination of labels after the other; xarray puts groups last, or where the grouped dimension was, as it likes."""
+    if len(set(keys)) < len(keys):
+        raise ValueError("a key twice")
+    of = [key.partition(".")[0] for key in keys]
+    names = [key.partition(".")[2] or dim for key, dim in zip(keys, of)]
+    gone = list(dict.fromkeys(of))
+    kept = [dim for dim in a.dims if dim not in gone]
+    if 0 in [a.sizes[dim] for dim in gone] or set(names) & set(kept):
+        raise ValueError("no groups")
+    x = a.transpose(*kept, *gone).values
+    labels, codes = zip(*(np.unique(a[key].values, return_inverse=True) for key in keys))
+    near = []
+    for group in np.ndindex(*map(len, labels)):
+        inside = np.ones([a.sizes[dim] for dim in gone], bool)
+        for dim, code, at in zip(of, codes, group):
+            inside &= np.moveaxis((code == at).reshape([-1] + [1] * (len(gone) - 1)), 0, gone.index(dim))
+        if not inside.any():
+            near.append(None)
+        elif name == "median":
+            value = quantile(x[..., inside], [0.5], [len(kept)], skip)
+            near.append(Near(value.value[0], value.tolerance[0], value.unsure[0]))
+        else:
+            value = reduced(x[..., inside], [len(kept)], skip, False, name)
+            near.append(value if isinstance(value, Near) else Near(value))
+    some = next(value for value in near if value is not None)
+    dtype = some.value.dtype
+    if None in near and dtype.kind != "f":
+        dtype = np.dtype("f8")
+    near = [Near(np.full(some.value.shape, nan)) if value is None else value for value in near]
+    joined = together(near, len(kept), dtype)
+    shape = x.shape[:len(kept)] + tuple(map(len, labels))
+    coords = {name: coord for name, coord in a.coords.items() if not set(coord.dims) & set(gone)}
+    coords.update({name: (name, values) for name, values in zip(names, labels)})
+    like = xr.DataArray(np.zeros(shape), dims=kept + names, coords=coords)
+    order = kept + names
+    if len(gone) == 1:
+        order = [one for dim in a.dims for one in (names if dim == gone[0] else [dim])]
+    parts = [np.broadcast_to(part, joined.value.shape).reshape(shape) for part in (joined.value, joined.tolerance, joined.unsure)]
+    moved = [np.moveaxis(part, range(len(order)), [order.index(dim) for dim in kept + names]) for part in parts]
+    return Near(*moved, like.transpose(*order))
+
+
 def xfloat(a):
     """Integers and bools become float64 to hold NaN, where xarray takes float32 or objects for some."""
     return a if a.dtype.kind == "f" else a.astype("f8")

@@ -31,6 +31,7 @@ pub(crate) const OPERATIONS: &[(u64, Choose<DataArray>)] = &[
     (3, rename),
     (5, concat_),
     (8, groupby),
+    (4, groupby_several),
     (6, weighted),
     (3, rechunk),
 ];
@@ -391,6 +392,42 @@ fn groupby(draw: Drawn<'_, '_>) -> Option<Call> {
             "count" => groups.count(),
             "var" => groups.var(),
             _ => groups.std(),
+        }?)
+    });
+    Some(if matches!(name, "min" | "max" | "count") { call } else { call.ordered() })
+}
+
+fn groupby_several(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.any();
+    let mut keys: Vec<String> = Vec::new();
+    for _ in 0..2 + draw.random.below(2) {
+        let dim = dim(draw, a)?;
+        let labels = draw.value(a).coords().index(&dim).map(|coord| coord.values().cloned());
+        let key = match draw.random.pick(&["month", "season", "year", ""]) {
+            part if matches!(labels, Some(Ok(Values::Times(_)))) && !part.is_empty() => {
+                format!("{dim}.{part}")
+            }
+            _ => dim,
+        };
+        if !keys.contains(&key) || draw.mistaken() {
+            keys.push(key);
+        }
+    }
+    let name = *draw.random.pick(&["sum", "mean", "min", "max", "count", "var", "std", "median"]);
+    let skip = name == "count" || draw.random.chance(60);
+    let rust = format!("$0.groupby(vec!{keys:?} as Vec<&str>)?.skipna({skip}).{name}()?");
+    let python = format!("xgrouped_several($0, {keys:?}, {}, {name:?})", python_bool(skip));
+    let call = Call::new(&[a], rust, python, move |v| {
+        let groups = v[0].groupby(keys.clone())?.skipna(skip);
+        Ok(match name {
+            "sum" => groups.sum(),
+            "mean" => groups.mean(),
+            "min" => groups.min(),
+            "max" => groups.max(),
+            "count" => groups.count(),
+            "var" => groups.var(),
+            "std" => groups.std(),
+            _ => groups.median(),
         }?)
     });
     Some(if matches!(name, "min" | "max" | "count") { call } else { call.ordered() })
