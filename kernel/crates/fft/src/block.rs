@@ -75,18 +75,27 @@ impl Precision for f64 {
 }
 
 /// Lines gathered at a time, and what they should take together: with the results they stay in the second-level cache.
-const LINES: (usize, usize) = (8, 32);
-const GATHERED_BYTES: usize = 128 << 10;
+const LINES: (usize, usize) = (16, 64);
+const GATHERED_BYTES: u64 = 256 << 10;
 /// Elements of a line moved at a time: a cache line of `float32`.
 const SQUARE: usize = 16;
+/// Between gathered lines, whose lengths are often powers of two: without it their beginnings share the same few places of the cache.
+const GAP: usize = SQUARE;
 
 /// Bytes that [`Precision::transform`] takes besides both blocks. `part` is the size of a real element.
 pub fn scratch_bytes(chain: &Chain, length: u64, complex: bool, part: u64) -> u64 {
-    let longest = chain.longest(length, complex).max(1);
+    let longest = chain.longest(length, complex).max(1).saturating_add(GAP as u64);
+    let many = gathered_lines(length.saturating_mul(if complex { 2 * part } else { part }));
     // Gathered lines and their results; the line being worked on, segments, factors, and plans, which for lengths with large
     // prime factors are several times as long.
-    let lines = 2 * LINES.1 as u64 + 32;
+    let lines = 2 * many as u64 + 32;
     longest.saturating_mul(lines).saturating_mul(2 * part).saturating_add(64 << 10)
+}
+
+/// How many lines of so many bytes are gathered at a time.
+fn gathered_lines(bytes: u64) -> usize {
+    let fit = (GATHERED_BYTES / bytes.max(1)).min(LINES.1 as u64);
+    (fit as usize).max(LINES.0)
 }
 
 fn transform<P: Float>(
@@ -158,37 +167,63 @@ fn lines<P: Float, A: Copy + Default, B: Copy + Default>(
         }
         return Ok(());
     }
-    let many = (GATHERED_BYTES / (n * size_of::<A>())).clamp(LINES.0, LINES.1);
-    let (mut gathered, mut done) = (vec![A::default(); many * n], vec![B::default(); many * m]);
+    let many = gathered_lines((n * size_of::<A>()) as u64);
+    let (gathered_step, done_step) = (n + GAP, m + GAP);
+    let mut gathered = vec![A::default(); many * gathered_step];
+    let mut done = vec![B::default(); many * done_step];
     for block in 0..outer {
         let (from, to) = (&from[block * n * inner..][..n * inner], &mut to[block * m * inner..][..m * inner]);
         for first in (0..inner).step_by(many) {
             let count = many.min(inner - first);
-            // In small squares: cache lines of both sides are used whole, wherever they lie.
-            for start in (0..n).step_by(SQUARE) {
-                let end = n.min(start + SQUARE);
-                for k in 0..count {
-                    for (j, slot) in (start..end).zip(&mut gathered[k * n + start..k * n + end]) {
-                        *slot = from[j * inner + first + k];
+            turn(&from[first..], inner, &mut gathered, gathered_step, (n, count));
+            for (given, done) in gathered.chunks(gathered_step).zip(done.chunks_mut(done_step)).take(count) {
+                feed(machine, &given[..n]);
+                machine.run()?;
+                done[..m].copy_from_slice(result(machine));
+            }
+            turn(&done, done_step, &mut to[first..], inner, (count, m));
+        }
+    }
+    Ok(())
+}
+
+/// Rows, `step` elements apart, become columns of rows that are `new_step` apart. In squares, through a copy that stays in the
+/// first-level cache: cache lines of both sides are used whole, wherever they lie.
+fn turn<T: Copy + Default>(
+    from: &[T],
+    step: usize,
+    to: &mut [T],
+    new_step: usize,
+    (rows, columns): (usize, usize),
+) {
+    for row in (0..rows).step_by(SQUARE) {
+        let high = SQUARE.min(rows - row);
+        for column in (0..columns).step_by(SQUARE) {
+            let wide = SQUARE.min(columns - column);
+            let mut square = [[T::default(); SQUARE]; SQUARE];
+            if high == SQUARE && wide == SQUARE {
+                for (r, line) in square.iter_mut().enumerate() {
+                    line.copy_from_slice(&from[(row + r) * step + column..][..SQUARE]);
+                }
+                for c in 0..SQUARE {
+                    let slots = &mut to[(column + c) * new_step + row..][..SQUARE];
+                    for r in 0..SQUARE {
+                        slots[r] = square[r][c];
                     }
                 }
-            }
-            for k in 0..count {
-                feed(machine, &gathered[k * n..][..n]);
-                machine.run()?;
-                done[k * m..][..m].copy_from_slice(result(machine));
-            }
-            for start in (0..m).step_by(SQUARE) {
-                let end = m.min(start + SQUARE);
-                for j in start..end {
-                    for (k, slot) in to[j * inner + first..][..count].iter_mut().enumerate() {
-                        *slot = done[k * m + j];
+            } else {
+                for (r, line) in square.iter_mut().enumerate().take(high) {
+                    line[..wide].copy_from_slice(&from[(row + r) * step + column..][..wide]);
+                }
+                for c in 0..wide {
+                    let slots = &mut to[(column + c) * new_step + row..][..high];
+                    for (slot, line) in slots.iter_mut().zip(&square) {
+                        *slot = line[c];
                     }
                 }
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
