@@ -26,8 +26,9 @@ const REUSE_FROM: usize = 1 << 18;
 const HUGE_PAGE: usize = 2 << 20;
 /// Where values and running blocks may take so much, whole huge pages may be more than what is used of them.
 const AMPLE: u64 = 1 << 30;
-/// Bytes kept for reuse at most.
-const REUSE_MAX: usize = 256 << 20;
+/// Bytes kept for reuse at most: what small blocks free before they are needed again, or a large block's input and output.
+const REUSE_MAX: usize = 64 << 20;
+const REUSE_MAX_LARGE: usize = 256 << 20;
 
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
@@ -272,7 +273,8 @@ impl Drop for Buffer {
         if allocation.capacity >= REUSE_FROM {
             let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
             let all = IN_USE.load(Relaxed).saturating_add((free.bytes + allocation.capacity) as u64);
-            if free.bytes + allocation.capacity <= REUSE_MAX && all <= BYTES_MAX.load(Relaxed) {
+            let most = allocation.capacity.saturating_mul(2).clamp(REUSE_MAX, REUSE_MAX_LARGE);
+            if free.bytes + allocation.capacity <= most && all <= BYTES_MAX.load(Relaxed) {
                 free.bytes += allocation.capacity;
                 free.buffers.push(allocation);
             }

@@ -11,7 +11,8 @@ use crate::{Block, event::Effect, worker::Worker};
 /// Share of the memory that is made free at once where less would do.
 const AHEAD_SHARE: u64 = 24;
 
-/// Copies that nobody reads are kept up to so many bytes, and up to this share of the memory.
+/// Copies that nobody reads are kept as far as each thread's last block read so many, up to so many bytes and this share of the
+/// memory.
 const IDLE_COPIES_MAX: u64 = 128 << 20;
 const IDLE_COPIES_SHARE: u64 = 4;
 
@@ -106,7 +107,9 @@ impl Worker {
     pub(crate) fn idle_copy(&mut self, copy: IdleCopy) {
         self.idle_copies_bytes += copy.bytes;
         self.idle_copies.push_back(copy);
-        let most = IDLE_COPIES_MAX.min(self.settings.memory_bytes / IDLE_COPIES_SHARE);
+        let most = IDLE_COPIES_MAX
+            .min(self.settings.memory_bytes / IDLE_COPIES_SHARE)
+            .min(self.copies_read.saturating_mul(u64::from(self.settings.threads.max(1))));
         while self.idle_copies_bytes > most
             && let Some(IdleCopy { block, used, bytes }) = self.idle_copies.pop_front()
         {

@@ -72,6 +72,8 @@ pub struct Worker {
     /// Used longest ago first; some of them were read again since, or are gone.
     pub(crate) idle_copies: VecDeque<IdleCopy>,
     pub(crate) idle_copies_bytes: u64,
+    /// Bytes of copies that the block that ended last read, unless one ended lately that read more.
+    pub(crate) copies_read: u64,
     /// It takes no more blocks.
     pub(crate) draining: bool,
     pub(crate) effects: Vec<Effect>,
@@ -108,6 +110,7 @@ impl Worker {
             age: 0,
             idle_copies: VecDeque::new(),
             idle_copies_bytes: 0,
+            copies_read: 0,
             draining: false,
             effects: Vec::new(),
         }
@@ -238,6 +241,10 @@ impl Worker {
     pub(crate) fn end(&mut self, block: Block) {
         let Some(begun) = self.begun.remove(&block) else { return };
         self.reserved -= begun.reserved;
+        let copies = begun.pinned.iter().filter_map(|value| self.values.get(value)).filter(|held| held.copy);
+        let copies: u64 = copies.map(|held| held.bytes).sum();
+        // Blocks that read more matter for a while.
+        self.copies_read = copies.max(self.copies_read - self.copies_read / 8);
         for value in begun.pinned {
             if let Some(held) = self.values.get_mut(&value) {
                 held.pins -= 1;
