@@ -15,8 +15,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-wire", &["nuna-plan"]),
     ("nuna-fft", &[]),
     ("nuna-array", &["nuna-chunk", "nuna-fft", "nuna-plan", "nuna-ship"]),
-    ("nuna-geotiff", &[]),
-    ("nuna-netcdf", &[]),
+    ("nuna-inputs", &[]),
+    ("nuna-geotiff", &["nuna-inputs"]),
+    ("nuna-netcdf", &["nuna-inputs"]),
     ("nuna-remote", &[]),
     ("nuna-parquet", &[]),
     (

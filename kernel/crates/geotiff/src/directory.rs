@@ -1,7 +1,17 @@
 //! Owns directories: classic and BigTIFF headers, both byte orders, the entries of one directory and their values (TIFF 6.0
 //! section 2; BigTIFF as libtiff writes it).
 
-use crate::{Error, Result, input::Meta};
+use nuna_inputs::{Input, Meta};
+
+use crate::{Error, Result};
+
+/// Work that reading all directories of one file may be.
+const READ_MAX: u64 = 256 << 20;
+
+/// What a file says about itself, within bounds.
+pub(crate) fn meta(input: &dyn Input) -> Meta<'_> {
+    Meta::new(input, READ_MAX)
+}
 
 /// How numbers lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +130,7 @@ impl Directory {
             let message = format!("tag {} pretends to have {} values", entry.tag, entry.count);
             return Err(Error::damaged(entry.at, message));
         }
-        meta.bytes(entry.at, entry.count * entry.size()?)
+        Ok(meta.bytes(entry.at, entry.count * entry.size()?)?)
     }
 
     fn unsigned(&self, entry: Entry, bytes: &[u8]) -> Result<Vec<u64>> {

@@ -13,6 +13,15 @@ pub enum Error {
     Unsupported(String),
 }
 
+impl From<nuna_inputs::Error> for Error {
+    fn from(error: nuna_inputs::Error) -> Self {
+        match error {
+            nuna_inputs::Error::Io(error) => Self::Io(error),
+            nuna_inputs::Error::Damaged { at, message } => Self::Damaged { at, message },
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn damaged(at: u64, message: impl Into<String>) -> Self {
         Self::Damaged { at, message: message.into() }

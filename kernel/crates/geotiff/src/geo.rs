@@ -1,7 +1,9 @@
 //! Owns where an image lies on Earth: GeoTIFF's keys and the three ways of saying the transform from pixels to coordinates,
 //! with GDAL's choices where the standard leaves any (OGC GeoTIFF 1.1).
 
-use crate::{Result, directory::Directory, input::Meta, tag};
+use nuna_inputs::Meta;
+
+use crate::{Result, directory::Directory, tag};
 
 /// What GeoTIFF says about an image.
 #[derive(Clone, Debug, Default, PartialEq)]

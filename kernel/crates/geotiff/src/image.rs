@@ -1,13 +1,13 @@
 //! Owns what one directory says about its image: size, elements, blocks (tiles, or strips, which are tiles as wide as the
 //! image), and how they are stored.
 
+use nuna_inputs::Meta;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     decode::{Compression, Predictor},
     directory::{Directory, Entry},
-    input::Meta,
     tag,
 };
 
@@ -127,7 +127,7 @@ impl Image {
     /// # Errors
     /// As [`open`](crate::open).
     pub fn read(input: &dyn crate::Input, at: u64) -> Result<Self> {
-        let meta = Meta::new(input);
+        let meta = crate::directory::meta(input);
         let Some((numbers, _)) = crate::directory::header(&meta)? else {
             return Err(Error::damaged(0, "it is no TIFF file any more"));
         };

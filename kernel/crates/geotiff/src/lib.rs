@@ -5,7 +5,7 @@
 //! Leaves to others: arrays and their labels, which files belong together, when what is read, and on which machine.
 //!
 //! Nothing here trusts a file: lengths are compared with the file's before memory is asked for, directories that point in
-//! circles are an error, and what a whole opening may read is limited ([`input`]).
+//! circles are an error, and what a whole opening may read is limited (`inputs`).
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,6 @@ mod epsg;
 mod error;
 mod geo;
 mod image;
-mod input;
 mod metadata;
 mod read;
 mod write;
@@ -26,13 +25,13 @@ pub use decode::{Compression, Predictor};
 pub use error::Error;
 pub use geo::Geo;
 pub use image::{Element, Image, Kind};
-pub use input::{Disk, Input};
+pub use nuna_inputs::{Disk, Input};
 pub use metadata::{Item, Metadata};
 pub use read::Reader;
 pub use write::{NewImage, NewTiff, predict, predictor};
 
 use directory::Directory;
-use input::Meta;
+use nuna_inputs::Meta;
 
 /// What can go wrong in a file.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,7 +58,7 @@ pub struct File {
 /// # Errors
 /// If they cannot be read, or are those of a BigTIFF that nobody knows.
 pub fn is_tiff(input: &dyn Input) -> Result<bool> {
-    Ok(directory::header(&Meta::new(input))?.is_some())
+    Ok(directory::header(&directory::meta(input))?.is_some())
 }
 
 /// Reads what a file says about its first image. Reads no elements, and not where tiles lie.
@@ -67,7 +66,7 @@ pub fn is_tiff(input: &dyn Input) -> Result<bool> {
 /// # Errors
 /// [`Error::NotTiff`] for another kind of file, [`Error::Damaged`] with the place, [`Error::Unsupported`].
 pub fn open(input: &dyn Input) -> Result<File> {
-    let meta = Meta::new(input);
+    let meta = directory::meta(input);
     let Some((numbers, first)) = directory::header(&meta)? else {
         let mut first = vec![0; usize::try_from(input.length().min(8)).unwrap_or(8)];
         input.read_at(0, &mut first)?;

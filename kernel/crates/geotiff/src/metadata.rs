@@ -1,7 +1,9 @@
 //! Owns GDAL's metadata: the XML of tag 42112, of which each item belongs to the image or to one band, and says a scale, an
 //! offset, a unit, a description, or anything else.
 
-use crate::{Result, directory::Directory, image::number, input::Meta, tag};
+use nuna_inputs::Meta;
+
+use crate::{Result, directory::Directory, image::number, tag};
 
 /// One item.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::{
     Error, Image, Input, Result,
     decode::{self, Compression, Predictor},
-    input::Meta,
+    directory,
 };
 
 /// An open image. Shared by threads; each read decodes on the thread that asks.
@@ -32,7 +32,7 @@ impl<I: Input> Reader<I> {
     /// # Errors
     /// If the lists of places are damaged.
     pub fn new(input: I, image: Image) -> Result<Self> {
-        let meta = Meta::new(&input);
+        let meta = directory::meta(&input);
         let (down, across) = image.blocks();
         let planes = if image.is_planar { image.bands } else { 1 };
         let count = down.checked_mul(across).and_then(|n| n.checked_mul(planes));

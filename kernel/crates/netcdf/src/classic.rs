@@ -4,7 +4,7 @@
 use crate::{
     Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable,
     hdf5::plain,
-    input::Meta,
+    cursor,
     read::{Element, Kind},
 };
 
@@ -33,7 +33,7 @@ const NAME_MAX: u64 = 1 << 16;
 const RANK_MAX: u64 = 1024;
 
 struct Header<'a> {
-    meta: Meta<'a>,
+    meta: nuna_inputs::Meta<'a>,
     at: u64,
     version: u8,
 }
@@ -51,7 +51,7 @@ pub(crate) fn open(input: &dyn Input, path: &str) -> Result<Group> {
         return Err(Error::NoGroup { group: path.to_owned(), have: Vec::new() });
     }
     let version = version(input)?.ok_or_else(|| Error::damaged(0, "there is no NetCDF3 signature"))?;
-    let mut header = Header { meta: Meta::new(input), at: 4, version };
+    let mut header = Header { meta: cursor::meta(input), at: 4, version };
     let streaming = if version == 5 { u64::MAX } else { u64::from(u32::MAX) };
     let records = header.count()?;
     let dims = header.dims()?;

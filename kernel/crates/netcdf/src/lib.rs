@@ -5,16 +5,16 @@
 //! Leaves to others: what attributes mean (`storage`'s CF decoding), when what is read, and on which machine.
 //!
 //! Nothing here trusts a file: lengths are compared with the file's before memory is asked for, what points in circles is
-//! an error, and what a whole opening may read is limited ([`input`]).
+//! an error, and what a whole opening may read is limited (`inputs`).
 
 #![forbid(unsafe_code)]
 
 mod attribute;
 mod classic;
+mod cursor;
 mod error;
 mod filter;
 mod hdf5;
-mod input;
 mod read;
 mod scratch;
 
@@ -27,7 +27,7 @@ pub use hdf5::{
     ChunkIndex,
     write::{Data, ELEMENTS_FROM, NewGroup, NewLayout, NewVariable, StoredChunk, Value},
 };
-pub use input::{Disk, Input};
+pub use nuna_inputs::{Disk, Input};
 pub use read::{Element, Kind, Layout, Placement, Reader};
 
 /// What can go wrong in a file.

@@ -635,7 +635,7 @@ impl FileAddress {
             return if open.input().is_unchanged() { Ok(open) } else { Err(changed()) };
         }
         let blame = |error| self.blame(&address.name, error);
-        let disk = Disk::open(&self.path).map_err(blame)?;
+        let disk = Disk::open(&self.path).map_err(|error| blame(error.into()))?;
         if (disk.length(), disk.modified()) != (self.length, self.modified) {
             return Err(changed());
         }

@@ -276,7 +276,7 @@ struct NetcdfReader {
 
 impl NetcdfReader {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let disk = Disk::open(&address.file).map_err(|error| blame(&address, error))?;
+        let disk = Disk::open(&address.file).map_err(|error| blame(&address, error.into()))?;
         if (disk.length(), disk.modified()) != (address.length, address.modified) {
             let message = "the file was changed after it was opened; open it again".to_owned();
             return Err(StorageError::Damaged { variable: address.name, file: address.file, message });

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Attribute, Error, Result,
-    input::Cursor,
+    cursor::Cursor,
     read::{Element, Kind},
 };
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{Hdf5, checksum};
-use crate::{Error, Result, input::Cursor};
+use crate::{Error, Result, cursor::Cursor};
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

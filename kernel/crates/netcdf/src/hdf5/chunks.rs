@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Input, Result,
-    input::{Cursor, Meta},
+    cursor::{self, Cursor},
 };
 
 /// How the chunks of a dataset are found.
@@ -73,7 +73,7 @@ impl ChunkIndex {
         Self {
             kind: message.kind,
             address: message.address,
-            base: file.meta.base,
+            base: file.meta.base(),
             offset_bytes: file.widths.offset as u8,
             length_bytes: file.widths.length as u8,
             max_shape: max_shape.to_vec(),
@@ -97,8 +97,7 @@ pub(crate) fn locate(
     if chunk_shape.len() != rank || index.max_shape.len() != rank {
         return Err(Error::damaged(address, "chunks have other axes than their variable"));
     }
-    let mut meta = Meta::new(input);
-    meta.base = index.base;
+    let meta = cursor::meta(input).from(index.base);
     let widths = Widths { offset: index.offset_bytes.into(), length: index.length_bytes.into() };
     let file = Hdf5 { meta, widths, root: 0, collections: Default::default() };
     let counts: Vec<u64> = shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c)).collect();

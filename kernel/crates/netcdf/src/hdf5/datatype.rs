@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    input::Cursor,
+    cursor::Cursor,
     read::{Element, Kind},
 };
 

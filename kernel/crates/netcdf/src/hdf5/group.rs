@@ -6,7 +6,7 @@ use super::{
     btree::Visit,
     object::{Object, kind},
 };
-use crate::{Error, Result, input::Cursor};
+use crate::{Error, Result, cursor::Cursor};
 
 /// A name and the header it stands for. Soft and external links are left out.
 #[derive(Clone, Debug)]

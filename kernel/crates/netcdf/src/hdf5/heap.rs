@@ -4,7 +4,7 @@
 use std::{collections::HashMap, rc::Rc};
 
 use super::{Hdf5, address, btree::Visit, checksum};
-use crate::{Error, Input, Result, input::Cursor};
+use crate::{Error, Input, Result, cursor::Cursor};
 
 /// Objects of collections of the global heap, by the collection's address.
 pub(crate) type Collections = HashMap<u64, Rc<HashMap<u16, Vec<u8>>>>;
@@ -24,7 +24,7 @@ impl Hdf5<'_> {
         let size = self.length(&mut cursor)?;
         self.length(&mut cursor)?;
         let data = self.address(&mut cursor)?.ok_or_else(|| cursor.damaged("a heap of names has no data"))?;
-        self.meta.bytes(data, size)
+        Ok(self.meta.bytes(data, size)?)
     }
 
     /// An object of the global heap, by what an element holds after its length: address and index.
@@ -210,7 +210,7 @@ impl FractalHeap<'_, '_> {
                     let at = self.file.address(&mut cursor)?;
                     let length = self.file.length(&mut cursor)?;
                     let at = at.ok_or_else(|| Error::damaged(self.at, "an object of a heap is nowhere"))?;
-                    return self.file.meta.bytes(at, length);
+                    return Ok(self.file.meta.bytes(at, length)?);
                 }
                 self.huge(cursor.uint((self.id_bytes - 1).min(8))?)
             }
@@ -244,7 +244,7 @@ impl FractalHeap<'_, '_> {
             Ok(Visit::Next)
         })?;
         match found {
-            Some((Some(at), length)) => self.file.meta.bytes(at, length),
+            Some((Some(at), length)) => Ok(self.file.meta.bytes(at, length)?),
             _ => Err(Error::damaged(self.at, "a huge object of a heap is nowhere")),
         }
     }
@@ -293,6 +293,6 @@ impl FractalHeap<'_, '_> {
             }
         }
         let place = at.checked_add(rest).ok_or_else(|| damaged("an object lies past its heap"))?;
-        self.file.meta.bytes(place, length)
+        Ok(self.file.meta.bytes(place, length)?)
     }
 }

@@ -19,7 +19,7 @@ pub(crate) mod write;
 
 use crate::{
     Result,
-    input::{Cursor, Meta},
+    cursor::Cursor,
 };
 
 pub(crate) use attribute::plain;
@@ -38,7 +38,7 @@ pub(crate) struct Widths {
 
 /// An open file's metadata.
 pub(crate) struct Hdf5<'a> {
-    pub(crate) meta: Meta<'a>,
+    pub(crate) meta: nuna_inputs::Meta<'a>,
     pub(crate) widths: Widths,
     pub(crate) root: u64,
     /// Collections of the global heap that were read already.

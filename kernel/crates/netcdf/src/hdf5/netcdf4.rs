@@ -13,7 +13,7 @@ use super::{
     object::{Object, kind},
 };
 use crate::{
-    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, input::Cursor, read::Element,
+    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, cursor::Cursor, read::Element,
 };
 
 pub(crate) const DIMENSION_ONLY: &str = "This is a netCDF dimension but not a netCDF variable";
@@ -296,7 +296,7 @@ impl Hdf5<'_> {
             LayoutMessage::Compact(bytes) => Layout::Compact(bytes),
             LayoutMessage::Contiguous { address: None } => Layout::Empty,
             LayoutMessage::Contiguous { address: Some(address) } => {
-                let absolute = address.checked_add(self.meta.base);
+                let absolute = address.checked_add(self.meta.base());
                 let address = absolute.ok_or_else(|| Error::damaged(address, "data lie beyond any file"))?;
                 Layout::Contiguous { address }
             }

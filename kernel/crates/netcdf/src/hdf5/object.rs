@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Hdf5, address, checksum};
-use crate::{Error, Result, input::Cursor};
+use crate::{Error, Result, cursor::Cursor};
 
 /// Kinds of messages that are read here.
 pub(crate) mod kind {

@@ -3,7 +3,7 @@
 use super::{Hdf5, Widths, address, checksum};
 use crate::{
     Error, Input, Result,
-    input::{Cursor, Meta},
+    cursor::{self, Cursor},
 };
 
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -31,7 +31,7 @@ pub(crate) fn find_signature(input: &dyn Input) -> Result<Option<u64>> {
 impl<'a> Hdf5<'a> {
     pub(crate) fn open(input: &'a dyn Input) -> Result<Self> {
         let start = find_signature(input)?.ok_or_else(|| Error::damaged(0, "there is no HDF5 signature"))?;
-        let mut meta = Meta::new(input);
+        let meta = cursor::meta(input);
         let bytes = meta.bytes(start, 128.min(meta.length() - start))?;
         let mut cursor = Cursor::new(&bytes, start);
         cursor.skip(8)?;
@@ -73,7 +73,7 @@ impl<'a> Hdf5<'a> {
             return Err(Error::damaged(input.length(), message));
         }
         // As the C library has it: addresses count from the signature, wherever the file has been moved.
-        meta.base = start;
+        let meta = meta.from(start);
         let root = root.ok_or_else(|| Error::damaged(start, "there is no root group"))?;
         Ok(Self { meta, widths, root, collections: Default::default() })
     }

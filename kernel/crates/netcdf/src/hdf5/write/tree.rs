@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::{
         hdf5::{Hdf5, Widths},
-        input::Meta,
+        cursor::meta,
     };
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(root as usize, node_bytes * 80);
         let mut found = Vec::new();
         let widths = Widths { offset: 8, length: 8 };
-        let hdf5 = Hdf5 { meta: Meta::new(&bytes), widths, root: 0, collections: Default::default() };
+        let hdf5 = Hdf5 { meta: meta(&bytes), widths, root: 0, collections: Default::default() };
         hdf5.btree1(root, 1, 32, &mut |key, child| {
             let word = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap());
             found.push((word(8), word(16), u64::from(word(0) as u32), child));
