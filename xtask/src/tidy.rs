@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "nuna-array",
             "nuna-chunk",
             "nuna-geotiff",
+            "nuna-inputs",
             "nuna-netcdf",
             "nuna-parquet",
             "nuna-plan",

@@ -19,14 +19,12 @@ mod metadata;
 mod read;
 mod write;
 
-use std::path::Path;
-
 pub use decode::{Compression, Predictor};
 pub use error::Error;
 pub use geo::Geo;
 pub use image::{Element, Image, Kind};
-pub use nuna_inputs::{Disk, Input};
 pub use metadata::{Item, Metadata};
+pub use nuna_inputs::Input;
 pub use read::Reader;
 pub use write::{NewImage, NewTiff, predict, predictor};
 
@@ -100,16 +98,6 @@ pub fn open(input: &dyn Input) -> Result<File> {
     }
     file.overviews.sort_by_key(|image| std::cmp::Reverse((image.width, image.height)));
     Ok(file)
-}
-
-/// [`open`] for a file of the file system.
-///
-/// # Errors
-/// As [`open`], and what the file system says.
-pub fn open_file(path: &Path) -> Result<(Disk, File)> {
-    let disk = Disk::open(path)?;
-    let file = open(&disk)?;
-    Ok((disk, file))
 }
 
 impl File {

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use nuna_inputs::Reads;
+
 use crate::{
     Error, Image, Input, Result,
     decode::{self, Compression, Predictor},
@@ -81,14 +83,48 @@ impl<I: Input> Reader<I> {
         let (block_rows, block_columns) = image.block;
         let planes = if image.is_planar { bands.clone() } else { 0..1 };
         let mut scratch = Scratch::default();
-        for plane in planes {
-            for row in rows.start / block_rows..rows.end.div_ceil(block_rows) {
-                for column in columns.start / block_columns..columns.end.div_ceil(block_columns) {
-                    self.block(Place { plane, row, column }, region, &mut scratch, out)?;
-                }
-            }
+        let places = || {
+            planes.clone().flat_map(|plane| {
+                (rows.start / block_rows..rows.end.div_ceil(block_rows)).flat_map(move |row| {
+                    (columns.start / block_columns..columns.end.div_ceil(block_columns))
+                        .map(move |column| Place { plane, row, column })
+                })
+            })
+        };
+        let mut reads = Reads::new(&self.input, || self.stored(places(), region));
+        for place in places() {
+            self.block(place, region, &mut reads, &mut scratch, out)?;
         }
         Ok(())
+    }
+
+    /// What will be read of blocks, up to one that cannot be as long as it pretends.
+    fn stored(&self, places: impl Iterator<Item = Place>, region: &[Range<u64>; 3]) -> Vec<Range<u64>> {
+        let image = &self.image;
+        let mut wanted = Vec::new();
+        for place in places {
+            let number = self.number(place);
+            let (at, bytes) = (self.offsets[number], self.byte_counts.get(number).copied());
+            if at == 0 || bytes == Some(0) {
+                continue;
+            }
+            let to = Target::new(place, image, region);
+            let (from, end) = match image.compression {
+                Compression::None => (to.rows.start * to.row_bytes, to.rows.end * to.row_bytes),
+                _ => (0, usize::try_from(bytes.unwrap_or(0)).unwrap_or(usize::MAX)),
+            };
+            let most = image.compression.stored_bytes_max((to.stored_rows * to.row_bytes) as u64);
+            if end as u64 > most {
+                break;
+            }
+            wanted.push(at.saturating_add(from as u64)..at.saturating_add(end as u64));
+        }
+        wanted
+    }
+
+    fn number(&self, place: Place) -> usize {
+        let (down, across) = self.image.blocks();
+        ((place.plane * down + place.row) * across + place.column) as usize
     }
 
     /// Copies what one block has of a box.
@@ -96,19 +132,19 @@ impl<I: Input> Reader<I> {
         &self,
         place: Place,
         region: &[Range<u64>; 3],
+        reads: &mut Reads<'_>,
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<()> {
         let image = &self.image;
-        let (down, across) = image.blocks();
-        let number = ((place.plane * down + place.row) * across + place.column) as usize;
+        let number = self.number(place);
         let to = Target::new(place, image, region);
         if self.offsets[number] == 0 || self.byte_counts.get(number) == Some(&0) {
             to.fill(&image.fill()[..to.size], out);
             return Ok(());
         }
         if image.compression == Compression::None {
-            return self.plain(number, &to, scratch, out);
+            return self.plain(number, &to, reads, scratch, out);
         }
         let length = to.stored_rows * to.row_bytes;
         let at = self.offsets[number];
@@ -124,7 +160,7 @@ impl<I: Input> Reader<I> {
                 "it pretends to be {stored} bytes, which cannot be {length} decoded"
             )));
         }
-        self.fetch(at, stored, &mut scratch.stored)?;
+        fetch(reads, at, stored, &mut scratch.stored)?;
         let restore = |bytes: &mut [u8]| {
             decode::restore(image.predictor, image.element, image.big_endian, to.bands, to.row_bytes, bytes);
         };
@@ -146,7 +182,14 @@ impl<I: Input> Reader<I> {
     }
 
     /// The same where nothing is compressed: some rows after the other, and only those that are wanted.
-    fn plain(&self, number: usize, to: &Target, scratch: &mut Scratch, out: &mut [u8]) -> Result<()> {
+    fn plain(
+        &self,
+        number: usize,
+        to: &Target,
+        reads: &mut Reads<'_>,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<()> {
         let image = &self.image;
         let at = self.offsets[number];
         let length = (to.stored_rows * to.row_bytes) as u64;
@@ -161,7 +204,7 @@ impl<I: Input> Reader<I> {
             let rows = start..(start + step).min(to.rows.end);
             let from = at.checked_add((rows.start * to.row_bytes) as u64);
             let from = from.ok_or_else(|| Error::damaged(at, "a block lies beyond any file"))?;
-            self.fetch(from, (rows.len() * to.row_bytes) as u64, &mut scratch.stored)?;
+            fetch(reads, from, (rows.len() * to.row_bytes) as u64, &mut scratch.stored)?;
             decode::restore(
                 Predictor::None,
                 image.element,
@@ -174,17 +217,12 @@ impl<I: Input> Reader<I> {
         }
         Ok(())
     }
+}
 
-    fn fetch(&self, at: u64, count: u64, out: &mut Vec<u8>) -> Result<()> {
-        let length = self.input.length();
-        if at.checked_add(count).is_none_or(|end| end > length) {
-            let message =
-                format!("{count} bytes of a block are expected here, but the file ends at {length}");
-            return Err(Error::damaged(at, message));
-        }
-        out.resize(count as usize, 0);
-        Ok(self.input.read_at(at, out)?)
-    }
+fn fetch(reads: &mut Reads<'_>, at: u64, count: u64, out: &mut Vec<u8>) -> Result<()> {
+    reads.check(at, count)?;
+    out.resize(count as usize, 0);
+    Ok(reads.read(at, out)?)
 }
 
 /// Memory that is used for one block after the other.

@@ -8,11 +8,13 @@
 
 mod disk;
 mod meta;
+mod reads;
 
-use std::io;
+use std::{io, ops::Range};
 
 pub use disk::Disk;
 pub use meta::Meta;
+pub use reads::Reads;
 
 /// Why bytes could not be had; what cannot be true of any file among them.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,25 @@ pub trait Input: Send + Sync {
     /// # Errors
     /// What the system says; `UnexpectedEof` past the end.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Whether each answer is waited for so long that it pays to say beforehand what will be read.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Begins to read places, which will be read in this order; `None` where nothing is gained by it.
+    fn ahead(&self, _places: &[Range<u64>]) -> Option<Box<dyn Ahead + '_>> {
+        None
+    }
+}
+
+/// Bytes that are on their way before they are read.
+pub trait Ahead {
+    /// As [`Input::read_at`]; quick for places that were said beforehand, in their order.
+    ///
+    /// # Errors
+    /// As [`Input::read_at`].
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 }
 
 impl Input for Vec<u8> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use nuna_array::{Array, ChunkSource};
-use nuna_storage::{Attributes, GeotiffOptions, Raster, Source, Stack};
+use nuna_storage::{Attributes, GeotiffOptions, OpenFile, Raster, Source, Stack};
 
 use crate::{
     Calendar, DataArray, Dataset, LabelError, Result, Times,
@@ -21,6 +21,9 @@ use crate::{
 /// Values are as they are stored. Attributes say what the file says about them: `crs`, `transform` (`a, b, c, d, e, f` as in
 /// rasterio), `AREA_OR_POINT`, `nodata`, `scale`, `offset`, `units`, `long_name`, and GDAL's metadata. A transform with a
 /// rotation gives no coordinates along `y` and `x`.
+///
+/// `path` may also be an address, `https://host/image.tif` or `s3://bucket/image.tif`: workers then read the parts of the file that they need,
+/// and an overview costs no more than itself.
 ///
 /// # Errors
 /// If there is no such file, it is no TIFF, damaged, or of a kind that is not supported, which is then named.
@@ -157,10 +160,12 @@ pub fn open_geotiffs_with(files: impl Into<Files>, dim: &str, options: &GeotiffO
 }
 
 /// [`open_geotiff`] as a dataset, whose only variable is called as rioxarray calls it in datasets.
-pub(crate) fn dataset(path: &Path) -> Result<Dataset> {
-    let array = open_geotiff(path)?;
-    let dataset = Dataset::new().assign("band_data", &array)?;
-    Ok(Dataset { path: Some(path.to_owned()), ..dataset })
+pub(crate) fn dataset(file: &OpenFile) -> Result<Dataset> {
+    nuna_storage::register();
+    let mut raster = nuna_storage::open_geotiff_file(file, &GeotiffOptions::default())?;
+    let path = raster.paths.pop();
+    let array = labelled(raster, &["band", "y", "x"])?;
+    Ok(Dataset { path, ..Dataset::new().assign("band_data", &array)? })
 }
 
 fn labelled(raster: Raster, dims: &[&str]) -> Result<DataArray> {

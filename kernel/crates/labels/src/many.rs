@@ -198,6 +198,15 @@ fn labels(
 
 /// What a pattern stands for, sorted.
 pub(crate) fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
+    if nuna_storage::is_address(Path::new(pattern)) {
+        return match pattern.contains('*') {
+            true => Err(LabelError::Invalid(format!(
+                "{} is a pattern at an address, where nothing is listed; give the addresses one by one",
+                nuna_storage::shown(Path::new(pattern)).display()
+            ))),
+            false => Ok(vec![pattern.into()]),
+        };
+    }
     let mut found = vec![PathBuf::new()];
     for part in Path::new(pattern).components() {
         let name = part.as_os_str().to_string_lossy();

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use nuna_array::Array;
-use nuna_storage::{Attributes, Group, Skipped, Variable};
+use nuna_storage::{Attributes, FileKind, Group, OpenFile, Skipped, Variable};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -37,7 +37,8 @@ pub fn open_zarr_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset> {
 }
 
 /// Opens a NetCDF file (3, 4) or an HDF5 file as a dataset, as [`open_zarr`] does a store. Workers read the byte ranges of
-/// the chunks that they need, without a lock or a C library. The file must be where all of them find it.
+/// the chunks that they need, without a lock or a C library. The file must be where all of them find it; at an address
+/// (`https://host/file.nc`, `s3://bucket/file.nc`) its server must send ranges of bytes.
 ///
 /// # Errors
 /// If there is no such file, it is no NetCDF or HDF5, or damaged. What one variable alone has wrong, such as a filter
@@ -56,19 +57,18 @@ pub fn open_netcdf_group(path: impl AsRef<Path>, group: &str) -> Result<Dataset>
 }
 
 /// Opens whatever lies at `path`: a Zarr store, or references in Parquet, if it is a folder, a file of references as kerchunk writes them if it is JSON,
-/// else a NetCDF, HDF5 or TIFF file, whatever its name. Of a TIFF file the variable is `band_data`.
+/// else a NetCDF, HDF5 or TIFF file, whatever its name. At an address too, a file is told from a store by its front. Of a TIFF file the variable is `band_data`.
 ///
 /// # Errors
 /// As [`open_zarr`], [`open_netcdf`] and [`open_geotiff`](crate::open_geotiff).
 pub fn open_dataset(path: impl AsRef<Path>) -> Result<Dataset> {
-    let path = path.as_ref();
-    let is_json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
-    if nuna_storage::is_geotiff(path) {
-        crate::geotiff::dataset(path)
-    } else if path.is_file() && !is_json {
-        open_netcdf(path)
-    } else {
-        open_zarr(path)
+    match OpenFile::find(path.as_ref())? {
+        Some(file) if file.kind()? == FileKind::Tiff => crate::geotiff::dataset(&file),
+        Some(file) => {
+            nuna_storage::register();
+            dataset(nuna_storage::open_netcdf_file(&file, "")?)
+        }
+        None => open_zarr(path),
     }
 }
 

@@ -103,7 +103,7 @@ fn what_is_no_store_says_what_was_tried() {
     let nothing = said(|_| WebReply::new(404, ""), "/a.zarr?sig=secret");
     assert!(nothing.contains("/a.zarr?…") && nothing.contains("zarr.json"), "{nothing}");
     let file = said(|_| WebReply::new(404, ""), "/a.nc");
-    assert!(file.contains("references to them"), "{file}");
+    assert!(file.contains("nothing at this address"), "{file}");
     let denied = said(|_| WebReply::new(403, ""), "/a.zarr?sig=secret");
     assert!(denied.contains("403") && denied.contains("signed address"), "{denied}");
     let page = said(|_| WebReply::new(200, "<html>"), "/a.zarr");

@@ -2,9 +2,8 @@
 //! numbers are big-endian; record variables lie interleaved.
 
 use crate::{
-    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable,
+    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, cursor,
     hdf5::plain,
-    cursor,
     read::{Element, Kind},
 };
 

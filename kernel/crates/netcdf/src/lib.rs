@@ -18,8 +18,6 @@ mod hdf5;
 mod read;
 mod scratch;
 
-use std::path::Path;
-
 pub use attribute::Attribute;
 pub use error::Error;
 pub use filter::{Filter, deflated, unshuffle};
@@ -27,7 +25,7 @@ pub use hdf5::{
     ChunkIndex,
     write::{Data, ELEMENTS_FROM, NewGroup, NewLayout, NewVariable, StoredChunk, Value},
 };
-pub use nuna_inputs::{Disk, Input};
+pub use nuna_inputs::Input;
 pub use read::{Element, Kind, Layout, Placement, Reader};
 
 /// What can go wrong in a file.
@@ -88,14 +86,4 @@ pub fn open(input: &dyn Input, path: &str) -> Result<Group> {
             Err(Error::NotNetcdf { first })
         }
     }
-}
-
-/// [`open`] for a file of the file system.
-///
-/// # Errors
-/// As [`open`], and what the file system says.
-pub fn open_file(path: &Path, group: &str) -> Result<(Disk, Group)> {
-    let disk = Disk::open(path)?;
-    let group = open(&disk, group)?;
-    Ok((disk, group))
 }

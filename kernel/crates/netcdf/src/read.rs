@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use nuna_inputs::Reads;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -290,7 +291,7 @@ impl<I: Input> Reader<I> {
             shape[axes].iter().try_fold(size, |bytes, &n| bytes.checked_mul(n)).ok_or_else(beyond)
         };
         if shape.is_empty() {
-            return self.fetch(address, out);
+            return Ok(Reads::new(&self.input, Vec::new).read(address, out)?);
         }
         let steps: Vec<u64> = (0..shape.len())
             .map(|axis| if axis == 0 { Ok(stride) } else { bytes_of(axis + 1..shape.len()) })
@@ -308,42 +309,36 @@ impl<I: Input> Reader<I> {
             .find(|&axis| span(axis) == wanted(axis) || span(axis) <= SPAN_BYTES)
             .unwrap_or(shape.len());
         let outer: Vec<Range<u64>> = written[..start].to_vec();
+        let (span, wanted) = if start < shape.len() { (span(start), wanted(start)) } else { (size, size) };
+        let place = |index: &[u64]| -> Result<u64> {
+            let first = index.iter().copied().chain(written[start..].iter().map(|r| r.start));
+            first.zip(&steps).try_fold(address, |from, (at, &step)| {
+                at.checked_mul(step).and_then(|n| from.checked_add(n)).ok_or_else(beyond)
+            })
+        };
+        let mut reads = Reads::new(&self.input, || {
+            let mut places = Vec::new();
+            // What fails here fails again below, and is said there.
+            let _ = each(&outer, &mut |index| {
+                let from = place(index)?;
+                places.push(from..from.checked_add(span).ok_or_else(beyond)?);
+                Ok::<_, Error>(())
+            });
+            places
+        });
         each(&outer, &mut |index| {
-            let mut from = address;
-            for (axis, &at) in index.iter().enumerate() {
-                from = at.checked_mul(steps[axis]).and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
-            }
-            for axis in start..shape.len() {
-                let at = written[axis].start.checked_mul(steps[axis]);
-                from = at.and_then(|n| from.checked_add(n)).ok_or_else(beyond)?;
-            }
+            let from = place(index)?;
             let part: Vec<Range<u64>> =
                 index.iter().map(|&at| at..at + 1).chain(written[start..].iter().cloned()).collect();
-            let (span, wanted) =
-                if start < shape.len() { (span(start), wanted(start)) } else { (size, size) };
             if let Some(run) = to.run(&part).filter(|_| span == wanted) {
-                return self.fetch(from, &mut out[run]);
+                return Ok(reads.read(from, &mut out[run])?);
             }
             let mut held = vec![0; span as usize];
-            self.fetch(from, &mut held)?;
+            reads.read(from, &mut held)?;
             // The span as an array whose first axes are one long, and whose others are as in the file.
             to.copy_strided(&held, &part, start, &steps, out);
             Ok(())
         })
-    }
-
-    fn fetch(&self, from: u64, out: &mut [u8]) -> Result<()> {
-        if from.checked_add(out.len() as u64).is_none_or(|end| end > self.input.length()) {
-            return Err(Error::damaged(
-                from,
-                format!(
-                    "{} bytes are expected here, but the file ends at {}",
-                    out.len(),
-                    self.input.length()
-                ),
-            ));
-        }
-        Ok(self.input.read_at(from, out)?)
     }
 
     fn chunked(
@@ -360,15 +355,29 @@ impl<I: Input> Reader<I> {
             written.iter().zip(chunk_shape).map(|(r, &n)| r.start / n..r.end.div_ceil(n)).collect();
         let counts: Vec<u64> =
             self.placement.stored_shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c)).collect();
+        let number_of = |index: &[u64]| {
+            index.iter().zip(&counts).fold(0u64, |n, (&i, &c)| n.wrapping_mul(c).wrapping_add(i))
+        };
+        let mut reads = Reads::new(&self.input, || {
+            let mut places = Vec::new();
+            // What pretends to be too long is refused below, and nothing after it is wanted.
+            let _ = each(&grid, &mut |index| match self.located.get(number_of(index)) {
+                Some(place) if place.bytes > most => Err(()),
+                Some(place) => {
+                    places.push(place.address..place.address.saturating_add(place.bytes));
+                    Ok(())
+                }
+                None => Ok(()),
+            });
+            places
+        });
         each(&grid, &mut |index| {
             let whole: Vec<Range<u64>> =
                 index.iter().zip(chunk_shape).map(|(&i, &n)| i * n..(i + 1).saturating_mul(n)).collect();
             let part: Vec<Range<u64>> =
                 whole.iter().zip(written).map(|(w, r)| w.start.max(r.start)..w.end.min(r.end)).collect();
-            let number =
-                index.iter().zip(&counts).fold(0u64, |n, (&i, &c)| n.wrapping_mul(c).wrapping_add(i));
             let run = to.run(&part);
-            let Some(place) = self.located.get(number) else {
+            let Some(place) = self.located.get(number_of(index)) else {
                 to.fill(&part, &self.placement.fill, out);
                 return Ok(());
             };
@@ -391,10 +400,10 @@ impl<I: Input> Reader<I> {
                 if place.bytes != length as u64 {
                     return Err(damaged(format!("it is {} bytes, expected {length}", place.bytes)));
                 }
-                return self.fetch(place.address, &mut out[run.clone()]);
+                return Ok(reads.read(place.address, &mut out[run.clone()])?);
             }
             let mut stored = Scratch::new(place.bytes as usize);
-            self.fetch(place.address, &mut stored)?;
+            reads.read(place.address, &mut stored)?;
             if let Some(run) = direct {
                 return filter::undo(filters, place.mask, &stored, &mut out[run]).map_err(damaged);
             }

@@ -6,7 +6,9 @@ use std::{error::Error as _, time::Duration};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Response, StatusCode, Url,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER},
+    header::{
+        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
+    },
 };
 
 use crate::{
@@ -29,10 +31,26 @@ pub enum Part {
     Last(u64),
 }
 
+/// Which of the things that lay at an address over time: as long as this, and called so by its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub length: u64,
+    /// The server's name of its state, or when it was changed; `None` if the server says neither.
+    pub tag: Option<String>,
+}
+
 /// What a request is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Want {
     Bytes(Part),
+    /// The first so many bytes, or all if there are fewer, of a server that knows ranges.
+    Head(u64),
+    /// A range of one version, and of no other.
+    Same {
+        start: u64,
+        length: u64,
+        version: Version,
+    },
     /// Only how many bytes there are.
     Size,
     /// What a bucket's listing says, by this query.
@@ -45,6 +63,14 @@ pub(crate) struct Got {
     pub(crate) bytes: Bytes,
     /// The whole value's bytes, if the server said it.
     pub(crate) total: Option<u64>,
+    /// As [`Version::tag`].
+    pub(crate) tag: Option<String>,
+}
+
+impl Got {
+    fn new(bytes: Bytes, total: Option<u64>) -> Self {
+        Self { bytes, total, tag: None }
+    }
 }
 
 pub(crate) enum Failure {
@@ -81,7 +107,8 @@ impl Attempt<'_> {
     pub(crate) async fn run(&self) -> Result<Option<Got>, Failure> {
         let range = match self.want {
             Want::Bytes(Part::All) | Want::Listing(_) => None,
-            Want::Bytes(Part::Range { start, length }) => {
+            Want::Head(count) => Some(format!("bytes=0-{}", count.saturating_sub(1))),
+            Want::Bytes(Part::Range { start, length }) | Want::Same { start, length, .. } => {
                 let last = length.checked_sub(1).and_then(|n| start.checked_add(n));
                 let last =
                     last.ok_or_else(|| self.answer(format!("{length} bytes from {start} are no range")))?;
@@ -110,6 +137,10 @@ impl Attempt<'_> {
 
     fn answer(&self, message: String) -> Failure {
         Failure::Final(RemoteError::Answer { url: self.name(), message })
+    }
+
+    fn changed(&self, message: String) -> Failure {
+        Failure::Final(RemoteError::Changed { url: self.name(), message })
     }
 
     fn redirect(&self, message: String) -> Failure {
@@ -197,29 +228,70 @@ impl Attempt<'_> {
     async fn receive(&self, response: Response) -> Result<Option<Got>, Failure> {
         let status = response.status();
         let total = content_range(&response);
+        let tag = tag(&response);
         match (status, self.want) {
             (StatusCode::OK, _) if is_encoded(&response) => {
                 Err(self.answer("it is compressed on the way, though that was not allowed".to_owned()))
             }
-            (StatusCode::OK, Want::Size) => {
-                Ok(Some(Got { total: response.content_length(), bytes: Bytes::new() }))
-            }
+            (StatusCode::OK, Want::Size) => Ok(Some(Got::new(Bytes::new(), response.content_length()))),
             (StatusCode::PARTIAL_CONTENT, Want::Size) => match total {
-                Some((.., Some(total))) => Ok(Some(Got { total: Some(total), bytes: Bytes::new() })),
+                Some((.., Some(total))) => Ok(Some(Got::new(Bytes::new(), Some(total)))),
                 _ => Err(self.answer("it does not say how many bytes there are".to_owned())),
             },
-            (StatusCode::RANGE_NOT_SATISFIABLE, Want::Size) => {
-                Ok(Some(Got { total: Some(0), bytes: Bytes::new() }))
+            (StatusCode::RANGE_NOT_SATISFIABLE, Want::Size | Want::Head(_)) => {
+                Ok(Some(Got { tag, ..Got::new(Bytes::new(), Some(0)) }))
+            }
+            // All of it is as good as its front.
+            (StatusCode::OK, Want::Head(count))
+                if response.content_length().is_some_and(|total| total <= *count) =>
+            {
+                let bytes = self.body(response, 0, None).await?;
+                Ok(Some(Got { tag, ..Got::new(bytes.clone(), Some(bytes.len() as u64)) }))
+            }
+            (StatusCode::OK, Want::Head(_)) => {
+                Err(Failure::Final(RemoteError::NoRanges { url: self.name() }))
+            }
+            (StatusCode::OK, Want::Same { start, length, version }) => {
+                if response.content_length() != Some(version.length) || tag != version.tag {
+                    return Err(self.changed("its length or its server's tag is another one".to_owned()));
+                }
+                let bytes = self.body(response, *start, Some(*length)).await?;
+                Ok(Some(Got::new(bytes, Some(version.length))))
+            }
+            (StatusCode::PARTIAL_CONTENT, Want::Head(count)) => {
+                let Some((first, last, Some(length))) = total else {
+                    return Err(self.answer("it does not say how many bytes there are".to_owned()));
+                };
+                if first != 0 || last.checked_add(1) != Some(length.min(*count)) {
+                    return Err(self.answer(format!(
+                        "the first {count} bytes are wanted and bytes {first} to {last} of {length} come"
+                    )));
+                }
+                let bytes = self.body(response, 0, Some(length.min(*count))).await?;
+                Ok(Some(Got { tag, ..Got::new(bytes, Some(length)) }))
+            }
+            (StatusCode::PARTIAL_CONTENT, Want::Same { start, length, version }) => {
+                let count = self.check_range(Part::Range { start: *start, length: *length }, total)?;
+                let now = total.and_then(|(.., total)| total);
+                if now != Some(version.length) || tag != version.tag {
+                    return Err(self.changed("its length or its server's tag is another one".to_owned()));
+                }
+                let bytes = self.body(response, 0, Some(count)).await?;
+                Ok(Some(Got::new(bytes, now)))
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Want::Same { .. }) => {
+                Err(self.changed("it is shorter now".to_owned()))
             }
             (StatusCode::OK, Want::Bytes(Part::All) | Want::Listing(_)) => {
                 let bytes = self.body(response, 0, None).await?;
-                Ok(Some(Got { total: Some(bytes.len() as u64), bytes }))
+                let total = Some(bytes.len() as u64);
+                Ok(Some(Got::new(bytes, total)))
             }
             // A server that knows no ranges sends everything: what comes before is let go, the rest is not waited for.
             (StatusCode::OK, Want::Bytes(Part::Range { start, length })) => {
                 let total = response.content_length();
                 let bytes = self.body(response, *start, Some(*length)).await?;
-                Ok(Some(Got { bytes, total }))
+                Ok(Some(Got::new(bytes, total)))
             }
             (StatusCode::OK, Want::Bytes(Part::Last(count))) => {
                 let Some(total) = response.content_length() else {
@@ -228,12 +300,12 @@ impl Attempt<'_> {
                 };
                 let count = (*count).min(total);
                 let bytes = self.body(response, total - count, Some(count)).await?;
-                Ok(Some(Got { bytes, total: Some(total) }))
+                Ok(Some(Got::new(bytes, Some(total))))
             }
             (StatusCode::PARTIAL_CONTENT, Want::Bytes(part)) => {
                 let count = self.check_range(*part, total)?;
                 let bytes = self.body(response, 0, Some(count)).await?;
-                Ok(Some(Got { bytes, total: total.and_then(|(.., total)| total) }))
+                Ok(Some(Got::new(bytes, total.and_then(|(.., total)| total))))
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, _) => {
                 let has = response.headers().get(CONTENT_RANGE).and_then(|text| text.to_str().ok());
@@ -249,10 +321,11 @@ impl Attempt<'_> {
 
     fn wanted(&self) -> String {
         match self.want {
-            Want::Bytes(Part::Range { start, length }) => {
+            Want::Bytes(Part::Range { start, length }) | Want::Same { start, length, .. } => {
                 format!("bytes {start} to {}", start.saturating_add(*length))
             }
             Want::Bytes(Part::Last(count)) => format!("the last {count} bytes"),
+            Want::Head(count) => format!("the first {count} bytes"),
             Want::Bytes(Part::All) | Want::Size | Want::Listing(_) => "all".to_owned(),
         }
     }
@@ -375,6 +448,13 @@ impl Attempt<'_> {
 
 fn is_encoded(response: &Response) -> bool {
     response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+}
+
+/// What the server calls the state of what it sends. A proxy that changes how it is sent weakens the name, and means the same.
+fn tag(response: &Response) -> Option<String> {
+    let text = |name| response.headers().get(name).and_then(|text| text.to_str().ok());
+    let tag = text(ETAG).map(|tag| tag.strip_prefix("W/").unwrap_or(tag));
+    tag.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
 }
 
 /// First and last byte of a part, and how many the whole has.

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    attempt::{Attempt, Failure, Got, Part, Want},
+    attempt::{Attempt, Failure, Got, Part, Version, Want},
     aws::Aws,
     error::RemoteError,
     location::Location,
@@ -83,6 +83,13 @@ struct Inner {
     aws: Mutex<Option<(Instant, Aws)>>,
     /// Of buckets that are not in the region that was set.
     regions: Mutex<HashMap<String, String>>,
+}
+
+/// The front of what lies at an address.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub bytes: Bytes,
+    pub version: Version,
 }
 
 /// A request under way. Dropping it gives it up.
@@ -181,6 +188,35 @@ impl Client {
         self.start(location, part, bytes_max)?.wait()
     }
 
+    /// The first `count` bytes of what is at `location`, or all if there are fewer, and which version it is; `None` if nothing
+    /// is there.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`], and [`RemoteError::NoRanges`] if the server sends no parts of it.
+    pub fn head(&self, location: &Location, count: u64) -> Result<Option<Head>, RemoteError> {
+        match self.begin(location, Want::Head(count), count)?.receive()? {
+            None => Ok(None),
+            Some(Got { bytes, total: Some(length), tag }) => {
+                Ok(Some(Head { bytes, version: Version { length, tag } }))
+            }
+            Some(_) => Err(unsized_answer(location)),
+        }
+    }
+
+    /// Begins to read bytes of one version of what is at `location`. Of another version they are an error.
+    ///
+    /// # Errors
+    /// If threads cannot be had.
+    pub fn start_of_version(
+        &self,
+        location: &Location,
+        start: u64,
+        length: u64,
+        version: &Version,
+    ) -> Result<Pending, RemoteError> {
+        self.begin(location, Want::Same { start, length, version: version.clone() }, length)
+    }
+
     /// How many bytes there are at `location`; `None` if nothing is there.
     ///
     /// # Errors
@@ -189,10 +225,7 @@ impl Client {
         match self.begin(location, Want::Size, 0)?.receive()? {
             None => Ok(None),
             Some(Got { total: Some(total), .. }) => Ok(Some(total)),
-            Some(_) => {
-                let message = "it does not say how many bytes there are".to_owned();
-                Err(RemoteError::Answer { url: location.to_string(), message })
-            }
+            Some(_) => Err(unsized_answer(location)),
         }
     }
 
@@ -229,6 +262,11 @@ impl Client {
         let message = format!("its listing has more than {PAGES_MAX} pages");
         Err(RemoteError::Answer { url: location.to_string(), message })
     }
+}
+
+fn unsized_answer(location: &Location) -> RemoteError {
+    let message = "it does not say how many bytes there are".to_owned();
+    RemoteError::Answer { url: location.to_string(), message }
 }
 
 impl Pending {

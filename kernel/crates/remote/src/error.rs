@@ -14,6 +14,12 @@ pub enum RemoteError {
     Late { url: String, seconds: u64, message: String },
     #[error("{url} answers with something else than was asked for: {message}")]
     Answer { url: String, message: String },
+    #[error("{url} was changed after it was opened: {message}; open it again")]
+    Changed { url: String, message: String },
+    #[error(
+        "{url} is sent as a whole only: its server knows no ranges of bytes, which reading parts of a file takes; download it, or have it put on a server that does"
+    )]
+    NoRanges { url: String },
     #[error("{url} redirects {message}")]
     Redirect { url: String, message: String },
     #[error("{message}")]

@@ -15,9 +15,9 @@ mod location;
 mod sign;
 mod xml;
 
-pub use attempt::Part;
+pub use attempt::{Part, Version};
 pub use aws::{Aws, Credentials};
-pub use client::{Client, Pending, Settings};
+pub use client::{Client, Head, Pending, Settings};
 pub use error::RemoteError;
 pub use location::Location;
 pub use sign::{SignedHeader, sign};

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use nuna_array::{ChunkReader, ChunkSource, SourceSpec};
 use nuna_chunk::{Buffer, Chunk, DType, Region};
-use nuna_geotiff::{Disk, Element, Error, File, Geo, Image, Input as _, Kind, Reader};
+use nuna_geotiff::{Element, Error, Geo, Image, Kind, Reader};
 use nuna_plan::TaskError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,9 +23,11 @@ use crate::{
     GEOTIFF_KIND,
     cf::{Decode, Stored},
     error::StorageError,
+    file::{File, FileKind, OpenFile, Stamp, changed, unread},
     json::Attributes,
     kept::Kept,
-    metadata::existing,
+    object::AHEAD_BYTES,
+    place,
 };
 
 /// How images are opened.
@@ -97,9 +99,7 @@ struct Address {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct FileAddress {
     path: PathBuf,
-    /// The file's bytes and nanoseconds since 1970 when it was opened; another file would be read as garbage.
-    length: u64,
-    modified: i128,
+    stamp: Stamp,
     /// Where the image's directory lies.
     directory: u64,
     /// Which of the decodes.
@@ -107,8 +107,9 @@ struct FileAddress {
 }
 
 /// Whether a file begins as TIFF files do. `false` for what cannot be read.
-pub fn is_geotiff(path: &Path) -> bool {
-    path.is_file() && Disk::open(path).is_ok_and(|disk| nuna_geotiff::is_tiff(&disk).unwrap_or(false))
+pub(crate) fn is_geotiff(path: &Path) -> bool {
+    path.is_file()
+        && OpenFile::open(path).and_then(|file| file.kind()).is_ok_and(|kind| kind == FileKind::Tiff)
 }
 
 /// Reads what a TIFF file says about itself.
@@ -116,7 +117,15 @@ pub fn is_geotiff(path: &Path) -> bool {
 /// # Errors
 /// If there is no such file or overview, or it is no TIFF, damaged, or of a kind that is not supported.
 pub fn open_geotiff(path: impl AsRef<Path>, options: &GeotiffOptions) -> Result<Raster, StorageError> {
-    let mut raster = stack(&[Opened::open(path.as_ref(), options)?], Stack::Bands, options)?;
+    open_geotiff_file(&OpenFile::open(path)?, options)
+}
+
+/// [`open_geotiff`] of a file that is open.
+///
+/// # Errors
+/// As [`open_geotiff`].
+pub fn open_geotiff_file(file: &OpenFile, options: &GeotiffOptions) -> Result<Raster, StorageError> {
+    let mut raster = stack(&[Opened::of(file, options)?], Stack::Bands, options)?;
     raster.attrs.shift_remove("files");
     Ok(raster)
 }
@@ -141,7 +150,7 @@ pub fn open_geotiffs(
                 loop {
                     let number = next.fetch_add(1, Relaxed);
                     let Some(path) = paths.get(number) else { break };
-                    let opened = Opened::open(path, options);
+                    let opened = OpenFile::open(path).and_then(|file| Opened::of(&file, options));
                     if opened.is_err() {
                         // The others will not be wanted.
                         next.fetch_max(paths.len(), Relaxed);
@@ -159,8 +168,7 @@ pub fn open_geotiffs(
 /// One file, metadata only.
 struct Opened {
     path: PathBuf,
-    length: u64,
-    modified: i128,
+    stamp: Stamp,
     image: Image,
     geo: Geo,
     transform: Option<[f64; 6]>,
@@ -169,13 +177,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(path: &Path, options: &GeotiffOptions) -> Result<Self, StorageError> {
-        let path = existing(path)?;
-        let failed = |message: String| StorageError::File { path: path.clone(), message };
-        if path.is_dir() {
-            return Err(failed("it is a folder, not a file (`open_zarr` opens Zarr stores)".to_owned()));
-        }
-        let (disk, file) = nuna_geotiff::open_file(&path).map_err(|error| failed(error.to_string()))?;
+    fn of(open: &OpenFile, options: &GeotiffOptions) -> Result<Self, StorageError> {
+        let path = &open.path;
+        let failed = |message: String| StorageError::File { path: place::shown(path), message };
+        let file = nuna_geotiff::open(&open.file).map_err(|error| failed(error.to_string()))?;
         let image = match options.overview {
             None => file.image.clone(),
             Some(level) => {
@@ -199,8 +204,8 @@ impl Opened {
         let size = |image: &Image| (image.height, image.width);
         let transform = file.geo.transform_for(size(&file.image), size(&image));
         let attrs = attributes(&file, &image, transform, options);
-        let (length, modified) = (disk.length(), disk.modified());
-        Ok(Self { path: path.clone(), length, modified, image, geo: file.geo, transform, decode, attrs })
+        let stamp = open.file.stamp();
+        Ok(Self { path: path.clone(), stamp, image, geo: file.geo, transform, decode, attrs })
     }
 }
 
@@ -220,7 +225,7 @@ fn stored(element: Element) -> Stored {
     }
 }
 
-fn decode(file: &File, image: &Image, options: &GeotiffOptions) -> Result<Decode, String> {
+fn decode(file: &nuna_geotiff::File, image: &Image, options: &GeotiffOptions) -> Result<Decode, String> {
     let stored = stored(image.element);
     let mut decode = Decode {
         stored,
@@ -266,7 +271,7 @@ fn decode(file: &File, image: &Image, options: &GeotiffOptions) -> Result<Decode
 }
 
 fn attributes(
-    file: &File,
+    file: &nuna_geotiff::File,
     image: &Image,
     transform: Option<[f64; 6]>,
     options: &GeotiffOptions,
@@ -348,8 +353,7 @@ fn stack(opened: &[Opened], kind: Stack, options: &GeotiffOptions) -> Result<Ras
         random_access &= other.image.random_access();
         files.push(FileAddress {
             path: other.path.clone(),
-            length: other.length,
-            modified: other.modified,
+            stamp: other.stamp.clone(),
             directory: other.image.at,
             decode,
         });
@@ -379,7 +383,7 @@ fn stack(opened: &[Opened], kind: Stack, options: &GeotiffOptions) -> Result<Ras
     };
     Ok(Raster {
         source: GeotiffSource::new(address),
-        paths: opened.iter().map(|file| file.path.clone()).collect(),
+        paths: opened.iter().map(|file| place::shown(&file.path)).collect(),
         attrs,
         transform: first.transform,
     })
@@ -393,9 +397,9 @@ fn fits(a: &Opened, b: &Opened) -> Result<(), StorageError> {
     let differ = |what: &str, ours: String, theirs: String| {
         let message = format!(
             "{what} is {theirs}, but {ours} in {}; files of two kinds are not one array",
-            a.path.display()
+            place::shown(&a.path).display()
         );
-        Err(StorageError::File { path: b.path.clone(), message })
+        Err(StorageError::File { path: place::shown(&b.path), message })
     };
     let shape = |image: &Image| (image.bands, image.height, image.width);
     if shape(&a.image) != shape(&b.image) {
@@ -421,7 +425,9 @@ fn fits(a: &Opened, b: &Opened) -> Result<(), StorageError> {
 
 /// What the files' names have in common, without what separates it from the rest.
 fn name(files: &[FileAddress]) -> String {
-    let stem = |file: &FileAddress| file.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = |file: &FileAddress| {
+        place::shown(&file.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    };
     let mut stems = files.iter().map(stem);
     let first = stems.next().unwrap_or_default();
     if files.len() == 1 {
@@ -495,7 +501,10 @@ impl ChunkSource for GeotiffSource {
     fn scratch_bytes(&self, bytes: u64) -> u64 {
         let address = &self.inner.address;
         let stored = bytes / address.output.size() as u64 * u64::from(address.element.size);
-        address.scratch_bytes + if address.is_plain() { 0 } else { stored }
+        let is_far = address.files.iter().any(|file| place::is_remote(&file.path));
+        address.scratch_bytes
+            + if is_far { AHEAD_BYTES } else { 0 }
+            + if address.is_plain() { 0 } else { stored }
     }
 
     fn random_access(&self) -> bool {
@@ -555,7 +564,7 @@ type Part = (usize, [Range<u64>; 3]);
 
 impl Address {
     fn odd(&self, message: String) -> StorageError {
-        let file = self.files.first().map(|file| file.path.clone()).unwrap_or_default();
+        let file = self.files.first().map(|file| place::shown(&file.path)).unwrap_or_default();
         StorageError::Damaged { variable: self.name.clone(), file, message }
     }
 
@@ -622,40 +631,38 @@ impl Address {
 }
 
 /// Readers that stay open: files that one process keeps, and places of tiles, 16 bytes each.
-static KEPT: Kept<(PathBuf, u64, i128, u64), Reader<Disk>> = Kept::new(256, 8 << 20, Reader::blocks);
+static KEPT: Kept<(PathBuf, Stamp, u64), Reader<File>> = Kept::new(256, 8 << 20, Reader::blocks);
 
 impl FileAddress {
-    fn open(&self, address: &Address) -> Result<Arc<Reader<Disk>>, StorageError> {
-        let changed = || {
-            let message = "the file was changed after it was opened; open it again".to_owned();
-            StorageError::Damaged { variable: address.name.clone(), file: self.path.clone(), message }
-        };
-        let key = (self.path.clone(), self.length, self.modified, self.directory);
+    fn open(&self, address: &Address) -> Result<Arc<Reader<File>>, StorageError> {
+        let changed = || changed(&address.name, &self.path);
+        let key = (self.path.clone(), self.stamp.clone(), self.directory);
         if let Some(open) = KEPT.get(&key) {
             return if open.input().is_unchanged() { Ok(open) } else { Err(changed()) };
         }
         let blame = |error| self.blame(&address.name, error);
-        let disk = Disk::open(&self.path).map_err(|error| blame(error.into()))?;
-        if (disk.length(), disk.modified()) != (self.length, self.modified) {
-            return Err(changed());
-        }
-        let image = Image::read(&disk, self.directory).map_err(blame)?;
+        let file =
+            File::again(&self.path, &self.stamp).map_err(|error| blame(error.into()))?.ok_or_else(changed)?;
+        let image = Image::read(&file, self.directory).map_err(blame)?;
         let is_same = (image.bands, image.height, image.width, image.element)
             == (address.bands, address.rows, address.columns, address.element);
         if !is_same {
             return Err(changed());
         }
         // Two threads may locate the same tiles at once; the second one's are as good.
-        let open = Arc::new(Reader::new(disk, image).map_err(blame)?);
+        let open = Arc::new(Reader::new(file, image).map_err(blame)?);
         KEPT.put(key, &open);
         Ok(open)
     }
 
     fn blame(&self, name: &str, error: Error) -> StorageError {
-        let (variable, file) = (name.to_owned(), self.path.clone());
         match error {
-            Error::Io(error) => StorageError::Read { variable, file, message: error.to_string() },
-            other => StorageError::Damaged { variable, file, message: other.to_string() },
+            Error::Io(error) => unread(name, &self.path, &error),
+            other => StorageError::Damaged {
+                variable: name.to_owned(),
+                file: place::shown(&self.path),
+                message: other.to_string(),
+            },
         }
     }
 }

@@ -32,6 +32,16 @@ impl<K: Ord + Clone, V> Kept<K, V> {
         Some(value.clone())
     }
 
+    /// What is kept, or what is made now and then kept.
+    pub(crate) fn get_or_put(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        if let Some(value) = self.get(&key) {
+            return value;
+        }
+        let value = Arc::new(make());
+        self.put(key, &value);
+        value
+    }
+
     /// Keeps it, the last one whatever its size.
     pub(crate) fn put(&self, key: K, value: &Arc<V>) {
         let mut guard = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

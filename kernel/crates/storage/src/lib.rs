@@ -18,12 +18,14 @@ mod codec;
 mod direct;
 mod draft;
 mod error;
+mod file;
 mod geotiff;
 mod json;
 mod kept;
 mod metadata;
 mod netcdf;
 mod numcodecs;
+mod object;
 mod pieces;
 mod place;
 mod read;
@@ -38,11 +40,14 @@ mod write_netcdf;
 
 pub use direct::Direct;
 pub use error::StorageError;
-pub use geotiff::{GeotiffOptions, GeotiffSource, Raster, Stack, is_geotiff, open_geotiff, open_geotiffs};
+pub use file::{FileKind, OpenFile};
+pub use geotiff::{
+    GeotiffOptions, GeotiffSource, Raster, Stack, open_geotiff, open_geotiff_file, open_geotiffs,
+};
 pub use json::{Attributes, read_documents};
 pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open, open_group};
-pub use netcdf::{NetcdfSource, open_netcdf};
-pub use place::{resolve, shown};
+pub use netcdf::{NetcdfSource, open_netcdf, open_netcdf_file};
+pub use place::{is_remote as is_address, resolve, shown};
 pub use read::{ZarrReader, ZarrSource};
 pub use sink::PieceSink;
 pub use source::Source;

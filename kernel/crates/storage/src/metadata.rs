@@ -196,7 +196,7 @@ fn open_remote(path: &Path, inner: &str) -> Result<Group, StorageError> {
     }
     let is_file = [".nc", ".nc4", ".h5", ".hdf5", ".tif", ".tiff"].iter().any(|end| name.ends_with(end));
     let hint = match is_file {
-        true => "; NetCDF, HDF5 and TIFF files are read from the file system only, or by references to them",
+        true => "; `open_netcdf` and `open_geotiff` open single files, also at addresses",
         false => "; check the spelling",
     };
     Err(StorageError::NotZarr { path: place::shown(&root), hint: hint.to_owned() })
@@ -216,7 +216,7 @@ fn listed(root: &Path) -> Result<Vec<String>, StorageError> {
 /// [`StorageError::NotFound`].
 pub(crate) fn existing(path: &Path) -> Result<PathBuf, StorageError> {
     if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
-        let hint = format!("files of this kind are not read over `{scheme}`, only from the file system");
+        let hint = format!("over `{scheme}` nothing is read, only over http, https and from s3");
         return Err(StorageError::NotFound { path: path.to_owned(), hint });
     }
     // Workers have other working folders.

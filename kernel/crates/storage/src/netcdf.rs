@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use nuna_array::{ChunkReader, ChunkSource, SourceSpec};
 use nuna_chunk::{Buffer, Chunk, DType, Region};
-use nuna_netcdf::{Attribute, Disk, Element, Input as _, Kind, Placement, Reader};
+use nuna_netcdf::{Attribute, Element, Kind, Placement, Reader};
 use nuna_plan::TaskError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,9 +18,12 @@ use crate::{
     NETCDF_KIND,
     cf::{Decode, Stored},
     error::StorageError,
+    file::{File, OpenFile, Stamp, changed, unread},
     json::Attributes,
     kept::Kept,
-    metadata::{Format, Group, Skipped, Variable, existing},
+    metadata::{Format, Group, Skipped, Variable},
+    object::AHEAD_BYTES,
+    place,
     source::Source,
 };
 
@@ -43,9 +46,7 @@ struct Inner {
 struct Address {
     name: String,
     file: PathBuf,
-    /// The file's bytes and nanoseconds since 1970 when it was opened; another file would be read as garbage.
-    length: u64,
-    modified: i128,
+    stamp: Stamp,
     placement: Placement,
     decode: Decode,
     is_text: bool,
@@ -56,16 +57,19 @@ struct Address {
 /// # Errors
 /// If there is no such file or group, or it is damaged. What one variable alone has wrong goes to [`Group::skipped`].
 pub fn open_netcdf(path: impl AsRef<Path>, group: &str) -> Result<Group, StorageError> {
-    let path = existing(path.as_ref())?;
-    let failed =
-        |error: nuna_netcdf::Error| StorageError::File { path: path.clone(), message: error.to_string() };
-    if path.is_dir() {
-        let message = "it is a folder, not a file (`open_zarr` opens Zarr stores)".to_owned();
-        return Err(StorageError::File { path, message });
-    }
-    let (disk, found) = nuna_netcdf::open_file(&path, group).map_err(failed)?;
+    open_netcdf_file(&OpenFile::open(path)?, group)
+}
+
+/// [`open_netcdf`] of a file that is open.
+///
+/// # Errors
+/// As [`open_netcdf`].
+pub fn open_netcdf_file(open: &OpenFile, group: &str) -> Result<Group, StorageError> {
+    let OpenFile { path, file } = open;
+    let found = nuna_netcdf::open(file, group)
+        .map_err(|error| StorageError::File { path: place::shown(path), message: error.to_string() })?;
     let mut opened = Group {
-        path: path.clone(),
+        path: place::shown(path),
         root: path.clone(),
         format: Format::Netcdf,
         attrs: attributes(&found.attributes),
@@ -80,7 +84,7 @@ pub fn open_netcdf(path: impl AsRef<Path>, group: &str) -> Result<Group, Storage
     }
     for variable in found.variables {
         let name = variable.name.clone();
-        match variable_of(variable, &path, &disk) {
+        match variable_of(variable, path, file) {
             Ok(variable) => opened.variables.push(variable),
             Err(reason) => opened.skipped.push(Skipped { name, reason }),
         }
@@ -88,7 +92,7 @@ pub fn open_netcdf(path: impl AsRef<Path>, group: &str) -> Result<Group, Storage
     Ok(opened)
 }
 
-fn variable_of(variable: nuna_netcdf::Variable, file: &Path, disk: &Disk) -> Result<Variable, String> {
+fn variable_of(variable: nuna_netcdf::Variable, path: &Path, file: &File) -> Result<Variable, String> {
     let nuna_netcdf::Variable { name, mut dims, attributes: found, placement } = variable;
     let mut attrs = attributes(&found);
     let (stored, is_text) = stored(placement.element)?;
@@ -105,9 +109,8 @@ fn variable_of(variable: nuna_netcdf::Variable, file: &Path, disk: &Disk) -> Res
     }
     let address = Address {
         name: name.clone(),
-        file: file.to_owned(),
-        length: disk.length(),
-        modified: disk.modified(),
+        file: path.to_owned(),
+        stamp: file.stamp(),
         placement,
         decode,
         is_text,
@@ -250,7 +253,8 @@ impl ChunkSource for NetcdfSource {
     fn scratch_bytes(&self, bytes: u64) -> u64 {
         let decode = &self.inner.address.decode;
         let stored = bytes / decode.output.size() as u64 * decode.stored.size() as u64;
-        self.inner.address.placement.scratch_bytes() + if decode.is_identity() { 0 } else { stored }
+        let ahead = if place::is_remote(self.file()) { AHEAD_BYTES } else { 0 };
+        self.inner.address.placement.scratch_bytes() + ahead + if decode.is_identity() { 0 } else { stored }
     }
 
     fn random_access(&self) -> bool {
@@ -266,28 +270,26 @@ pub(crate) fn open_reader(payload: &[u8]) -> Result<Box<dyn ChunkReader>, TaskEr
 }
 
 /// Readers that stay open: files that one process keeps, and places of chunks, 40 bytes each.
-static KEPT: Kept<Vec<u8>, Reader<Disk>> = Kept::new(256, 4 << 20, Reader::chunks);
+static KEPT: Kept<Vec<u8>, Reader<File>> = Kept::new(256, 4 << 20, Reader::chunks);
 
 /// An open variable.
 struct NetcdfReader {
-    open: Arc<Reader<Disk>>,
+    open: Arc<Reader<File>>,
     address: Address,
 }
 
 impl NetcdfReader {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let disk = Disk::open(&address.file).map_err(|error| blame(&address, error.into()))?;
-        if (disk.length(), disk.modified()) != (address.length, address.modified) {
-            let message = "the file was changed after it was opened; open it again".to_owned();
-            return Err(StorageError::Damaged { variable: address.name, file: address.file, message });
-        }
-        let key = postcard::to_stdvec(&(&address.file, address.length, address.modified, &address.placement))
+        let file = File::again(&address.file, &address.stamp)
+            .map_err(|error| unread(&address.name, &address.file, &error))?
+            .ok_or_else(|| changed(&address.name, &address.file))?;
+        let key = postcard::to_stdvec(&(&address.file, &address.stamp, &address.placement))
             .expect("plain data always encodes");
         if let Some(open) = KEPT.get(&key) {
             return Ok(Self { open, address });
         }
         // Two threads may locate the same chunks at once; the second one's are as good.
-        let reader = Reader::new(disk, address.placement.clone()).map_err(|error| blame(&address, error))?;
+        let reader = Reader::new(file, address.placement.clone()).map_err(|error| blame(&address, error))?;
         let open = Arc::new(reader);
         KEPT.put(key, &open);
         Ok(Self { open, address })
@@ -298,7 +300,7 @@ impl NetcdfReader {
         let shape: Vec<u64> = region.shape().to_vec();
         let odd = |message: String| StorageError::Damaged {
             variable: self.address.name.clone(),
-            file: self.address.file.clone(),
+            file: place::shown(&self.address.file),
             message,
         };
         if self.address.is_text || !region.fits(&self.address.placement.shape) {
@@ -319,9 +321,12 @@ impl ChunkReader for NetcdfReader {
 }
 
 fn blame(address: &Address, error: nuna_netcdf::Error) -> StorageError {
-    let (variable, file) = (address.name.clone(), address.file.clone());
     match error {
-        nuna_netcdf::Error::Io(error) => StorageError::Read { variable, file, message: error.to_string() },
-        other => StorageError::Damaged { variable, file, message: other.to_string() },
+        nuna_netcdf::Error::Io(error) => unread(&address.name, &address.file, &error),
+        other => StorageError::Damaged {
+            variable: address.name.clone(),
+            file: place::shown(&address.file),
+            message: other.to_string(),
+        },
     }
 }

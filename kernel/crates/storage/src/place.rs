@@ -11,7 +11,7 @@ use crate::error::StorageError;
 const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Whether it is an address and no path.
-pub(crate) fn is_remote(path: &Path) -> bool {
+pub fn is_remote(path: &Path) -> bool {
     path.to_str().is_some_and(Location::is_address)
 }
 

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use nuna_chunk::{Chunk, DType};
-use nuna_netcdf::{Data, Disk, Element, Kind, NewGroup, NewLayout, StoredChunk, Value as Attribute};
+use nuna_inputs::Disk;
+use nuna_netcdf::{Data, Element, Kind, NewGroup, NewLayout, StoredChunk, Value as Attribute};
 use serde_json::Value;
 
 use crate::{

@@ -17,10 +17,7 @@ mod object;
 mod superblock;
 pub(crate) mod write;
 
-use crate::{
-    Result,
-    cursor::Cursor,
-};
+use crate::{Result, cursor::Cursor};
 
 pub(crate) use attribute::plain;
 pub use chunks::ChunkIndex;

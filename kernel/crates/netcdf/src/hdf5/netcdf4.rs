@@ -13,7 +13,8 @@ use super::{
     object::{Object, kind},
 };
 use crate::{
-    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, cursor::Cursor, read::Element,
+    Attribute, Error, Format, Group, Input, Layout, Placement, Result, Variable, cursor::Cursor,
+    read::Element,
 };
 
 pub(crate) const DIMENSION_ONLY: &str = "This is a netCDF dimension but not a netCDF variable";

@@ -100,8 +100,8 @@ fn too_long(bytes: u64) -> Error {
 mod tests {
     use super::*;
     use crate::{
-        hdf5::{Hdf5, Widths},
         cursor::meta,
+        hdf5::{Hdf5, Widths},
     };
 
     #[test]
