@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use nuna_array::ChunkSink;
 use nuna_chunk::Chunk;
-use nuna_storage::{Attributes, NetcdfOptions, NewNetcdf, NewStore, NewVariable, StoreOptions};
+use nuna_storage::{Attributes, NetcdfOptions, NewNetcdf, NewVariable, StoreOptions};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -21,20 +21,12 @@ impl Dataset {
         self.to_zarr_with(path, &StoreOptions::default())
     }
 
-    /// [`to_zarr`](Dataset::to_zarr) with a choice of format, compression level, and whether to overwrite.
+    /// [`to_zarr`](Dataset::to_zarr) with a choice of format, how variables are encoded, and whether to overwrite.
     ///
     /// # Errors
     /// As [`to_zarr`](Dataset::to_zarr).
     pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
-        nuna_storage::register();
-        let Encoded { attrs, new, labels } = self.encoded()?;
-        let store = NewStore::create(path, &attrs, new, options.clone())?;
-        for (name, values) in labels {
-            match values {
-                Stored::Numbers(chunk) => store.write(&name, &chunk)?,
-                Stored::Text(text) => store.write_text(&name, text.to_vec())?,
-            }
-        }
+        let store = self.begun(path, options)?;
         let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
         self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
         store.finish()?;
@@ -80,7 +72,7 @@ impl Dataset {
     }
 
     /// Computes the variables, each into its sink.
-    fn compute_into<'a>(&self, sinks: impl Iterator<Item = &'a dyn ChunkSink>) -> Result<()> {
+    pub(crate) fn compute_into<'a>(&self, sinks: impl Iterator<Item = &'a dyn ChunkSink>) -> Result<()> {
         let arrays = self.variables.iter().map(|(_, variable)| variable.array.clone());
         let writes: Vec<_> = arrays.zip(sinks).collect();
         if !writes.is_empty() {
@@ -90,7 +82,7 @@ impl Dataset {
     }
 
     /// What a store is told before anything is computed: coordinates first, then variables.
-    fn encoded(&self) -> Result<Encoded> {
+    pub(crate) fn encoded(&self) -> Result<Encoded> {
         let mut new = Vec::new();
         let mut labels = Vec::new();
         for (name, coord) in self.coords.iter() {
@@ -144,15 +136,15 @@ impl Dataset {
 }
 
 /// A dataset as stores have it.
-struct Encoded {
-    attrs: Attributes,
-    new: Vec<NewVariable>,
+pub(crate) struct Encoded {
+    pub(crate) attrs: Attributes,
+    pub(crate) new: Vec<NewVariable>,
     /// Of coordinates, which are in memory.
-    labels: Vec<(String, Stored)>,
+    pub(crate) labels: Vec<(String, Stored)>,
 }
 
 /// Labels as they are stored.
-enum Stored {
+pub(crate) enum Stored {
     Numbers(Chunk),
     Text(Arc<[String]>),
 }

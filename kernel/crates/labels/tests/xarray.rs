@@ -5,7 +5,7 @@
 mod common;
 
 use common::{STORES, assert_close, assert_labels, assert_same, plain};
-use nuna_labels::{DataArray, Result, StoreOptions, ZarrFormat, concat, open_zarr, slice};
+use nuna_labels::{Compressor, DataArray, Result, StoreOptions, ZarrFormat, concat, open_zarr, slice};
 use serde_json::{Value, json};
 
 #[test]
@@ -110,10 +110,11 @@ fn what_is_written_opens_in_xarray() -> Result<()> {
         let ds = ds.assign("anomaly", &ds.var("theta")?.groupby("time.month")?.anomaly()?)?;
         let ds = ds.assign("climatology", &ds.var("theta")?.groupby("time.season")?.mean()?)?;
         let path = folder.path().join(store);
-        let options = StoreOptions { format, zstd_level: 5, overwrite: false };
+        let options =
+            StoreOptions { format, compressor: Compressor::Zstd { level: 5 }, ..StoreOptions::default() };
         ds.to_zarr_with(&path, &options)?;
         assert!(ds.to_zarr_with(&path, &options).unwrap_err().to_string().contains("exists already"));
-        ds.to_zarr_with(&path, &StoreOptions { overwrite: true, ..options })?;
+        ds.to_zarr_with(&path, &StoreOptions { overwrite: true, ..options.clone() })?;
         let left: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");

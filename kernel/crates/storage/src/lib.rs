@@ -17,9 +17,11 @@ pub mod cf;
 mod codec;
 mod direct;
 mod draft;
+mod encoding;
 mod error;
 mod file;
 mod geotiff;
+mod grow;
 mod json;
 mod kept;
 mod metadata;
@@ -39,11 +41,13 @@ mod write_geotiff;
 mod write_netcdf;
 
 pub use direct::Direct;
+pub use encoding::{BloscCodec, Compressor, Encoding, Packing, Shuffle};
 pub use error::StorageError;
 pub use file::{FileKind, OpenFile};
 pub use geotiff::{
     GeotiffOptions, GeotiffSource, Raster, Stack, open_geotiff, open_geotiff_file, open_geotiffs,
 };
+pub use grow::{GrownLayout, GrownStore};
 pub use json::{Attributes, read_documents};
 pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open, open_group};
 pub use netcdf::{NetcdfSource, open_netcdf, open_netcdf_file};

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fs,
     hash::{BuildHasher as _, RandomState},
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ use crate::{
     ZARR_KIND,
     codec::{self, WrittenArray},
     direct::Direct,
+    encoding::{Change, Compressor, Encoding},
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
@@ -30,18 +32,25 @@ use crate::{
 const DRAFTS: &str = ".drafts";
 
 /// How a store is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreOptions {
     pub format: ZarrFormat,
-    /// Level of zstd; 0 stores chunks as they are.
-    pub zstd_level: i32,
+    /// Of every variable whose encoding names none.
+    pub compressor: Compressor,
+    /// How some variables are stored otherwise, by name.
+    pub encoding: BTreeMap<String, Encoding>,
     /// Replace a Zarr store of that name.
     pub overwrite: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { format: ZarrFormat::V3, zstd_level: 3, overwrite: false }
+        Self {
+            format: ZarrFormat::V3,
+            compressor: Compressor::default(),
+            encoding: BTreeMap::new(),
+            overwrite: false,
+        }
     }
 }
 
@@ -63,8 +72,16 @@ pub struct NewStore {
     target: PathBuf,
     partial: PathBuf,
     options: StoreOptions,
-    variables: Vec<(NewVariable, String)>,
+    variables: Vec<Written>,
     finished: bool,
+}
+
+/// A variable, what the store says about it, and how its elements are changed before they are encoded.
+#[derive(Debug)]
+struct Written {
+    variable: NewVariable,
+    document: String,
+    change: Change,
 }
 
 /// A name that no other process uses.
@@ -82,7 +99,8 @@ impl NewStore {
     /// Writes the metadata of a new store, in a folder beside `path`.
     ///
     /// # Errors
-    /// If `path` exists and may not be replaced, a variable's name cannot be a folder's, or the file system refuses.
+    /// If `path` exists and may not be replaced, a variable's name cannot be a folder's, an encoding does not fit its variable
+    /// or belongs to none, or the file system refuses.
     pub fn create(
         path: impl AsRef<Path>,
         attrs: &Attributes,
@@ -96,6 +114,14 @@ impl NewStore {
         let target =
             std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
         check_target(&target, options.overwrite)?;
+        let unknown = options.encoding.keys().find(|name| !variables.iter().any(|v| v.name == **name));
+        if let Some(name) = unknown {
+            let names = variables.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("there is an encoding for it, but the variables are {names}");
+            return Err(StorageError::Variable { variable: name.clone(), message });
+        }
+        let variables = variables.into_iter().map(|variable| Written::new(variable, &options));
+        let variables = variables.collect::<Result<Vec<_>, _>>()?;
         let folder = target.parent().filter(|_| target.file_name().is_some()).ok_or_else(|| {
             StorageError::Write { path: target.clone(), message: "it has no name of its own".to_owned() }
         })?;
@@ -104,22 +130,7 @@ impl NewStore {
         let partial = folder.join(format!(".{name}.partial-{}", unique()));
         let drafts = partial.join(DRAFTS);
         fs::create_dir_all(&drafts).map_err(|error| write_error(&partial, &error))?;
-        let mut store = Self { target, partial, options, variables: Vec::new(), finished: false };
-        for variable in variables {
-            let bad_name = variable.name.is_empty()
-                || variable.name.starts_with('.')
-                || variable.name.contains(['/', '\\', '\0'])
-                || variable.name == "zarr.json";
-            if bad_name {
-                let message = "its name cannot be the name of a folder".to_owned();
-                return Err(StorageError::Variable { variable: variable.name, message });
-            }
-            let document = match store.options.format {
-                ZarrFormat::V2 => v2_array(&variable, store.options.zstd_level),
-                ZarrFormat::V3 => v3_array(&variable, store.options.zstd_level),
-            };
-            store.variables.push((variable, document.to_string()));
-        }
+        let store = Self { target, partial, options, variables, finished: false };
         store.write_metadata(attrs)?;
         Ok(store)
     }
@@ -139,11 +150,12 @@ impl NewStore {
         match self.options.format {
             ZarrFormat::V3 => {
                 let mut nodes = serde_json::Map::new();
-                for (variable, document) in &self.variables {
+                for Written { variable, document, change } in &self.variables {
                     let mut node = parsed(document);
                     node["attributes"] = Value::Object(variable.attrs.clone());
                     node["dimension_names"] = json!(variable.dims);
                     if variable.dtype.is_some_and(DType::is_float)
+                        && !change.packs()
                         && !variable.attrs.contains_key("_FillValue")
                     {
                         // xarray's spelling of NaN: in v3 only the attribute means "missing".
@@ -162,7 +174,7 @@ impl NewStore {
                 let mut nodes = serde_json::Map::new();
                 nodes.insert(".zgroup".to_owned(), json!({"zarr_format": 2}));
                 nodes.insert(".zattrs".to_owned(), Value::Object(attrs.clone()));
-                for (variable, document) in &self.variables {
+                for Written { variable, document, .. } in &self.variables {
                     let mut attrs = variable.attrs.clone();
                     attrs.insert("_ARRAY_DIMENSIONS".to_owned(), json!(variable.dims));
                     nodes.insert(format!("{}/.zarray", variable.name), parsed(document));
@@ -176,21 +188,22 @@ impl NewStore {
         }
     }
 
-    fn variable(&self, name: &str) -> &(NewVariable, String) {
-        self.variables.iter().find(|(v, _)| v.name == name).expect("callers name variables that they created")
-    }
-
     /// The target of one variable for a plan.
     ///
     /// # Panics
     /// If the store was not created with that variable.
     pub fn sink(&self, name: &str) -> ZarrSink {
-        let (variable, metadata) = self.variable(name);
+        let written = self.variables.iter().find(|written| written.variable.name == name);
+        let Written { variable, document, change } =
+            written.expect("callers name variables that they created");
         let address = Address {
             name: name.to_owned(),
             root: self.partial.clone(),
+            drafts: DRAFTS.to_owned(),
             format: self.options.format,
-            metadata: metadata.clone(),
+            metadata: document.clone(),
+            offset: vec![0; variable.shape.len()],
+            change: change.clone(),
         };
         ZarrSink { variable: variable.clone(), address }
     }
@@ -200,8 +213,7 @@ impl NewStore {
     /// # Errors
     /// If a chunk cannot be encoded or written.
     pub fn write(&self, name: &str, chunk: &Chunk) -> Result<(), StorageError> {
-        let writer = ZarrWriter::open(self.sink(name).address)?;
-        writer.write(&Region::new(chunk.shape().iter().map(|&n| 0..n)), chunk)
+        self.sink(name).write_all(chunk)
     }
 
     /// Writes a variable of text.
@@ -236,6 +248,28 @@ impl NewStore {
     }
 }
 
+impl Written {
+    fn new(mut variable: NewVariable, options: &StoreOptions) -> Result<Self, StorageError> {
+        let refused = |variable: NewVariable, message: String| StorageError::Variable {
+            variable: variable.name,
+            message,
+        };
+        let bad_name = variable.name.is_empty()
+            || variable.name.starts_with('.')
+            || variable.name.contains(['/', '\\', '\0'])
+            || variable.name == "zarr.json";
+        if bad_name {
+            return Err(refused(variable, "its name cannot be the name of a folder".to_owned()));
+        }
+        let own = Encoding::default();
+        let encoding = options.encoding.get(&variable.name).unwrap_or(&own);
+        match encoding.of_new(&mut variable, options.format, options.compressor) {
+            Ok((document, change)) => Ok(Self { variable, document: document.to_string(), change }),
+            Err(message) => Err(refused(variable, message)),
+        }
+    }
+}
+
 impl Drop for NewStore {
     fn drop(&mut self) {
         if !self.finished {
@@ -261,73 +295,31 @@ fn check_target(target: &Path, overwrite: bool) -> Result<(), StorageError> {
     }
 }
 
-/// What chunks that were never written hold.
-fn fill_value(dtype: Option<DType>) -> Value {
-    match dtype {
-        None => json!(""),
-        Some(DType::Bool) => json!(false),
-        Some(dtype) if dtype.is_float() => json!("NaN"),
-        Some(dtype) if dtype.is_complex() => json!([0.0, 0.0]),
-        Some(_) => json!(0),
-    }
-}
-
-fn v3_array(variable: &NewVariable, zstd_level: i32) -> Value {
-    let to_bytes = match variable.dtype {
-        None => json!({"name": "vlen-utf8"}),
-        Some(dtype) if dtype.size() == 1 => json!({"name": "bytes"}),
-        Some(_) => json!({"name": "bytes", "configuration": {"endian": "little"}}),
-    };
-    let mut codecs = vec![to_bytes];
-    if zstd_level != 0 {
-        codecs.push(json!({"name": "zstd", "configuration": {"level": zstd_level, "checksum": false}}));
-    }
-    json!({
-        "zarr_format": 3, "node_type": "array", "shape": variable.shape,
-        "data_type": variable.dtype.map_or("string", DType::name),
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": variable.chunk_shape}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": fill_value(variable.dtype), "codecs": codecs, "storage_transformers": [],
-    })
-}
-
-fn v2_array(variable: &NewVariable, zstd_level: i32) -> Value {
-    let (dtype, filters) = match variable.dtype {
-        None => ("|O".to_owned(), json!([{"id": "vlen-utf8"}])),
-        Some(dtype) => {
-            // NumPy's kind letters are the first letters of its names.
-            let code = &dtype.name()[..1];
-            let order = if dtype.size() == 1 { '|' } else { '<' };
-            (format!("{order}{code}{}", dtype.size()), Value::Null)
-        }
-    };
-    let compressor = if zstd_level == 0 {
-        Value::Null
-    } else {
-        json!({"id": "zstd", "level": zstd_level, "checksum": false})
-    };
-    // In v2 the fill value means "missing" to xarray, so integers have none.
-    let fill =
-        if variable.dtype.is_some_and(DType::is_float) { fill_value(variable.dtype) } else { Value::Null };
-    json!({
-        "zarr_format": 2, "shape": variable.shape, "chunks": variable.chunk_shape, "dtype": dtype,
-        "compressor": compressor, "fill_value": fill, "order": "C", "filters": filters, "dimension_separator": ".",
-    })
-}
-
 /// One variable of a store being written, as plans name it.
 #[derive(Clone, Debug)]
 pub struct ZarrSink {
-    variable: NewVariable,
-    address: Address,
+    pub(crate) variable: NewVariable,
+    pub(crate) address: Address,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Address {
-    name: String,
-    root: PathBuf,
-    format: ZarrFormat,
-    metadata: String,
+pub(crate) struct Address {
+    pub(crate) name: String,
+    pub(crate) root: PathBuf,
+    /// Below the root, for chunks that are not whole yet.
+    pub(crate) drafts: String,
+    pub(crate) format: ZarrFormat,
+    pub(crate) metadata: String,
+    /// Where in the stored array the sink's first element is: at the corner of a stored chunk.
+    pub(crate) offset: Vec<u64>,
+    pub(crate) change: Change,
+}
+
+impl ZarrSink {
+    /// Writes all of it, from memory.
+    pub(crate) fn write_all(&self, chunk: &Chunk) -> Result<(), StorageError> {
+        ZarrWriter::open(self.address.clone())?.write(&Region::all(chunk.shape()), chunk)
+    }
 }
 
 impl ChunkSink for ZarrSink {
@@ -351,7 +343,8 @@ impl ChunkSink for ZarrSink {
     fn scratch_bytes(&self) -> u64 {
         let size = self.variable.dtype.map_or(0, DType::size) as u64;
         let chunk = self.variable.chunk_shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
-        chunk.saturating_mul(2).saturating_add(chunk / 128)
+        let copies = if self.address.change.is_none() { 2 } else { 4 };
+        chunk.saturating_mul(copies).saturating_add(chunk / 128)
     }
 
     fn spec(&self) -> SinkSpec {
@@ -396,6 +389,9 @@ impl ZarrWriter {
     /// # Errors
     /// If the box cuts a chunk, or a file cannot be written.
     pub fn write(&self, region: &Region, chunk: &Chunk) -> Result<(), StorageError> {
+        let offset = self.address.offset.iter().zip(region.ranges());
+        let region = &Region::new(offset.map(|(o, r)| r.start + o..r.end + o));
+        let chunk = &self.address.change.apply(chunk).map_err(|message| self.refused(message))?;
         let grid = (self.array.shape(), &self.chunk_shape[..]);
         let refused = |message| self.refused(message);
         pieces(region, chunk, grid, &self.fill, refused, |indices, bytes| self.write_chunk(indices, bytes))
@@ -411,7 +407,7 @@ impl ZarrWriter {
         let file = self.address.root.join(codec::chunk_key(&self.array, indices));
         let folder = file.parent().expect("a chunk's key has the array's folder in front");
         // A process that was cut off, and writes when the store is finished, finds no place for drafts any more.
-        let draft = self.address.root.join(DRAFTS).join(unique());
+        let draft = self.address.root.join(&self.address.drafts).join(unique());
         let put = |encoded: &[u8]| {
             let written = fs::write(&draft, encoded).and_then(|()| fs::create_dir_all(folder));
             written.and_then(|()| fs::rename(&draft, &file)).map_err(|error| {

@@ -1,7 +1,7 @@
 //! A store of time slabs becomes one of tiles that hold all times, on workers with little memory:
 //! `rechunk FOLDER WORKERS MEMORY TIMES SIDE TILE`. Prints what each worker's process took at most, and whether every bit is
 //! as it was.
-use nuna::{Array, Block, Chunk, ChunkGrid, DType, DataArray, MapBlocks, StoreOptions, prelude::*};
+use nuna::{Array, Block, Chunk, ChunkGrid, Compressor, DType, DataArray, MapBlocks, StoreOptions, prelude::*};
 
 /// Times of a slab.
 const DEPTH: u64 = 4;
@@ -13,11 +13,11 @@ pub fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let (slabs, tiles) = (folder.join("slabs.zarr"), folder.join("tiles.zarr"));
 
     // On the threads of this process: the cluster comes later.
-    field(times, side)?.to_zarr_with(&slabs, &StoreOptions { zstd_level: 1, ..StoreOptions::default() })?;
+    field(times, side)?.to_zarr_with(&slabs, &StoreOptions { compressor: Compressor::Zstd { level: 1 }, ..StoreOptions::default() })?;
     let cluster = Cluster::local().workers(workers as usize).threads(1).memory(arguments[2].as_str()).start()?;
     let source = open_zarr(&slabs)?.var("field")?;
     let wanted = source.rechunk([("time", -1), ("y", tile as i64), ("x", tile as i64)])?;
-    wanted.to_zarr_with(&tiles, &StoreOptions { zstd_level: 1, ..StoreOptions::default() })?;
+    wanted.to_zarr_with(&tiles, &StoreOptions { compressor: Compressor::Zstd { level: 1 }, ..StoreOptions::default() })?;
     for worker in cluster.info().workers {
         let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no peak")?;

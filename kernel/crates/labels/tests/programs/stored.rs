@@ -1,7 +1,11 @@
 //! Owns writing arrays to Zarr stores and what is read there again, by Nuna and by zarr-python.
 
+use std::collections::BTreeMap;
+
 use nuna_array::{Array, Chunk};
-use nuna_labels::{DataArray, Dataset, StoreOptions, ZarrFormat, open_zarr};
+use nuna_labels::{
+    BloscCodec, Compressor, DataArray, Dataset, Encoding, Shuffle, StoreOptions, ZarrFormat, open_zarr,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,8 +32,14 @@ pub(crate) fn differences(seed: u64, python: &mut Python) -> Vec<String> {
         dataset = dataset.assign(dtype.name(), &DataArray::new(cut, dims).unwrap()).unwrap();
         written.push((dtype.name().to_owned(), chunk));
     }
-    let zstd_level = random.range(0, 9) as i32;
-    let options = StoreOptions { format, zstd_level, overwrite: false };
+    let mut encoding = BTreeMap::new();
+    for (name, chunk) in &written {
+        if random.chance(50) {
+            encoding.insert(name.clone(), encoded(&mut random, format, chunk));
+        }
+    }
+    let compressor = compressor(&mut random);
+    let options = StoreOptions { format, compressor, encoding, ..StoreOptions::default() };
     dataset.to_zarr_with(&path, &options).unwrap();
     let mut found = Vec::new();
     let again = open_zarr(&path).unwrap();
@@ -52,4 +62,32 @@ pub(crate) fn differences(seed: u64, python: &mut Python) -> Vec<String> {
         different.map(|((_, told), name)| format!("seed {seed}: zarr-python says of {name}: {told}")),
     );
     found
+}
+
+fn compressor(random: &mut Random) -> Compressor {
+    match random.index(4) {
+        0 => Compressor::None,
+        1 => Compressor::Zstd { level: random.range(-3, 9) as i32 },
+        2 => Compressor::Gzip { level: random.below(10) as u32 },
+        _ => Compressor::Blosc {
+            codec: [BloscCodec::Lz4, BloscCodec::Lz4hc, BloscCodec::Zlib, BloscCodec::Zstd][random.index(4)],
+            level: random.below(10) as u32,
+            shuffle: [Shuffle::None, Shuffle::Byte, Shuffle::Bit][random.index(3)],
+        },
+    }
+}
+
+/// Chunks of their own, in shards or not.
+fn encoded(random: &mut Random, format: ZarrFormat, chunk: &Chunk) -> Encoding {
+    let chunks: Vec<u64> = chunk.shape().iter().map(|&n| 1 + random.below(n + 1)).collect();
+    let v3 = format == ZarrFormat::V3;
+    let shards =
+        (v3 && random.chance(60)).then(|| chunks.iter().map(|n| n * (1 + random.below(3))).collect());
+    Encoding {
+        chunks: Some(chunks),
+        shards,
+        compressor: random.chance(70).then(|| compressor(random)),
+        checksum: v3 && random.chance(30),
+        ..Encoding::default()
+    }
 }
