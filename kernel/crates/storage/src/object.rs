@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn neighbours_are_one_request_as_long_as_it_is_short() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(together(&[0..10, 10..20, 70_000..70_001, 70_000 + GAP + 2..80_000 + GAP]).len(), 2);
+        assert_eq!(together(&[0..10, 10..20, GAP + 20..GAP + 21, 2 * GAP + 22..3 * GAP]).len(), 2);
         assert_eq!(together(&[0..10, 5..6, 6..8]), [0..10], "what is there already");
         assert_eq!(together(&[100..110, 0..10]), [100..110, 0..10], "the order is kept");
         assert_eq!(together(&[0..6 * MIB, 6 * MIB..9 * MIB]), [0..6 * MIB, 6 * MIB..9 * MIB]);
