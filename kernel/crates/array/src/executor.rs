@@ -58,12 +58,33 @@ impl Executor for ArrayExecutor {
             | Head::Write { .. } => None,
         };
         let maps = stage.inputs.iter().map(|input| input.map.clone()).collect();
-        Ok(Box::new(PreparedProgram { program, grid: stage.grid.clone(), maps, readers, writer, call }))
+        let ends = ends_of_joins(&program);
+        Ok(Box::new(PreparedProgram { program, ends, grid: stage.grid.clone(), maps, readers, writer, call }))
     }
+}
+
+fn ends_of_joins(program: &Program) -> HashMap<u32, Vec<u64>> {
+    let ends = |inputs: &[u32], axis: u32| {
+        let mut end = 0;
+        let lengths = inputs.iter().map(|&input| program.nodes[input as usize].shape[axis as usize]);
+        lengths
+            .map(|length| {
+                end += length;
+                end
+            })
+            .collect()
+    };
+    let joins = (0..).zip(&program.nodes).filter_map(|(number, node)| match &node.step {
+        Step::Concat { inputs, axis } => Some((number, ends(inputs, *axis))),
+        _ => None,
+    });
+    joins.collect()
 }
 
 struct PreparedProgram {
     program: Program,
+    /// Of joins, by node: where each input ends along the axis.
+    ends: HashMap<u32, Vec<u64>>,
     grid: BlockGrid,
     maps: Vec<BlockMap>,
     readers: Vec<Box<dyn ChunkReader>>,
@@ -81,6 +102,7 @@ struct Given {
 
 struct Evaluation<'a> {
     program: &'a Program,
+    ends: &'a HashMap<u32, Vec<u64>>,
     readers: &'a [Box<dyn ChunkReader>],
     given: Vec<Given>,
     /// Boxes of nodes that several others read.
@@ -109,6 +131,7 @@ impl Prepared for PreparedProgram {
             .map(|(map, values)| Given { ranges: map.reads(&self.grid, block), values });
         let evaluation = Evaluation {
             program: &self.program,
+            ends: &self.ends,
             readers: &self.readers,
             given: given.collect(),
             known: RefCell::default(),
@@ -226,7 +249,7 @@ impl Evaluation<'_> {
         {
             return Ok(chunk.clone());
         }
-        let chunk = self.step(&node.step, node.dtype, region)?;
+        let chunk = self.step(number, &node.step, node.dtype, region)?;
         if chunk.shape() != &region.shape()[..] || chunk.dtype() != node.dtype {
             return Err(TaskError::fatal(format!(
                 "asked for {region} as {}, but got {} of shape {:?}; the stored array has changed, or its reader is at fault",
@@ -241,7 +264,7 @@ impl Evaluation<'_> {
         Ok(chunk)
     }
 
-    fn step(&self, step: &Step, dtype: DType, region: &Region) -> Result<Chunk, TaskError> {
+    fn step(&self, number: u32, step: &Step, dtype: DType, region: &Region) -> Result<Chunk, TaskError> {
         match step {
             Step::Read { source } => self.readers[*source as usize].read(region),
             Step::Input { input, axes, order } => {
@@ -283,7 +306,9 @@ impl Evaluation<'_> {
                 let shape = &self.program.nodes[*input as usize].shape;
                 Ok(self.node(*input, &broadcast_region(region, shape))?.broadcast_to(&region.shape()))
             }
-            Step::Concat { inputs, axis } => self.joined(inputs, *axis as usize, dtype, region),
+            Step::Concat { inputs, axis } => {
+                self.joined(inputs, &self.ends[&number], *axis as usize, dtype, region)
+            }
         }
     }
 
@@ -380,19 +405,30 @@ impl Evaluation<'_> {
         assembly.finish().take(axis, &places).map_err(fatal)
     }
 
-    fn joined(&self, inputs: &[u32], axis: usize, dtype: DType, region: &Region) -> Result<Chunk, TaskError> {
+    /// `ends` is where each input ends along the axis.
+    fn joined(
+        &self,
+        inputs: &[u32],
+        ends: &[u64],
+        axis: usize,
+        dtype: DType,
+        region: &Region,
+    ) -> Result<Chunk, TaskError> {
         let wanted = &region.ranges()[axis];
         let mut parts = Vec::new();
-        let mut offset = 0;
-        for &input in inputs {
-            let length = self.program.nodes[input as usize].shape[axis];
-            let (low, high) = (wanted.start.max(offset), wanted.end.min(offset + length));
+        // Thousands of files are one series, of which a block needs a few.
+        let first = ends.partition_point(|&end| end <= wanted.start);
+        for (&input, &end) in inputs.iter().zip(ends).skip(first) {
+            let offset = end - self.program.nodes[input as usize].shape[axis];
+            if offset >= wanted.end {
+                break;
+            }
+            let (low, high) = (wanted.start.max(offset), wanted.end.min(end));
             if low < high {
                 let mut ranges: SmallVec<[Range<u64>; 6]> = region.ranges().into();
                 ranges[axis] = low - offset..high - offset;
                 parts.push((low - wanted.start, self.node(input, &Region::new(ranges))?));
             }
-            offset += length;
         }
         if let [(_, one)] = &parts[..] {
             return Ok(one.clone());

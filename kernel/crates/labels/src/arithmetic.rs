@@ -201,6 +201,12 @@ impl DataArray {
             Other::Array(other) => {
                 dims = union(&dims, &other.dims);
                 coords = coords.merge(&other.coords);
+                // What two of the three disagree about is not the third one's to say.
+                let sides = [&left.coords, &condition.coords, &other.coords];
+                coords.retain(|name, coord| {
+                    coord.dims() == [name]
+                        || sides.iter().filter_map(|side| side.get(name)).all(|c| c.same(coord))
+                });
                 Operand::Array(spread(other, &dims)?)
             }
         };

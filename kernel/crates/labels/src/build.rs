@@ -71,9 +71,13 @@ pub(crate) fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
             continue;
         }
         let others: Option<Vec<_>> = parts.iter().map(|part| part.coords.get(name)).collect();
-        if let Some(all) = others.filter(|_| coord.dims == [dim])
-            && let Some(joined) = join(&all.iter().map(|coord| coord.values()).collect::<Result<Vec<_>>>()?)
-        {
+        if let Some(all) = others.filter(|_| coord.dims == [dim]) {
+            let all: Result<Vec<&Values>> = all.iter().map(|coord| coord.values()).collect();
+            let joined = Values::joined(name, &all?).map_err(|error| {
+                LabelError::Invalid(format!(
+                    "concat along `{dim}`: {error}; drop `{name}` with `drop_coords`, or convert it"
+                ))
+            })?;
             coords.insert(name, Arc::new(Coord::line(dim, joined, coord.attrs.clone())));
         }
     }

@@ -83,11 +83,7 @@ impl Values {
         match (self, other) {
             (Values::Numbers(a), Values::Numbers(b)) => {
                 a.len() == b.len()
-                    && (a.dtype() == b.dtype() && a.bytes() == b.bytes()
-                        || a.to_vec::<f64>()
-                            .iter()
-                            .zip(b.to_vec::<f64>())
-                            .all(|(a, b)| *a == b || (a.is_nan() && b.is_nan())))
+                    && (a.dtype() == b.dtype() && a.bytes() == b.bytes() || self.keys() == other.keys())
             }
             (Values::Times(a), Values::Times(b)) => {
                 a.micros == b.micros
@@ -101,20 +97,10 @@ impl Values {
     /// Keys that are equal exactly where labels are, for look-ups.
     pub(crate) fn keys(&self) -> Vec<Key> {
         match self {
-            Values::Numbers(chunk) if chunk.dtype().is_float() => chunk
-                .to_vec::<f64>()
-                .into_iter()
-                .map(|x| Key::Bits(if x == 0.0 { 0 } else { x.to_bits() }))
-                .collect(),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "labels beyond 2^53 compare as doubles, as in pandas with float labels"
-            )]
-            Values::Numbers(chunk) => chunk
-                .to_vec::<i64>()
-                .into_iter()
-                .map(|x| Key::Bits(if x == 0 { 0 } else { (x as f64).to_bits() }))
-                .collect(),
+            Values::Numbers(chunk) => match whole(chunk) {
+                Some(numbers) => numbers.into_iter().map(Key::Whole).collect(),
+                None => chunk.to_vec::<f64>().into_iter().map(Key::number).collect(),
+            },
             Values::Times(times) => times.micros.iter().map(|&t| Key::Time(t)).collect(),
             Values::Text(text) => text.iter().map(|t| Key::Text(t.clone())).collect(),
         }
@@ -143,9 +129,32 @@ impl Values {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Key {
+    /// A whole number, of whatever dtype: identifiers of 64 bits are told apart.
+    Whole(i128),
+    /// The bits of any other.
     Bits(u64),
     Time(i64),
     Text(String),
+}
+
+impl Key {
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and within the range")]
+    pub(crate) fn number(x: f64) -> Key {
+        match x {
+            x if x.fract() == 0.0 && x.abs() < 1e38 => Key::Whole(x as i128),
+            x if x.is_nan() => Key::Bits(f64::NAN.to_bits()),
+            x => Key::Bits(x.to_bits()),
+        }
+    }
+}
+
+/// The numbers of a chunk of integers or bools, exactly.
+pub(crate) fn whole(chunk: &Chunk) -> Option<Vec<i128>> {
+    match chunk.dtype() {
+        dtype if dtype.has_nan() => None,
+        nuna_chunk::DType::U64 => Some(chunk.to_vec::<u64>().into_iter().map(i128::from).collect()),
+        _ => Some(chunk.to_vec::<i64>().into_iter().map(i128::from).collect()),
+    }
 }
 
 impl Coord {
@@ -369,16 +378,17 @@ impl Coords {
 
     /// Those whose dimensions are all among `dims`.
     pub(crate) fn within(&self, dims: &[String]) -> Coords {
-        let mut coords = self.clone();
-        coords.retain(|_, coord| coord.dims.iter().all(|dim| dims.contains(dim)));
-        coords
+        self.filtered(|coord| coord.dims.iter().all(|dim| dims.contains(dim)))
     }
 
     /// Those that do not lie along `dim`.
     pub(crate) fn without(&self, dim: &str) -> Coords {
-        let mut coords = self.clone();
-        coords.retain(|_, coord| !coord.dims.iter().any(|d| d == dim));
-        coords
+        self.filtered(|coord| !coord.dims.iter().any(|d| d == dim))
+    }
+
+    /// Only what is kept is cloned: a dataset may have thousands that a variable of it has not.
+    fn filtered(&self, keep: impl Fn(&Coord) -> bool) -> Coords {
+        Coords(self.0.iter().filter(|(_, coord)| keep(coord)).cloned().collect())
     }
 
     pub(crate) fn isel(&self, dim: &str, positions: &Positions) -> Result<Coords> {

@@ -29,6 +29,14 @@ pub struct DataArray {
     pub(crate) loaded: Option<Chunk>,
 }
 
+/// Refuses dimensions of which two have one name.
+pub(crate) fn distinct(dims: &[String]) -> Result<()> {
+    match dims.iter().enumerate().find(|(i, dim)| dims[..*i].contains(dim)) {
+        Some((_, dim)) => Err(LabelError::DimTwice { dim: dim.clone(), dims: dims.to_vec() }),
+        None => Ok(()),
+    }
+}
+
 impl DataArray {
     /// Names the axes of an array.
     ///
@@ -45,11 +53,7 @@ impl DataArray {
                 array.shape()
             )));
         }
-        if let Some(dim) =
-            dims.iter().enumerate().find(|(i, dim)| dims[..*i].contains(dim)).map(|(_, dim)| dim.clone())
-        {
-            return Err(LabelError::DimTwice { dim, dims });
-        }
+        distinct(&dims)?;
         Ok(Self {
             array,
             dims,

@@ -116,9 +116,12 @@ impl Dataset {
     /// The dataset with a variable added or replaced; its coordinates join the dataset's.
     ///
     /// # Errors
-    /// If a dimension has another length here, or labels along one differ.
+    /// If a dimension has another length here, or labels along one differ, or the name is that of a coordinate.
     pub fn assign(&self, name: &str, array: &DataArray) -> Result<Dataset> {
         let mut with = self.clone();
+        if self.coords.get(name).or(array.coords.get(name)).is_some() {
+            return Err(crate::shape::both(name));
+        }
         let others: Vec<_> = self.variables.iter().filter(|(n, _)| n != name).collect();
         for (dim, &size) in array.dims.iter().zip(array.shape()) {
             for (other, variable) in &others {
@@ -161,6 +164,21 @@ impl Dataset {
     /// If the number of labels is not the dimension's length.
     pub fn assign_coord(&self, dim: &str, values: impl Into<Values>) -> Result<Dataset> {
         let values = values.into();
+        if self.variables.iter().any(|(name, _)| name == dim) {
+            return Err(crate::shape::both(dim));
+        }
+        if let Some((_, size)) = self.sizes().into_iter().find(|(d, _)| d == dim)
+            && size != values.len() as u64
+        {
+            return Err(LabelError::Sizes {
+                operation: "assign_coord".to_owned(),
+                dim: dim.to_owned(),
+                left: self.describe(),
+                left_size: size,
+                right: "the labels".to_owned(),
+                right_size: values.len() as u64,
+            });
+        }
         let with = self.each(|variable| {
             if variable.dims.iter().any(|d| d == dim) {
                 variable.assign_coord(dim, values.clone())
@@ -182,6 +200,7 @@ impl Dataset {
         let mut without = self.clone();
         without.variables.retain(|(n, _)| n != name);
         without.coords.retain(|n, _| n != name);
+        without.variables.iter_mut().for_each(|(_, variable)| variable.coords.retain(|n, _| n != name));
         Ok(without)
     }
 
@@ -190,9 +209,17 @@ impl Dataset {
     /// # Errors
     /// [`LabelError::NoVariable`].
     pub fn select<T: AsRef<str>>(&self, names: impl IntoIterator<Item = T>) -> Result<Dataset> {
-        let chosen: Result<Vec<_>> =
-            names.into_iter().map(|name| Ok((name.as_ref().to_owned(), self.var(name.as_ref())?))).collect();
-        Dataset::from_variables(chosen?, self.attrs.clone())
+        let (mut chosen, mut coords) = (Vec::new(), Vec::new());
+        for name in names {
+            let name = name.as_ref();
+            match self.coords.get(name) {
+                Some(coord) => coords.push((name.to_owned(), coord.clone())),
+                None => chosen.push((name.to_owned(), self.var(name)?)),
+            }
+        }
+        let mut selected = Dataset::from_variables(chosen, self.attrs.clone())?;
+        coords.iter().for_each(|(name, coord)| selected.coords.insert(name, coord.clone()));
+        Ok(selected)
     }
 
     /// A change of every variable; coordinates stay.

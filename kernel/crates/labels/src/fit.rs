@@ -72,6 +72,7 @@ impl DataArray {
         let mut dims = self.dims.clone();
         dims.remove(axis);
         dims.insert(0, "degree".to_owned());
+        crate::data_array::distinct(&dims)?;
         Ok(DataArray { coords, dims, ..self.with_array(found.astype(self.dtype().to_float())) })
     }
 

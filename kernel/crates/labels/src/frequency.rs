@@ -123,9 +123,9 @@ impl Frequency {
                 "dimension `{dim}` is empty, there is nothing to resample"
             )));
         };
-        let midnight = first.div_euclid(DAY) * DAY;
+        let midnight = first.div_euclid(DAY).saturating_mul(DAY);
         let number = |micros: i64| self.number(calendar, midnight, micros);
-        let count = number(last) - number(first);
+        let count = number(last).saturating_sub(number(first));
         if count >= BINS_MAX {
             return Err(LabelError::Invalid(format!(
                 "resampling `{dim}` to {self} would make {} bins, more than {BINS_MAX}; choose a coarser frequency or select a range",

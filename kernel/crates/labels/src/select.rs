@@ -1,13 +1,16 @@
 //! Owns selection: by position ([`Pick`], for `isel`) and by label ([`Selection`], for `sel`), and how either becomes
 //! positions along a dimension.
 
-use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
+use std::{
+    collections::HashMap,
+    ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive},
+};
 
 use nuna_array::Array;
 
 use crate::{
-    LabelError, Result,
-    coord::Values,
+    Calendar, LabelError, Result,
+    coord::{Key, Values, whole},
     time::{NOT_A_TIME, Times, parse_instant},
 };
 
@@ -166,6 +169,8 @@ impl Pick {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Label {
     Number(f64),
+    /// A whole number that `f64` does not hold exactly, such as the identifier of a cell.
+    Whole(i64),
     /// Text, or a date such as `2001-06`.
     Text(String),
 }
@@ -183,6 +188,7 @@ impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Label::Number(x) => write!(f, "{x}"),
+            Label::Whole(x) => write!(f, "{x}"),
             Label::Text(text) => write!(f, "\"{text}\""),
         }
     }
@@ -238,13 +244,18 @@ macro_rules! labels {
         }
     )*};
 }
-#[expect(clippy::cast_precision_loss, reason = "labels compare as doubles")]
+/// As a double where that is exact.
+#[expect(clippy::cast_precision_loss, reason = "asked before")]
+fn whole_label(x: i64) -> Label {
+    if x.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS { Label::Number(x as f64) } else { Label::Whole(x) }
+}
+
 mod from_labels {
     use super::*;
     labels!(
         f64: x => Label::Number(x),
         i32: x => Label::Number(f64::from(x)),
-        i64: x => Label::Number(x as f64),
+        i64: x => whole_label(x),
         &str: x => Label::Text(x.to_owned()),
         String: x => Label::Text(x),
     );
@@ -263,8 +274,13 @@ impl Selection {
         match self {
             Selection::One(label) => one(dim, values, label, matching),
             Selection::Many(labels) => {
+                let index = Index::of(values, matching, labels.len());
                 let mut list = Vec::with_capacity(labels.len());
                 for label in labels {
+                    if let Some(found) = index.find(label) {
+                        list.extend_from_slice(found);
+                        continue;
+                    }
                     match one(dim, values, label, matching)? {
                         Positions::At(at) => list.push(at),
                         several => list.extend(several.list().into_iter().map(|at| at as u64)),
@@ -276,6 +292,55 @@ impl Selection {
                 between(dim, values, start.as_ref(), end.as_ref(), *with_end)
             }
         }
+    }
+}
+
+/// Where labels are, for calls with many of them: otherwise each looks through all there are.
+struct Index {
+    calendar: Option<(Calendar, i64)>,
+    places: HashMap<Key, Vec<u64>>,
+}
+
+impl Index {
+    /// Empty where it is not worth it.
+    fn of(values: &Values, matching: Matching, labels: usize) -> Self {
+        const WORTH: usize = 4;
+        let calendar = match values {
+            Values::Times(times) if labels > WORTH => Some((times.calendar, times.resolution())),
+            _ => None,
+        };
+        let mut places: HashMap<Key, Vec<u64>> = HashMap::new();
+        if labels > WORTH {
+            for (at, key) in (0..).zip(values.keys()) {
+                places.entry(key).or_default().push(at);
+            }
+        }
+        if matching == Matching::Nearest {
+            // Of labels that stand several times the first is near.
+            places.values_mut().for_each(|all| all.truncate(1));
+        }
+        Self { calendar, places }
+    }
+
+    /// Positions of what is exactly this label; nothing where it has to be looked for, or is not there.
+    fn find(&self, label: &Label) -> Option<&[u64]> {
+        if self.places.is_empty() {
+            return None;
+        }
+        let key = match (label, self.calendar) {
+            (Label::Number(x), None) if !x.is_nan() => Key::number(*x),
+            (Label::Whole(x), None) => Key::Whole(i128::from(*x)),
+            (Label::Text(text), None) => Key::Text(text.clone()),
+            (Label::Text(text), Some((calendar, resolution))) => {
+                let range = parse_instant(text, calendar)?;
+                if range.end - range.start > resolution {
+                    return None;
+                }
+                Key::Time(range.start)
+            }
+            _ => return None,
+        };
+        self.places.get(&key).map(Vec::as_slice)
     }
 }
 
@@ -291,16 +356,28 @@ fn wrong(dim: &str, values: &Values, label: &Label, hint: &str) -> LabelError {
 fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<Positions> {
     let missing = |hint: String| LabelError::NoLabel { dim: dim.to_owned(), label: label.to_string(), hint };
     match (values, label) {
-        (Values::Numbers(chunk), Label::Number(x)) => {
-            let numbers = chunk.to_vec::<f64>();
-            if matching == Matching::Exact
-                && let Some(at) = numbers.iter().position(|y| y == x)
-            {
-                let all: Vec<u64> = (0..).zip(&numbers).filter(|(_, y)| *y == x).map(|(i, _)| i).collect();
-                return Ok(if all.len() == 1 { Positions::At(at as u64) } else { Positions::from_list(all) });
+        (Values::Numbers(chunk), Label::Number(_) | Label::Whole(_)) => {
+            let exact: Vec<u64> = match (whole(chunk), label) {
+                (Some(numbers), _) => match label.whole() {
+                    Some(x) => (0..).zip(numbers).filter(|(_, y)| *y == x).map(|(i, _)| i).collect(),
+                    None => Vec::new(),
+                },
+                (None, label) => {
+                    let x = label.as_f64();
+                    (0..).zip(chunk.to_vec::<f64>()).filter(|(_, y)| *y == x).map(|(i, _)| i).collect()
+                }
+            };
+            match exact.as_slice() {
+                [] => {}
+                [at] => return Ok(Positions::At(*at)),
+                [first, ..] if matching == Matching::Nearest => return Ok(Positions::At(*first)),
+                _ => return Ok(Positions::from_list(exact)),
             }
-            let nearest = nearest(numbers.iter().map(|y| (y - x).abs()));
-            match (nearest, matching) {
+            let x = label.as_f64();
+            if x.is_nan() {
+                return Err(missing("NaN is not a label, and near to none".to_owned()));
+            }
+            match (nearest(chunk.to_vec::<f64>().into_iter().map(|y| y - x)), matching) {
                 (Some(at), Matching::Nearest) => Ok(Positions::At(at as u64)),
                 (Some(at), Matching::Exact) => {
                     Err(missing(format!("the nearest is {}; `sel_nearest` takes it", values.show(at))))
@@ -319,10 +396,9 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
             })?;
             if matching == Matching::Nearest {
                 #[expect(clippy::cast_precision_loss, reason = "only compared")]
-                let distances = times
-                    .micros
-                    .iter()
-                    .map(|&t| if t == NOT_A_TIME { f64::NAN } else { t.abs_diff(range.start) as f64 });
+                let distances = times.micros.iter().map(|&t| {
+                    if t == NOT_A_TIME { f64::NAN } else { (i128::from(t) - i128::from(range.start)) as f64 }
+                });
                 let at =
                     nearest(distances).ok_or_else(|| missing("the dimension has no labels".to_owned()))?;
                 return Ok(Positions::At(at as u64));
@@ -357,15 +433,73 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
             }
         }
         (Values::Numbers(_), Label::Text(_)) => Err(wrong(dim, values, label, "select with a number")),
-        (Values::Times(_), Label::Number(_)) => {
+        (Values::Times(_), Label::Number(_) | Label::Whole(_)) => {
             Err(wrong(dim, values, label, "select with a date such as \"2001-06\""))
         }
-        (Values::Text(_), Label::Number(_)) => Err(wrong(dim, values, label, "select with text")),
+        (Values::Text(_), Label::Number(_) | Label::Whole(_)) => {
+            Err(wrong(dim, values, label, "select with text"))
+        }
     }
 }
 
-fn nearest(distances: impl Iterator<Item = f64>) -> Option<usize> {
-    distances.enumerate().filter(|(_, d)| !d.is_nan()).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at)
+/// The place of what is least far, given how far above each is. Of two equally far the one above, as in pandas; of equal ones the
+/// first.
+fn nearest(above: impl Iterator<Item = f64>) -> Option<usize> {
+    let order = |a: f64, b: f64| a.abs().total_cmp(&b.abs()).then(b.total_cmp(&a));
+    above.enumerate().filter(|(_, d)| !d.is_nan()).min_by(|a, b| order(a.1, b.1)).map(|(at, _)| at)
+}
+
+impl Label {
+    #[expect(clippy::cast_precision_loss, reason = "what is not exact is asked for by `whole` before")]
+    fn as_f64(&self) -> f64 {
+        match self {
+            Label::Number(x) => *x,
+            Label::Whole(x) => *x as f64,
+            Label::Text(_) => f64::NAN,
+        }
+    }
+
+    /// The whole number that this is.
+    fn whole(&self) -> Option<i128> {
+        match self {
+            Label::Whole(x) => Some(i128::from(*x)),
+            Label::Number(x) => match Key::number(*x) {
+                Key::Whole(x) => Some(x),
+                _ => None,
+            },
+            Label::Text(_) => None,
+        }
+    }
+}
+
+/// Positions of the integers from one label to another, which may stand in either order.
+fn integers_between(
+    numbers: &[i128],
+    start: Option<&Label>,
+    end: Option<&Label>,
+    with_end: bool,
+) -> Vec<u64> {
+    // Between two integers lies none: the bound is the next one inside.
+    #[expect(clippy::cast_possible_truncation, reason = "saturates beyond all integers of 64 bits")]
+    let bound = |label: Option<&Label>, open: i128, up: bool| match label {
+        None => open,
+        Some(label) => label.whole().unwrap_or_else(|| {
+            let x = label.as_f64();
+            (if up { x.ceil() } else { x.floor() }) as i128
+        }),
+    };
+    let swapped = match (start, end) {
+        (Some(a), Some(b)) => match (a.whole(), b.whole()) {
+            (Some(a), Some(b)) => a > b,
+            _ => a.as_f64() > b.as_f64(),
+        },
+        _ => false,
+    };
+    let (first, second) = if swapped { (end, start) } else { (start, end) };
+    let (low, high) = (bound(first, i128::MIN, true), bound(second, i128::MAX, false));
+    let skipped = end.filter(|_| !with_end).and_then(Label::whole);
+    let within = |x: i128| low <= x && x <= high && Some(x) != skipped;
+    (0..).zip(numbers).filter(|(_, x)| within(**x)).map(|(i, _)| i).collect()
 }
 
 fn between(
@@ -379,10 +513,16 @@ fn between(
         Values::Numbers(chunk) => {
             let bound = |label: Option<&Label>, open: f64| match label {
                 None => Ok(open),
-                Some(Label::Number(x)) => Ok(*x),
-                Some(label) => Err(wrong(dim, values, label, "select with numbers")),
+                Some(label @ Label::Text(_)) => Err(wrong(dim, values, label, "select with numbers")),
+                Some(label) if label.as_f64().is_nan() => {
+                    Err(wrong(dim, values, label, "NaN is no end of a range"))
+                }
+                Some(label) => Ok(label.as_f64()),
             };
             let (a, b) = (bound(start, f64::NEG_INFINITY)?, bound(end, f64::INFINITY)?);
+            if let Some(numbers) = whole(chunk) {
+                return Ok(Positions::from_list(integers_between(&numbers, start, end, with_end)));
+            }
             let (low, high) = (a.min(b), a.max(b));
             let within = |x: f64| low <= x && x <= high && (with_end || x != b);
             (0..).zip(chunk.to_vec::<f64>()).filter(|(_, x)| within(*x)).map(|(i, _)| i).collect()
@@ -398,9 +538,16 @@ fn between(
                 Some(label) => Err(wrong(dim, values, label, "select with dates")),
             };
             let (start, end) = (bound(start)?, bound(end)?);
-            let low = start.map_or(i64::MIN + 1, |range| range.start);
-            let high = end.map_or(i64::MAX, |range| if with_end { range.end } else { range.start });
-            (0..).zip(times.micros.iter()).filter(|(_, t)| (low..high).contains(t)).map(|(i, _)| i).collect()
+            // In either order; what the end names is left out of `a..b`, wherever it stands.
+            let swapped = matches!((&start, &end), (Some(a), Some(b)) if a.start > b.start);
+            let (first, second) = if swapped { (&end, &start) } else { (&start, &end) };
+            let low = first.as_ref().map_or(i64::MIN + 1, |range| range.start);
+            let high = second.as_ref().map_or(i64::MAX, |range| range.end);
+            let skipped = if with_end { None } else { end.clone() };
+            let within = |t: i64| {
+                (low..high).contains(&t) && !skipped.as_ref().is_some_and(|range| range.contains(&t))
+            };
+            (0..).zip(times.micros.iter()).filter(|(_, t)| within(**t)).map(|(i, _)| i).collect()
         }
         // Of nothing any range is nothing, as of numbers.
         Values::Text(texts) if texts.is_empty() => Vec::new(),
@@ -415,7 +562,11 @@ fn between(
                 },
             };
             let (low, high) = (at(start, 0)?, at(end, texts.len() as u64)?);
-            (low..if with_end && end.is_some() { high + 1 } else { high }).collect()
+            if low > high {
+                (high + u64::from(!with_end)..low + 1).collect()
+            } else {
+                (low..if with_end && end.is_some() { high + 1 } else { high }).collect()
+            }
         }
     };
     Ok(Positions::from_list(inside))

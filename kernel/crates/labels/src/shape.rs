@@ -351,6 +351,13 @@ impl Coord {
     }
 }
 
+/// A dataset has but one of a name.
+pub(crate) fn both(name: &str) -> LabelError {
+    LabelError::Invalid(format!(
+        "`{name}` would be a variable and a coordinate of one dataset; give the variable another name, or drop the coordinate with `drop_coords`"
+    ))
+}
+
 impl Dataset {
     /// Variables that share coordinates, checked: the way from many variables to a dataset.
     pub(crate) fn from_variables(variables: Vec<(String, DataArray)>, attrs: Attributes) -> Result<Dataset> {
@@ -382,6 +389,9 @@ impl Dataset {
                 }
             }
         }
+        if let Some((name, _)) = variables.iter().find(|(name, _)| coords.get(name).is_some()) {
+            return Err(both(name));
+        }
         let variables = variables.into_iter().map(|(name, v)| (name.clone(), v.named(&name))).collect();
         Ok(Dataset { variables, coords, attrs, ..Dataset::new() })
     }
@@ -389,7 +399,8 @@ impl Dataset {
     /// A dataset of named arrays; their coordinates become the dataset's.
     ///
     /// # Errors
-    /// If two disagree about the length of a dimension, or the labels along it; or a name stands twice.
+    /// If two disagree about the length of a dimension, or the labels along it; or a name stands twice, or is also that of a
+    /// coordinate.
     pub fn from_arrays<T: Into<String>>(arrays: impl IntoIterator<Item = (T, DataArray)>) -> Result<Dataset> {
         let variables: Vec<(String, DataArray)> =
             arrays.into_iter().map(|(name, array)| (name.into(), array)).collect();

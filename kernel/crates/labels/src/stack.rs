@@ -130,6 +130,7 @@ impl DataArray {
         }
         let mut dims = self.dims.clone();
         dims.splice(axis..=axis, into);
+        crate::data_array::distinct(&dims)?;
         Ok(DataArray { dims, coords, ..self.with_array(array) })
     }
 

@@ -124,7 +124,8 @@ fn parse_time(time: &str, day: i64) -> Option<Range<i64>> {
     let (time, offset) = match time.rfind(['+', '-']) {
         Some(at) => {
             let (hours, minutes) = time[at + 1..].split_once(':').unwrap_or((&time[at + 1..], "0"));
-            let micros = (hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?) * 60_000_000;
+            let within = |text: &str| text.parse::<i64>().ok().filter(|n| (0..100).contains(n));
+            let micros = (within(hours)? * 60 + within(minutes)?) * 60_000_000;
             (time[..at].trim(), if time.as_bytes()[at] == b'+' { micros } else { -micros })
         }
         None => (time, 0),
@@ -301,8 +302,10 @@ impl Times {
 
     /// As integers with CF units, in the largest unit that loses nothing, counted from the first instant.
     pub(crate) fn encode(&self) -> (Chunk, String, &'static str) {
-        let origin =
-            self.micros.iter().copied().find(|&m| m != NOT_A_TIME).unwrap_or(0).div_euclid(DAY) * DAY;
+        let there = || self.micros.iter().copied().filter(|&m| m != NOT_A_TIME);
+        let origin = there().next().unwrap_or(0).div_euclid(DAY).checked_mul(DAY);
+        // Times further apart than 64 bits count are counted from where all of them do.
+        let origin = origin.filter(|&o| there().all(|m| m.checked_sub(o).is_some())).unwrap_or(0);
         let (unit, name) =
             [(DAY, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"), (1_000_000, "seconds")]
                 .into_iter()

@@ -207,11 +207,23 @@ impl Array {
         }
     }
 
+    /// Lines without elements that are to be made longer: zeros, as every other is filled up.
+    fn from_nothing(&self, axis: usize, options: FftOptions) -> Array {
+        match (self.shape()[axis], options.n) {
+            (0, Some(n)) => {
+                let mut shape = self.shape().to_vec();
+                shape[axis] = n;
+                Array::zeros(&shape, self.dtype())
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// The discrete Fourier transform along `axis`, frequencies in the order of [`fftfreq`]. `float32` and `complex64` give
     /// `complex64`, as in NumPy 2, everything else `complex128`. A NaN makes its line NaN.
     ///
     /// # Errors
-    /// If the axis is out of range or empty.
+    /// If the axis is out of range, or empty and no length is given.
     pub fn fft(&self, axis: usize) -> Result<Array, ArrayError> {
         self.fft_with(axis, FftOptions::default())
     }
@@ -223,7 +235,7 @@ impl Array {
     pub fn fft_with(&self, axis: usize, options: FftOptions) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
         let n = self.length("fft", axis, options, self.shape()[axis].max(1))?;
-        self.then(axis, Step::Fft { n, inverse: false, norm: options.norm })
+        self.from_nothing(axis, options).then(axis, Step::Fft { n, inverse: false, norm: options.norm })
     }
 
     /// The inverse of [`fft`](Array::fft) along `axis`; complex, with the same dtypes.
@@ -241,7 +253,7 @@ impl Array {
     pub fn ifft_with(&self, axis: usize, options: FftOptions) -> Result<Array, ArrayError> {
         self.check_axis(axis)?;
         let n = self.length("ifft", axis, options, self.shape()[axis].max(1))?;
-        self.then(axis, Step::Fft { n, inverse: true, norm: options.norm })
+        self.from_nothing(axis, options).then(axis, Step::Fft { n, inverse: true, norm: options.norm })
     }
 
     /// The discrete Fourier transform of real numbers along `axis`: the `n / 2 + 1` frequencies that are not negative, those of
@@ -261,7 +273,7 @@ impl Array {
         self.check_axis(axis)?;
         self.check_real("rfft")?;
         let n = self.length("rfft", axis, options, self.shape()[axis].max(1))?;
-        self.then(axis, Step::Rfft { n, norm: options.norm })
+        self.from_nothing(axis, options).then(axis, Step::Rfft { n, norm: options.norm })
     }
 
     /// The inverse of [`rfft`](Array::rfft) along `axis`: real numbers of frequencies that are not negative. Give `n` where the
@@ -281,7 +293,8 @@ impl Array {
         self.check_axis(axis)?;
         let n = self.length("irfft", axis, options, 2 * self.shape()[axis].saturating_sub(1))?;
         let floats = if self.dtype().has_nan() { self.dtype() } else { DType::F64 };
-        self.astype(floats.to_complex()).then(axis, Step::Irfft { n, norm: options.norm })
+        let spectrum = self.astype(floats.to_complex()).from_nothing(axis, options);
+        spectrum.then(axis, Step::Irfft { n, norm: options.norm })
     }
 
     fn each_axis(

@@ -38,6 +38,7 @@ REFUSED_BY_OTHERS = [
     ("Singular matrix", "rounding decides whether a pivot is 0"),
     ("too large to convert to C long", "NumPy has no integer beyond int64 beside bools or on the left of an array"),
     ("`weights` cannot contain missing values", "Nuna would have to compute weights to know"),
+    ("could not convert string to float", "xarray takes the mean of text along a dimension that it coarsens; Nuna leaves it out"),
     ("already exists as a scalar variable", "xarray cannot join along a dimension that has a single label of its name"),
 ]
 
@@ -161,11 +162,10 @@ def reduced(x, axes, skip, keep, name, ddof=0):
     scale = np.maximum(n, 1) / np.maximum(n - ddof, 1)
     tolerance = scale * (8 * small * np.sqrt(np.abs(value) * moment) + 8 * small**2 * moment) + np.finfo("f8").tiny
     if name == "std":
-        low = np.sqrt(np.maximum(value - tolerance, 0))
-        value = np.sqrt(value)
-        tolerance = value - low
         # From nothing, the root of what the variance may be.
-        tolerance = np.maximum(tolerance, np.where(low == 0, np.sqrt(2) * tolerance + 1e-160, 0))
+        high, low = np.sqrt(value + tolerance), np.sqrt(np.maximum(value - tolerance, 0))
+        value = np.sqrt(value)
+        tolerance = np.maximum(high - value, value - low) + 1e-160
     return Near(value.astype(dtype), tolerance + 2 * ulp(value, dtype), unsure)
 
 

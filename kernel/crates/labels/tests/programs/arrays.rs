@@ -128,7 +128,7 @@ pub(crate) const UNARY: [(Unary, &str, u32); 33] = [
     (Unary::Expm1, "precise(np.expm1, $0)", 1),
     (Unary::Ln, "precise(np.log, $0)", 1),
     (Unary::Log2, "precise(np.log2, $0)", 1),
-    (Unary::Log10, "precise(np.log10, $0)", 1),
+    (Unary::Log10, "precise(np.log10, $0)", 2),
     (Unary::Log1p, "precise(np.log1p, $0)", 1),
     (Unary::Sin, "precise(np.sin, $0)", 1),
     (Unary::Cos, "precise(np.cos, $0)", 1),

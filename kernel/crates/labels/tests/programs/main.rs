@@ -11,7 +11,7 @@
 //! | `min`, `max` over axes | NumPy | which zero of several it is |
 //! | `sqrt` | long double, rounded | nothing |
 //! | `exp` and `log` families, `sin`, `cos`, `tan` and their inverses, `cbrt`, `hypot`, `atan2`, `**` | long double, rounded | 1 ulp |
-//! | hyperbolic functions and their inverses | long double, rounded | 2 ulp |
+//! | `log10`, hyperbolic functions and their inverses | long double, rounded | 2 ulp |
 //! | `sum`, `mean` of n floats | long double | n·ε of the sum of magnitudes, ε of `float64` also for `float32`; 1 ulp |
 //! | `prod` | long double | n·ε of the product; 1 ulp |
 //! | products over axes, of n elements in all | long double | n·ε of the sum of magnitudes; 1 ulp |
