@@ -294,55 +294,29 @@ fn size_along(dataset: &Dataset, dim: &str, owner: impl Fn() -> String) -> Resul
 
 /// Where the first of these labels is among others.
 fn first_match(own: &Values, stored: &Values) -> Option<u64> {
-    let at = match (own, stored) {
-        (Values::Times(own), Values::Times(stored)) => {
-            let first = own.micros.first()?;
-            stored.micros.iter().position(|label| label == first)
-        }
-        (Values::Text(own), Values::Text(stored)) => {
-            let first = own.first()?;
-            stored.iter().position(|label| label == first)
-        }
-        (Values::Numbers(own), Values::Numbers(stored)) => {
-            let first = *own.to_vec::<f64>().first()?;
-            stored.to_vec::<f64>().iter().position(|&label| label == first)
-        }
-        _ => None,
-    }?;
-    Some(at as u64)
+    let first = own.keys().into_iter().next()?;
+    Some(stored.keys().iter().position(|label| *label == first)? as u64)
 }
 
 /// # Errors
 /// If labels differ, naming the first that does.
 fn same_labels(name: &str, own: &Coord, stored: &Coord, path: &Path) -> Result<()> {
-    let differ = |what: String| {
-        invalid(format!(
-            "coordinate `{name}` differs from that of {}: {what}; select the same labels, or drop it",
-            path.display()
-        ))
-    };
-    if own.shape() != stored.shape() {
-        return differ(format!("its shape is {:?}, the store\u{2019}s {:?}", own.shape(), stored.shape()));
+    if own.same(stored) {
+        return Ok(());
     }
-    let first = match (own.values()?, stored.values()?) {
-        (Values::Times(a), Values::Times(b)) if a.calendar == b.calendar => {
-            let at = a.micros.iter().zip(b.micros.iter()).position(|(a, b)| a != b);
-            at.map(|at| (a.short(at), b.short(at)))
+    let (ours, theirs) = (own.values()?, stored.values()?);
+    let first = ours.keys().iter().zip(theirs.keys()).position(|(a, b)| *a != b);
+    let what = match first {
+        _ if own.shape() != stored.shape() => {
+            format!("its shape is {:?}, that of the store {:?}", own.shape(), stored.shape())
         }
-        (Values::Text(a), Values::Text(b)) => {
-            a.iter().zip(b.iter()).find(|(a, b)| a != b).map(|(a, b)| (a.clone(), b.clone()))
-        }
-        (Values::Numbers(a), Values::Numbers(b)) => {
-            let both = a.to_vec::<f64>().into_iter().zip(b.to_vec::<f64>());
-            let other = |(a, b): &(f64, f64)| a != b && !(a.is_nan() && b.is_nan());
-            both.into_iter().find(other).map(|(a, b)| (a.to_string(), b.to_string()))
-        }
-        _ => return differ("they are of different kinds".to_owned()),
+        Some(at) => format!("it has {} where the store has {}", ours.show(at), theirs.show(at)),
+        None => "they are of different kinds".to_owned(),
     };
-    match first {
-        Some((own, stored)) => differ(format!("it has {own} where the store has {stored}")),
-        None => Ok(()),
-    }
+    invalid(format!(
+        "coordinate `{name}` differs from that of {}: {what}; select the same labels, or drop it",
+        path.display()
+    ))
 }
 
 /// Labels in the store's units, and whether they are now as they lie there.
@@ -384,7 +358,7 @@ fn counted(name: &str, times: &Times, layout: &GrownLayout, path: &Path) -> Resu
     let Some(parsed) = TimeUnits::parse(units, text("calendar")) else {
         return invalid(format!("`{name}` is times, but in {shown} its units are `{units}`"));
     };
-    if parsed.calendar != times.calendar {
+    if !times.fits(&Times { calendar: parsed.calendar, micros: Vec::new().into() }) {
         return invalid(format!(
             "`{name}` is of the calendar {}, but in {shown} of {}",
             times.calendar.name(),

@@ -57,8 +57,8 @@ pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey, GroupKeys};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{
-    Attributes, BloscCodec, Compressor, Encoding, GeotiffOptions, GeotiffWriteOptions, NetcdfOptions,
-    Packing, Shuffle, StoreOptions, ZarrFormat,
+    Attributes, BloscCodec, Compressor, Encoding, GeotiffOptions, GeotiffWriteOptions, NetcdfEncoding,
+    NetcdfOptions, Packing, Shuffle, StoreOptions, ZarrFormat,
 };
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group};
 pub use plot::{Plot, PlotOptions};

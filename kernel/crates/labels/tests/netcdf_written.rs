@@ -9,7 +9,8 @@ use std::path::Path;
 
 use nuna_array::{Array, Chunk, DType};
 use nuna_labels::{
-    Calendar, DataArray, Dataset, NetcdfOptions, Result, Times, Values, open_netcdf, open_zarr,
+    Calendar, DataArray, Dataset, NetcdfEncoding, NetcdfOptions, Packing, Result, Times, Values, open_netcdf,
+    open_zarr,
 };
 use serde_json::{Value, json};
 
@@ -80,7 +81,8 @@ fn what_is_written_opens_everywhere() -> Result<()> {
     for (level, unlimited) in [(4, vec!["time".to_owned()]), (0, vec![]), (1, vec![])] {
         let folder = tempfile::tempdir().unwrap();
         let (file, store) = (folder.path().join("all.nc"), folder.path().join("all.zarr"));
-        let options = NetcdfOptions { deflate_level: level, unlimited: unlimited.clone(), overwrite: false };
+        let options =
+            NetcdfOptions { deflate_level: level, unlimited: unlimited.clone(), ..NetcdfOptions::default() };
         ds.to_netcdf_with(&file, &options)?;
         ds.to_zarr(&store)?;
         let report = report(&file, &store);
@@ -144,6 +146,7 @@ fn what_netcdf_has_no_place_for_is_refused_first() -> Result<()> {
         deflate_level: level,
         unlimited: Some(unlimited.to_owned()).filter(|dim| !dim.is_empty()).into_iter().collect(),
         overwrite,
+        ..NetcdfOptions::default()
     };
     let line = line.named("a");
     let failed = |options: &NetcdfOptions| line.to_netcdf_with(&path, options).unwrap_err().to_string();
@@ -202,5 +205,40 @@ fn names_of_dimensions_may_be_names_of_other_variables() -> Result<()> {
         &[&file],
     );
     assert_eq!(seen.trim(), "('y', 'x')");
+    Ok(())
+}
+
+#[test]
+fn numbers_are_packed_and_rounded_as_netcdf_reads_them() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.nc");
+    let value = |i: u64| if i % 50 == 7 { f64::NAN } else { (i % 1000) as f64 / 4.0 };
+    let values: Vec<f64> = (0..30 * 200).map(value).collect();
+    let t = Array::from_slice(&[30, 200], &values).and_then(|t| t.rechunk(&[7, 200]))?;
+    let t = DataArray::new(t, ["time", "x"])?;
+    let fine = t.clone();
+    let packing =
+        Packing { dtype: DType::I16, scale_factor: 0.25, add_offset: 100.0, fill_value: Some(-32768.0) };
+    let packed =
+        NetcdfEncoding { packing: Some(packing), chunks: Some(vec![10, 100]), ..NetcdfEncoding::default() };
+    let rounded = NetcdfEncoding { keep_bits: Some(4), deflate_level: Some(9), ..NetcdfEncoding::default() };
+    let encoding = [("t".to_owned(), packed.clone()), ("fine".to_owned(), rounded)].into();
+    let ds = Dataset::new().assign("t", &t)?.assign("fine", &fine)?;
+    ds.to_netcdf_with(&path, &NetcdfOptions { encoding, ..NetcdfOptions::default() })?;
+    let code = "import sys, json, netCDF4, numpy as np\n\
+        d = netCDF4.Dataset(sys.argv[1]); t = d['t']; f = d['fine'][:].filled(np.nan)\n\
+        raw = f.view('u8')[~np.isnan(f)]\n\
+        print(json.dumps([str(t.dtype), t.chunking(), np.nan_to_num(t[:].filled(np.nan), nan=-1).sum(), int(t[:].mask.sum()),\n\
+            int((raw & ((1 << 48) - 1)).max()), float(np.nanmax(f))]))";
+    let report: Value = serde_json::from_str(&common::run_python(code, &[&path])).unwrap();
+    let sum: f64 = values.iter().map(|v| if v.is_nan() { -1.0 } else { *v }).sum();
+    assert_eq!(report, json!(["int16", [10, 100], sum, 120, 0, 248.0]));
+    let back = open_netcdf(&path)?.var("t")?.values_f64()?;
+    assert!(back.iter().zip(&values).all(|(a, b)| a == b || (a.is_nan() && b.is_nan())));
+    let encoding = [("temp".to_owned(), packed)].into();
+    let options = NetcdfOptions { encoding, overwrite: true, ..NetcdfOptions::default() };
+    assert!(
+        ds.to_netcdf_with(&path, &options).unwrap_err().to_string().contains("the variables are t, fine")
+    );
     Ok(())
 }

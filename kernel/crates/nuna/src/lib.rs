@@ -56,7 +56,7 @@ pub use nuna_labels::{
     open_zarr, open_zarr_group, slice,
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
-pub use nuna_labels::{BloscCodec, Compressor, Encoding, Packing, Shuffle};
+pub use nuna_labels::{BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle};
 pub use nuna_labels::{
     Files, GeotiffOptions, GeotiffWriteOptions, open_geotiff, open_geotiff_overview, open_geotiff_with,
     open_geotiffs, open_geotiffs_with,

@@ -6,7 +6,7 @@ use nuna_chunk::{Chunk, DType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{metadata::ZarrFormat, write::NewVariable};
+use crate::{error::StorageError, json::Attributes, metadata::ZarrFormat, write::NewVariable};
 
 /// What makes chunks smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,25 @@ fn range(dtype: DType) -> Option<(f64, f64)> {
 }
 
 impl Change {
+    /// # Errors
+    /// What does not fit elements of that dtype.
+    pub(crate) fn of(
+        packing: Option<Packing>,
+        keep_bits: Option<u32>,
+        dtype: Option<DType>,
+    ) -> Result<Self, String> {
+        if let Some(keep) = keep_bits {
+            let Some(mantissa) = dtype.and_then(mantissa_bits) else {
+                return Err("only floats have bits of a mantissa to keep".to_owned());
+            };
+            if keep == 0 || keep > mantissa {
+                return Err(format!("`keep_bits` is 1 to {mantissa}, not {keep}"));
+            }
+        }
+        let packed = packing.map(|packing| packing.of(dtype)).transpose()?;
+        Ok(Self { packed, keep_bits })
+    }
+
     pub(crate) fn is_none(&self) -> bool {
         self.packed.is_none() && self.keep_bits.is_none()
     }
@@ -158,6 +177,22 @@ fn rounded(bits: u64, keep: u32, mantissa: u32) -> u64 {
 }
 
 impl Packed {
+    /// Attributes by which readers undo it.
+    pub(crate) fn describe(&self, attrs: &mut Attributes) {
+        attrs.insert("scale_factor".to_owned(), json!(self.scale));
+        attrs.insert("add_offset".to_owned(), json!(self.offset));
+    }
+
+    /// The fill value as JSON writes numbers of the dtype.
+    pub(crate) fn fill_json(&self) -> Option<Value> {
+        let value = self.fill?;
+        Some(match range(self.dtype) {
+            None => json!(value),
+            Some(_) if value < 0.0 => json!(value as i64),
+            Some(_) => json!(value as u64),
+        })
+    }
+
     fn pack(self, chunk: &Chunk) -> Result<Chunk, String> {
         let Some((least, greatest)) = range(self.dtype) else {
             let fill = self.fill.unwrap_or(f64::NAN);
@@ -232,25 +267,13 @@ impl Encoding {
         }
         let compressor = self.compressor.unwrap_or(compressor);
         compressor.check()?;
-        let mut change = Change { packed: None, keep_bits: None };
+        let change = Change::of(self.packing, self.keep_bits, variable.dtype)?;
         let mut stored = variable.dtype;
-        if let Some(keep) = self.keep_bits {
-            let Some(mantissa) = variable.dtype.and_then(mantissa_bits) else {
-                return Err("only floats have bits of a mantissa to keep".to_owned());
-            };
-            if keep == 0 || keep > mantissa {
-                return Err(format!("`keep_bits` is 1 to {mantissa}, not {keep}"));
-            }
-            change.keep_bits = Some(keep);
-        }
         let mut fill = fill_value(variable.dtype);
-        if let Some(packing) = &self.packing {
-            let packed = packing.of(variable.dtype)?;
+        if let Some(packed) = change.packed {
             stored = Some(packed.dtype);
-            let whole = |v: f64| if packed.dtype.is_float() { json!(v) } else { integer(v) };
-            variable.attrs.insert("scale_factor".to_owned(), json!(packed.scale));
-            variable.attrs.insert("add_offset".to_owned(), json!(packed.offset));
-            fill = packed.fill.map_or_else(|| fill_value(stored), whole);
+            packed.describe(&mut variable.attrs);
+            fill = packed.fill_json().unwrap_or_else(|| fill_value(stored));
             if let Some(value) = packed.fill {
                 // As xarray spells it: floats are the bytes of a double.
                 let attribute = match packed.dtype.is_float() {
@@ -259,7 +282,6 @@ impl Encoding {
                 };
                 variable.attrs.insert("_FillValue".to_owned(), attribute);
             }
-            change.packed = Some(packed);
         }
         let document = match format {
             ZarrFormat::V2 => {
@@ -297,6 +319,22 @@ impl Encoding {
     }
 }
 
+/// # Errors
+/// The first name of an encoding that is no variable's.
+pub(crate) fn check_names<'n, I: Iterator<Item = &'n str>>(
+    mut names: impl Iterator<Item = &'n String>,
+    have: impl Fn() -> I,
+) -> Result<(), StorageError> {
+    match names.find(|name| !have().any(|own| own == name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let all = have().collect::<Vec<_>>().join(", ");
+            let message = format!("there is an encoding for it, but the variables are {all}");
+            Err(StorageError::Variable { variable: name.clone(), message })
+        }
+    }
+}
+
 fn mantissa_bits(dtype: DType) -> Option<u32> {
     match dtype {
         DType::F32 => Some(23),
@@ -305,7 +343,7 @@ fn mantissa_bits(dtype: DType) -> Option<u32> {
     }
 }
 
-fn checked(what: &str, sizes: &[u64], variable: &NewVariable) -> Result<Vec<u64>, String> {
+pub(crate) fn checked(what: &str, sizes: &[u64], variable: &NewVariable) -> Result<Vec<u64>, String> {
     if sizes.len() != variable.shape.len() || sizes.contains(&0) {
         return Err(format!(
             "{what} of {sizes:?} do not fit its dimensions ({}); give one size of at least 1 for each",
@@ -336,11 +374,6 @@ impl Packing {
         }
         Ok(Packed { dtype, scale, offset, fill })
     }
-}
-
-/// As JSON writes a whole number.
-fn integer(value: f64) -> Value {
-    if value < 0.0 { json!(value as i64) } else { json!(value as u64) }
 }
 
 impl Compressor {

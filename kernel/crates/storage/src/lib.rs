@@ -57,7 +57,7 @@ pub use sink::PieceSink;
 pub use source::Source;
 pub use write::{NewStore, NewVariable, StoreOptions, ZarrSink, ZarrWriter};
 pub use write_geotiff::{GeotiffWriteOptions, NewGeotiff, NewRaster};
-pub use write_netcdf::{NetcdfOptions, NewNetcdf};
+pub use write_netcdf::{NetcdfEncoding, NetcdfOptions, NewNetcdf};
 
 /// The kind under which Zarr arrays travel in plans.
 pub(crate) const ZARR_KIND: &str = "zarr";

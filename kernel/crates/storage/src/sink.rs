@@ -12,7 +12,9 @@ use nuna_geotiff::Predictor;
 use nuna_plan::{BlockGrid, TaskError};
 use serde::{Deserialize, Serialize};
 
-use crate::{PIECES_KIND, draft::Pieces, error::StorageError, pieces::pieces, write_geotiff};
+use crate::{
+    PIECES_KIND, draft::Pieces, encoding::Change, error::StorageError, pieces::pieces, write_geotiff,
+};
 
 /// What a piece becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +32,14 @@ pub(crate) enum Encoding {
 }
 
 /// An array to be written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NewPieces {
     pub(crate) name: String,
+    /// What is given.
     pub(crate) dtype: DType,
+    /// What lies in the file, after a change.
+    pub(crate) stored: DType,
+    pub(crate) change: Change,
     pub(crate) shape: Vec<u64>,
     /// Of a piece; those at the array's end are filled up.
     pub(crate) chunk_shape: Vec<u64>,
@@ -103,7 +109,8 @@ impl ChunkSink for PieceSink {
     fn scratch_bytes(&self) -> u64 {
         let size = self.dtype().size() as u64;
         let piece = self.chunk_shape().iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
-        piece.saturating_mul(3).saturating_add(piece / 64).saturating_add(4096)
+        let copies = if self.address.array.change.is_none() { 3 } else { 5 };
+        piece.saturating_mul(copies).saturating_add(piece / 64).saturating_add(4096)
     }
 
     fn spec(&self) -> SinkSpec {
@@ -129,8 +136,10 @@ struct PieceWriter {
 
 impl PieceWriter {
     fn write(&self, region: &Region, chunk: &Chunk) -> Result<(), StorageError> {
-        let NewPieces { name, dtype, shape, chunk_shape, fill, encoding } = &self.address.array;
+        let NewPieces { name, stored: dtype, change, shape, chunk_shape, fill, encoding, .. } =
+            &self.address.array;
         let refused = |message: String| StorageError::Variable { variable: name.clone(), message };
+        let chunk = &change.apply(chunk).map_err(refused)?;
         let grid = self.address.grid();
         let size = dtype.size();
         pieces(region, chunk, (shape, chunk_shape), fill, refused, |indices, bytes| {

@@ -20,7 +20,7 @@ use crate::{
     ZARR_KIND,
     codec::{self, WrittenArray},
     direct::Direct,
-    encoding::{Change, Compressor, Encoding},
+    encoding::{Change, Compressor, Encoding, check_names},
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
@@ -114,12 +114,7 @@ impl NewStore {
         let target =
             std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
         check_target(&target, options.overwrite)?;
-        let unknown = options.encoding.keys().find(|name| !variables.iter().any(|v| v.name == **name));
-        if let Some(name) = unknown {
-            let names = variables.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("there is an encoding for it, but the variables are {names}");
-            return Err(StorageError::Variable { variable: name.clone(), message });
-        }
+        check_names(options.encoding.keys(), || variables.iter().map(|v| v.name.as_str()))?;
         let variables = variables.into_iter().map(|variable| Written::new(variable, &options));
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
         let folder = target.parent().filter(|_| target.file_name().is_some()).ok_or_else(|| {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     cf,
     draft::Draft,
+    encoding::Change,
     error::StorageError,
     geotiff::is_geotiff,
     json::Attributes,
@@ -143,7 +144,8 @@ impl NewGeotiff {
         let sinks = shapes.into_iter().enumerate().map(|(number, shape)| {
             let chunk_shape = [1, tile.0, tile.1][3 - shape.len()..].to_vec();
             let (name, fill) = (name.clone(), fill.clone());
-            let array = NewPieces { name, dtype, shape, chunk_shape, fill, encoding };
+            let change = Change::default();
+            let array = NewPieces { name, dtype, stored: dtype, change, shape, chunk_shape, fill, encoding };
             PieceSink::new(array, number as u32, draft.folder())
         });
         let sinks = sinks.collect();

@@ -1,7 +1,7 @@
 //! Owns writing NetCDF4 files: what variables and attributes become in one, and in which chunks. Chunks get into it by
 //! `sink` and `draft`; the bytes around them are the `netcdf` crate's.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use nuna_chunk::{Chunk, DType};
 use nuna_inputs::Disk;
@@ -11,26 +11,40 @@ use serde_json::Value;
 use crate::{
     cf::{self, NOT_A_TIME},
     draft::{Draft, Place},
+    encoding::{self, Change, Packing, check_names},
     error::StorageError,
     json::Attributes,
     sink::{Encoding, NewPieces, PieceSink},
     write::NewVariable,
 };
 
+/// How one variable of a NetCDF4 file is stored, where that is not as the others are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetcdfEncoding {
+    /// Elements of a chunk along each dimension; else as the array is chunked.
+    pub chunks: Option<Vec<u64>>,
+    pub deflate_level: Option<u32>,
+    pub packing: Option<Packing>,
+    /// Bits of the mantissa that floats keep, rounded half to even; the others are zero, and compress to nothing.
+    pub keep_bits: Option<u32>,
+}
+
 /// How a NetCDF4 file is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NetcdfOptions {
     /// Level of deflate, 1 (fastest) to 9 (smallest), after shuffling bytes; 0 stores chunks as they are.
     pub deflate_level: u32,
     /// Dimensions that other programs may make longer later, such as `time`. Those of length 0 always are.
     pub unlimited: Vec<String>,
+    /// How some variables are stored otherwise, by name.
+    pub encoding: BTreeMap<String, NetcdfEncoding>,
     /// Replace a NetCDF file of that name.
     pub overwrite: bool,
 }
 
 impl Default for NetcdfOptions {
     fn default() -> Self {
-        Self { deflate_level: 4, unlimited: Vec::new(), overwrite: false }
+        Self { deflate_level: 4, unlimited: Vec::new(), encoding: BTreeMap::new(), overwrite: false }
     }
 }
 
@@ -67,9 +81,12 @@ impl NewNetcdf {
     ) -> Result<Self, StorageError> {
         let path = path.as_ref();
         let refused = |message: String| StorageError::Write { path: path.to_owned(), message };
-        if options.deflate_level > 9 {
-            return Err(refused(format!("deflate has the levels 0 to 9, not {}", options.deflate_level)));
+        let levels = options.encoding.values().filter_map(|encoding| encoding.deflate_level);
+        if let Some(level) = levels.chain([options.deflate_level]).find(|level| *level > 9) {
+            return Err(refused(format!("deflate has the levels 0 to 9, not {level}")));
         }
+        let have = || variables.iter().map(|v| v.name.as_str());
+        check_names(options.encoding.keys(), have)?;
         let mut group = NewGroup {
             attributes: attrs.iter().map(|(name, value)| (name.clone(), attribute(value))).collect(),
             variables: Vec::new(),
@@ -151,9 +168,22 @@ fn converted(
     variable: &NewVariable,
     options: &NetcdfOptions,
 ) -> Result<(nuna_netcdf::NewVariable, Option<NewPieces>), StorageError> {
-    let NewVariable { name, dims, shape, dtype, .. } = variable;
+    let NewVariable { name, dims, shape, dtype: given, .. } = variable;
     let refused = |message: String| StorageError::Variable { variable: name.clone(), message };
     let mut attrs = variable.attrs.clone();
+    let own = NetcdfEncoding::default();
+    let encoding = options.encoding.get(name).unwrap_or(&own);
+    let change = Change::of(encoding.packing, encoding.keep_bits, *given).map_err(refused)?;
+    if let Some(packed) = &change.packed {
+        packed.describe(&mut attrs);
+        attrs.shift_remove("_FillValue");
+        attrs.extend(packed.fill_json().map(|fill| ("_FillValue".to_owned(), fill)));
+    }
+    let dtype = &change.packed.map(|packed| packed.dtype).or(*given);
+    let wanted = match &encoding.chunks {
+        Some(chunks) => encoding::checked("chunks", chunks, variable).map_err(refused)?,
+        None => variable.chunk_shape.clone(),
+    };
     let element = dtype.map(element).transpose().map_err(refused)?;
     if *dtype == Some(DType::Bool) {
         // As xarray writes and reads them.
@@ -194,11 +224,13 @@ fn converted(
         |shape: &[u64]| shape.iter().fold(u64::from(element_bytes), |bytes, &n| bytes.saturating_mul(n));
     // NetCDF takes a dimension of length 0 for one that is unlimited.
     let grows = shape.contains(&0) || dims.iter().any(|dim| options.unlimited.contains(dim));
-    let is_whole = !grows && bytes(shape) <= SMALL_BYTES;
-    let deflate = (options.deflate_level > 0 && !is_whole).then_some(options.deflate_level);
+    let is_whole = !grows && encoding.chunks.is_none() && bytes(shape) <= SMALL_BYTES;
+    let level = encoding.deflate_level.unwrap_or(options.deflate_level);
+    let deflate = (level > 0 && !is_whole).then_some(level);
     let chunk_shape = match is_whole {
         true => shape.iter().map(|&n| n.max(1)).collect(),
-        false => fitted(&variable.chunk_shape, shape, element_bytes),
+        false if encoding.chunks.is_some() => wanted,
+        false => fitted(&wanted, shape, element_bytes),
     };
     if bytes(&chunk_shape) > u64::from(u32::MAX) || chunk_shape.iter().any(|&n| n > u64::from(u32::MAX)) {
         return Err(refused(format!(
@@ -215,9 +247,11 @@ fn converted(
             Data::Numbers { element, fill: fill.clone(), layout }
         }
     };
-    let pieces = dtype.map(|dtype| NewPieces {
+    let pieces = dtype.zip(*given).map(|(dtype, given)| NewPieces {
         name: name.clone(),
-        dtype,
+        dtype: given,
+        stored: dtype,
+        change: change.clone(),
         shape: shape.clone(),
         chunk_shape,
         fill: fill.unwrap_or_else(|| vec![0; dtype.size()]),
