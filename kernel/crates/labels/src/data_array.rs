@@ -10,8 +10,8 @@ use nuna_ship::Ship;
 use nuna_storage::Attributes;
 
 use crate::{
-    LabelError, Result,
-    coord::{Coord, Coords, Values},
+    LabelError, Result, Times,
+    coord::{Coord, Coords, Values, decode_times},
     dims::{Dims, IntoDims},
     select::{Matching, Pick, Positions, Selection},
 };
@@ -413,6 +413,23 @@ impl DataArray {
             return Err(LabelError::Array(error.into()));
         }
         Ok(self.to_chunk()?.to_vec::<f64>())
+    }
+
+    /// The elements as instants in C order, computed if need be: of a variable of times, or of what a maximum or a selection made
+    /// of one. Missing elements are no times.
+    ///
+    /// # Errors
+    /// If it has no attribute `units` such as `days since 2000-01-01`, or as [`compute`](DataArray::compute).
+    pub fn to_times(&self) -> Result<Times> {
+        let mut attrs = self.attrs.clone();
+        match decode_times(Values::Numbers(self.to_chunk()?), &mut attrs) {
+            Values::Times(times) => Ok(times),
+            _ => Err(LabelError::Invalid(format!(
+                "{} does not count time: its units are {}",
+                self.describe(),
+                self.attrs.get("units").map_or("not given".to_owned(), ToString::to_string)
+            ))),
+        }
     }
 
     /// The one element of an array without dimensions, or of length 1.

@@ -2,12 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use nuna_array::Array;
+use nuna_array::{Array, DType};
 use nuna_storage::{Attributes, FileKind, Group, OpenFile, Skipped, Variable};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
     coord::{Coord, Coords, Values, decode_times},
+    time::NOT_A_TIME,
 };
 
 /// Coordinates of one dimension are read at opening up to this many labels.
@@ -152,6 +153,18 @@ fn coord(variable: Variable) -> Result<Coord> {
 
 fn data_array(variable: Variable, coords: &Coords) -> Result<DataArray> {
     let Variable { name, dims, attrs, source } = variable;
-    let array = DataArray::new(Array::from_source(Arc::new(source)), &dims)?;
+    let mut array = Array::from_source(Arc::new(source));
+    if counts_time(&attrs) && array.dtype() == DType::I64 {
+        // Integers have nothing for what is missing, and whoever computes with these would take it for an instant.
+        let known = array.not_equal(NOT_A_TIME)?;
+        array = array.astype(DType::F64).where_(&known, f64::NAN)?;
+    }
+    let array = DataArray::new(array, &dims)?;
     Ok(DataArray { coords: coords.within(&dims), attrs, name: Some(name), ..array })
+}
+
+/// Whether elements are instants or durations, as CF and xarray say so.
+fn counts_time(attrs: &Attributes) -> bool {
+    let text = |key: &str| attrs.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+    text("units").contains(" since ") || text("dtype").starts_with("timedelta64")
 }

@@ -9,7 +9,7 @@ use nuna_storage::Attributes;
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
-    coord::{Coord, Coords, Values},
+    coord::{Coord, Coords, Values, decode_times},
     dims::{Dims, IntoDims},
     select::Positions,
 };
@@ -523,12 +523,9 @@ impl Dataset {
             if self.coords.get(name).is_some() {
                 continue;
             }
-            let coord = Coord::new(
-                variable.dims.clone(),
-                variable.shape().to_vec(),
-                Values::Numbers(chunk),
-                variable.attrs.clone(),
-            );
+            let mut attrs = variable.attrs.clone();
+            let values = decode_times(Values::Numbers(chunk), &mut attrs);
+            let coord = Coord::new(variable.dims.clone(), variable.shape().to_vec(), values, attrs);
             with.coords.insert(name, Arc::new(coord));
         }
         with.variables.retain(|(name, _)| !names.contains(name));

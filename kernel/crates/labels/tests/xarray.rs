@@ -133,3 +133,44 @@ fn what_is_written_opens_in_xarray() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn variables_of_times_and_durations_are_numbers_with_nan_for_what_is_missing() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let make = "import sys, numpy as np, xarray as xr\n\
+        when = np.array(['2001-01-01T06', 'NaT', '2003-05-05'], dtype='M8[ns]')\n\
+        lag = np.array([1, 'NaT', 3], dtype='m8[h]').astype('m8[ns]')\n\
+        ds = xr.Dataset({'when': ('x', when), 'lag': ('x', lag)})\n\
+        for v in (2, 3): ds.to_zarr(f'{sys.argv[1]}/{v}', zarr_format=v)\n\
+        ds.to_netcdf(f'{sys.argv[1]}/n')";
+    common::run_python(make, &[folder.path()]);
+    for name in ["2", "3", "n"] {
+        let ds = nuna_labels::open_dataset(folder.path().join(name))?;
+        let when = ds.var("when")?;
+        assert!(when.values_f64()?[1].is_nan(), "{name}");
+        let latest = when.max(())?.to_times()?;
+        assert_eq!(latest.iso(0), "2003-05-05T00:00:00", "{name}");
+        let lag = ds.var("lag")?;
+        let mean = lag.mean(())?.compute()?.item()?;
+        let hours = match lag.attrs()["units"].as_str() {
+            Some("hours") => mean,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(hours, 2.0, "{name}");
+        assert!(lag.to_times().unwrap_err().to_string().contains("does not count time"));
+        let coord = ds.set_coords(["when"])?;
+        assert_eq!(coord.coord("when")?.values()?.show(2), "2003-05-05");
+        // Written and read again, also behind itself.
+        let path = folder.path().join(format!("{name}.zarr"));
+        ds.to_zarr(&path)?;
+        ds.append_zarr(&path, "x")?;
+        let code = "import sys, json, numpy as np, xarray as xr\n\
+            ds = xr.open_zarr(sys.argv[1], decode_timedelta=True)\n\
+            print(json.dumps([str(v) for v in ds.when.values.astype('M8[s]')] + [str(v) for v in ds.lag.values.astype('m8[h]')]))";
+        let found: Value = serde_json::from_str(&common::run_python(code, &[&path])).unwrap();
+        let (when, lag) =
+            (["2001-01-01T06:00:00", "NaT", "2003-05-05T00:00:00"], ["1 hours", "NaT", "3 hours"]);
+        assert_eq!(found, json!([when, when, lag, lag].concat()), "{name}");
+    }
+    Ok(())
+}

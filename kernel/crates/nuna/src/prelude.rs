@@ -10,6 +10,9 @@ pub use crate::{
     open_mfdataset, open_netcdf, open_netcdf_group, open_weights, open_zarr, open_zarr_group, scan_csv,
     scan_csv_with, scan_parquet, scan_parquet_with, slice, table,
 };
+pub use crate::{
+    BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle, StoreOptions, ZarrFormat,
+};
 pub use crate::{ChunkGrid, LabelError, Region, SparseWeights, Values};
 pub use crate::{
     GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,

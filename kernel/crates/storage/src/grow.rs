@@ -11,7 +11,7 @@ use nuna_chunk::{Chunk, DType, Region, assemble::Assembly};
 use serde_json::{Value, json};
 
 use crate::{
-    cf::{Decode, Stored},
+    cf::{Decode, NOT_A_TIME, Stored},
     codec,
     encoding::{Change, Packed},
     error::StorageError,
@@ -100,7 +100,7 @@ impl GrownStore {
                 file,
                 document: before.clone(),
                 before,
-                dtype: decode.output,
+                dtype: if counts_time(&decode) { DType::F64 } else { decode.output },
                 decode,
                 attrs: variable.attrs.clone(),
                 chunk_shape: codec::stored_chunk_shape(&array),
@@ -324,6 +324,13 @@ impl Grown {
         let Stored::Plain(stored) = *stored else {
             return Err("half precision is read, not written".to_owned());
         };
+        if counts_time(&self.decode) {
+            let fill = missing.first().copied().or((stored == DType::I64).then_some(NOT_A_TIME as f64));
+            return Ok(Change {
+                packed: Some(Packed { dtype: stored, scale: 1.0, offset: 0.0, fill }),
+                keep_bits: None,
+            });
+        }
         if self.decode.is_identity() {
             return Ok(Change::default());
         }
@@ -338,6 +345,11 @@ impl Grown {
         };
         Ok(Change { packed: Some(packed), keep_bits: None })
     }
+}
+
+/// Whether instants lie there as integers, which have nothing for NaN.
+fn counts_time(decode: &Decode) -> bool {
+    decode.counts_time && decode.output == DType::I64
 }
 
 impl Drop for GrownStore {
