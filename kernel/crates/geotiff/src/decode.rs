@@ -46,6 +46,8 @@ impl Compression {
                     4 => "CCITT fax 4",
                     6 => "old JPEG",
                     7 => "JPEG",
+                    32809 => "ThunderScan",
+                    34676 | 34677 => "SGI LogLuv",
                     34712 => "JPEG 2000",
                     34887 => "LERC",
                     34925 => "LZMA",
@@ -109,7 +111,7 @@ thread_local! {
     static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Decompresses exactly `out`; what there is more is left out if `may_be_longer`, as in libtiff.
+/// Decompresses exactly `out`; what there is more, up to so many bytes in all, is left out, as in libtiff.
 ///
 /// # Errors
 /// What is wrong with the bytes.
@@ -117,7 +119,7 @@ pub(crate) fn decompress(
     compression: Compression,
     stored: &[u8],
     out: &mut [u8],
-    may_be_longer: bool,
+    longest: usize,
 ) -> Result<(), String> {
     let most = compression.decoded_bytes_max(stored.len() as u64);
     if out.len() as u64 > most {
@@ -129,10 +131,10 @@ pub(crate) fn decompress(
             out[..count].copy_from_slice(&stored[..count]);
             count
         }
-        Compression::Deflate => inflate(stored, out, may_be_longer)?,
+        Compression::Deflate => inflate(stored, out, longest)?,
         Compression::Lzw => lzw(stored, out)?,
         Compression::PackBits => packbits(stored, out)?,
-        Compression::Zstd => unzstd(stored, out, may_be_longer)?,
+        Compression::Zstd => unzstd(stored, out, longest)?,
     };
     if written == out.len() {
         Ok(())
@@ -141,17 +143,17 @@ pub(crate) fn decompress(
     }
 }
 
-fn inflate(stored: &[u8], out: &mut [u8], may_be_longer: bool) -> Result<usize, String> {
+fn inflate(stored: &[u8], out: &mut [u8], longest: usize) -> Result<usize, String> {
     let found = INFLATE.with_borrow_mut(|inflate| inflate.zlib_decompress(stored, out));
     match found {
-        Err(DecompressionError::InsufficientSpace) if may_be_longer => longer(out, |whole| {
+        Err(DecompressionError::InsufficientSpace) if longest > out.len() => longer(out, longest, |whole| {
             INFLATE.with_borrow_mut(|inflate| inflate.zlib_decompress(stored, whole)).ok()
         }),
         other => other.map_err(|error| format!("deflate: {error}")),
     }
 }
 
-fn unzstd(stored: &[u8], out: &mut [u8], may_be_longer: bool) -> Result<usize, String> {
+fn unzstd(stored: &[u8], out: &mut [u8], longest: usize) -> Result<usize, String> {
     UNZSTD.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,
@@ -159,8 +161,8 @@ fn unzstd(stored: &[u8], out: &mut [u8], may_be_longer: bool) -> Result<usize, S
         };
         match decompressor.decompress_to_buffer(stored, out) {
             Ok(written) => Ok(written),
-            Err(_) if may_be_longer => {
-                longer(out, |whole| decompressor.decompress_to_buffer(stored, whole).ok())
+            Err(_) if longest > out.len() => {
+                longer(out, longest, |whole| decompressor.decompress_to_buffer(stored, whole).ok())
             }
             Err(error) => Err(format!("zstd: {error}")),
         }
@@ -168,11 +170,14 @@ fn unzstd(stored: &[u8], out: &mut [u8], may_be_longer: bool) -> Result<usize, S
 }
 
 /// A last strip that was written in full, although the image ends before.
-fn longer(out: &mut [u8], mut decode: impl FnMut(&mut [u8]) -> Option<usize>) -> Result<usize, String> {
-    const FACTOR: usize = 64;
+fn longer(
+    out: &mut [u8],
+    longest: usize,
+    mut decode: impl FnMut(&mut [u8]) -> Option<usize>,
+) -> Result<usize, String> {
     let mut whole = vec![0; out.len()];
-    for _ in 0..FACTOR.ilog2() {
-        whole.resize(whole.len().saturating_mul(2), 0);
+    while whole.len() < longest {
+        whole.resize(whole.len().saturating_mul(2).min(longest), 0);
         if let Some(written) = decode(&mut whole) {
             let count = written.min(out.len());
             out[..count].copy_from_slice(&whole[..count]);
@@ -326,13 +331,13 @@ mod tests {
         let stored =
             [0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0xfd, 0xaa, 0x03, 0x80, 0x00, 0x2a, 0x22, 0xf7, 0xaa];
         let mut out = [0; 24];
-        decompress(Compression::PackBits, &stored, &mut out, false).unwrap();
+        decompress(Compression::PackBits, &stored, &mut out, 0).unwrap();
         let expected = [
             0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0x22, 0xaa, 0xaa,
             0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
         ];
         assert_eq!(out, expected);
-        assert!(decompress(Compression::PackBits, &[5, 1], &mut out, false).is_err());
+        assert!(decompress(Compression::PackBits, &[5, 1], &mut out, 0).is_err());
     }
 
     #[test]
@@ -372,7 +377,7 @@ mod tests {
             Compression::PackBits,
             Compression::Zstd,
         ] {
-            let error = decompress(compression, &[1, 2, 3], &mut out, true).unwrap_err();
+            let error = decompress(compression, &[1, 2, 3], &mut out, 1 << 30).unwrap_err();
             assert!(error.contains("cannot hold"), "{compression:?}: {error}");
         }
     }

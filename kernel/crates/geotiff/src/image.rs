@@ -46,6 +46,8 @@ pub struct Image {
     /// The value that stands for none, as GDAL writes it.
     pub nodata: Option<f64>,
     pub(crate) big_endian: bool,
+    /// Stored bytes, compressed or not, have their lowest bit first.
+    pub(crate) bits_reversed: bool,
     pub(crate) offsets: Entry,
     pub(crate) byte_counts: Option<Entry>,
     pub(crate) directory: Directory,
@@ -75,25 +77,24 @@ impl Image {
         let compression = Compression::of(directory.uint(meta, tag::COMPRESSION)?.unwrap_or(1))?;
         let predictor =
             Predictor::of(directory.uint(meta, tag::PREDICTOR)?.unwrap_or(1), compression, element)?;
-        if directory.uint(meta, tag::FILL_ORDER)?.unwrap_or(1) != 1 && compression != Compression::None {
-            let message = "its compressed bytes have their lowest bit first, which is not supported; rewrite it, for example with gdal_translate";
-            return Err(Error::Unsupported(message.to_owned()));
-        }
-        let tiles = directory.entry(tag::TILE_OFFSETS);
-        let (offsets, byte_counts, block, is_tiled) = match tiles {
-            Some(offsets) => {
-                let block =
-                    (needed(tag::TILE_HEIGHT, "tile height")?, needed(tag::TILE_WIDTH, "tile width")?);
-                (offsets, directory.entry(tag::TILE_BYTE_COUNTS), block, true)
-            }
-            None => {
-                let offsets = directory
-                    .entry(tag::STRIP_OFFSETS)
-                    .ok_or_else(|| Error::damaged(directory.at, "an image has neither tiles nor strips"))?;
+        check_colours(meta, directory)?;
+        let is_tiled =
+            directory.entry(tag::TILE_OFFSETS).or_else(|| directory.entry(tag::TILE_WIDTH)).is_some();
+        let block = match is_tiled {
+            true => (needed(tag::TILE_HEIGHT, "tile height")?, needed(tag::TILE_WIDTH, "tile width")?),
+            false => {
                 let rows = directory.uint(meta, tag::ROWS_PER_STRIP)?.unwrap_or(height).clamp(1, height);
-                (offsets, directory.entry(tag::STRIP_BYTE_COUNTS), (rows, width), false)
+                (rows, width)
             }
         };
+        // Some write where tiles lie as if they were strips.
+        let entry = |of_tiles: u16, of_strips: u16| match is_tiled {
+            true => directory.entry(of_tiles).or_else(|| directory.entry(of_strips)),
+            false => directory.entry(of_strips),
+        };
+        let offsets = entry(tag::TILE_OFFSETS, tag::STRIP_OFFSETS)
+            .ok_or_else(|| Error::damaged(directory.at, "an image has neither tiles nor strips"))?;
+        let byte_counts = entry(tag::TILE_BYTE_COUNTS, tag::STRIP_BYTE_COUNTS);
         if byte_counts.is_none() && compression != Compression::None {
             return Err(Error::damaged(
                 directory.at,
@@ -114,6 +115,7 @@ impl Image {
             predictor,
             nodata: nodata(directory.text(meta, tag::GDAL_NODATA)?, element),
             big_endian: directory.numbers.big_endian,
+            bits_reversed: directory.uint(meta, tag::FILL_ORDER)?.unwrap_or(1) == 2,
             offsets,
             byte_counts,
             directory: directory.clone(),
@@ -205,6 +207,21 @@ fn fill(element: Element, value: f64) -> [u8; 8] {
         }
     }
     out
+}
+
+/// Refuses colours whose parts are stored with fewer pixels than their brightness.
+fn check_colours(meta: &Meta<'_>, directory: &Directory) -> Result<()> {
+    const YCBCR: u64 = 6;
+    if directory.uint(meta, tag::PHOTOMETRIC)? != Some(YCBCR) {
+        return Ok(());
+    }
+    let sampling = directory.uints(meta, tag::YCBCR_SUBSAMPLING)?.unwrap_or_else(|| vec![2, 2]);
+    if sampling.iter().all(|&n| n == 1) {
+        return Ok(());
+    }
+    Err(Error::Unsupported(format!(
+        "its colours are YCbCr, stored once for several pixels (subsampling {sampling:?}), which is not supported; rewrite it as RGB, for example with gdal_translate -co PHOTOMETRIC=RGB"
+    )))
 }
 
 fn element(meta: &Meta<'_>, directory: &Directory) -> Result<Element> {

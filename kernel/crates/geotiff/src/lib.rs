@@ -19,6 +19,8 @@ mod metadata;
 mod read;
 mod write;
 
+use std::collections::HashSet;
+
 pub use decode::{Compression, Predictor};
 pub use error::Error;
 pub use geo::Geo;
@@ -80,18 +82,17 @@ pub fn open(input: &dyn Input) -> Result<File> {
         metadata: Metadata::of(&meta, &main, image.bands)?,
         image,
     };
-    let mut seen = vec![first];
+    let mut seen = HashSet::from([first]);
     let mut next = main.next;
     let mut open = main.uints(&meta, tag::SUB_DIRECTORIES)?.unwrap_or_default();
     while let Some(at) = next.take().or_else(|| open.pop()) {
-        if seen.contains(&at) {
+        if !seen.insert(at) {
             return Err(Error::damaged(at, "directories point in circles"));
         }
-        if seen.len() >= DIRECTORIES_MAX {
+        if seen.len() > DIRECTORIES_MAX {
             let message = format!("it has more than {DIRECTORIES_MAX} images");
             return Err(Error::Unsupported(message));
         }
-        seen.push(at);
         let directory = Directory::read(&meta, numbers, at)?;
         next = directory.next;
         file.add(&meta, &directory)?;
@@ -125,6 +126,7 @@ pub(crate) mod tag {
     pub(crate) const HEIGHT: u16 = 257;
     pub(crate) const BITS_PER_SAMPLE: u16 = 258;
     pub(crate) const COMPRESSION: u16 = 259;
+    pub(crate) const PHOTOMETRIC: u16 = 262;
     pub(crate) const FILL_ORDER: u16 = 266;
     pub(crate) const STRIP_OFFSETS: u16 = 273;
     pub(crate) const SAMPLES_PER_PIXEL: u16 = 277;
@@ -138,6 +140,7 @@ pub(crate) mod tag {
     pub(crate) const TILE_BYTE_COUNTS: u16 = 325;
     pub(crate) const SUB_DIRECTORIES: u16 = 330;
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
+    pub(crate) const YCBCR_SUBSAMPLING: u16 = 530;
     pub(crate) const PIXEL_SCALE: u16 = 33550;
     pub(crate) const TIEPOINTS: u16 = 33922;
     pub(crate) const TRANSFORMATION: u16 = 34264;

@@ -160,12 +160,20 @@ impl<I: Input> Reader<I> {
                 "it pretends to be {stored} bytes, which cannot be {length} decoded"
             )));
         }
-        fetch(reads, at, stored, &mut scratch.stored)?;
+        fetch(reads, at, stored, image.bits_reversed, &mut scratch.stored)?;
         let restore = |bytes: &mut [u8]| {
             decode::restore(image.predictor, image.element, image.big_endian, to.bands, to.row_bytes, bytes);
         };
+        // The last strip may have been written in full, although the image ends before; how long that is, is not known of all.
+        let longest = match image.is_tiled {
+            true => 0,
+            false => {
+                (2 * image.block_bytes()).max(STRIP_BYTES).min(image.compression.decoded_bytes_max(stored))
+            }
+        };
+        let longest = usize::try_from(longest).unwrap_or(usize::MAX);
         let decompress = |out: &mut [u8]| {
-            decode::decompress(image.compression, &scratch.stored, out, !image.is_tiled).map_err(damaged)
+            decode::decompress(image.compression, &scratch.stored, out, longest).map_err(damaged)
         };
         if let Some(run) = to.whole() {
             let out = &mut out[run];
@@ -204,7 +212,7 @@ impl<I: Input> Reader<I> {
             let rows = start..(start + step).min(to.rows.end);
             let from = at.checked_add((rows.start * to.row_bytes) as u64);
             let from = from.ok_or_else(|| Error::damaged(at, "a block lies beyond any file"))?;
-            fetch(reads, from, (rows.len() * to.row_bytes) as u64, &mut scratch.stored)?;
+            fetch(reads, from, (rows.len() * to.row_bytes) as u64, image.bits_reversed, &mut scratch.stored)?;
             decode::restore(
                 Predictor::None,
                 image.element,
@@ -219,10 +227,14 @@ impl<I: Input> Reader<I> {
     }
 }
 
-fn fetch(reads: &mut Reads<'_>, at: u64, count: u64, out: &mut Vec<u8>) -> Result<()> {
+fn fetch(reads: &mut Reads<'_>, at: u64, count: u64, bits_reversed: bool, out: &mut Vec<u8>) -> Result<()> {
     reads.check(at, count)?;
     out.resize(count as usize, 0);
-    Ok(reads.read(at, out)?)
+    reads.read(at, out)?;
+    if bits_reversed {
+        out.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+    }
+    Ok(())
 }
 
 /// Memory that is used for one block after the other.
@@ -342,6 +354,9 @@ impl Target {
         }
     }
 }
+
+/// Strips of an image that is one strip are looked for up to so many bytes.
+const STRIP_BYTES: u64 = 16 << 20;
 
 /// What is not compressed is read in pieces of about so many bytes.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
