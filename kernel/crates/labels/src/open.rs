@@ -82,6 +82,13 @@ fn dataset(group: Group) -> Result<Dataset> {
         listed.extend(names(&mut variable.attrs));
     }
     check_sizes(&variables)?;
+    variables.retain(|variable| match unusable(variable, &listed) {
+        Some(reason) => {
+            dataset.skipped.push(Skipped { name: variable.name.clone(), reason });
+            false
+        }
+        None => true,
+    });
     let is_coord = |v: &Variable| v.dims == [v.name.clone()] || listed.contains(&v.name);
     let (coords, data): (Vec<_>, Vec<_>) = variables.into_iter().partition(is_coord);
     for variable in coords {
@@ -90,16 +97,31 @@ fn dataset(group: Group) -> Result<Dataset> {
         dataset.coords.insert(&name, Arc::new(coord));
     }
     for variable in data {
-        if variable.source.is_text() {
-            let reason = "it holds text, which arrays cannot compute with".to_owned();
-            dataset.skipped.push(Skipped { name: variable.name, reason });
-            continue;
-        }
         let name = variable.name.clone();
         let array = data_array(variable, &dataset.coords)?;
         dataset.variables.push((name, array));
     }
     Ok(dataset)
+}
+
+/// Why a variable can be neither an array nor a coordinate, which those that are `listed` are.
+fn unusable(variable: &Variable, listed: &[String]) -> Option<String> {
+    let Variable { name, dims, source, .. } = variable;
+    if let Some((_, dim)) = dims.iter().enumerate().find(|(at, dim)| dims[..*at].contains(dim)) {
+        return Some(format!(
+            "its dimension `{dim}` is that of two of its axes, which need names of their own"
+        ));
+    }
+    if !source.is_text() {
+        return None;
+    }
+    if dims != &[name.clone()] && !listed.contains(name) {
+        return Some("it holds text, which arrays cannot compute with".to_owned());
+    }
+    let count: u64 = source.shape().iter().product();
+    (count > LABELS_READ_MAX).then(|| {
+        format!("it holds {count} texts, more than the {LABELS_READ_MAX} that a coordinate may have")
+    })
 }
 
 /// Takes CF's list of coordinate variables out of attributes.

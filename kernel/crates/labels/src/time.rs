@@ -20,7 +20,10 @@ pub(crate) const NOT_A_TIME: i64 = i64::MIN;
 /// `hours since 1900-01-01 00:00:00`, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeUnits {
+    /// In microseconds.
     pub(crate) unit: i64,
+    /// How many make one `unit`: 1000 nanoseconds make a microsecond.
+    pub(crate) parts: i64,
     pub(crate) origin: i64,
     pub(crate) calendar: Calendar,
 }
@@ -30,6 +33,7 @@ impl TimeUnits {
     pub(crate) fn parse(units: &str, calendar: Option<&str>) -> Option<Self> {
         let (unit, since) = units.trim().split_once(" since ")?;
         let calendar = Calendar::from_name(calendar.unwrap_or("standard"))?;
+        let mut parts = 1;
         let unit = match unit.trim().to_lowercase().as_str() {
             "weeks" | "week" => 7 * DAY,
             "days" | "day" | "d" => DAY,
@@ -38,11 +42,16 @@ impl TimeUnits {
             "seconds" | "second" | "secs" | "sec" | "s" => 1_000_000,
             "milliseconds" | "millisecond" | "msecs" | "msec" | "ms" => 1_000,
             "microseconds" | "microsecond" | "us" => 1,
+            "nanoseconds" | "nanosecond" | "nsecs" | "nsec" | "ns" => {
+                parts = 1000;
+                1
+            }
             _ => return None,
         };
-        Some(Self { unit, origin: parse_instant(since, calendar)?.start, calendar })
+        Some(Self { unit, parts, origin: parse_instant(since, calendar)?.start, calendar })
     }
 
+    /// The instants that numbers count; `None` if one is out of reach, or lies between microseconds.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -53,6 +62,7 @@ impl TimeUnits {
             return None;
         }
         let micros: Option<Vec<i64>> = if chunk.dtype().is_float() {
+            let parts = self.parts as f64;
             chunk
                 .to_vec::<f64>()
                 .into_iter()
@@ -61,6 +71,7 @@ impl TimeUnits {
                         return Some(NOT_A_TIME);
                     }
                     // Whole units first, so that a fraction keeps its digits.
+                    let value = value / parts;
                     let whole = value.trunc();
                     let fraction = ((value - whole) * self.unit as f64).round() as i64;
                     if whole.abs() > 1e18 {
@@ -75,7 +86,8 @@ impl TimeUnits {
                 .into_iter()
                 .map(|value| match value {
                     NOT_A_TIME => Some(NOT_A_TIME),
-                    value => value.checked_mul(self.unit)?.checked_add(self.origin),
+                    value if value % self.parts != 0 => None,
+                    value => (value / self.parts).checked_mul(self.unit)?.checked_add(self.origin),
                 })
                 .collect()
         };
@@ -358,6 +370,17 @@ mod tests {
             let back = TimeUnits::parse(&units, Some(calendar)).unwrap().decode(&chunk).unwrap();
             assert_eq!(back.micros, times.micros, "{units}");
         }
+    }
+
+    #[test]
+    fn nanoseconds_count_where_they_are_whole_microseconds() {
+        let units = TimeUnits::parse("nanoseconds since 1970-01-01", None).unwrap();
+        let decode = |values: &[i64]| units.decode(&Chunk::from_slice(&[values.len() as u64], values));
+        let found = decode(&[1_000_000_000, -2_000, NOT_A_TIME]).unwrap();
+        assert_eq!(found.micros[..], [1_000_000, -2, NOT_A_TIME]);
+        assert!(decode(&[1_001]).is_none(), "nothing is rounded away");
+        let float = units.decode(&Chunk::from_slice(&[2], &[86_400e9, f64::NAN])).unwrap();
+        assert_eq!(float.micros[..], [DAY, NOT_A_TIME]);
     }
 
     #[test]

@@ -170,6 +170,57 @@ fn with_numcodecs(metadata: &Value) -> Result<ArrayMetadataV3, String> {
     Ok(converted)
 }
 
+/// The index of a shard with more parts is worth no memory.
+const PARTS_MAX: u64 = 1 << 26;
+
+/// Refuses shards whose parts do not divide them, or are so many that where they lie takes gigabytes; also shards within shards.
+///
+/// # Errors
+/// In words.
+pub(crate) fn check_shards(format: ZarrFormat, metadata: &str, shape: &[u64]) -> Result<(), String> {
+    if format == ZarrFormat::V2 {
+        return Ok(());
+    }
+    let document: Value = serde_json::from_str(metadata).map_err(|error| error.to_string())?;
+    let mut shape = shape.to_vec();
+    let mut codecs = document.get("codecs");
+    while let Some(Value::Array(listed)) = codecs.take() {
+        for codec in listed {
+            let configuration = &codec["configuration"];
+            let numbers = |key: &str| -> Option<Vec<u64>> {
+                configuration[key].as_array()?.iter().map(Value::as_u64).collect()
+            };
+            match codec["name"].as_str() {
+                Some("transpose") => {
+                    let order = numbers("order").filter(|order| order.len() == shape.len());
+                    let moved: Option<_> = order.and_then(|order| {
+                        order.iter().map(|&axis| shape.get(axis as usize).copied()).collect()
+                    });
+                    shape = moved.ok_or("its codec `transpose` names other axes than it has")?;
+                }
+                Some("sharding_indexed") => {
+                    let inner = numbers("chunk_shape").unwrap_or_default();
+                    let divides = |(&outer, &inner): (&u64, &u64)| inner > 0 && outer.is_multiple_of(inner);
+                    if inner.len() != shape.len() || !shape.iter().zip(&inner).all(divides) {
+                        return Err(format!(
+                            "its shards of shape {shape:?} are not divided by parts of shape {inner:?}"
+                        ));
+                    }
+                    let parts = shape.iter().zip(&inner).map(|(outer, inner)| outer / inner);
+                    let parts = parts.fold(1u64, u64::saturating_mul);
+                    if parts > PARTS_MAX {
+                        return Err(format!("its shards have {parts} parts, which is beyond reason"));
+                    }
+                    shape = inner;
+                    codecs = configuration.get("codecs");
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The box that is best read at once: a chunk, or as many inner chunks of a shard as are worth one read.
 pub(crate) fn read_chunk_shape(array: &StoredArray, shape: &[u64], element_bytes: u64) -> Vec<u64> {
     let stored = stored_chunk_shape(array);

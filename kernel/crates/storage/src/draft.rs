@@ -219,13 +219,30 @@ impl Draft {
         StorageError::Write { path: self.target.clone(), message: error.to_string() }
     }
 
+    /// Gives the file its name; where nothing is to be replaced, not even what another one wrote this very moment.
+    fn take_name(&self) -> io::Result<()> {
+        if self.replaces.is_none() {
+            match fs::hard_link(&self.here.path, &self.target) {
+                // Its other name goes with the folder.
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+                // Some file systems have no second names.
+                Err(_) => {}
+            }
+        }
+        fs::rename(&self.here.path, &self.target)
+    }
+
     /// Moves the file to its name.
     ///
     /// # Errors
     /// If another one took the name meanwhile, or the file system refuses.
     pub(crate) fn publish(mut self) -> Result<(), StorageError> {
         check_target(&self.target, self.replaces)?;
-        fs::rename(&self.here.path, &self.target).map_err(|error| write_error(&self.target, &error))?;
+        self.take_name().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StorageError::Exists { path: self.target.clone() },
+            _ => write_error(&self.target, &error),
+        })?;
         self.published = true;
         fs::remove_dir_all(&self.folder).map_err(|error| write_error(&self.folder, &error))
     }
@@ -362,6 +379,13 @@ mod tests {
         drop(draft);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(Pieces::open(&gone).unwrap_err().to_string().contains("cannot write"));
+        let late = Draft::create(&target, 0, None).unwrap();
+        std::os::unix::fs::symlink("nowhere", &target).unwrap();
+        assert!(
+            matches!(late.publish().unwrap_err(), StorageError::Exists { .. }),
+            "a name is never taken away"
+        );
+        fs::remove_file(&target).unwrap();
         fs::write(&target, "mine").unwrap();
         assert!(matches!(Draft::create(&target, 0, None).unwrap_err(), StorageError::Exists { .. }));
         let remote = Draft::create(Path::new("s3://bucket/a.bin"), 0, None).unwrap_err().to_string();

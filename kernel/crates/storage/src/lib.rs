@@ -17,6 +17,7 @@ pub mod cf;
 mod codec;
 mod direct;
 mod draft;
+mod dtype;
 mod encoding;
 mod error;
 mod file;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     cf::{Decode, Stored},
+    dtype,
     error::StorageError,
     json::{self, Attributes},
     place,
@@ -58,6 +59,9 @@ pub struct Variable {
     pub attrs: Attributes,
     pub source: Source,
 }
+
+/// Elements of one array; no arithmetic with their bytes overflows.
+const ELEMENTS_MAX: u64 = 1 << 56;
 
 /// What is in the group but cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -503,6 +507,12 @@ impl Group {
 
     /// Adds a variable, or a note why it cannot be used.
     fn add(&mut self, name: String, path: String, document: Document) {
+        // Consolidated metadata may say anything.
+        if [".", ".."].contains(&path.as_str()) || name.is_empty() {
+            let reason = "its name is that of no folder in the store".to_owned();
+            self.skipped.push(Skipped { name, reason });
+            return;
+        }
         match self.variable(&name, path, document) {
             Ok(variable) => self.variables.push(variable),
             Err(reason) => self.skipped.push(Skipped { name, reason }),
@@ -516,7 +526,9 @@ impl Group {
             _ => None,
         }
         .ok_or("its metadata has no valid `shape`")?;
-        if shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n)).is_none_or(|n| n > 1 << 60) {
+        // Also where there are no elements: lengths are multiplied in any order.
+        let elements = shape.iter().try_fold(1u64, |product, &n| product.checked_mul(n.max(1)));
+        if elements.is_none_or(|n| n > ELEMENTS_MAX) {
             return Err(format!("its shape {shape:?} is beyond any machine"));
         }
         let mut array = array;
@@ -526,7 +538,7 @@ impl Group {
         let text = text::of(format, &mut array, &mut attrs)?;
         let stored = match text {
             Some(_) => Stored::Plain(DType::U8),
-            None => stored_type(format, &array)?,
+            None => dtype::stored(format, &mut array, &mut attrs)?,
         };
         let single = path.is_empty();
         let unnamed = |axis: usize| if single { format!("dim_{axis}") } else { format!("{name}_dim_{axis}") };
@@ -578,34 +590,6 @@ fn without_empty_chunks(array: &mut Map<String, Value>, shape: &[u64]) {
             chunks.iter_mut().zip(shape).filter(|(chunk, n)| **n == 0 && chunk.as_u64() == Some(0))
         {
             *chunk = Value::from(1);
-        }
-    }
-}
-
-/// The dtype of an array's elements, which are no text.
-fn stored_type(format: ZarrFormat, array: &Map<String, Value>) -> Result<Stored, String> {
-    let unsupported = |name: &str| format!("its data type `{name}` is not supported");
-    match format {
-        ZarrFormat::V2 => {
-            let dtype = array.get("dtype").ok_or("its metadata has no `dtype`")?;
-            let Some(name) = dtype.as_str() else {
-                return Err("structured data types are not supported".to_owned());
-            };
-            match name.trim_start_matches(['<', '>', '|', '=']) {
-                "f2" => Ok(Stored::F16),
-                plain => plain.parse().map(Stored::Plain).map_err(|_| unsupported(name)),
-            }
-        }
-        ZarrFormat::V3 => {
-            let dtype = array.get("data_type").ok_or("its metadata has no `data_type`")?;
-            let name = dtype
-                .as_str()
-                .or_else(|| dtype.get("name").and_then(Value::as_str))
-                .unwrap_or("of unknown form");
-            match name {
-                "float16" => Ok(Stored::F16),
-                name => name.parse().map(Stored::Plain).map_err(|_| unsupported(name)),
-            }
         }
     }
 }

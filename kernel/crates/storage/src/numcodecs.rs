@@ -107,6 +107,12 @@ pub(crate) fn rewritten(codecs: Vec<Value>) -> Result<Vec<Value>, String> {
         if let Some(Value::Array(inner)) = codec.pointer_mut("/configuration/codecs") {
             *inner = rewritten(std::mem::take(inner))?;
         }
+        if name == "zstd"
+            && let Some(Value::Object(zstd)) = codec.get_mut("configuration")
+        {
+            // Others leave it out, and it does not matter to who decodes.
+            zstd.entry("checksum").or_insert(json!(false));
+        }
         if OF_ARRAYS.contains(&id) {
             moved.push((id.to_owned(), configuration(&codec)));
         } else if let Some(ours) = behind_bytes(id, &configuration(&codec), None) {

@@ -79,7 +79,9 @@ impl ZarrSource {
                 false => Err(format!("its chunks of shape {chunk:?} are beyond any machine")),
             }
         };
-        within(&codec::stored_chunk_shape(&array), SHARD_BYTES_MAX)?;
+        let stored_chunk_shape = codec::stored_chunk_shape(&array);
+        within(&stored_chunk_shape, SHARD_BYTES_MAX)?;
+        codec::check_shards(*format, metadata, &stored_chunk_shape)?;
         let chunk_shape = codec::read_chunk_shape(&array, &shape, size);
         within(&chunk_shape, CHUNK_BYTES_MAX)?;
         let (mut shape, mut chunk_shape) = (shape, chunk_shape);

@@ -230,11 +230,22 @@ impl NewStore {
         // What killed processes have left.
         let drafts = self.partial.join(DRAFTS);
         fs::remove_dir_all(&drafts).map_err(|error| write_error(&drafts, &error))?;
-        let old = self.target.exists().then(|| self.partial.with_extension("old"));
+        // A name that nobody else uses, who replaces the same store or was killed while replacing it.
+        let old = self.target.exists().then(|| {
+            let mut name = self.partial.clone().into_os_string();
+            name.push("-replaced");
+            PathBuf::from(name)
+        });
         if let Some(old) = &old {
             fs::rename(&self.target, old).map_err(|error| write_error(&self.target, &error))?;
         }
-        fs::rename(&self.partial, &self.target).map_err(|error| write_error(&self.target, &error))?;
+        fs::rename(&self.partial, &self.target).map_err(|error| {
+            if let Some(old) = &old {
+                // What was there stays, rather than nothing.
+                let _ = fs::rename(old, &self.target);
+            }
+            write_error(&self.target, &error)
+        })?;
         self.finished = true;
         if let Some(old) = &old {
             fs::remove_dir_all(old).map_err(|error| write_error(old, &error))?;
