@@ -51,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(file.metadata.descriptions(bands).len() as u64, bands);
     read(data, &file.image);
     for overview in file.overviews.iter().take(3) {
-        assert!(file.geo.transform_for((1, 1), (overview.height, overview.width)).is_none_or(|t| t.len() == 6));
+        assert!(
+            file.geo.transform_for((1, 1), (overview.height, overview.width)).is_none_or(|t| t.len() == 6)
+        );
         read(data, overview);
     }
 });

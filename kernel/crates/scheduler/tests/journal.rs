@@ -1,5 +1,5 @@
 //! Journals that were cut off or damaged in every way: what comes out is a prefix of what was written, or an error,
-//! never a panic. The same parser is fuzzed at length by a target in `wire/fuzz`.
+//! never a panic. The same parser is fuzzed at length by a target in `kernel/fuzz`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 

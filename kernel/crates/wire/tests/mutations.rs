@@ -1,5 +1,5 @@
 //! Frames and messages of every kind, damaged in every way: what comes out is a message or an error, never a panic.
-//! The same parsers are fuzzed at length by the targets in `fuzz`.
+//! The same parsers are fuzzed at length by the targets in `kernel/fuzz`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
