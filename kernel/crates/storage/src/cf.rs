@@ -58,6 +58,7 @@ impl Decode {
     /// `store_fill` is the array's own fill value where that means "missing" (Zarr v2).
     ///
     /// CF has no complex numbers: they are delivered as they are, and keep their attributes.
+    #[expect(clippy::cast_possible_truncation, reason = "as precise as elements are")]
     pub fn from_attributes(stored: Stored, attrs: &mut Attributes, store_fill: Option<&Value>) -> Self {
         if let Stored::Plain(output) = stored
             && output.is_complex()
@@ -67,6 +68,7 @@ impl Decode {
         }
         let stored = match (stored, attrs.get("_Unsigned").and_then(Value::as_str)) {
             (Stored::Plain(dtype), Some("true")) => Stored::Plain(unsigned(dtype)),
+            (Stored::Plain(dtype), Some("false")) => Stored::Plain(signed(dtype)),
             _ => stored,
         };
         attrs.shift_remove("_Unsigned");
@@ -79,13 +81,24 @@ impl Decode {
             collect_fill(value, &mut missing);
         }
         if let Stored::Plain(dtype) = stored
-            && dtype.name().starts_with('u')
+            && !dtype.is_float()
         {
-            // A fill value written for the signed type of the same width.
+            // A fill value written for the other type of the same width, signed or not.
+            let all = 2f64.powi(8 * i32::try_from(dtype.size()).unwrap_or(8));
             for value in &mut missing {
-                if *value < 0.0 {
-                    *value += 2f64.powi(8 * i32::try_from(dtype.size()).unwrap_or(8));
+                if dtype.name().starts_with('u') && *value < 0.0 {
+                    *value += all;
+                } else if dtype.name().starts_with('i') && *value >= all / 2.0 && *value < all {
+                    *value -= all;
                 }
+            }
+        }
+        // One that was written with more digits than elements have is theirs all the same.
+        for value in &mut missing {
+            match stored {
+                Stored::Plain(DType::F32) => *value = f64::from(*value as f32),
+                Stored::F16 => *value = half::f16::from_f64(*value).to_f64(),
+                Stored::Plain(_) => {}
             }
         }
         missing.retain(|value| !value.is_nan());
@@ -251,6 +264,16 @@ fn unsigned(dtype: DType) -> DType {
     }
 }
 
+fn signed(dtype: DType) -> DType {
+    match dtype {
+        DType::U8 => DType::I8,
+        DType::U16 => DType::I16,
+        DType::U32 => DType::I32,
+        DType::U64 => DType::I64,
+        other => other,
+    }
+}
+
 fn collect_fill(value: &Value, out: &mut Vec<f64>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| collect_fill(value, out)),
@@ -333,6 +356,31 @@ mod tests {
         let out = decode.apply([-999i32, 5].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into());
         assert_eq!(out[..8], NOT_A_TIME.to_le_bytes());
         assert_eq!(out[8..], 5i64.to_le_bytes());
+    }
+
+    #[test]
+    fn signed_bytes_are_told_by_attributes() {
+        let mut a = attrs(json!({"_Unsigned": "false", "_FillValue": 255}));
+        let decode = Decode::from_attributes(Stored::Plain(DType::U8), &mut a, None);
+        assert_eq!((decode.stored, &decode.missing[..]), (Stored::Plain(DType::I8), &[-1.0][..]));
+        let out = decode.apply(vec![200, 255].into());
+        assert_eq!(out[..4], (-56f32).to_le_bytes());
+        assert!(f32::from_le_bytes(out[4..].try_into().unwrap()).is_nan());
+    }
+
+    #[test]
+    fn a_fill_value_of_more_digits_is_missing_also_where_values_are_scaled() {
+        for scale in [json!(null), json!(2.0)] {
+            let mut a = attrs(json!({"missing_value": 1e20, "scale_factor": scale}));
+            let decode = Decode::from_attributes(Stored::Plain(DType::F32), &mut a, None);
+            let size = decode.output.size();
+            let out = decode.apply([1e20f32, 1.5].iter().flat_map(|x| x.to_le_bytes()).collect());
+            let first = match decode.output {
+                DType::F32 => f64::from(f32::from_le_bytes(out[..4].try_into().unwrap())),
+                _ => f64::from_le_bytes(out[..8].try_into().unwrap()),
+            };
+            assert!(first.is_nan() && out.len() == 2 * size, "{scale}");
+        }
     }
 
     #[test]

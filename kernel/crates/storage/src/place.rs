@@ -1,7 +1,11 @@
 //! Owns where stores are: a path of the file system, or an address that `remote` reads. Both travel as a `PathBuf`; an
 //! address in it is complete, a token in its query included, and [`shown`] is what people see of it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use nuna_remote::{Client, Location, Part, Pending};
 
@@ -59,7 +63,7 @@ pub fn resolve(file: Option<&Path>, link: &str) -> Result<PathBuf, StorageError>
     let path = folder.join(local);
     // Two ways to one file are one; what is not there is said when it is read.
     let whole = || std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-    Ok(std::fs::canonicalize(&path).unwrap_or_else(|_| whole()))
+    Ok(fs::canonicalize(&path).unwrap_or_else(|_| whole()))
 }
 
 /// Files or addresses that are read side by side.
@@ -83,7 +87,7 @@ impl Reading {
     pub(crate) fn wait(self) -> Result<Option<Vec<u8>>, StorageError> {
         match self {
             Self::Remote(pending) => Ok(pending.wait()?.map(|bytes| bytes.to_vec())),
-            Self::Local(file) => match std::fs::read(&file) {
+            Self::Local(file) => match read_plain(&file) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(StorageError::Metadata { file, message: error.to_string() }),
@@ -92,12 +96,28 @@ impl Reading {
     }
 }
 
+/// A pipe would be waited for, and devices have no end: documents may name any path.
+fn read_plain(file: &Path) -> io::Result<Vec<u8>> {
+    let about = fs::metadata(file)?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    if about.len() > DOCUMENT_BYTES_MAX {
+        let message =
+            format!("it has {} bytes, more than the {DOCUMENT_BYTES_MAX} of any document", about.len());
+        return Err(io::Error::other(message));
+    }
+    let mut bytes = Vec::new();
+    File::open(file)?.take(DOCUMENT_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The names of folders directly below; `None` where nobody lists them.
 pub(crate) fn folders(root: &Path) -> Result<Option<Vec<String>>, StorageError> {
     if let Some(location) = location(root)? {
         return Ok(Client::shared()?.folders(&location)?);
     }
-    let Ok(entries) = std::fs::read_dir(root) else { return Ok(Some(Vec::new())) };
+    let Ok(entries) = fs::read_dir(root) else { return Ok(Some(Vec::new())) };
     let mut names: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.path().is_dir())

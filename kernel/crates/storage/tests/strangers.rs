@@ -118,6 +118,18 @@ fn names_in_consolidated_metadata_do_not_lead_out_of_the_store() {
 }
 
 #[test]
+fn documents_are_plain_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, target) in [("endless", "/dev/zero"), ("folder", "/")] {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let error = nuna_storage::read_documents(&[link]).unwrap_err().to_string();
+        assert!(error.contains("not a plain file") && error.contains(name), "{error}");
+    }
+    assert_eq!(nuna_storage::read_documents(&[folder.path().join("none")]).unwrap(), [None]);
+}
+
+#[test]
 fn zstd_need_not_say_whether_it_has_checksums() {
     let folder = tempfile::tempdir().unwrap();
     let values: Vec<u8> = (0..24i32).flat_map(i32::to_le_bytes).collect();
