@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, fs, io::Read, ops::Range, path::Path};
 
+use libdeflater::CompressionLvl;
 use nuna_chunk::{Buffer, Region};
 use nuna_plan::BlockGrid;
 use serde_json::Value;
@@ -31,8 +32,10 @@ enum Compression {
     Zlib {
         shuffled: bool,
     },
+    /// Encoded at its level, if bytes are not shuffled.
     Gzip {
         shuffled: bool,
+        level: i32,
     },
 }
 
@@ -43,6 +46,7 @@ thread_local! {
     static COMPRESSOR: RefCell<Kept> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     static INFLATE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
+    static DEFLATE: RefCell<Option<(i32, libdeflater::Compressor)>> = const { RefCell::new(None) };
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static SHUFFLED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -72,8 +76,12 @@ impl Direct {
 
     /// [`of`](Self::of), if chunks can also be written so.
     pub fn of_written(format: ZarrFormat, metadata: &str) -> Option<Self> {
-        Self::of(format, metadata)
-            .filter(|direct| matches!(direct.compression, Compression::None | Compression::Zstd(..)))
+        let encodes = |compression| match compression {
+            Compression::None | Compression::Zstd(..) => true,
+            Compression::Gzip { shuffled, level } => !shuffled && (0..=9).contains(&level),
+            Compression::Blosc | Compression::Zlib { .. } => false,
+        };
+        Self::of(format, metadata).filter(|direct| encodes(direct.compression))
     }
 
     fn chunk_bytes(&self) -> usize {
@@ -157,7 +165,7 @@ impl Direct {
         if self.compression == Compression::None {
             return (stored.len() == out.len()).then(|| out.copy_from_slice(stored));
         }
-        if let Compression::Zlib { shuffled } | Compression::Gzip { shuffled } = self.compression {
+        if let Compression::Zlib { shuffled } | Compression::Gzip { shuffled, .. } = self.compression {
             if !shuffled {
                 return self.inflate(stored, out);
             }
@@ -198,6 +206,8 @@ impl Direct {
     pub fn encoded_bytes_max(&self, chunk_bytes: usize) -> usize {
         match self.compression {
             Compression::None => chunk_bytes,
+            // What does not shrink is stored: five bytes for each block of 5,000, and 18 of gzip.
+            Compression::Gzip { .. } => chunk_bytes + chunk_bytes / 512 + 64,
             _ => zstd::zstd_safe::compress_bound(chunk_bytes),
         }
     }
@@ -209,6 +219,7 @@ impl Direct {
     pub fn encode(&self, chunk: &[u8], out: &mut [u8]) -> Result<usize, String> {
         let setting = match self.compression {
             Compression::Zstd(level, checksum) => (level, checksum),
+            Compression::Gzip { shuffled: false, level } => return gzipped(level, chunk, out),
             Compression::Blosc | Compression::Zlib { .. } | Compression::Gzip { .. } => {
                 return Err("such chunks are not encoded here".to_owned());
             }
@@ -245,6 +256,20 @@ impl Direct {
         let length = self.encode(chunk, out.as_mut_slice())?;
         Ok(write(&out.as_slice()[..length]))
     }
+}
+
+fn gzipped(level: i32, chunk: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    DEFLATE.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some((known, compressor)) if *known == level => compressor,
+            _ => {
+                let new = CompressionLvl::new(level)
+                    .map_err(|error| format!("gzip of level {level}: {error:?}"))?;
+                &mut kept.insert((level, libdeflater::Compressor::new(new))).1
+            }
+        };
+        compressor.gzip_compress(chunk, out).map_err(|error| error.to_string())
+    })
 }
 
 /// Where a box lies in an array of `shape`, in elements, if it is in one piece.
@@ -331,10 +356,16 @@ fn v3(document: &Value) -> Option<Layout<'_>> {
         [] => Compression::None,
         [codec] if codec["name"] == "zstd" => zstd(&codec["configuration"])?,
         [codec] if codec["name"] == "blosc" => Compression::Blosc,
-        [codec] if codec["name"] == "gzip" => Compression::Gzip { shuffled: false },
+        [codec] if codec["name"] == "gzip" => gzip(&codec["configuration"], false),
         _ => return None,
     };
     Some((&grid["configuration"]["chunk_shape"], element_bytes, compression))
+}
+
+/// The level is only looked at where chunks are encoded.
+fn gzip(settings: &Value, shuffled: bool) -> Compression {
+    let level = settings["level"].as_i64().and_then(|level| level.try_into().ok());
+    Compression::Gzip { shuffled, level: level.unwrap_or(-1) }
 }
 
 fn v2(document: &Value) -> Option<Layout<'_>> {
@@ -357,7 +388,7 @@ fn v2(document: &Value) -> Option<Layout<'_>> {
     let compressor = &document["compressor"];
     let compression = match compressor["id"].as_str() {
         Some("zlib") => Compression::Zlib { shuffled },
-        Some("gzip") => Compression::Gzip { shuffled },
+        Some("gzip") => gzip(compressor, shuffled),
         _ if shuffled => return None,
         None if compressor.is_null() => Compression::None,
         Some("zstd") => zstd(compressor)?,
