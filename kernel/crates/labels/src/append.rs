@@ -271,9 +271,12 @@ impl Dataset {
         let crate::write::Encoded { attrs, new, labels } = self.encoded()?;
         let store = NewStore::create(path, &attrs, new, options.clone())?;
         for (name, values) in labels {
-            match values {
-                crate::write::Stored::Numbers(chunk) => store.write(&name, &chunk)?,
-                crate::write::Stored::Text(text) => store.write_text(&name, text.to_vec())?,
+            let written = match values {
+                crate::write::Stored::Numbers(chunk) => store.write(&name, &chunk),
+                crate::write::Stored::Text(text) => store.write_text(&name, text.to_vec()),
+            };
+            if let Err(error) = written {
+                return Err(crate::write::abandoned(store, error.into()));
             }
         }
         Ok(store)

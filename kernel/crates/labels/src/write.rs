@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use nuna_array::ChunkSink;
 use nuna_chunk::Chunk;
-use nuna_storage::{Attributes, NetcdfOptions, NewNetcdf, NewVariable, StoreOptions};
+use nuna_storage::{Attributes, NetcdfOptions, NewNetcdf, NewStore, NewVariable, StoreOptions};
 
 use crate::{
     DataArray, Dataset, LabelError, Result,
@@ -14,6 +14,10 @@ use crate::{
 impl Dataset {
     /// Computes every variable into a new Zarr v3 store that xarray opens. Workers write their own chunks; nothing
     /// appears under `path` before all is written.
+    ///
+    /// `path` may also be a place in a bucket, `s3://bucket/name.zarr`, with the credentials that AWS's tools use; each worker has its own.
+    /// Chunks are then put where they belong, and the store can be opened once its metadata is put, at last. What a write
+    /// that fails has put is removed again; one that is cut off leaves `.nuna-unfinished` there, and is replaced by overwriting.
     ///
     /// # Errors
     /// If `path` exists, or as [`DataArray::compute`].
@@ -27,10 +31,15 @@ impl Dataset {
     /// As [`to_zarr`](Dataset::to_zarr).
     pub fn to_zarr_with(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
         let store = self.begun(path, options)?;
+        match self.fill(&store) {
+            Ok(()) => Ok(store.finish()?),
+            Err(error) => Err(abandoned(store, error)),
+        }
+    }
+
+    fn fill(&self, store: &NewStore) -> Result<()> {
         let sinks: Vec<_> = self.variables.iter().map(|(name, _)| store.sink(name)).collect();
-        self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
-        store.finish()?;
-        Ok(())
+        self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))
     }
 
     /// Computes every variable into a new NetCDF4 file, which NetCDF's and HDF5's libraries, xarray and
@@ -132,6 +141,14 @@ impl Dataset {
             chunk_shape: variable.array.chunks().chunk_shape().iter().map(|&n| n.max(1)).collect(),
             attrs,
         }
+    }
+}
+
+/// What was written of a store is removed; where that fails, the error says what remains.
+pub(crate) fn abandoned(store: NewStore, error: LabelError) -> LabelError {
+    match store.abandon() {
+        Some(remains) => LabelError::Invalid(format!("{error}; {remains}")),
+        None => error,
     }
 }
 

@@ -11,28 +11,9 @@ use std::{
     sync::LazyLock,
 };
 
-use common::STORES;
-use nuna_labels::{Dataset, open_dataset, open_zarr};
+use common::{STORES, contents};
+use nuna_labels::{open_dataset, open_zarr};
 use nuna_testing::{WebReply, WebRequest, WebServer};
-
-/// Everything in a dataset that can be compared: dims, values, labels, attributes.
-fn contents(dataset: &Dataset) -> Vec<String> {
-    let mut out = vec![format!("{:?}", dataset.attrs())];
-    let mut names = dataset.names();
-    names.sort();
-    for name in names {
-        let array = dataset.var(&name).unwrap();
-        let values = array.values_f64().unwrap();
-        out.push(format!("{name} {:?} {:?} {:?} {:?}", array.dims(), array.shape(), array.attrs(), values));
-        for (dim, &n) in array.dims().iter().zip(array.shape()) {
-            if let Ok(coord) = array.coord(dim) {
-                let labels = coord.values().unwrap();
-                out.extend((0..n as usize).map(|index| format!("{dim} {}", labels.show(index))));
-            }
-        }
-    }
-    out
-}
 
 fn folder() -> PathBuf {
     STORES.path("").join("")
@@ -118,8 +99,9 @@ fn what_is_no_store_says_what_was_tried() {
         let message = open_dataset(address).unwrap_err().to_string();
         assert!(message.contains(said), "{message}");
     }
-    let message = open_zarr(STORES.path(&stores()[0])).unwrap().to_zarr("s3://b/x").unwrap_err().to_string();
-    assert!(message.contains("s3://b/x") && message.contains("file system only"), "{message}");
+    let message =
+        open_zarr(STORES.path(&stores()[0])).unwrap().to_zarr("https://h/x").unwrap_err().to_string();
+    assert!(message.contains("https://h/x") && message.contains("buckets (s3://) only"), "{message}");
 }
 
 #[test]

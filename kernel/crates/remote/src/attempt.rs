@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Response, StatusCode, Url,
+    Method, Response, StatusCode, Url,
     header::{
         ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
     },
@@ -15,7 +15,7 @@ use crate::{
     aws::Aws,
     error::RemoteError,
     location::{Location, encoded, shown},
-    sign::sign,
+    sign::{digest, sign},
     xml,
 };
 
@@ -55,6 +55,24 @@ pub(crate) enum Want {
     Size,
     /// What a bucket's listing says, by this query.
     Listing(Vec<(String, String)>),
+    /// That this is there, whatever was there before.
+    Put(Body),
+    /// That nothing is there.
+    Gone,
+}
+
+/// What is sent with a request, and its digest for signatures.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    digest: String,
+}
+
+impl Body {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        let digest = digest(&bytes);
+        Self { bytes, digest }
+    }
 }
 
 /// What came.
@@ -86,6 +104,9 @@ pub(crate) enum Failure {
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
+/// What an upload may take, and more for so many bytes each second.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
+const UPLOAD_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Of the text that comes with a refusal.
 const REFUSAL_BYTES_MAX: u64 = 16 << 10;
 /// What is reserved because a server says that so much will come.
@@ -106,7 +127,7 @@ impl Attempt<'_> {
     /// `None`: there is no such thing.
     pub(crate) async fn run(&self) -> Result<Option<Got>, Failure> {
         let range = match self.want {
-            Want::Bytes(Part::All) | Want::Listing(_) => None,
+            Want::Bytes(Part::All) | Want::Listing(_) | Want::Put(_) | Want::Gone => None,
             Want::Head(count) => Some(format!("bytes=0-{}", count.saturating_sub(1))),
             Want::Bytes(Part::Range { start, length }) | Want::Same { start, length, .. } => {
                 let last = length.checked_sub(1).and_then(|n| start.checked_add(n));
@@ -183,13 +204,26 @@ impl Attempt<'_> {
         // Compressed on the way, ranges would be of something else.
         let mut headers = vec![(ACCEPT_ENCODING.as_str().to_owned(), "identity".to_owned())];
         headers.extend(range.map(|range| (RANGE.as_str().to_owned(), range.to_owned())));
+        let (method, body) = match self.want {
+            Want::Put(body) => (Method::PUT, Some(body)),
+            Want::Gone => (Method::DELETE, None),
+            Want::Bytes(_) | Want::Head(_) | Want::Same { .. } | Want::Size | Want::Listing(_) => {
+                (Method::GET, None)
+            }
+        };
         if let Some(aws) = self.aws
             && let Some(credentials) = &aws.credentials
         {
+            let digest = body.map_or_else(|| digest(&[]), |body| body.digest.clone());
             let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-            headers = sign("GET", url, &headers, credentials, self.region, &time);
+            headers = sign(method.as_str(), url, &headers, &digest, credentials, self.region, &time);
         }
-        let mut request = self.http.get(url.clone());
+        let mut request = self.http.request(method, url.clone());
+        if let Some(body) = body {
+            // Nothing comes back while it is sent, so its time is that of its bytes.
+            let time = UPLOAD_TIME + Duration::from_secs(body.bytes.len() as u64 / UPLOAD_BYTES_PER_SECOND);
+            request = request.timeout(time).body(body.bytes.clone());
+        }
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -279,6 +313,9 @@ impl Attempt<'_> {
                 let bytes = self.body(response, 0, Some(count)).await?;
                 Ok(Some(Got::new(bytes, now)))
             }
+            (status, Want::Put(_) | Want::Gone) if status.is_success() => {
+                Ok(Some(Got::new(Bytes::new(), None)))
+            }
             (StatusCode::RANGE_NOT_SATISFIABLE, Want::Same { .. }) => {
                 Err(self.changed("it is shorter now".to_owned()))
             }
@@ -326,7 +363,9 @@ impl Attempt<'_> {
             }
             Want::Bytes(Part::Last(count)) => format!("the last {count} bytes"),
             Want::Head(count) => format!("the first {count} bytes"),
-            Want::Bytes(Part::All) | Want::Size | Want::Listing(_) => "all".to_owned(),
+            Want::Bytes(Part::All) | Want::Size | Want::Listing(_) | Want::Put(_) | Want::Gone => {
+                "all".to_owned()
+            }
         }
     }
 
@@ -429,7 +468,11 @@ impl Attempt<'_> {
         }
         let is_bucket = self.aws.is_some();
         let is_signed = self.aws.is_some_and(|aws| aws.credentials.is_some());
+        let writes = matches!(self.want, Want::Put(_) | Want::Gone);
         let hint = match (status.as_u16(), is_bucket, is_signed) {
+            (401 | 403, true, _) if writes => {
+                "check whose credentials these are (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws), and that they may write there and delete"
+            }
             (401 | 403, true, true) => {
                 "check whose credentials these are (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws) and what they may read; a bucket that may not be listed says this also of what is not there"
             }

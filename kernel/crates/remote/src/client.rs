@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    attempt::{Attempt, Failure, Got, Part, Version, Want},
+    attempt::{Attempt, Body, Failure, Got, Part, Version, Want},
     aws::Aws,
     error::RemoteError,
     location::Location,
@@ -78,6 +78,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
+    /// The same without a limit on silence: while bytes are sent, none come.
+    uploads: reqwest::Client,
     settings: Settings,
     slots: Semaphore,
     aws: Mutex<Option<(Instant, Aws)>>,
@@ -138,28 +140,34 @@ impl Client {
         // reqwest takes the process's provider; a second installation is refused and does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let setup = |message: String| RemoteError::Setup { message };
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(settings.connect)
-            .read_timeout(settings.silence)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(settings.side_by_side)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("nuna/", env!("CARGO_PKG_VERSION")));
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(settings.connect)
+                .redirect(reqwest::redirect::Policy::none())
+                .pool_max_idle_per_host(settings.side_by_side)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .user_agent(concat!("nuna/", env!("CARGO_PKG_VERSION")))
+        };
+        let mut certificates = Vec::new();
         for name in ["SSL_CERT_FILE", "AWS_CA_BUNDLE"] {
             let Some(path) = std::env::var_os(name).filter(|path| !path.is_empty()) else { continue };
             let wrong =
                 |reason: String| setup(format!("the certificates in {} ({name}): {reason}", path.display()));
             let pem = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-            let certificates =
+            let found =
                 reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-            for certificate in certificates {
-                builder = builder.add_root_certificate(certificate);
-            }
+            certificates.extend(found);
         }
-        let http = builder.build().map_err(|error| setup(format!("the client for requests: {error}")))?;
+        let build = |builder: reqwest::ClientBuilder| {
+            let builder =
+                certificates.iter().cloned().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+            builder.build().map_err(|error| setup(format!("the client for requests: {error}")))
+        };
+        let http = build(builder().read_timeout(settings.silence))?;
+        let uploads = build(builder())?;
         let slots = Semaphore::new(settings.side_by_side.max(1));
         let (aws, regions) = (Mutex::new(None), Mutex::new(HashMap::new()));
-        Ok(Self { inner: Arc::new(Inner { http, settings, slots, aws, regions }) })
+        Ok(Self { inner: Arc::new(Inner { http, uploads, settings, slots, aws, regions }) })
     }
 
     fn begin(&self, location: &Location, want: Want, bytes_max: u64) -> Result<Pending, RemoteError> {
@@ -229,6 +237,56 @@ impl Client {
         }
     }
 
+    /// Begins to write `bytes` to a bucket's `location`, whatever was there before. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// If it is no place in a bucket, or threads cannot be had.
+    pub fn put(&self, location: &Location, bytes: Bytes) -> Result<Pending, RemoteError> {
+        self.changing(location, Want::Put(Body::new(bytes)))
+    }
+
+    /// Begins to remove what is at a bucket's `location`, if there is something.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub fn delete(&self, location: &Location) -> Result<Pending, RemoteError> {
+        self.changing(location, Want::Gone)
+    }
+
+    fn changing(&self, location: &Location, want: Want) -> Result<Pending, RemoteError> {
+        match location {
+            Location::S3 { key, .. } if !key.is_empty() => self.begin(location, want, 0),
+            other => {
+                let message = "only what has a name in a bucket (s3://) is written or removed".to_owned();
+                Err(RemoteError::Address { address: other.to_string(), message })
+            }
+        }
+    }
+
+    /// The first names of what lies below a bucket's `location`, however deep: up to 1000, relative to it; `None` for other addresses.
+    ///
+    /// # Errors
+    /// As [`Pending::wait`].
+    pub fn below(&self, location: &Location) -> Result<Option<Vec<String>>, RemoteError> {
+        let Location::S3 { key, .. } = location else { return Ok(None) };
+        let prefix = if key.is_empty() { String::new() } else { format!("{key}/") };
+        let text = self.page(location, &[("list-type", "2"), ("prefix", prefix.as_str())])?;
+        let keys = xml::sections(&text, "Contents").into_iter().filter_map(|part| xml::text(part, "Key"));
+        Ok(Some(keys.filter_map(|key| key.strip_prefix(&prefix).map(str::to_owned)).collect()))
+    }
+
+    /// One page of a bucket's listing.
+    fn page(&self, location: &Location, query: &[(&str, &str)]) -> Result<String, RemoteError> {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let got = self.begin(location, Want::Listing(query), PAGE_BYTES_MAX)?.receive()?;
+        let text = got.map(|got| String::from_utf8_lossy(&got.bytes).into_owned()).unwrap_or_default();
+        if !text.contains("<ListBucketResult") {
+            let message = "what comes is no listing of a bucket".to_owned();
+            return Err(RemoteError::Answer { url: location.to_string(), message });
+        }
+        Ok(text)
+    }
+
     /// The names of what is directly below a bucket's `location` and has something below itself; `None` for other addresses,
     /// whose servers do not list.
     ///
@@ -242,13 +300,7 @@ impl Client {
         for _ in 0..PAGES_MAX {
             let mut query = vec![("list-type", "2"), ("delimiter", "/"), ("prefix", prefix.as_str())];
             query.extend(next.as_deref().map(|token| ("continuation-token", token)));
-            let query = query.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let got = self.begin(location, Want::Listing(query), PAGE_BYTES_MAX)?.receive()?;
-            let text = got.map(|got| String::from_utf8_lossy(&got.bytes).into_owned()).unwrap_or_default();
-            if !text.contains("<ListBucketResult") {
-                let message = "what comes is no listing of a bucket".to_owned();
-                return Err(RemoteError::Answer { url: location.to_string(), message });
-            }
+            let text = self.page(location, &query)?;
             for part in xml::sections(&text, "CommonPrefixes") {
                 let name = xml::text(part, "Prefix").unwrap_or_default();
                 let name = name.strip_prefix(&prefix).map(|name| name.trim_end_matches('/'));
@@ -320,8 +372,8 @@ impl Inner {
                 Location::Http(_) => None,
             };
             let region = self.region(location, aws.as_ref());
-            let one =
-                Attempt { http: &self.http, location, want, bytes_max, aws: aws.as_ref(), region: &region };
+            let http = if matches!(want, Want::Put(_)) { &self.uploads } else { &self.http };
+            let one = Attempt { http, location, want, bytes_max, aws: aws.as_ref(), region: &region };
             let Ok(outcome) = timeout_at(deadline, one.run()).await else { return Err(late(&last)) };
             let wait = match outcome {
                 Ok(got) => return Ok(got),

@@ -1,4 +1,4 @@
-//! Owns reading bytes over HTTP(S) and from S3-compatible stores: where something lies ([`Location`]), who asks
+//! Owns reading bytes over HTTP(S), and reading and writing them in S3-compatible stores: where something lies ([`Location`]), who asks
 //! ([`Aws`], signatures), and requests with ranges, side by side over connections that are kept, tried again when a server
 //! or the way to it fails, and given up after a time ([`Client`]).
 //!
@@ -20,4 +20,3 @@ pub use aws::{Aws, Credentials};
 pub use client::{Client, Head, Pending, Settings};
 pub use error::RemoteError;
 pub use location::Location;
-pub use sign::{SignedHeader, sign};

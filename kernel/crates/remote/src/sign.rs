@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::aws::Credentials;
 
 /// A header to be sent, its name in lower case.
-pub type SignedHeader = (String, String);
+pub(crate) type SignedHeader = (String, String);
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
@@ -15,26 +15,31 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// All headers of a signed request without a body, `headers` (in lower case) among them.
+/// What stands for a body in a signature.
+pub(crate) fn digest(body: &[u8]) -> String {
+    hex::encode(Sha256::digest(body))
+}
+
+/// All headers of a signed request, `headers` (in lower case) among them; `body` is the digest of its body, SHA-256 in hexadecimal.
 ///
 /// `url` has its path and query percent-encoded, strictly: letters, digits and `-._~` stand as they are, all else does
 /// not, and no `+` means a blank. `time` is of the form `20130524T000000Z`.
-pub fn sign(
+pub(crate) fn sign(
     method: &str,
     url: &Url,
     headers: &[SignedHeader],
+    body: &str,
     credentials: &Credentials,
     region: &str,
     time: &str,
 ) -> Vec<SignedHeader> {
-    let body = hex::encode(Sha256::digest([]));
     let host = match (url.host_str().unwrap_or_default(), url.port()) {
         (host, Some(port)) => format!("{host}:{port}"),
         (host, None) => host.to_owned(),
     };
     let mut headers = headers.to_vec();
     headers.push(("host".to_owned(), host));
-    headers.push(("x-amz-content-sha256".to_owned(), body.clone()));
+    headers.push(("x-amz-content-sha256".to_owned(), body.to_owned()));
     headers.push(("x-amz-date".to_owned(), time.to_owned()));
     if let Some(token) = &credentials.session_token {
         headers.push(("x-amz-security-token".to_owned(), token.clone()));
@@ -88,7 +93,8 @@ mod tests {
             ),
         ] {
             let url = Url::parse(&format!("https://examplebucket.s3.amazonaws.com{path}")).unwrap();
-            let signed = sign("GET", &url, &headers, &credentials, "us-east-1", "20130524T000000Z");
+            let signed =
+                sign("GET", &url, &headers, &digest(&[]), &credentials, "us-east-1", "20130524T000000Z");
             let (_, authorization) = signed.iter().find(|(name, _)| name == "authorization").unwrap();
             assert!(authorization.ends_with(&format!("Signature={expected}")), "{path}: {authorization}");
         }

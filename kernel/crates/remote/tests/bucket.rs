@@ -6,7 +6,7 @@
 use std::{process::Command, time::Duration};
 
 use nuna_remote::{Aws, Client, Credentials, Location, Part, Settings};
-use nuna_testing::{WebReply, WebRequest, WebServer, python};
+use nuna_testing::{Bucket, WebReply, WebRequest, WebServer, python};
 use serde_json::json;
 
 const VALUE: &[u8] = b"0123456789";
@@ -30,7 +30,7 @@ fn at(text: &str) -> Location {
 
 /// For each request as it came, what botocore signs it with.
 const SIGN: &str = r"
-import json, sys
+import hashlib, json, sys
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -38,7 +38,9 @@ credentials = Credentials('AKID', 'very/secret+key', 'to/ken==')
 for given in json.load(sys.stdin):
     sent = dict(given['headers'])
     names = sent['authorization'].split('SignedHeaders=')[1].split(',')[0].split(';')
-    request = AWSRequest('GET', given['url'], headers={n: sent[n] for n in names})
+    body = bytes(given['body'])
+    assert hashlib.sha256(body).hexdigest() == sent['x-amz-content-sha256']
+    request = AWSRequest(given['method'], given['url'], headers={n: sent[n] for n in names}, data=body)
     request.context.update(timestamp=sent['x-amz-date'], payload_signing_enabled=True)
     auth = S3SigV4Auth(credentials, 's3', 'eu-north-1')
     canonical = auth.canonical_request(request)
@@ -50,20 +52,26 @@ fn signatures_are_those_of_botocore() {
     let listing = "<ListBucketResult></ListBucketResult>";
     let server = WebServer::start(move |request| match request.target.contains("list-type") {
         true => WebReply::new(200, listing),
-        false => WebReply::of(request, VALUE),
+        false if request.method == "GET" => WebReply::of(request, VALUE),
+        false => WebReply::new(if request.method == "PUT" { 200 } else { 204 }, ""),
     });
     let client = client(&server, true);
     for key in ["a/zarr.json", "a b/c+d/e=f&g/#h?i/%25/~j-k_l.m", "ü/日本/(x)*'!", ".zmetadata"] {
         let location = at(&format!("s3://my-bucket/{key}"));
         assert_eq!(client.get(&location, Part::Range { start: 2, length: 3 }, MAX).unwrap().unwrap(), "234");
         assert_eq!(client.get(&location, Part::All, MAX).unwrap().unwrap(), VALUE);
+        for body in [&b""[..], b"some bytes"] {
+            assert!(client.put(&location, body.into()).unwrap().wait().unwrap().is_some());
+        }
+        client.delete(&location).unwrap().wait().unwrap();
     }
+    assert_eq!(client.below(&at("s3://my-bucket/a b/c+d")).unwrap(), Some(Vec::new()));
     assert_eq!(client.folders(&at("s3://my-bucket/a b/c+d")).unwrap(), Some(Vec::new()));
     let requests = server.requests();
-    assert_eq!(requests.len(), 9);
+    assert_eq!(requests.len(), 22);
     let given: Vec<_> = requests
         .iter()
-        .map(|request| json!({"url": server.url(&request.target), "headers": request.headers}))
+        .map(|request| json!({"method": request.method, "url": server.url(&request.target), "headers": request.headers, "body": request.body}))
         .collect();
     let mut command = Command::new(python());
     let input = tempfile::NamedTempFile::new().unwrap();
@@ -180,4 +188,36 @@ fn a_listing_is_read_page_by_page() {
         )
     });
     assert!(client(&endless, true).folders(&at("s3://b/p")).unwrap_err().to_string().contains("pages"));
+}
+
+#[test]
+fn what_is_put_is_there_as_a_whole_and_failures_that_pass_are_tried_again() {
+    let bucket = Bucket::default();
+    let inner = bucket.clone();
+    let server = WebServer::start(move |request| match request.number {
+        0 => WebReply::new(503, "<Error><Code>SlowDown</Code><Message>later</Message></Error>"),
+        3 => WebReply::new(500, ""),
+        _ => inner.answer(request, "b"),
+    });
+    let client = client(&server, true);
+    let large: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+    client.put(&at("s3://b/x/large"), large.clone().into()).unwrap().wait().unwrap();
+    client.put(&at("s3://b/x/y/z"), VALUE.into()).unwrap().wait().unwrap();
+    for number in 0..25 {
+        client.put(&at(&format!("s3://b/x2/{number}")), VALUE.into()).unwrap().wait().unwrap();
+    }
+    assert_eq!(bucket.values()["x/large"], large);
+    assert_eq!(client.below(&at("s3://b/x")).unwrap().unwrap(), ["large", "y/z"], "and nothing of x2");
+    client.delete(&at("s3://b/x/large")).unwrap().wait().unwrap();
+    client.delete(&at("s3://b/x/nothing")).unwrap().wait().unwrap();
+    assert_eq!(client.below(&at("s3://b/x")).unwrap().unwrap(), ["y/z"]);
+    assert_eq!(client.below(&at("s3://b/x2")).unwrap().unwrap().len(), 10, "the first page");
+    for (text, said) in [("s3://b", "in a bucket"), ("https://h/x", "in a bucket")] {
+        let message = client.put(&at(text), VALUE.into()).unwrap_err().to_string();
+        assert!(message.contains(said), "{message}");
+    }
+    let denied = WebServer::start(|_| WebReply::new(403, "<Code>AccessDenied</Code><Message>No</Message>"));
+    let client = self::client(&denied, true);
+    let message = client.put(&at("s3://b/k"), VALUE.into()).unwrap().wait().unwrap_err().to_string();
+    assert!(message.contains("AccessDenied") && message.contains("may write"), "{message}");
 }

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use nuna_chunk::Region;
 use nuna_plan::BlockGrid;
 use nuna_remote::RemoteError;
@@ -20,7 +21,10 @@ use zarrs::{
     convert::array_metadata_v2_to_v3,
     filesystem::FilesystemStore,
     metadata::{v2::ArrayMetadataV2, v3::ArrayMetadataV3},
-    storage::{ReadableStorageTraits, StorageError as ZarrsStorageError},
+    storage::{
+        ListableStorageTraits as _, ReadableStorageTraits, StorageError as ZarrsStorageError,
+        store::MemoryStore,
+    },
 };
 
 use crate::{
@@ -31,8 +35,8 @@ use crate::{
     remote::{Ahead, ReadAhead, RemoteStore},
 };
 
-/// An array that is written.
-pub(crate) type WrittenArray = Array<FilesystemStore>;
+/// An array that is written. Its store is for text alone, on its way to where it is written.
+pub(crate) type WrittenArray = Array<MemoryStore>;
 /// An array that is read, from wherever its chunks are.
 pub(crate) type StoredArray = Array<dyn ReadableStorageTraits>;
 
@@ -101,13 +105,8 @@ pub(crate) fn open(
 }
 
 /// An array to write, from its metadata document, without touching the store.
-pub(crate) fn open_written(
-    root: &Path,
-    path: &str,
-    format: ZarrFormat,
-    metadata: &str,
-) -> Result<WrittenArray, String> {
-    open_in(Arc::new(FilesystemStore::new(root).map_err(|error| error.to_string())?), path, format, metadata)
+pub(crate) fn open_written(path: &str, format: ZarrFormat, metadata: &str) -> Result<WrittenArray, String> {
+    open_in(Arc::new(MemoryStore::new()), path, format, metadata)
 }
 
 fn open_in<S: ?Sized>(
@@ -333,7 +332,16 @@ pub(crate) fn encode(array: &WrittenArray, indices: &[u64], bytes: Vec<u8>) -> R
     })
 }
 
-/// Writes an array of text whole.
-pub(crate) fn write_text(array: &WrittenArray, text: Vec<String>) -> Result<(), Failure> {
-    guarded(|| array.store_array_subset_opt(&array.subset_all(), text, &options()).map_err(|e| failure(&e)))
+/// Encodes an array of text: its chunks by their keys.
+pub(crate) fn encode_text(array: &WrittenArray, text: Vec<String>) -> Result<Vec<(String, Bytes)>, Failure> {
+    guarded(|| {
+        array.store_array_subset_opt(&array.subset_all(), text, &options()).map_err(|e| failure(&e))?;
+        let store = array.storage();
+        let mut chunks = Vec::new();
+        for key in store.list().map_err(Failure::damaged)? {
+            let bytes = store.get(&key).map_err(Failure::damaged)?;
+            chunks.extend(bytes.map(|bytes| (key.as_str().to_owned(), bytes)));
+        }
+        Ok(chunks)
+    })
 }

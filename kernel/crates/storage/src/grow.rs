@@ -8,6 +8,7 @@ use std::{
 };
 
 use nuna_chunk::{Chunk, DType, Region, assemble::Assembly};
+use nuna_remote::{Client, Location};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     write::{Address, NewVariable, ZarrSink, unique, write_error},
 };
 
-/// A store on the file system that is written into. Dropping it unfinished leaves the store's shapes as they were.
+/// A store that exists and is written into. Dropping it unfinished leaves the store's shapes as they were.
 #[derive(Debug)]
 pub struct GrownStore {
     root: PathBuf,
@@ -67,14 +68,14 @@ impl GrownStore {
     /// Reads what the store says of its numeric arrays.
     ///
     /// # Errors
-    /// If there is no Zarr store, it is not on the file system, or its metadata is damaged.
+    /// If there is no Zarr store, it is neither on the file system nor in a bucket, or its metadata is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let refused = |message: &str| StorageError::Write {
             path: place::shown(path.as_ref()),
             message: message.to_owned(),
         };
-        if place::is_remote(path.as_ref()) {
-            return Err(refused("stores are written into on the file system only"));
+        if let Some(Location::Http(_)) = place::location(path.as_ref())? {
+            return Err(refused("stores are written into on the file system and in buckets (s3://) only"));
         }
         let group = metadata::open(path.as_ref())?;
         let Format::Zarr(format) = group.format else {
@@ -91,7 +92,7 @@ impl GrownStore {
                 ZarrFormat::V3 => root.join(&variable.name).join("zarr.json"),
             };
             let Some(before) = json::read(&file)? else { continue };
-            let array = codec::open_written(&root, &variable.name, format, &before.to_string());
+            let array = codec::open_written(&variable.name, format, &before.to_string());
             let array = array
                 .map_err(|message| StorageError::Variable { variable: variable.name.clone(), message })?;
             variables.push(Grown {
@@ -186,8 +187,10 @@ impl GrownStore {
             chunk_shape: grown.chunk_shape.clone(),
             attrs: Attributes::new(),
         };
-        let drafts = self.root.join(&self.drafts);
-        fs::create_dir_all(&drafts).map_err(|error| write_error(&drafts, &error))?;
+        if !place::is_remote(&self.root) {
+            let drafts = self.root.join(&self.drafts);
+            fs::create_dir_all(&drafts).map_err(|error| write_error(&drafts, &error))?;
+        }
         let address = Address {
             name: grown.name.clone(),
             root: self.root.clone(),
@@ -270,9 +273,13 @@ impl GrownStore {
 
     /// Replaces a document as a whole.
     fn put(&self, file: &Path, document: &Value) -> Result<(), StorageError> {
+        let text = serde_json::to_string_pretty(document).expect("a JSON value always encodes");
+        if let Some(location) = place::location(file)? {
+            Client::shared()?.put(&location, text.into())?.wait()?;
+            return Ok(());
+        }
         let drafts = self.root.join(&self.drafts);
         let draft = drafts.join(unique());
-        let text = serde_json::to_string_pretty(document).expect("a JSON value always encodes");
         let written = fs::create_dir_all(&drafts).and_then(|()| fs::write(&draft, text));
         written.and_then(|()| fs::rename(&draft, file)).map_err(|error| write_error(file, &error))
     }
@@ -354,7 +361,9 @@ fn counts_time(decode: &Decode) -> bool {
 
 impl Drop for GrownStore {
     fn drop(&mut self) {
-        // Best effort: the folder's name says what it is.
-        let _ = fs::remove_dir_all(self.root.join(&self.drafts));
+        if !place::is_remote(&self.root) {
+            // Best effort: the folder's name says what it is.
+            let _ = fs::remove_dir_all(self.root.join(&self.drafts));
+        }
     }
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod blosc;
+mod bucket;
 pub mod cf;
 mod codec;
 mod direct;

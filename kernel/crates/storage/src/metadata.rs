@@ -8,9 +8,11 @@ use std::{
 };
 
 use nuna_chunk::DType;
+use nuna_remote::Location;
 use serde_json::{Map, Value};
 
 use crate::{
+    bucket::MARK,
     cf::{Decode, Stored},
     dtype,
     error::StorageError,
@@ -141,7 +143,7 @@ pub fn open_group(path: impl AsRef<Path>, group: &str) -> Result<Group, StorageE
 }
 
 /// What may be at the root of a store, in the order in which it counts.
-const ROOT_DOCUMENTS: [&str; 5] = ["zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"];
+pub(crate) const ROOT_DOCUMENTS: [&str; 5] = ["zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs"];
 
 /// A store or a reference file at an address.
 fn open_remote(path: &Path, inner: &str) -> Result<Group, StorageError> {
@@ -197,6 +199,12 @@ fn open_remote(path: &Path, inner: &str) -> Result<Group, StorageError> {
     }
     if let Some(error) = denied {
         return Err(error.into());
+    }
+    if let Location::S3 { .. } = location
+        && place::begin(&place::join(&root, MARK)?)?.wait()?.is_some()
+    {
+        let hint = "; a store is being written there, or writing it was cut off".to_owned();
+        return Err(StorageError::NotZarr { path: place::shown(&root), hint });
     }
     let is_file = [".nc", ".nc4", ".h5", ".hdf5", ".tif", ".tiff"].iter().any(|end| name.ends_with(end));
     let hint = match is_file {

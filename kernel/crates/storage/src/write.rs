@@ -1,31 +1,38 @@
 //! Owns writing: a new store is built beside its final name and moved there once it is whole, so that a failed write
-//! leaves nothing that looks like a result. Chunk files are moved into place too, because a block may run twice.
+//! leaves nothing that looks like a result. Chunk files are moved into place too, because a block may run twice. In buckets,
+//! which move nothing, the documents that make it a store come last ([`bucket`](crate::bucket)).
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
     fs,
     hash::{BuildHasher as _, RandomState},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use bytes::Bytes;
 use nuna_array::{ChunkSink, ChunkWriter, SinkSpec};
 use nuna_chunk::{Chunk, DType, Region};
 use nuna_plan::TaskError;
+use nuna_remote::{Client, Location, Pending, RemoteError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     ZARR_KIND,
+    bucket::NewBucket,
     codec::{self, WrittenArray},
     direct::Direct,
     encoding::{Change, Compressor, Encoding, check_names},
     error::StorageError,
     json::Attributes,
     metadata::{self, ZarrFormat},
+    object::AHEAD_BYTES,
     pieces::pieces,
     place,
+    remote::AHEAD,
 };
 
 /// Below the store while it is written: chunks that are not whole yet.
@@ -39,7 +46,7 @@ pub struct StoreOptions {
     pub compressor: Compressor,
     /// How some variables are stored otherwise, by name.
     pub encoding: BTreeMap<String, Encoding>,
-    /// Replace a Zarr store of that name.
+    /// Replace a Zarr store of that name. In the file system it stays until the new one is whole; in a bucket it is removed first.
     pub overwrite: bool,
 }
 
@@ -70,7 +77,9 @@ pub struct NewVariable {
 #[derive(Debug)]
 pub struct NewStore {
     target: PathBuf,
+    /// Where it is written: beside its target, or in a bucket its target itself.
     partial: PathBuf,
+    bucket: Option<NewBucket>,
     options: StoreOptions,
     variables: Vec<Written>,
     finished: bool,
@@ -96,27 +105,40 @@ pub(crate) fn write_error(path: &Path, error: &std::io::Error) -> StorageError {
 }
 
 impl NewStore {
-    /// Writes the metadata of a new store, in a folder beside `path`.
+    /// Begins a new store: in a folder beside `path`, or in a bucket (`s3://bucket/name`) at its place.
     ///
     /// # Errors
     /// If `path` exists and may not be replaced, a variable's name cannot be a folder's, an encoding does not fit its variable
-    /// or belongs to none, or the file system refuses.
+    /// or belongs to none, or the file system or bucket refuses.
     pub fn create(
         path: impl AsRef<Path>,
         attrs: &Attributes,
         variables: Vec<NewVariable>,
         options: StoreOptions,
     ) -> Result<Self, StorageError> {
-        if place::is_remote(path.as_ref()) {
-            let message = "stores are written to the file system only".to_owned();
-            return Err(StorageError::Write { path: place::shown(path.as_ref()), message });
+        check_names(options.encoding.keys(), || variables.iter().map(|v| v.name.as_str()))?;
+        let variables = variables.into_iter().map(|variable| Written::new(variable, &options));
+        let variables = variables.collect::<Result<Vec<_>, _>>()?;
+        if let Some(location) = place::location(path.as_ref())? {
+            let target = PathBuf::from(location.to_text());
+            let bucket = NewBucket::create(location, options.overwrite)?;
+            let mut store = Self {
+                partial: target.clone(),
+                target,
+                bucket: Some(bucket),
+                options,
+                variables,
+                finished: false,
+            };
+            let documents = store.documents(attrs);
+            if let Some(bucket) = &mut store.bucket {
+                bucket.keep(documents);
+            }
+            return Ok(store);
         }
         let target =
             std::path::absolute(path.as_ref()).map_err(|error| write_error(path.as_ref(), &error))?;
         check_target(&target, options.overwrite)?;
-        check_names(options.encoding.keys(), || variables.iter().map(|v| v.name.as_str()))?;
-        let variables = variables.into_iter().map(|variable| Written::new(variable, &options));
-        let variables = variables.collect::<Result<Vec<_>, _>>()?;
         let folder = target.parent().filter(|_| target.file_name().is_some()).ok_or_else(|| {
             StorageError::Write { path: target.clone(), message: "it has no name of its own".to_owned() }
         })?;
@@ -125,21 +147,25 @@ impl NewStore {
         let partial = folder.join(format!(".{name}.partial-{}", unique()));
         let drafts = partial.join(DRAFTS);
         fs::create_dir_all(&drafts).map_err(|error| write_error(&partial, &error))?;
-        let store = Self { target, partial, options, variables, finished: false };
-        store.write_metadata(attrs)?;
+        let store = Self { target, partial, bucket: None, options, variables, finished: false };
+        for (key, text) in store.documents(attrs) {
+            store.put(&key, &text)?;
+        }
         Ok(store)
     }
 
-    fn put(&self, key: &str, value: &Value) -> Result<(), StorageError> {
+    fn put(&self, key: &str, text: &str) -> Result<(), StorageError> {
         let file = self.partial.join(key);
-        let text = serde_json::to_string_pretty(value).expect("a JSON value always encodes");
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).map_err(|error| write_error(folder, &error))?;
         }
         fs::write(&file, text).map_err(|error| write_error(&file, &error))
     }
 
-    fn write_metadata(&self, attrs: &Attributes) -> Result<(), StorageError> {
+    /// What makes it a store, its root's last.
+    fn documents(&self, attrs: &Attributes) -> Vec<(String, String)> {
+        let text = |value: &Value| serde_json::to_string_pretty(value).expect("a JSON value always encodes");
+        let mut documents = Vec::new();
         let parsed =
             |document: &str| serde_json::from_str::<Value>(document).expect("written by this module");
         match self.options.format {
@@ -156,14 +182,14 @@ impl NewStore {
                         // xarray's spelling of NaN: in v3 only the attribute means "missing".
                         node["attributes"]["_FillValue"] = json!("AAAAAAAA+H8=");
                     }
-                    self.put(&format!("{}/zarr.json", variable.name), &node)?;
+                    documents.push((format!("{}/zarr.json", variable.name), text(&node)));
                     nodes.insert(variable.name.clone(), node);
                 }
                 let group = json!({
                     "zarr_format": 3, "node_type": "group", "attributes": attrs,
                     "consolidated_metadata": {"kind": "inline", "must_understand": false, "metadata": nodes},
                 });
-                self.put("zarr.json", &group)
+                documents.push(("zarr.json".to_owned(), text(&group)));
             }
             ZarrFormat::V2 => {
                 let mut nodes = serde_json::Map::new();
@@ -175,12 +201,13 @@ impl NewStore {
                     nodes.insert(format!("{}/.zarray", variable.name), parsed(document));
                     nodes.insert(format!("{}/.zattrs", variable.name), Value::Object(attrs));
                 }
-                for (key, node) in &nodes {
-                    self.put(key, node)?;
-                }
-                self.put(".zmetadata", &json!({"zarr_consolidated_format": 1, "metadata": nodes}))
+                documents.extend(nodes.iter().map(|(key, node)| (key.clone(), text(node))));
+                documents.sort_by_key(|(key, _)| !key.contains('/'));
+                let consolidated = json!({"zarr_consolidated_format": 1, "metadata": nodes});
+                documents.push((".zmetadata".to_owned(), text(&consolidated)));
             }
         }
+        documents
     }
 
     /// The target of one variable for a plan.
@@ -217,15 +244,29 @@ impl NewStore {
     /// As [`NewStore::write`].
     pub fn write_text(&self, name: &str, text: Vec<String>) -> Result<(), StorageError> {
         let writer = ZarrWriter::open(self.sink(name).address)?;
-        codec::write_text(&writer.array, text)
-            .map_err(|failure| StorageError::Variable { variable: name.to_owned(), message: failure.message })
+        let chunks =
+            codec::encode_text(&writer.array, text).map_err(|failure| writer.refused(failure.message))?;
+        let uploads = Uploads::default();
+        for (key, bytes) in chunks {
+            writer.put(&key, &bytes, &uploads)?;
+        }
+        uploads.finish()
     }
 
-    /// Moves the whole store to its name.
+    /// Moves the whole store to its name; in a bucket, writes what makes it a store.
     ///
     /// # Errors
-    /// If another one took the name meanwhile, or the file system refuses.
+    /// If another one took the name meanwhile, or the file system or bucket refuses.
     pub fn finish(mut self) -> Result<(), StorageError> {
+        if let Some(bucket) = &self.bucket {
+            if let Err(error) = bucket.finish() {
+                let path = self.target.clone();
+                let remains = self.abandon().map(|remains| format!("{error}; {remains}"));
+                return Err(remains.map_or(error, |message| StorageError::Write { path, message }));
+            }
+            self.finished = true;
+            return bucket.unmark();
+        }
         check_target(&self.target, self.options.overwrite)?;
         // What killed processes have left.
         let drafts = self.partial.join(DRAFTS);
@@ -276,11 +317,27 @@ impl Written {
     }
 }
 
+impl NewStore {
+    /// Removes what was written. If that fails, says what remains where people see it.
+    pub fn abandon(mut self) -> Option<String> {
+        self.finished = true;
+        match &self.bucket {
+            Some(bucket) => bucket.abandon(),
+            None => fs::remove_dir_all(&self.partial).err().map(|error| {
+                format!("what was written could not be removed from {} ({error})", self.partial.display())
+            }),
+        }
+    }
+}
+
 impl Drop for NewStore {
     fn drop(&mut self) {
         if !self.finished {
-            // Best effort: the folder's name says what it is.
-            let _ = fs::remove_dir_all(&self.partial);
+            // Best effort: the folder's name, or the mark in the bucket, says what it is.
+            match &self.bucket {
+                Some(bucket) => drop(bucket.abandon()),
+                None => drop(fs::remove_dir_all(&self.partial)),
+            }
         }
     }
 }
@@ -345,12 +402,13 @@ impl ChunkSink for ZarrSink {
         &self.variable.chunk_shape
     }
 
-    /// A chunk cut out of the block or filled up, and the same compressed.
+    /// A chunk cut out of the block or filled up, and the same compressed; in a bucket, what is on its way too.
     fn scratch_bytes(&self) -> u64 {
         let size = self.variable.dtype.map_or(0, DType::size) as u64;
         let chunk = self.variable.chunk_shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n));
         let copies = if self.address.change.is_none() { 2 } else { 4 };
-        chunk.saturating_mul(copies).saturating_add(chunk / 128)
+        let on_its_way = if place::is_remote(&self.address.root) { chunk.max(AHEAD_BYTES) } else { 0 };
+        chunk.saturating_mul(copies).saturating_add(chunk / 128).saturating_add(on_its_way)
     }
 
     fn spec(&self) -> SinkSpec {
@@ -374,16 +432,50 @@ pub struct ZarrWriter {
     chunk_shape: Vec<u64>,
     fill: Vec<u8>,
     address: Address,
+    /// In a bucket.
+    far: Option<Location>,
+}
+
+/// What is on its way into a bucket for one box.
+#[derive(Default)]
+struct Uploads {
+    coming: RefCell<VecDeque<(Pending, u64)>>,
+}
+
+impl Uploads {
+    /// Begins one more, after others have ended if there are many or they are long.
+    fn begin(&self, to: &Location, bytes: &[u8]) -> Result<(), RemoteError> {
+        let mut coming = self.coming.borrow_mut();
+        let length = bytes.len() as u64;
+        let is_full = |coming: &VecDeque<(Pending, u64)>| {
+            coming.len() >= AHEAD || coming.iter().map(|(_, n)| n).sum::<u64>() + length > AHEAD_BYTES
+        };
+        while is_full(&coming)
+            && let Some((first, _)) = coming.pop_front()
+        {
+            first.wait()?;
+        }
+        coming.push_back((Client::shared()?.put(to, Bytes::copy_from_slice(bytes))?, length));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), StorageError> {
+        for (pending, _) in self.coming.into_inner() {
+            pending.wait()?;
+        }
+        Ok(())
+    }
 }
 
 impl ZarrWriter {
     fn open(address: Address) -> Result<Self, StorageError> {
-        let array = codec::open_written(&address.root, &address.name, address.format, &address.metadata)
+        let array = codec::open_written(&address.name, address.format, &address.metadata)
             .map_err(|message| StorageError::Variable { variable: address.name.clone(), message })?;
         let chunk_shape = codec::stored_chunk_shape(&array);
         let fill = array.fill_value().as_ne_bytes().to_vec();
         let direct = Direct::of_written(address.format, &address.metadata);
-        Ok(Self { array, direct, chunk_shape, fill, address })
+        let far = place::location(&address.root)?;
+        Ok(Self { array, direct, chunk_shape, fill, address, far })
     }
 
     fn refused(&self, message: String) -> StorageError {
@@ -400,27 +492,29 @@ impl ZarrWriter {
         let chunk = &self.address.change.apply(chunk).map_err(|message| self.refused(message))?;
         let grid = (self.array.shape(), &self.chunk_shape[..]);
         let refused = |message| self.refused(message);
-        pieces(region, chunk, grid, &self.fill, refused, |indices, bytes| self.write_chunk(indices, bytes))
+        let uploads = Uploads::default();
+        pieces(region, chunk, grid, &self.fill, refused, |indices, bytes| {
+            self.write_chunk(indices, bytes, &uploads)
+        })?;
+        uploads.finish()
     }
 
-    fn write_chunk(&self, indices: &[u64], bytes: Cow<'_, [u8]>) -> Result<(), StorageError> {
+    fn write_chunk(
+        &self,
+        indices: &[u64],
+        bytes: Cow<'_, [u8]>,
+        uploads: &Uploads,
+    ) -> Result<(), StorageError> {
         // The first element is one, and every other is the one before.
         let element = self.fill.len();
-        let starts = element > 0 && bytes.get(..element) == Some(&self.fill[..]);
+        // In a new store; elsewhere something may be there that it replaces.
+        let starts =
+            self.address.drafts == DRAFTS && element > 0 && bytes.get(..element) == Some(&self.fill[..]);
         if starts && bytes[element..] == bytes[..bytes.len() - element] {
             return Ok(());
         }
-        let file = self.address.root.join(codec::chunk_key(&self.array, indices));
-        let folder = file.parent().expect("a chunk's key has the array's folder in front");
-        // A process that was cut off, and writes when the store is finished, finds no place for drafts any more.
-        let draft = self.address.root.join(&self.address.drafts).join(unique());
-        let put = |encoded: &[u8]| {
-            let written = fs::write(&draft, encoded).and_then(|()| fs::create_dir_all(folder));
-            written.and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
-                let _ = fs::remove_file(&draft);
-                write_error(&file, &error)
-            })
-        };
+        let key = codec::chunk_key(&self.array, indices);
+        let put = |encoded: &[u8]| self.put(&key, encoded, uploads);
         match &self.direct {
             Some(direct) => direct.encoded(&bytes, put).map_err(|message| self.refused(message))?,
             None => {
@@ -428,6 +522,23 @@ impl ZarrWriter {
                 put(&encoded.map_err(|failure| self.refused(failure.message))?)
             }
         }
+    }
+
+    /// Puts what is encoded to its place.
+    fn put(&self, key: &str, encoded: &[u8], uploads: &Uploads) -> Result<(), StorageError> {
+        if let Some(root) = &self.far {
+            let begun = root.join(key).and_then(|to| uploads.begin(&to, encoded));
+            return begun.map_err(StorageError::from);
+        }
+        let file = self.address.root.join(key);
+        let folder = file.parent().expect("a chunk's key has the array's folder in front");
+        // A process that was cut off, and writes when the store is finished, finds no place for drafts any more.
+        let draft = self.address.root.join(&self.address.drafts).join(unique());
+        let written = fs::write(&draft, encoded).and_then(|()| fs::create_dir_all(folder));
+        written.and_then(|()| fs::rename(&draft, &file)).map_err(|error| {
+            let _ = fs::remove_file(&draft);
+            write_error(&file, &error)
+        })
     }
 }
 

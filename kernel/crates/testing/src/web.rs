@@ -21,6 +21,7 @@ pub struct WebRequest {
     pub target: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
     /// How many came before it.
     pub number: usize,
 }
@@ -163,10 +164,11 @@ fn serve(stream: &TcpStream, requests: &Mutex<Vec<WebRequest>>, answer: &Answer)
         }
         let length = headers.iter().find(|(name, _)| name == "content-length");
         let length: u64 = length.map_or(Some(0), |(_, value)| value.parse().ok())?;
-        reader.by_ref().take(length).read_to_end(&mut Vec::new()).ok()?;
+        let mut body = Vec::new();
+        reader.by_ref().take(length).read_to_end(&mut body).ok()?;
         let request = {
             let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
-            let request = WebRequest { method, target, headers, number: requests.len() };
+            let request = WebRequest { method, target, headers, body, number: requests.len() };
             requests.push(request.clone());
             request
         };

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use nuna_labels::{Coord, DataArray, Values};
+use nuna_labels::{Coord, DataArray, Dataset, Values};
 pub(crate) use nuna_testing::python;
 use serde_json::{Value, json};
 
@@ -118,4 +118,23 @@ pub(crate) fn assert_same(what: &str, found: &DataArray, expected: &Value, toler
         .collect::<serde_json::Map<_, _>>()
         .into();
     assert_eq!(attrs, expected["attrs"], "{what}");
+}
+
+/// Everything in a dataset that can be compared: dims, values, labels, attributes.
+pub(crate) fn contents(dataset: &Dataset) -> Vec<String> {
+    let mut out = vec![format!("{:?}", dataset.attrs())];
+    let mut names = dataset.names();
+    names.sort();
+    for name in names {
+        let array = dataset.var(&name).unwrap();
+        let values = array.values_f64().unwrap();
+        out.push(format!("{name} {:?} {:?} {:?} {:?}", array.dims(), array.shape(), array.attrs(), values));
+        for (dim, &n) in array.dims().iter().zip(array.shape()) {
+            if let Ok(coord) = array.coord(dim) {
+                let labels = coord.values().unwrap();
+                out.extend((0..n as usize).map(|index| format!("{dim} {}", labels.show(index))));
+            }
+        }
+    }
+    out
 }
