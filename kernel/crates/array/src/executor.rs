@@ -144,17 +144,18 @@ impl Prepared for PreparedProgram {
             }
             Head::Partials { heads, pieces } => evaluation.partials(heads, pieces, &coords),
             Head::Merge { .. } => unreachable!("handled above"),
-            Head::Call { roots, dtype, shape, call, order } => {
+            Head::Call { roots, dtype, shape, call, order, first } => {
                 let inputs: Vec<Value> = roots
                     .iter()
                     .map(|root| Ok(evaluation.root(root, &coords)?.to_value()))
                     .collect::<Result<_, TaskError>>()?;
                 let opened = self.call.as_ref().expect("opened when the stage was prepared");
-                let (block, coords) = if order.is_empty() {
+                let (block, coords) = if order.is_empty() && first.is_empty() {
                     (block, coords)
                 } else {
                     let mut own = coords.clone();
                     order.iter().zip(&coords).for_each(|(&axis, &at)| own[axis as usize] = at);
+                    first.iter().zip(&mut own).for_each(|(&first, at)| *at += first);
                     let number =
                         own.iter().zip(shape).fold(0, |number, (&at, cuts)| number * cuts.count() + at);
                     (number, own)

@@ -156,8 +156,9 @@ pub(crate) enum Head {
         finish: Option<Finish>,
     },
     /// The block is what the function returns; its shape is `shape`. The stage's grid has the axes in `order`, or in their
-    /// own; the function is told the block's number in the latter.
-    Call { roots: Vec<Root>, call: Call, dtype: DType, shape: Vec<Splits>, order: Vec<u8> },
+    /// own; the function is told the block's number in the latter. If only a part of the blocks is made, its first along
+    /// each axis is `first`.
+    Call { roots: Vec<Root>, call: Call, dtype: DType, shape: Vec<Splits>, order: Vec<u8>, first: Vec<u64> },
     /// The root's box is written; the block is empty.
     Write { root: Root, sink: SinkSpec },
 }

@@ -211,3 +211,52 @@ proptest! {
         }
     }
 }
+
+/// Client and worker of different builds: a block comes with other partial results than are asked for.
+#[test]
+fn partial_results_that_are_not_those_asked_for_are_refused() {
+    let elements = Array::arange(0.0, 1.0, 4000).rechunk(&[1000]).expect("chunks fit");
+    let both = elements.std(&[0]).and_then(|std| std.sub(&elements.max(&[0])?)).expect("floats");
+    let plan = both.plan().expect("a plan");
+    let arrays = nuna_array::executor();
+    let mut made: Vec<Vec<nuna_plan::Value>> = Vec::new();
+    let mut refused = 0;
+    for stage in &plan.stages {
+        let prepared = arrays.prepare(stage).expect("of this build");
+        let given = |of: &Vec<Vec<nuna_plan::Value>>, block: u64| -> Vec<Vec<nuna_plan::Value>> {
+            let input = |input: &nuna_plan::Input| {
+                let nuna_plan::Source::Stage(source) = input.source else { panic!("nothing is held") };
+                let read = input.map.read_indices(&stage.grid, block);
+                read.iter().map(|at| of[source as usize][*at as usize].clone()).collect()
+            };
+            stage.inputs.iter().map(input).collect()
+        };
+        let inputs = given(&made, 0);
+        let parts = inputs.iter().flatten().next().and_then(|value| Chunk::parts_from_value(value).ok());
+        // The last stage reads results, each of which is one chunk and says what it is.
+        if let Some(parts) = parts.filter(|parts| parts.len() > 1) {
+            let count = parts.len();
+            let fewer = (0..count).map(|count| parts[..count].to_vec());
+            let of_others = std::iter::once(vec![Chunk::from_slice(&[1], &[1i8]); count]);
+            let of_a_shape = std::iter::once(vec![Chunk::from_slice(&[2], &[1.0, 2.0]); count]);
+            for parts in fewer.chain(of_others).chain(of_a_shape) {
+                let value = Chunk::parts_to_value(&parts);
+                let spoilt = inputs.iter().map(|values| values.iter().map(|_| value.clone()).collect());
+                let result = prepared.run(0, spoilt.collect());
+                match result {
+                    // What this stage takes of the block may all be there.
+                    Ok(_) => assert!(parts.len() > 1 && parts.len() < count, "{parts:?} were taken"),
+                    Err(error) => {
+                        assert!(!error.to_string().contains("panicked"), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        let blocks = (0..stage.grid.count()).map(|block| {
+            prepared.run(block, given(&made, block)).unwrap_or_else(|error| panic!("{}: {error}", stage.name))
+        });
+        made.push(blocks.collect());
+    }
+    assert!(refused >= 6, "{refused} of what was spoilt was refused");
+}

@@ -1,6 +1,6 @@
 //! Owns functions of a person's own over blocks that see some of their neighbours, and over axes that must be whole.
 
-use nuna_chunk::{Chunk, DType};
+use nuna_chunk::{Chunk, ChunkMut, DType};
 use nuna_ship::Ship;
 
 use crate::{
@@ -156,7 +156,9 @@ impl Array {
         let places: Vec<usize> = (self.ndim() - axes..self.ndim()).collect();
         let lengths: Vec<Option<u64>> = (0..axes).map(|i| weights.shape.get(i).copied()).collect();
         let dtype = self.dtype().to_float();
-        let along = AlongAxes { name: "regrid", axes: &places, dtype, lengths: &lengths, scratch: 4 };
+        // The input in doubles.
+        let scratch = if self.dtype() == DType::F64 { 0 } else { 8 / self.dtype().size() as u64 };
+        let along = AlongAxes { name: "regrid", axes: &places, dtype, lengths: &lengths, scratch };
         self.over_axes(&along, &(sorted, axes, dtype), |(weights, axes, dtype), block| {
             regridded(&block.inputs[0], weights, *axes, *dtype).map_err(|error| error.to_string())
         })
@@ -174,9 +176,25 @@ fn regridded(
         (chunk.shape()[..kept].iter().product(), chunk.shape()[kept..].iter().product());
     let to: u64 = weights.shape.iter().product();
     let shape: Vec<u64> = chunk.shape()[..kept].iter().chain(&weights.shape).copied().collect();
-    let input = chunk.cast(DType::F64);
+    let input = if chunk.dtype() == DType::F64 { chunk.clone() } else { chunk.cast(DType::F64) };
     let input = input.elements::<f64>()?;
-    let mut result = vec![f64::NAN; (count * to) as usize];
+    let mut result = ChunkMut::new(dtype, &shape);
+    match dtype {
+        DType::F32 => weighted(input, weights, (count, from, to), result.elements_mut()?, |sum| sum as f32),
+        _ => weighted(input, weights, (count, from, to), result.elements_mut()?, |sum| sum),
+    }
+    Ok(result.freeze())
+}
+
+/// `count` products of a matrix with lines of `from` elements, which become lines of `to`.
+fn weighted<T: Copy>(
+    input: &[f64],
+    weights: &SparseWeights,
+    (count, from, to): (u64, u64, u64),
+    result: &mut [T],
+    narrow: impl Fn(f64) -> T,
+) {
+    result.fill(narrow(f64::NAN));
     for map in 0..count as usize {
         let (input, out) = (&input[map * from as usize..], &mut result[map * to as usize..]);
         let mut i = 0;
@@ -187,8 +205,7 @@ fn regridded(
                 sum += weights.values[i] * input[weights.columns[i] as usize];
                 i += 1;
             }
-            out[row as usize] = sum;
+            out[row as usize] = narrow(sum);
         }
     }
-    Ok(Chunk::from_slice(&shape, &result).cast(dtype))
 }

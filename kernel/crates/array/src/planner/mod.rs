@@ -7,6 +7,7 @@
 
 mod bound;
 mod cuts;
+mod demand;
 mod joint;
 mod reduce;
 mod stage;
@@ -30,6 +31,7 @@ use crate::{
     program::{AxisRule, Head, Program},
     sink::ChunkSink,
 };
+use demand::{BlockWindow, Demand, part_of, windowed};
 use joint::Joint;
 use reduce::Reduced;
 use stage::StageBuilder;
@@ -103,6 +105,7 @@ pub(crate) fn plan_with(
     let mut planner = Planner::new(engine, fusion);
     if fusion == Fusion::Whole {
         planner.joint = Joint::among(goals.iter().map(|(node, _)| node));
+        planner.demand = Demand::of(goals.iter().map(|(node, _)| node));
     }
     let mut stages = Vec::new();
     let needed = needed(goals);
@@ -182,6 +185,7 @@ pub(crate) struct Planner<'a> {
     /// Parts of expressions that have a stage, where no more than a part is wanted.
     parts: Vec<(u64, Blocks)>,
     joint: Joint,
+    demand: Demand,
     /// Whether only a part of the last stage is made.
     windowed: bool,
     moved: u64,
@@ -205,6 +209,7 @@ impl<'a> Planner<'a> {
             done: HashMap::new(),
             parts: Vec::new(),
             joint: Joint::default(),
+            demand: Demand::default(),
             windowed: false,
             moved: 0,
             pieces: 0,
@@ -251,7 +256,7 @@ impl Planner<'_> {
                 let what = Reduced { input, reduction: *reduction, reduced, keep_axes: *keep_axes };
                 self.reduce(node, what, keep)
             }
-            Op::Opaque { .. } => self.call(node, &[], keep),
+            Op::Opaque { .. } => self.call(node, &[], keep, None),
             Op::Source(_)
             | Op::Full(_)
             | Op::Range { .. }
@@ -290,8 +295,14 @@ impl Planner<'_> {
             return Ok(blocks.clone());
         }
         if matches!(node.op, Op::Opaque { .. }) {
-            let source = Source::Stage(self.call(node, &order, Keep::No)?);
-            let blocks = Blocks { source, axes: node.grid.axes().to_vec(), order };
+            let window = self.demand.window(node);
+            let axes = node.grid.axes();
+            let axes = match &window {
+                None => axes.to_vec(),
+                Some(window) => axes.iter().zip(window).map(|(own, part)| part_of(own, part)).collect(),
+            };
+            let source = Source::Stage(self.call(node, &order, Keep::No, window)?);
+            let blocks = Blocks { source, axes, order };
             self.done.insert(node.id, blocks.clone());
             return Ok(blocks);
         }
@@ -359,8 +370,15 @@ impl Planner<'_> {
         Ok(blocks)
     }
 
-    /// A function's stage. Its grid has the node's axes in this order, or in their own if there is none.
-    fn call(&mut self, node: &Node, order: &[usize], keep: Keep) -> Result<u32, ArrayError> {
+    /// A function's stage. Its grid has the node's axes in this order, or in their own if there is none; and of its blocks
+    /// those in `window`, or all.
+    fn call(
+        &mut self,
+        node: &Node,
+        order: &[usize],
+        keep: Keep,
+        window: Option<BlockWindow>,
+    ) -> Result<u32, ArrayError> {
         let Op::Opaque { inputs, reads, call, name, scratch, lines: _ } = &node.op else {
             unreachable!("called for functions over blocks only")
         };
@@ -369,23 +387,35 @@ impl Planner<'_> {
             Some(at) => at as u8,
             None => axis,
         };
+        let first: Vec<u64> = window.iter().flatten().map(|part| part.start).collect();
+        let window = window.unwrap_or_else(|| axes.iter().map(|axis| 0..axis.count()).collect());
+        let count = |axis: usize| window[axis].end - window[axis].start;
         let grid = match order.is_empty() {
-            true => node.grid.block_grid(),
-            false => BlockGrid::new(order.iter().map(|&axis| axes[axis].count())),
+            true => BlockGrid::new((0..axes.len()).map(count)),
+            false => BlockGrid::new(order.iter().map(|&axis| count(axis))),
         };
         let mut builder = StageBuilder::new(self, grid.clone());
         let roots = inputs
             .iter()
             .zip(reads)
-            .map(|(input, reads)| builder.root(input, reads.iter().map(|rule| rule.placed(place)).collect()))
+            .map(|(input, reads)| {
+                let of_block = |rule| windowed(rule, &window).placed(place);
+                builder.root(input, reads.iter().map(of_block).collect())
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let out: u64 = node.grid.chunk_shape().iter().product::<u64>() * node.dtype.size() as u64;
         let mut bound = builder.bound(&roots.iter().collect::<Vec<_>>(), Some(out));
         bound.scratch = bound.scratch.saturating_add(*scratch);
         let (stage_inputs, nodes, sources) = builder.finish();
         let order = order.iter().map(|&axis| axis as u8).collect();
-        let head =
-            Head::Call { roots, call: (**call).clone(), dtype: node.dtype, shape: axes.to_vec(), order };
+        let head = Head::Call {
+            roots,
+            call: (**call).clone(),
+            dtype: node.dtype,
+            shape: axes.to_vec(),
+            order,
+            first,
+        };
         let program = Program { sources, nodes, head };
         let draft = Draft { name: name.clone(), grid, keep, origin: node.origin.clone() };
         Ok(self.push(draft, stage_inputs, &program, call.libraries(), bound))

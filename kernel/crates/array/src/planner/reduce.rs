@@ -141,7 +141,12 @@ impl Planner<'_> {
         let pieces = input.grid.axes().to_vec();
         let mut builder = StageBuilder::new(self, grid.clone());
         let root = builder.root(input, rules)?;
-        let bound = builder.bound_in_pieces(&[&root], &pieces, reduced, part.given_bytes);
+        let mut bound = builder.bound_in_pieces(&[&root], &pieces, reduced, part.given_bytes);
+        if single {
+            // The result is made beside what it is made of.
+            let cells = what.out_splits(&axes).iter().map(longest).fold(1, u64::saturating_mul);
+            bound.scratch = bound.scratch.saturating_add(cells.saturating_mul(node.dtype.size() as u64));
+        }
         let (inputs, nodes, sources) = builder.finish();
         let finish = single.then_some(if keep_axes { Finish::KeepAxes } else { Finish::DropAxes });
         let head = Head::Partial { root, pieces, reduction, reduced: reduced.to_vec(), finish };

@@ -12,6 +12,7 @@ use crate::{
     planner::{
         Blocks, Fusion, Planner, READ_FACTOR, bound,
         cuts::{self, block_map, extent, of_inputs, read_factor},
+        demand,
     },
     program::{AxisRule, ProgramNode, Root, Step},
     source::{ChunkSource, SourceSpec},
@@ -85,8 +86,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     fn input(&mut self, expr: &Expr, blocks: &Blocks, cuts: &[AxisRule]) -> u32 {
-        let map = cuts::in_order(block_map(cuts, &blocks.axes, &self.grid), &self.grid, &blocks.order);
-        self.input_bytes = self.input_bytes.saturating_add(bound::given(cuts, &blocks.axes, expr.dtype));
+        let part: Option<Vec<AxisRule>> = (blocks.axes != expr.grid.axes())
+            .then(|| cuts.iter().zip(&blocks.axes).map(|(cut, there)| demand::clipped(cut, there)).collect());
+        let read = part.as_deref().unwrap_or(cuts);
+        let map = cuts::in_order(block_map(read, &blocks.axes, &self.grid), &self.grid, &blocks.order);
+        self.input_bytes = self.input_bytes.saturating_add(bound::given(read, &blocks.axes, expr.dtype));
         self.inputs.push(Input { source: blocks.source, map });
         let input = self.inputs.len() as u32 - 1;
         let order = blocks.order.iter().map(|&axis| axis as u8).collect();
@@ -197,7 +201,9 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
         }
         let mut blocks = self.planner.blocks(computed, cuts::order(cuts, own))?;
         let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats;
-        if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 {
+        // A part of the blocks is a part of the bytes, and not worth a stage.
+        let is_part = matches!(computed.op, Op::Opaque { .. }) && blocks.axes != own;
+        if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 && !is_part {
             blocks = self.planner.split(computed, &blocks, cuts);
         }
         Ok(self.input(expr, &blocks, cuts))

@@ -126,6 +126,17 @@ fn uniform_of(parts: &[Chunk]) -> Result<i64, ChunkError> {
     Ok(uniform.elements::<i64>()?.first().copied().unwrap_or(0))
 }
 
+/// A chunk of `float32` or `float64`, without another of doubles beside it.
+fn floats(dtype: DType, shape: &[u64], values: impl Iterator<Item = f64>) -> Chunk {
+    let mut made = ChunkMut::new(dtype, shape);
+    if dtype == DType::F32 {
+        made.elements_of_mut::<f32>().iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
+    } else {
+        made.elements_of_mut::<f64>().iter_mut().zip(values).for_each(|(to, value)| *to = value);
+    }
+    made.freeze()
+}
+
 fn start_of<T, F: Fold<T>>(fold: F, to: &mut [u8]) {
     lanes_mut::<F::Partial>(to).fill(fold.start());
 }
@@ -443,35 +454,30 @@ impl Accumulator {
             }
             Operation::Mean => {
                 let sum = part();
-                let mut mean = ChunkMut::new(DType::F64, &self.shape);
-                let to = mean.elements_of_mut::<f64>();
+                let sums = sum.elements_of::<f64>().iter();
                 if self.reduction.skips() {
                     let count = part();
                     with_counter!(count.dtype(), C => {
-                        let both = sum.elements_of::<f64>().iter().zip(count.elements_of::<C>());
-                        for (to, (&sum, &count)) in to.iter_mut().zip(both) {
+                        floats(output, &self.shape, sums.zip(count.elements_of::<C>()).map(|(&sum, &count)| {
                             let count = count.number();
-                            *to = if count == 0 { f64::NAN } else { sum / count as f64 };
-                        }
-                    });
+                            if count == 0 { f64::NAN } else { sum / count as f64 }
+                        }))
+                    })
                 } else {
-                    for (to, &sum) in to.iter_mut().zip(sum.elements_of::<f64>()) {
-                        *to = if uniform == 0 { f64::NAN } else { sum / uniform as f64 };
-                    }
+                    let mean = |&sum: &f64| if uniform == 0 { f64::NAN } else { sum / uniform as f64 };
+                    floats(output, &self.shape, sums.map(mean))
                 }
-                mean.freeze().cast(output)
             }
             Operation::Var { ddof } | Operation::Std { ddof } => {
                 let root = matches!(self.reduction.operation, Operation::Std { .. });
                 let (count, _mean, m2) = (part(), part(), part());
-                let mut var = ChunkMut::new(DType::F64, &self.shape);
                 let own = count.elements_of::<i64>().iter().zip(m2.elements_of::<f64>());
-                for (to, (&count, &m2)) in var.elements_of_mut::<f64>().iter_mut().zip(own) {
+                let spread = own.map(|(&count, &m2)| {
                     let freedom = count - i64::from(ddof);
                     let value = if freedom <= 0 { f64::NAN } else { m2 / freedom as f64 };
-                    *to = if root { value.sqrt() } else { value };
-                }
-                var.freeze().cast(output)
+                    if root { value.sqrt() } else { value }
+                });
+                floats(output, &self.shape, spread)
             }
             Operation::ArgMin | Operation::ArgMax => {
                 let (_value, index) = (part(), part());

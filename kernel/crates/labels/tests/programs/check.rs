@@ -169,7 +169,14 @@ fn run<V: Subject>(program: &Program<V>, engine: &Arc<dyn Engine>) -> Ran<V> {
                 if (chunk.dtype(), chunk.shape()) != (array.dtype(), array.shape()) {
                     wrong = Some((at, format!("{array:?} came out as {chunk:?}")));
                 }
-                Outcome::Value(value, chunk)
+                // What is made of nothing, or of a part that has a value, may come of what as a whole has none.
+                let has_operands = match &program.steps[at] {
+                    Step::Call(call) => {
+                        call.operands.iter().all(|&o| matches!(outcomes[o], Outcome::Value(..)))
+                    }
+                    Step::Input(_) => true,
+                };
+                if has_operands { Outcome::Value(value, chunk) } else { Outcome::Skipped }
             }
             (Some(Err(message)), _) => {
                 if message.contains(PANICKED) || message.contains("panicked") {
