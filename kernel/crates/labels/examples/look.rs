@@ -66,7 +66,9 @@ fn elements(variable: &DataArray) -> Value {
     if variable.nbytes() > BYTES_MAX {
         return json!({"dtype": dtype, "shape": shape, "large": true});
     }
-    match variable.to_chunk() {
+    // Of complex numbers the real parts.
+    let numbers = if variable.dtype().is_complex() { variable.real() } else { Ok(variable.clone()) };
+    match numbers.and_then(|numbers| numbers.to_chunk()) {
         Ok(chunk) => {
             let values = chunk.to_vec::<f64>();
             json!({"dtype": dtype, "shape": shape, "sum": sum(&values), "some": some(&values)})

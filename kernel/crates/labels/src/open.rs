@@ -115,7 +115,7 @@ fn unusable(variable: &Variable, listed: &[String]) -> Option<String> {
     if !source.is_text() {
         return None;
     }
-    if dims != &[name.clone()] && !listed.contains(name) {
+    if dims[..] != [name.as_str()] && !listed.contains(name) {
         return Some("it holds text, which arrays cannot compute with".to_owned());
     }
     let count: u64 = source.shape().iter().product();

@@ -148,6 +148,7 @@ fn what_cannot_be_read_says_why_beside_what_can() {
         ("complex", "compound"),
         ("virtual", "virtual"),
         ("empty", "no elements"),
+        ("link", "use `/good`"),
     ] {
         let error = ds.var(name).unwrap_err().to_string();
         assert!(error.contains(word), "{name}: {error}");

@@ -174,7 +174,10 @@ impl Header<'_> {
         if length > NAME_MAX {
             return Err(Error::damaged(self.at, format!("a name of {length} bytes")));
         }
-        Ok(String::from_utf8_lossy(&self.padded(length)?).into_owned())
+        let bytes = self.padded(length)?;
+        // The library ends names where C does.
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
     fn dims(&mut self) -> Result<Vec<(String, u64)>> {

@@ -1,6 +1,8 @@
 //! Stores as others have written them, and such as nobody means well with: metadata that asks for more than there is, names that lead
 //! elsewhere, data types of other libraries.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::{fs, path::Path};
 
 use nuna_chunk::DType;

@@ -8,7 +8,15 @@ use super::{
 };
 use crate::{Error, Result, cursor::Cursor};
 
-/// A name and the header it stands for. Soft and external links are left out.
+/// The names in a group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    pub(crate) objects: Vec<Link>,
+    /// Names that stand for other names, here or in another file, which are not followed: and where they lead, in words.
+    pub(crate) elsewhere: Vec<(String, String)>,
+}
+
+/// A name and the header it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) name: String,
@@ -23,8 +31,8 @@ impl Hdf5<'_> {
     }
 
     /// The links of a group, as they were made where that is known, else by name.
-    pub(crate) fn links(&self, group: &Object) -> Result<Vec<Link>> {
-        let mut links = Vec::new();
+    pub(crate) fn links(&self, group: &Object) -> Result<Links> {
+        let mut links = Links::default();
         for message in &group.messages {
             match message.kind {
                 kind::SYMBOL_TABLE => {
@@ -34,7 +42,7 @@ impl Hdf5<'_> {
                         self.symbols(tree, heap, &mut links)?;
                     }
                 }
-                kind::LINK => links.extend(self.link(&mut message.cursor())?),
+                kind::LINK => self.link(&mut message.cursor(), &mut links)?,
                 kind::LINK_INFO => {
                     let mut cursor = message.cursor();
                     cursor.skip(1)?;
@@ -48,7 +56,7 @@ impl Hdf5<'_> {
                             // The name's hash, then the identifier.
                             let id = record.get(4..4 + heap.id_bytes());
                             let id = id.ok_or_else(|| Error::damaged(at, "a link's record is too short"))?;
-                            links.extend(self.link(&mut Cursor::new(&heap.get(id)?, at))?);
+                            self.link(&mut Cursor::new(&heap.get(id)?, at), &mut links)?;
                             Ok(Visit::Next)
                         })?;
                     }
@@ -56,15 +64,16 @@ impl Hdf5<'_> {
                 _ => {}
             }
         }
-        if links.iter().all(|link| link.order.is_some()) {
-            links.sort_by_key(|link| link.order);
+        let objects = &mut links.objects;
+        if objects.iter().all(|link| link.order.is_some()) {
+            objects.sort_by_key(|link| link.order);
         } else {
-            links.sort_by(|a, b| a.name.cmp(&b.name));
+            objects.sort_by(|a, b| a.name.cmp(&b.name));
         }
         Ok(links)
     }
 
-    fn symbols(&self, tree: u64, heap: u64, links: &mut Vec<Link>) -> Result<()> {
+    fn symbols(&self, tree: u64, heap: u64, links: &mut Links) -> Result<()> {
         let names = self.local_heap(heap)?;
         self.btree1(tree, 0, self.widths.length, &mut |_, at| {
             let head = self.meta.bytes(at, 8)?;
@@ -78,22 +87,29 @@ impl Hdf5<'_> {
                 let name = cursor.uint(self.widths.offset)?;
                 let header = self.address(&mut cursor)?;
                 let cached = cursor.u32()?;
-                cursor.skip(20)?;
-                let text = usize::try_from(name).ok().and_then(|at| names.get(at..));
-                let text = text.ok_or_else(|| Error::damaged(at, "a name lies past the heap of names"))?;
-                let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
-                // What is cached of soft links is their value.
-                if let Some(header) = header.filter(|_| cached != 2) {
+                cursor.skip(4)?;
+                let value = u64::from(cursor.u32()?);
+                cursor.skip(12)?;
+                let text = |place: u64| -> Result<String> {
+                    let text = usize::try_from(place).ok().and_then(|at| names.get(at..));
+                    let text =
+                        text.ok_or_else(|| Error::damaged(at, "a name lies past the heap of names"))?;
+                    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
                     self.meta.charge(at, end as u64)?;
-                    let name = String::from_utf8_lossy(&text[..end]).into_owned();
-                    links.push(Link { name, at: header, order: None });
+                    Ok(String::from_utf8_lossy(&text[..end]).into_owned())
+                };
+                // What is cached of soft links is where their value lies.
+                if cached == 2 {
+                    links.elsewhere.push((text(name)?, soft(&text(value)?)));
+                } else if let Some(header) = header {
+                    links.objects.push(Link { name: text(name)?, at: header, order: None });
                 }
             }
             Ok(())
         })
     }
 
-    fn link(&self, cursor: &mut Cursor<'_>) -> Result<Option<Link>> {
+    fn link(&self, cursor: &mut Cursor<'_>, links: &mut Links) -> Result<()> {
         let version = cursor.u8()?;
         if version != 1 {
             return Err(cursor.damaged(format!("a link is of version {version}, which is unknown")));
@@ -107,9 +123,22 @@ impl Hdf5<'_> {
         let length = usize::try_from(cursor.uint(1 << (flags & 3))?).unwrap_or(usize::MAX);
         let name = String::from_utf8_lossy(cursor.take(length)?).into_owned();
         if class != 0 {
-            return Ok(None);
+            let length = usize::from(cursor.u16()?);
+            let value = cursor.take(length)?;
+            let reason = match class {
+                1 => soft(&String::from_utf8_lossy(value)),
+                64 => "it is a link into another file, which is not followed; open that file".to_owned(),
+                _ => format!("it is a link of class {class}, which is unknown"),
+            };
+            links.elsewhere.push((name, reason));
+            return Ok(());
         }
         let at = self.address(cursor)?.ok_or_else(|| cursor.damaged(format!("`{name}` leads nowhere")))?;
-        Ok(Some(Link { name, at, order }))
+        links.objects.push(Link { name, at, order });
+        Ok(())
     }
+}
+
+fn soft(target: &str) -> String {
+    format!("it is a soft link, which is not followed; use `{target}`, which it leads to")
 }

@@ -61,18 +61,18 @@ pub(crate) fn open(input: &dyn Input, path: &str) -> Result<Group> {
     let mut dimensions = Dimensions::default();
     let mut links = file.links(&object)?;
     for name in path.split('/').filter(|name| !name.is_empty()) {
-        dimensions.names.extend(links.iter().map(|link| (link.at, link.name.clone())));
-        let next = links.iter().find(|link| link.name == name);
+        dimensions.names.extend(links.objects.iter().map(|link| (link.at, link.name.clone())));
+        let next = links.objects.iter().find(|link| link.name == name);
         let next = next.map(|link| file.object(link.at)).transpose()?.filter(|next| file.is_group(next));
         let Some(next) = next else {
             let is_group = |link: &&Link| file.object(link.at).is_ok_and(|object| file.is_group(&object));
-            let have = links.iter().filter(is_group).map(|link| link.name.clone()).collect();
+            let have = links.objects.iter().filter(is_group).map(|link| link.name.clone()).collect();
             return Err(Error::NoGroup { group: path.to_owned(), have });
         };
         object = next;
         links = file.links(&object)?;
     }
-    dimensions.names.extend(links.iter().map(|link| (link.at, link.name.clone())));
+    dimensions.names.extend(links.objects.iter().map(|link| (link.at, link.name.clone())));
 
     let attributes = file.shown(&file.attributes(&object)?, false)?;
     let mut group = Group {
@@ -80,10 +80,10 @@ pub(crate) fn open(input: &dyn Input, path: &str) -> Result<Group> {
         attributes,
         variables: Vec::new(),
         groups: Vec::new(),
-        skipped: Vec::new(),
+        skipped: links.elsewhere,
     };
     let mut drafts = Vec::new();
-    for link in &links {
+    for link in &links.objects {
         let outcome = file.object(link.at).and_then(|object| {
             if file.is_group(&object) {
                 group.groups.push(link.name.clone());
