@@ -42,6 +42,7 @@ mod weighted;
 mod windows;
 mod write;
 mod write_geotiff;
+mod write_references;
 
 pub use align::{Align, Join, Method, Reindex, align};
 pub use calendar::{Calendar, DateTime};
@@ -58,7 +59,7 @@ pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{
     Attributes, BloscCodec, Compressor, Encoding, GeotiffOptions, GeotiffWriteOptions, NetcdfEncoding,
-    NetcdfOptions, Packing, Shuffle, StoreOptions, ZarrFormat,
+    NetcdfOptions, Packing, ReferencesOptions, Shuffle, StoreOptions, ZarrFormat,
 };
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group};
 pub use plot::{Plot, PlotOptions};
@@ -69,6 +70,7 @@ pub use stack::open_weights;
 pub use time::{TimePart, Times};
 pub use weighted::Weighted;
 pub use windows::{Boundary, Coarsen, Quantiles, RollingWindow};
+pub use write_references::{write_references, write_references_with};
 
 /// What can go wrong with labelled arrays.
 pub type Result<T, E = LabelError> = std::result::Result<T, E>;

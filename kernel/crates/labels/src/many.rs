@@ -49,7 +49,7 @@ pub fn open_mfdataset(pattern: &str, dim: &str) -> Result<Dataset> {
     open_many(paths, dim)
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<Dataset>> {
+pub(crate) fn open_all(paths: &[PathBuf]) -> Result<Vec<Dataset>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((0..paths.len()).map(|_| None).collect::<Vec<Option<Result<Dataset>>>>());
     std::thread::scope(|scope| {
@@ -77,7 +77,7 @@ fn open_all(paths: &[PathBuf]) -> Result<Vec<Dataset>> {
     Ok(opened)
 }
 
-fn join(paths: &[PathBuf], opened: &[Dataset], dim: &str) -> Result<Dataset> {
+pub(crate) fn join(paths: &[PathBuf], opened: &[Dataset], dim: &str) -> Result<Dataset> {
     let (Some(first), Some(first_path)) = (opened.first(), paths.first()) else {
         return Err(LabelError::Invalid("there are no files to open".to_owned()));
     };

@@ -167,7 +167,7 @@ pub(crate) enum Stored {
 }
 
 /// A coordinate's metadata, and its values as they are stored.
-fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Stored)> {
+pub(crate) fn encode_coord(name: &str, coord: &Coord) -> Result<(NewVariable, Stored)> {
     let mut attrs: Attributes = coord.attrs().clone();
     let values = match coord.values()? {
         Values::Times(times) => {

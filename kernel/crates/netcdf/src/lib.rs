@@ -26,7 +26,7 @@ pub use hdf5::{
     write::{Data, ELEMENTS_FROM, NewGroup, NewLayout, NewVariable, StoredChunk, Value},
 };
 pub use nuna_inputs::Input;
-pub use read::{Element, Kind, Layout, Placement, Reader};
+pub use read::{ChunkPlace, Element, Kind, Layout, Placement, Reader};
 
 /// What can go wrong in a file.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

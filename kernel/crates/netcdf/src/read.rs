@@ -155,6 +155,18 @@ impl Placement {
     }
 }
 
+/// Where one stored chunk lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// In the grid of chunks.
+    pub index: Vec<u64>,
+    /// In the file.
+    pub address: u64,
+    pub bytes: u64,
+    /// All of the variable's filters were applied to it.
+    pub is_filtered: bool,
+}
+
 /// An open variable. Shared by threads; each read decodes on the thread that asks.
 pub struct Reader<I> {
     input: I,
@@ -181,6 +193,22 @@ impl<I: Input> Reader<I> {
 
     pub fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// Where the stored chunks lie; nothing of what is not chunked.
+    pub fn places(&self) -> impl Iterator<Item = ChunkPlace> + '_ {
+        let chunk_shape = match &self.placement.layout {
+            Layout::Chunked { chunk_shape, .. } => chunk_shape.as_slice(),
+            _ => &[],
+        };
+        let counts = self.placement.stored_shape.iter().zip(chunk_shape).map(|(&n, &c)| n.div_ceil(c));
+        let counts: Vec<u64> = counts.collect();
+        self.located.iter().map(move |place| ChunkPlace {
+            index: place.index(&counts),
+            address: place.address,
+            bytes: place.bytes,
+            is_filtered: !place.is_plain && place.mask == 0,
+        })
     }
 
     /// How many chunks are in the file.

@@ -61,6 +61,7 @@ pub use nuna_labels::{
     Files, GeotiffOptions, GeotiffWriteOptions, open_geotiff, open_geotiff_overview, open_geotiff_with,
     open_geotiffs, open_geotiffs_with,
 };
+pub use nuna_labels::{ReferencesOptions, write_references, write_references_with};
 pub use nuna_plan::EngineError;
 pub use nuna_ship::{Scattered, Ship};
 pub use parameters::grid;

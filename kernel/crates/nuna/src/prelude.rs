@@ -18,3 +18,4 @@ pub use crate::{
     GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,
     open_geotiff_with, open_geotiffs, open_geotiffs_with, open_stac,
 };
+pub use crate::{ReferencesOptions, write_references, write_references_with};

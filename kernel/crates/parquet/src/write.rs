@@ -427,7 +427,8 @@ impl ColumnWriter {
                     body.push(eight.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit)));
                 }
             }
-            Kind::Text if self.dictionary.is_some() => {
+            // Without a dictionary nothing may be numbered, not even nothing at all.
+            Kind::Text if self.dictionary.as_ref().is_some_and(|known| !known.numbers.is_empty()) => {
                 encoding = DICTIONARY;
                 let largest = self.codes.iter().max().copied().unwrap_or(0);
                 let width = (u32::BITS - largest.leading_zeros()).max(1);

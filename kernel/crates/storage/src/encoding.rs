@@ -439,7 +439,7 @@ impl BloscCodec {
 }
 
 /// What chunks that were never written hold.
-fn fill_value(dtype: Option<DType>) -> Value {
+pub(crate) fn fill_value(dtype: Option<DType>) -> Value {
     match dtype {
         None => json!(""),
         Some(DType::Bool) => json!(false),
@@ -472,7 +472,7 @@ fn v3_array(
     })
 }
 
-fn v2_array(
+pub(crate) fn v2_array(
     variable: &NewVariable,
     stored: Option<DType>,
     chunks: &[u64],

@@ -55,6 +55,7 @@ pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open, open_grou
 pub use netcdf::{NetcdfSource, open_netcdf, open_netcdf_file};
 pub use place::{is_remote as is_address, resolve, shown};
 pub use read::{ZarrReader, ZarrSource};
+pub use references::{NewLabels, ReferencesOptions, write_references};
 pub use sink::PieceSink;
 pub use source::Source;
 pub use write::{NewStore, NewVariable, StoreOptions, ZarrSink, ZarrWriter};

@@ -144,7 +144,7 @@ fn stored(element: Element) -> Result<(Stored, bool), String> {
     }
 }
 
-fn attributes(found: &[(String, Attribute)]) -> Attributes {
+pub(crate) fn attributes(found: &[(String, Attribute)]) -> Attributes {
     found.iter().map(|(name, value)| (name.clone(), json(name, value))).collect()
 }
 

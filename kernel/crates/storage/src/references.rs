@@ -2,7 +2,9 @@
 //! ([`tables`]): Zarr stores of format 2 whose chunks are byte ranges of other files, or of what is at addresses. What cannot be
 //! read is named when it is asked for. References that came from an address never lead to files of this machine.
 
+mod new;
 mod tables;
+mod write;
 
 use std::{
     borrow::Cow,
@@ -29,8 +31,10 @@ use crate::{
     remote::{Ahead, VALUE_BYTES_MAX, through},
 };
 
+pub use new::{NewLabels, ReferencesOptions};
 use tables::Tables;
 pub(crate) use tables::is_tables;
+pub use write::write_references;
 
 /// Reference files kept in memory: every array of one is opened from the same text.
 const KEPT: usize = 8;

@@ -53,6 +53,10 @@ impl Located {
         self.places.len()
     }
 
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Place> {
+        self.places.iter()
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<&Place> {
         // Most files have all chunks.
         let guess = usize::try_from(number).ok().and_then(|at| self.places.get(at));
@@ -60,6 +64,15 @@ impl Located {
             return Some(place);
         }
         self.places.binary_search_by_key(&number, |place| place.number).ok().map(|at| &self.places[at])
+    }
+}
+
+impl Place {
+    /// In a grid of so many chunks along each axis.
+    pub(crate) fn index(&self, counts: &[u64]) -> Vec<u64> {
+        let mut index = vec![0; counts.len()];
+        unravel(self.number, counts, &mut index);
+        index
     }
 }
 

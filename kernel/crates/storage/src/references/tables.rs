@@ -19,7 +19,7 @@ use crate::{error::StorageError, place};
 /// The document that says what is in the folder.
 pub(crate) const METADATA: &str = ".zmetadata";
 /// More references in one file are more than anybody writes.
-const RECORD_ROWS_MAX: u64 = 1 << 24;
+pub(super) const RECORD_ROWS_MAX: u64 = 1 << 24;
 /// References kept in memory, in rows of all files together, but always those of one file.
 const ROWS_KEPT: usize = 1 << 21;
 /// Files kept, rows or not.
