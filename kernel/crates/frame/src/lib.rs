@@ -7,6 +7,7 @@
 //! time, into groups or into the block's result, so memory follows the result, not the file. Columns that nothing reads
 //! are not parsed, and neither are the other columns of rows that a filter leaves out.
 
+mod catalogue;
 mod column;
 mod csv;
 mod divide;
@@ -25,6 +26,7 @@ mod view;
 mod wire;
 mod write;
 
+pub use catalogue::ScanEntry;
 pub use column::ColumnType;
 pub use csv::CsvOptions;
 pub use error::FrameError;

@@ -26,6 +26,7 @@ mod frequency;
 mod geotiff;
 mod groupby;
 mod html;
+mod intake;
 mod many;
 mod merge;
 mod open;
@@ -43,6 +44,7 @@ mod windows;
 mod write;
 mod write_geotiff;
 mod write_references;
+mod yaml;
 
 pub use align::{Align, Join, Method, Reindex, align};
 pub use calendar::{Calendar, DateTime};
@@ -55,6 +57,7 @@ pub use geotiff::{
     Files, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,
 };
 pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey, GroupKeys};
+pub use intake::{Catalog, CatalogEntry, Parameter, open_intake};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{

@@ -42,6 +42,7 @@ pub use nuna_array::{
     fftfreq, histogram, rfftfreq, tensordot,
 };
 pub use nuna_cluster::{Cluster, ClusterError, ClusterInfo, WorkerInfo};
+pub use nuna_frame::ScanEntry;
 pub use nuna_frame::{
     Agg, ColumnType, CsvOptions, DataTable, Expr, Frame, FrameError, FrameGroupBy, IntoColumns, Literal,
     ParquetOptions, col, concat_frames, count_rows, lit, scan_csv, scan_csv_with, scan_parquet,
@@ -57,6 +58,7 @@ pub use nuna_labels::{
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle};
+pub use nuna_labels::{Catalog, CatalogEntry, Parameter, open_intake};
 pub use nuna_labels::{
     Files, GeotiffOptions, GeotiffWriteOptions, open_geotiff, open_geotiff_overview, open_geotiff_with,
     open_geotiffs, open_geotiffs_with,

@@ -19,3 +19,4 @@ pub use crate::{
     open_geotiff_with, open_geotiffs, open_geotiffs_with, open_stac,
 };
 pub use crate::{ReferencesOptions, write_references, write_references_with};
+pub use crate::{ScanEntry, open_intake};

@@ -36,11 +36,18 @@ macro_rules! show_as_labels_do {
 
 show_as_labels_do!(crate::DataArray, crate::Dataset, crate::Plot, crate::DataTable, crate::Frame);
 
-impl Display for crate::Items {
-    fn mime_bundle(&self) -> Vec<(String, String)> {
-        vec![("text/plain".to_owned(), self.to_string())]
-    }
+/// What is shown as text alone.
+macro_rules! show_as_text {
+    ($($view:ty),*) => {$(
+        impl Display for $view {
+            fn mime_bundle(&self) -> Vec<(String, String)> {
+                vec![("text/plain".to_owned(), self.to_string())]
+            }
+        }
+    )*};
 }
+
+show_as_text!(crate::Items, crate::Catalog, crate::CatalogEntry);
 
 impl Display for crate::Cluster {
     fn mime_bundle(&self) -> Vec<(String, String)> {

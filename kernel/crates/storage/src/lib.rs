@@ -53,7 +53,7 @@ pub use grow::{GrownLayout, GrownStore};
 pub use json::{Attributes, read_documents};
 pub use metadata::{Format, Group, Skipped, Variable, ZarrFormat, open, open_group};
 pub use netcdf::{NetcdfSource, open_netcdf, open_netcdf_file};
-pub use place::{is_remote as is_address, resolve, shown};
+pub use place::{is_remote as is_address, read_text, resolve, shown};
 pub use read::{ZarrReader, ZarrSource};
 pub use references::{NewLabels, ReferencesOptions, write_references};
 pub use sink::PieceSink;

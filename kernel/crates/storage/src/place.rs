@@ -14,6 +14,26 @@ use crate::error::StorageError;
 /// No metadata document and no reference file is longer.
 const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Texts are no longer.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads a text of at most 16 MiB, also from an address; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read, is longer, or no UTF-8.
+pub fn read_text(file: &Path) -> Result<Option<String>, StorageError> {
+    let wrong = |message: &str| StorageError::File { path: shown(file), message: message.to_owned() };
+    let length = std::fs::metadata(file).map_or(0, |about| about.len());
+    let bytes = if length > TEXT_BYTES_MAX { None } else { Some(begin(file)?.wait()?) };
+    match bytes {
+        Some(None) => Ok(None),
+        Some(Some(bytes)) if bytes.len() as u64 <= TEXT_BYTES_MAX => {
+            String::from_utf8(bytes).map(Some).map_err(|_| wrong("it is no UTF-8 text"))
+        }
+        _ => Err(wrong("it is longer than the 16 MiB that such files have at most")),
+    }
+}
+
 /// Whether it is an address and no path.
 pub fn is_remote(path: &Path) -> bool {
     path.to_str().is_some_and(Location::is_address)

@@ -216,7 +216,10 @@ impl Joined<'_> {
                 let length = self.new.again(file)?.length();
                 let is_within = end.is_some_and(|end| end <= length);
                 if rows > 0 && row > 0 && (!is_within || (rows > 1 && stride < row)) {
-                    return Err((file, "it lies beyond the end of the file, which is truncated or damaged".to_owned()));
+                    return Err((
+                        file,
+                        "it lies beyond the end of the file, which is truncated or damaged".to_owned(),
+                    ));
                 }
                 // Bytes from one element to the next along each axis.
                 let mut steps: Vec<u64> = (0..placement.shape.len())
