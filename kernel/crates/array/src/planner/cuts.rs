@@ -1,12 +1,15 @@
 //! Owns how the box that a block covers changes on the way down an expression, and what reading it costs.
 
-use std::ops::Range;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
+};
 
 use nuna_chunk::assemble::Stride;
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, Splits};
 
 use crate::{
-    expr::{Expr, Op},
+    expr::{Expr, Node, Op},
     grid::{bounds, length, longest, normal},
     planner::{GATHERED_BLOCKS_MIN, GATHERED_BYTES, PIECE_BYTES},
     program::AxisRule,
@@ -77,19 +80,7 @@ pub(crate) fn of_inputs(expr: &Expr, cuts: &[AxisRule]) -> Vec<Vec<AxisRule>> {
             below[*axis] = taken(indices, &cuts[*axis]);
             vec![below]
         }
-        Op::Concat { inputs, axis } => {
-            let mut offset = 0;
-            inputs
-                .iter()
-                .map(|input| {
-                    let mut below = cuts.to_vec();
-                    let n = input.shape[*axis];
-                    below[*axis] = within(&cuts[*axis], offset, n);
-                    offset += n;
-                    below
-                })
-                .collect()
-        }
+        Op::Concat { inputs, axis } => of_joined(inputs, *axis, cuts).collect(),
         Op::Source(_)
         | Op::Full(_)
         | Op::Range { .. }
@@ -97,6 +88,64 @@ pub(crate) fn of_inputs(expr: &Expr, cuts: &[AxisRule]) -> Vec<Vec<AxisRule>> {
         | Op::Opaque { .. }
         | Op::Held(_) => Vec::new(),
     }
+}
+
+/// The boxes of what is joined, one after the other.
+pub(crate) fn of_joined<'a>(
+    inputs: &'a [Node],
+    axis: usize,
+    cuts: &'a [AxisRule],
+) -> impl Iterator<Item = Vec<AxisRule>> + 'a {
+    let mut offset = 0;
+    inputs.iter().map(move |input| {
+        let n = input.shape[axis];
+        let joined = within(&cuts[axis], offset, n);
+        offset += n;
+        let rules = cuts.iter().enumerate();
+        rules.map(|(at, cut)| if at == axis { joined.clone() } else { cut.clone() }).collect()
+    })
+}
+
+/// The axis of the stage's grid, and the blocks on it from the first to the last that have any elements. Nothing if all have the
+/// same.
+pub(crate) fn blocks_with_any(cut: &AxisRule) -> Option<(u8, Range<u64>)> {
+    let from_to = |axis: u8, count: usize, any: &dyn Fn(usize) -> bool| {
+        let first = (0..count).find(|&block| any(block));
+        let last = (0..count).rev().find(|&block| any(block));
+        (axis, first.map_or(0, |at| at as u64)..last.map_or(0, |at| at as u64 + 1))
+    };
+    match cut {
+        AxisRule::Fixed { .. } => None,
+        AxisRule::Along { axis, splits } => {
+            let cuts = bounds(splits);
+            Some(from_to(*axis, cuts.len().saturating_sub(1), &|block| cuts[block] < cuts[block + 1]))
+        }
+        AxisRule::Windows { axis, ranges } => {
+            Some(from_to(*axis, ranges.len(), &|block| !ranges[block].is_empty()))
+        }
+    }
+}
+
+/// What tells boxes apart, in few bytes.
+pub(crate) fn digest(cuts: &[AxisRule]) -> u128 {
+    let half = |seed: u64| {
+        let mut hasher = DefaultHasher::new();
+        seed.hash(&mut hasher);
+        for cut in cuts {
+            match cut {
+                AxisRule::Along { axis, splits: Splits::Regular { chunk, length } } => {
+                    (0u8, axis, chunk, length).hash(&mut hasher);
+                }
+                AxisRule::Along { axis, splits: Splits::Listed { bounds } } => {
+                    (1u8, axis, bounds).hash(&mut hasher);
+                }
+                AxisRule::Fixed { start, end } => (2u8, start, end).hash(&mut hasher),
+                AxisRule::Windows { axis, ranges } => (3u8, axis, ranges).hash(&mut hasher),
+            }
+        }
+        hasher.finish()
+    };
+    u128::from(half(0)) << 64 | u128::from(half(1))
 }
 
 fn broadcast(shape: &[u64], cuts: &[AxisRule]) -> Vec<AxisRule> {

@@ -27,13 +27,17 @@ pub(crate) struct StageBuilder<'p, 'e> {
     inputs: Vec<Input>,
     nodes: Vec<ProgramNode>,
     sources: Vec<SourceSpec>,
-    /// Nodes written already, by expression and the box they were asked for.
-    written: HashMap<u64, Vec<(Vec<AxisRule>, u32)>>,
+    /// Nodes written already, by expression and the box they were asked for, of which there is only a digest: in a series of
+    /// thousands of files each has a box that says something of every block.
+    written: HashMap<u64, Vec<(u128, u32)>>,
     /// Memory that reading takes besides the result, per byte read: the worst of the sources.
     scratch: Vec<(u32, std::sync::Arc<dyn ChunkSource>)>,
-    /// The box of each node that a block needs, for the memory bound.
-    boxes: Vec<Vec<AxisRule>>,
-    input_bytes: u64,
+    /// The longest box of each node that a block needs, for the memory bound.
+    boxes: Vec<SmallVec<[u64; 6]>>,
+    /// What blocks are given at most, by the node that reads it.
+    given: Vec<bound::Given>,
+    /// Joins, of which a block needs but a few inputs.
+    joins: Vec<bound::Join>,
     /// Stores are read here whatever that costs: chunks of which other parts of the result need other parts are decoded
     /// again for each of those.
     pub(crate) reread: bool,
@@ -50,7 +54,8 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             written: HashMap::new(),
             scratch: Vec::new(),
             boxes: Vec::new(),
-            input_bytes: 0,
+            given: Vec::new(),
+            joins: Vec::new(),
             reread: false,
         }
     }
@@ -79,9 +84,9 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
     fn push(&mut self, expr: &Expr, cuts: &[AxisRule], step: Step) -> u32 {
         self.nodes.push(ProgramNode { step, dtype: expr.dtype, shape: expr.shape.clone(), uses: 1 });
-        self.boxes.push(cuts.to_vec());
+        self.boxes.push(bound::longest_box(cuts));
         let node = self.nodes.len() as u32 - 1;
-        self.written.entry(expr.id).or_default().push((cuts.to_vec(), node));
+        self.written.entry(expr.id).or_default().push((cuts::digest(cuts), node));
         node
     }
 
@@ -90,7 +95,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             .then(|| cuts.iter().zip(&blocks.axes).map(|(cut, there)| demand::clipped(cut, there)).collect());
         let read = part.as_deref().unwrap_or(cuts);
         let map = cuts::in_order(block_map(read, &blocks.axes, &self.grid), &self.grid, &blocks.order);
-        self.input_bytes = self.input_bytes.saturating_add(bound::given(read, &blocks.axes, expr.dtype));
+        self.given.push(bound::Given {
+            node: self.nodes.len(),
+            bytes: bound::given(read, &blocks.axes, expr.dtype),
+            blocks: read.iter().filter_map(cuts::blocks_with_any).collect(),
+        });
         self.inputs.push(Input { source: blocks.source, map });
         let input = self.inputs.len() as u32 - 1;
         let order = blocks.order.iter().map(|&axis| axis as u8).collect();
@@ -98,10 +107,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
     }
 
     fn node(&mut self, expr: &Node, cuts: &[AxisRule]) -> Result<u32, ArrayError> {
-        if let Some(known) = self.written.get(&expr.id)
-            && let Some((_, node)) = known.iter().find(|(known, _)| known == cuts)
-        {
-            let node = *node;
+        let known = self.written.get(&expr.id).and_then(|known| {
+            let digest = cuts::digest(cuts);
+            known.iter().find(|(known, _)| *known == digest).map(|(_, node)| *node)
+        });
+        if let Some(node) = known {
             self.nodes[node as usize].uses += 1;
             return Ok(node);
         }
@@ -153,13 +163,21 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             }
             Op::Broadcast { input } => Step::Broadcast { input: self.below(expr, input, cuts)? },
             Op::Concat { inputs, axis } => {
-                let boxes = of_inputs(expr, cuts);
-                let inputs = inputs.iter().zip(&boxes).map(|(i, cuts)| self.node(i, cuts)).collect::<Result<
-                    Vec<_>,
-                    _,
-                >>(
-                )?;
-                Step::Concat { inputs, axis: *axis as u32 }
+                let (mut numbers, mut members) = (Vec::with_capacity(inputs.len()), Vec::new());
+                // One box after the other: all of them are as many numbers as inputs times blocks.
+                for (input, cuts) in inputs.iter().zip(cuts::of_joined(inputs, *axis, cuts)) {
+                    let first = self.nodes.len();
+                    numbers.push(self.node(input, &cuts)?);
+                    if let Some((grid_axis, blocks)) = cuts::blocks_with_any(&cuts[*axis]) {
+                        members.push(bound::Member {
+                            nodes: first..self.nodes.len(),
+                            axis: grid_axis,
+                            blocks,
+                        });
+                    }
+                }
+                self.joins.push(bound::Join { node: self.nodes.len(), members });
+                Step::Concat { inputs: numbers, axis: *axis as u32 }
             }
         };
         Ok(self.push(expr, cuts, step))
@@ -238,6 +256,10 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             Op::Source(source) => self.readable(expr, source.as_ref(), cuts),
             // Blocks of another stage move once, whoever cuts them.
             Op::Reduce { .. } | Op::Opaque { .. } | Op::Held(_) => true,
+            Op::Concat { inputs, axis } => inputs
+                .iter()
+                .zip(cuts::of_joined(inputs, *axis, cuts))
+                .all(|(input, cuts)| self.readable_below(input, &cuts)),
             _ => expr
                 .inputs()
                 .into_iter()
@@ -272,15 +294,11 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
 
     pub(crate) fn bound(&self, roots: &[&Root], output: Option<u64>) -> MemoryBound {
         let emitted: u64 = roots.iter().map(|root| self.box_bytes(root.node, &root.region)).sum();
-        let scratch = self.scratch_bytes(&|cuts| bound::longest_box(cuts));
+        let (scratch, inputs) = (self.scratch_bytes(), self.input_bytes());
         match output {
-            Some(output) => MemoryBound { inputs: self.input_bytes, output, scratch },
+            Some(output) => MemoryBound { inputs, output, scratch },
             // The boxes of the roots are what is given out.
-            None => MemoryBound {
-                inputs: self.input_bytes,
-                output: emitted,
-                scratch: scratch.saturating_sub(emitted),
-            },
+            None => MemoryBound { inputs, output: emitted, scratch: scratch.saturating_sub(emitted) },
         }
     }
 
@@ -302,8 +320,8 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
         let (all, part) = (whole.iter().product::<u64>().max(1), piece.iter().product::<u64>().max(1));
         // Boxes below shrink about as the root's does.
         let share = part as f64 / all as f64;
-        let scratch = self.scratch_bytes(&|cuts| bound::longest_box(cuts)) as f64 * share;
-        MemoryBound { inputs: self.input_bytes, output: partial, scratch: scratch.ceil() as u64 }
+        let scratch = self.scratch_bytes() as f64 * share;
+        MemoryBound { inputs: self.input_bytes(), output: partial, scratch: scratch.ceil() as u64 }
     }
 
     fn box_bytes(&self, node: u32, cuts: &[AxisRule]) -> u64 {
@@ -312,17 +330,37 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
             .fold(self.nodes[node as usize].dtype.size() as u64, |b, &n| b.saturating_mul(n))
     }
 
-    /// As if everything a block computes on the way stayed until its end, which is never less than what it takes.
-    fn scratch_bytes(&self, longest: &dyn Fn(&[AxisRule]) -> SmallVec<[u64; 6]>) -> u64 {
-        let mut total = 0u64;
-        for (index, (node, cuts)) in self.nodes.iter().zip(&self.boxes).enumerate() {
-            let bytes = longest(cuts).iter().fold(node.dtype.size() as u64, |b, &n| b.saturating_mul(n));
-            total = total.saturating_add(bytes);
-            if let Some((_, source)) = self.scratch.iter().find(|(n, _)| *n as usize == index) {
-                total = total.saturating_add(source.scratch_bytes(bytes));
-            }
+    /// As if everything a block computes on the way stayed until its end, which is never less than what it takes; but of what
+    /// is joined only what lies in a block.
+    fn scratch_bytes(&self) -> u64 {
+        let sources: HashMap<usize, _> = self.scratch.iter().map(|(node, s)| (*node as usize, s)).collect();
+        let bytes = |(index, (node, longest)): (usize, (&ProgramNode, &SmallVec<[u64; 6]>))| {
+            let bytes = longest.iter().fold(node.dtype.size() as u64, |b, &n| b.saturating_mul(n));
+            let besides = sources.get(&index).map_or(0, |source| source.scratch_bytes(bytes));
+            bytes.saturating_add(besides)
+        };
+        let costs = self.nodes.iter().zip(&self.boxes).enumerate().map(bytes).collect();
+        bound::with_joins(costs, &self.joins, |node, _| self.nodes[node].uses <= 1)
+    }
+
+    /// What a block is given at most.
+    fn input_bytes(&self) -> u64 {
+        let mut costs = vec![0; self.nodes.len()];
+        for given in &self.given {
+            costs[given.node] = given.bytes;
         }
-        total
+        let given: HashMap<usize, &bound::Given> = self.given.iter().map(|g| (g.node, g)).collect();
+        // Where something came in between that wants all of an input for every block, every block is given it.
+        bound::with_joins(costs, &self.joins, |node, member| {
+            let within = |given: &&bound::Given| {
+                given.blocks.iter().any(|(axis, blocks)| {
+                    *axis == member.axis
+                        && member.blocks.start <= blocks.start
+                        && blocks.end <= member.blocks.end
+                })
+            };
+            self.nodes[node].uses <= 1 && given.get(&node).is_none_or(within)
+        })
     }
 }
 

@@ -351,7 +351,8 @@ fn take(draw: Drawn<'_, '_>) -> Option<Call> {
     let axis = draw.axis(a)?;
     let indices = draw.positions(draw.array(a).shape().get(axis).copied().unwrap_or(1));
     let rust = format!("$0.take({axis}, &{indices:?})?");
-    let python = format!("np.take($0, np.array({indices:?}, int), {axis})");
+    // `np.take` of nothing takes any index.
+    let python = format!("$0[(slice(None),) * {axis} + (np.array({indices:?}, int),)]");
     Some(Call::new(&[a], rust, python, move |v| Ok(v[0].take(axis, &indices)?)))
 }
 

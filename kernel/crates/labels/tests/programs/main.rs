@@ -95,7 +95,7 @@ fn programs_of_labelled_arrays_equal_xarrays() {
 fn no_block_takes_more_memory_than_its_bound() {
     let _alone = alone();
     let mut found = Vec::new();
-    for seed in seeds(30) {
+    for seed in seeds(60) {
         let program = Program::random(seed, LARGE, arrays::large_inputs, &operations());
         // From the first step on, so that the one that is wrong is the last.
         let wrong = (1..=program.steps.len()).find_map(|count| {
