@@ -22,7 +22,7 @@ from conftest import write_kernelspec  # noqa: E402
 
 #: What each guide writes.
 RESULTS = {
-    "argo": ["argo.zarr", "upper.zarr"],
+    "argo": ["argo.zarr", "upper.zarr", "deepest.zarr"],
     "catalogue": ["mean.zarr"],
     "climatology": ["climatology.zarr", "anomaly.zarr"],
     "disk-usage": ["usage", "largest"],

@@ -317,7 +317,7 @@ pub(crate) fn in_common(dim: &str, left: &Values, right: &Values) -> Result<(Vec
 
 impl Coord {
     /// Other labels along a dimension, of this coordinate's own.
-    fn at(&self, dim: &str, places: &[Option<usize>]) -> Result<Coord> {
+    pub(crate) fn at(&self, dim: &str, places: &[Option<usize>]) -> Result<Coord> {
         let Some(axis) = self.dims.iter().position(|d| d == dim) else {
             return Err(LabelError::Invalid(format!("a coordinate without `{dim}`")));
         };

@@ -26,6 +26,8 @@ struct Parts {
     names: Vec<(String, u32)>,
     attrs: Vec<(String, Attribute)>,
     path: Option<PathBuf>,
+    /// Coordinates that are variables of text.
+    text: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,8 +73,14 @@ impl DataArray {
     pub fn take_apart(&self) -> (Vec<Array>, Vec<u8>) {
         let mut coords = Table::default();
         let variables = vec![coords.variable("", self)];
-        let parts =
-            Parts { coords: coords.parts, variables, names: Vec::new(), attrs: Vec::new(), path: None };
+        let parts = Parts {
+            coords: coords.parts,
+            variables,
+            names: Vec::new(),
+            attrs: Vec::new(),
+            path: None,
+            text: Vec::new(),
+        };
         (vec![self.array.clone()], encode(&parts))
     }
 
@@ -102,6 +110,7 @@ impl Dataset {
             names,
             attrs: attributes(&self.attrs),
             path: self.path.clone(),
+            text: self.text.clone(),
         };
         (self.variables.iter().map(|(_, variable)| variable.array.clone()).collect(), encode(&parts))
     }
@@ -128,6 +137,7 @@ impl Dataset {
             attrs: plain_attributes(parts.attrs),
             skipped: Vec::new(),
             path: parts.path,
+            text: parts.text,
         })
     }
 }
@@ -179,6 +189,11 @@ fn values(coord: &Coord) -> ValuesParts {
             ValuesParts::Times(times.calendar.name().to_owned(), times.micros.to_vec())
         }
         (Some(Values::Text(text)), _) => ValuesParts::Text(text.to_vec()),
+        // Addresses are those of numbers.
+        (None, Some(source)) if source.is_text() => match coord.values() {
+            Ok(Values::Text(text)) => ValuesParts::Text(text.to_vec()),
+            _ => ValuesParts::Stored(source.spec()),
+        },
         (None, Some(source)) => ValuesParts::Stored(source.spec()),
         (None, None) => unreachable!("a coordinate that is not in memory is stored"),
     }

@@ -214,12 +214,16 @@ impl DataArray {
         Ok(DataArray { array, dims, coords, ..self.with_array(self.array.clone()) })
     }
 
-    /// NaN replaced by `value`.
+    /// NaN replaced by a value, or by the elements of another array, which is given this one's labels first and may lack
+    /// dimensions.
     ///
     /// # Errors
     /// As [`binary`](DataArray::binary).
-    pub fn fillna(&self, value: impl Into<Scalar>) -> Result<DataArray> {
-        Ok(self.with_array(self.array.fillna(value.into())?))
+    pub fn fillna(&self, value: impl Into<Other>) -> Result<DataArray> {
+        match value.into() {
+            Other::Scalar(value) => Ok(self.with_array(self.array.fillna(value)?)),
+            Other::Array(other) => self.where_or(&self.notnull()?, other.reindex_like(self)?),
+        }
     }
 
     /// True where it is not NaN.
@@ -252,12 +256,18 @@ impl DataArray {
         with
     }
 
-    /// Values limited to `low..=high`; NaN stays.
+    /// Values limited to `low..=high`, each a value or an array; NaN stays, and a limit that is NaN makes NaN.
     ///
     /// # Errors
     /// As [`binary`](DataArray::binary).
-    pub fn clip(&self, low: impl Into<Scalar>, high: impl Into<Scalar>) -> Result<DataArray> {
-        Ok(self.with_array(self.array.clip(low.into(), high.into())?))
+    pub fn clip(&self, low: impl Into<Other>, high: impl Into<Other>) -> Result<DataArray> {
+        match (low.into(), high.into()) {
+            (Other::Scalar(low), Other::Scalar(high)) => Ok(self.with_array(self.array.clip(low, high)?)),
+            (low, high) => {
+                let limited = self.binary(Binary::Maximum, low)?.binary(Binary::Minimum, high)?;
+                Ok(DataArray { name: self.name.clone(), attrs: self.attrs.clone(), ..limited })
+            }
+        }
     }
 }
 

@@ -192,7 +192,11 @@ impl Coord {
         let values = match &self.data {
             Data::Loaded(values) => values,
             Data::Stored { source, values } => {
-                let values = values.get_or_init(|| source.read_all().map(Values::Numbers));
+                let read = || match source.is_text() {
+                    true => source.read_all_text().map(|text| Values::Text(text.into())),
+                    false => source.read_all().map(Values::Numbers),
+                };
+                let values = values.get_or_init(read);
                 values.as_ref().map_err(Clone::clone)?
             }
         };
@@ -208,7 +212,6 @@ impl Coord {
         Ok(values)
     }
 
-    /// The labels if they are in memory.
     /// The labels as an array along the coordinate's dimensions, named by nothing: `ds.coord("lat")?.to_array()?.to_radians()?`.
     ///
     /// # Errors
@@ -220,6 +223,7 @@ impl Coord {
         Ok(crate::DataArray { attrs: self.attrs.clone(), ..array })
     }
 
+    /// The labels if they are in memory.
     pub(crate) fn loaded(&self) -> Option<&Values> {
         match &self.data {
             Data::Loaded(values) => Some(values),
@@ -227,10 +231,10 @@ impl Coord {
         }
     }
 
-    /// The stored array, if the labels have not been read.
+    /// The stored array, if it holds numbers that have not been read.
     pub(crate) fn source(&self) -> Option<&Source> {
         match &self.data {
-            Data::Stored { source, values } if values.get().is_none() => Some(source),
+            Data::Stored { source, values } if values.get().is_none() && !source.is_text() => Some(source),
             _ => None,
         }
     }
@@ -246,6 +250,7 @@ impl Coord {
     pub(crate) fn dtype_name(&self) -> String {
         match &self.data {
             Data::Loaded(values) => values.dtype_name(),
+            Data::Stored { source, .. } if source.is_text() => "string".to_owned(),
             Data::Stored { source, .. } => source.dtype().name().to_owned(),
         }
     }
@@ -485,7 +490,7 @@ pub(crate) fn numbers_only(name: &str, values: &Values) -> Result<Chunk> {
     match values {
         Values::Numbers(chunk) => Ok(chunk.clone()),
         Values::Times(_) | Values::Text(_) => Err(crate::LabelError::Invalid(format!(
-            "coordinate `{name}` holds {}, which arrays cannot compute with; look at it with `coord(\"{name}\")`",
+            "`{name}` holds {}, which arrays cannot compute with; look at it with `coord(\"{name}\")?`, compare it with `equal`, `isin` and the like of that",
             values.dtype_name()
         ))),
     }

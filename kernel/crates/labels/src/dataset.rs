@@ -21,6 +21,8 @@ pub struct Dataset {
     /// What the store holds besides, and why it cannot be used.
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) path: Option<PathBuf>,
+    /// Which coordinates are variables of text in stores: no array computes with text, so here they lie among the coordinates.
+    pub(crate) text: Vec<String>,
 }
 
 impl Dataset {
@@ -191,12 +193,42 @@ impl Dataset {
         Ok(Dataset { coords, ..with })
     }
 
+    /// The dataset with a variable of text, which lies among the coordinates: `assign_text("station", ["point"], names)`.
+    ///
+    /// # Errors
+    /// If there are more or fewer texts than the dimensions have positions, or a dimension does not exist.
+    pub fn assign_text<T: AsRef<str>>(
+        &self,
+        name: &str,
+        dims: impl IntoIterator<Item = T>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Dataset> {
+        let dims: Vec<String> = dims.into_iter().map(|dim| dim.as_ref().to_owned()).collect();
+        let text: Vec<String> = values.into_iter().map(Into::into).collect();
+        let shape: Vec<u64> = dims.iter().map(|dim| self.size(dim)).collect::<Result<_>>()?;
+        if shape.iter().product::<u64>() != text.len() as u64 || self.variables.iter().any(|(n, _)| n == name)
+        {
+            return Err(LabelError::Invalid(format!(
+                "{} texts for `{name}` along ({}) of shape {shape:?}: give one for each, under a name that is free",
+                text.len(),
+                dims.join(", ")
+            )));
+        }
+        let mut with = self.clone();
+        with.coords.insert(name, Arc::new(Coord::new(dims, shape, text.into(), Attributes::new())));
+        with.text.retain(|own| own != name);
+        with.text.push(name.to_owned());
+        Ok(with)
+    }
+
     /// The same without one variable.
     ///
     /// # Errors
     /// [`LabelError::NoVariable`].
     pub fn drop_var(&self, name: &str) -> Result<Dataset> {
-        self.var(name)?;
+        if self.coords.get(name).is_none() {
+            self.var(name)?;
+        }
         let mut without = self.clone();
         without.variables.retain(|(n, _)| n != name);
         without.coords.retain(|n, _| n != name);
@@ -218,7 +250,18 @@ impl Dataset {
             }
         }
         let mut selected = Dataset::from_variables(chosen, self.attrs.clone())?;
-        coords.iter().for_each(|(name, coord)| selected.coords.insert(name, coord.clone()));
+        for (name, coord) in coords {
+            // With the labels along its dimensions, as variables have them.
+            for dim in coord.dims() {
+                if let Some(index) = self.coords.index(dim) {
+                    selected.coords.insert(dim, index.clone());
+                }
+            }
+            selected.coords.insert(&name, coord);
+            if self.text.contains(&name) {
+                selected.text.push(name);
+            }
+        }
         Ok(selected)
     }
 
@@ -390,6 +433,7 @@ impl Dataset {
             }
         }
         renamed.coords = self.coords.rename(from, to)?;
+        renamed.text.iter_mut().filter(|name| *name == from).for_each(|name| to.clone_into(name));
         Ok(renamed)
     }
 }

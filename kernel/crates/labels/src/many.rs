@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use nuna_storage::Skipped;
+
 use crate::{
     DataArray, Dataset, LabelError, Result, concat,
     coord::{Coord, Coords, Values},
@@ -91,7 +93,12 @@ pub(crate) fn join(paths: &[PathBuf], opened: &[Dataset], dim: &str) -> Result<D
     // Labels along the dimension once, however many variables share them.
     let mut coords = Coords::default();
     for (name, coord) in first.coords.iter() {
-        if coord.dims.iter().any(|d| d == dim) {
+        let is_text = |dataset: &Dataset| dataset.text.iter().any(|text| text == name);
+        if is_text(first) && !opened.iter().all(is_text) {
+            let reason = "it is text in the first file, and not in all".to_owned();
+            joined.skipped.push(Skipped { name: name.to_owned(), reason });
+            joined.text.retain(|text| text != name);
+        } else if coord.dims.iter().any(|d| d == dim) {
             if let Some(coord) = labels(paths, opened, name, coord, dim)? {
                 coords.insert(name, Arc::new(coord));
             }
@@ -118,7 +125,7 @@ pub(crate) fn join(paths: &[PathBuf], opened: &[Dataset], dim: &str) -> Result<D
     Ok(joined)
 }
 
-fn at(path: &Path, message: &str) -> LabelError {
+pub(crate) fn at(path: &Path, message: &str) -> LabelError {
     LabelError::Invalid(format!("{}: {message}", path.display()))
 }
 

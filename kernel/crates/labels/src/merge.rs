@@ -88,7 +88,19 @@ pub fn merge_with(datasets: &[Dataset], options: Merge) -> Result<Dataset> {
         }
         variable.coords = coords.within(&variable.dims);
     }
-    Ok(Dataset { variables, coords, attrs: first.attrs.clone(), ..Dataset::new() })
+    let text = text_of(&datasets);
+    Ok(Dataset { variables, coords, attrs: first.attrs.clone(), text, ..Dataset::new() })
+}
+
+/// Names of variables of text.
+fn text_of(datasets: &[Dataset]) -> Vec<String> {
+    let mut text: Vec<String> = Vec::new();
+    for name in datasets.iter().flat_map(|dataset| &dataset.text) {
+        if !text.contains(name) {
+            text.push(name.clone());
+        }
+    }
+    text
 }
 
 fn coords_differ(name: &str, ours: &Coord, theirs: &Coord) -> Result<LabelError> {
@@ -225,7 +237,8 @@ impl Concat for Dataset {
             let values = Values::joined(name, &values?)?;
             coords.insert(name, Arc::new(Coord::line(dim, values, coord.attrs().clone())));
         }
-        let mut joined = Dataset { coords, attrs: first.attrs.clone(), ..Dataset::new() };
+        let text = text_of(parts);
+        let mut joined = Dataset { coords, attrs: first.attrs.clone(), text, ..Dataset::new() };
         for (name, variable) in &first.variables {
             let all: Result<Vec<DataArray>> = parts
                 .iter()

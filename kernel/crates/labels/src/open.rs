@@ -82,7 +82,7 @@ fn dataset(group: Group) -> Result<Dataset> {
         listed.extend(names(&mut variable.attrs));
     }
     check_sizes(&variables)?;
-    variables.retain(|variable| match unusable(variable, &listed) {
+    variables.retain(|variable| match unusable(variable) {
         Some(reason) => {
             dataset.skipped.push(Skipped { name: variable.name.clone(), reason });
             false
@@ -97,6 +97,12 @@ fn dataset(group: Group) -> Result<Dataset> {
         dataset.coords.insert(&name, Arc::new(coord));
     }
     for variable in data {
+        if variable.source.is_text() {
+            let Variable { name, dims, attrs, source } = variable;
+            dataset.coords.insert(&name, Arc::new(Coord::stored(dims, source, attrs)));
+            dataset.text.push(name);
+            continue;
+        }
         let name = variable.name.clone();
         let array = data_array(variable, &dataset.coords)?;
         dataset.variables.push((name, array));
@@ -104,9 +110,9 @@ fn dataset(group: Group) -> Result<Dataset> {
     Ok(dataset)
 }
 
-/// Why a variable can be neither an array nor a coordinate, which those that are `listed` are.
-fn unusable(variable: &Variable, listed: &[String]) -> Option<String> {
-    let Variable { name, dims, source, .. } = variable;
+/// Why a variable can be neither an array nor a coordinate.
+fn unusable(variable: &Variable) -> Option<String> {
+    let Variable { dims, source, .. } = variable;
     if let Some((_, dim)) = dims.iter().enumerate().find(|(at, dim)| dims[..*at].contains(dim)) {
         return Some(format!(
             "its dimension `{dim}` is that of two of its axes, which need names of their own"
@@ -114,9 +120,6 @@ fn unusable(variable: &Variable, listed: &[String]) -> Option<String> {
     }
     if !source.is_text() {
         return None;
-    }
-    if dims[..] != [name.as_str()] && !listed.contains(name) {
-        return Some("it holds text, which arrays cannot compute with".to_owned());
     }
     let count: u64 = source.shape().iter().product();
     (count > LABELS_READ_MAX).then(|| {

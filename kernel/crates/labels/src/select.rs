@@ -451,7 +451,7 @@ fn nearest(above: impl Iterator<Item = f64>) -> Option<usize> {
 
 impl Label {
     #[expect(clippy::cast_precision_loss, reason = "what is not exact is asked for by `whole` before")]
-    fn as_f64(&self) -> f64 {
+    pub(crate) fn as_f64(&self) -> f64 {
         match self {
             Label::Number(x) => *x,
             Label::Whole(x) => *x as f64,
@@ -460,7 +460,7 @@ impl Label {
     }
 
     /// The whole number that this is.
-    fn whole(&self) -> Option<i128> {
+    pub(crate) fn whole(&self) -> Option<i128> {
         match self {
             Label::Whole(x) => Some(i128::from(*x)),
             Label::Number(x) => match Key::number(*x) {

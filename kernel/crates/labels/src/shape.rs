@@ -513,12 +513,16 @@ impl Dataset {
             Dims::All => self.names(),
             Dims::Named(names) => names,
         };
+        // Text lies among them already.
+        let is_text = |name: &String| self.text.contains(name) && self.coords.get(name).is_some();
+        let (text, names): (Vec<String>, Vec<String>) = names.into_iter().partition(is_text);
         let chosen: Result<Vec<DataArray>> = names.iter().map(|name| self.var(name)).collect();
         let chosen = chosen?;
         let arrays: Vec<Array> = chosen.iter().map(|variable| variable.array.clone()).collect();
         let chunks =
             if arrays.is_empty() { Vec::new() } else { nuna_array::compute(&arrays, &nuna_array::engine())? };
         let mut with = self.clone();
+        with.text.retain(|name| !text.contains(name));
         for ((name, variable), chunk) in names.iter().zip(&chosen).zip(chunks) {
             if self.coords.get(name).is_some() {
                 continue;
@@ -536,7 +540,7 @@ impl Dataset {
     /// Makes coordinates of numbers variables; those that label a dimension stay, unless they are named.
     ///
     /// # Errors
-    /// [`LabelError::NoCoord`], or if one holds times or text.
+    /// [`LabelError::NoCoord`], or if one holds times.
     pub fn reset_coords(&self, names: impl IntoDims) -> Result<Dataset> {
         let names: Vec<String> = match names.into_dims() {
             Dims::All => self
@@ -547,12 +551,22 @@ impl Dataset {
                 .collect(),
             Dims::Named(names) => names,
         };
+        // Text stays where it is, as a variable of stores.
+        let mut with = self.clone();
+        let mut numbers = Vec::new();
+        for name in names {
+            if matches!(self.coord(&name)?.values()?, Values::Text(_)) {
+                with.text.retain(|text| *text != name);
+                with.text.push(name);
+            } else {
+                numbers.push(name);
+            }
+        }
+        let names = numbers;
         let mut variables = Vec::new();
         for name in &names {
-            self.coord(name)?;
             variables.push((name.clone(), self.var(name)?));
         }
-        let mut with = self.clone();
         with.variables.extend(variables);
         with.coords.retain(|name, _| !names.iter().any(|n| n == name));
         let coords = with.coords.clone();

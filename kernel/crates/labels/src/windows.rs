@@ -308,6 +308,17 @@ pub struct Quantiles {
     single: bool,
 }
 
+impl Quantiles {
+    pub(crate) fn at(&self) -> &[f64] {
+        &self.at
+    }
+
+    /// Whether one was named, which becomes no dimension.
+    pub(crate) fn is_single(&self) -> bool {
+        self.single
+    }
+}
+
 impl From<f64> for Quantiles {
     fn from(q: f64) -> Self {
         Self { at: vec![q], single: true }
@@ -617,6 +628,10 @@ of_datasets!(
     bfill();
     /// [`DataArray::interpolate_na`].
     interpolate_na();
+    /// [`DataArray::rank`].
+    rank();
+    /// [`DataArray::rank_pct`].
+    rank_pct();
     /// [`DataArray::interp`].
     interp(labels: Values);
 );

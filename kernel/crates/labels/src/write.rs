@@ -109,6 +109,7 @@ impl Dataset {
             .iter()
             .filter(|(name, coord)| {
                 coord.dims() != [(*name).to_owned()]
+                    && !self.text.iter().any(|text| text == name)
                     && !self.variables.iter().any(|(_, v)| coord.dims().iter().all(|d| v.dims().contains(d)))
             })
             .map(|(name, _)| name)
@@ -126,6 +127,7 @@ impl Dataset {
             .iter()
             .filter(|(key, coord)| {
                 coord.dims() != [(*key).to_owned()]
+                    && !self.text.iter().any(|text| text == key)
                     && coord.dims().iter().all(|d| variable.dims().contains(d))
             })
             .map(|(key, _)| key)

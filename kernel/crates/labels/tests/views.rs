@@ -211,3 +211,82 @@ fn mistakes_name_what_there_is() {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| &dataset()["theta"] - &far)).unwrap_err();
     assert!(panic.downcast_ref::<String>().unwrap().contains("have nothing in common"));
 }
+
+/// Four months, each a little warmer.
+fn months() -> DataArray {
+    let parts: Vec<DataArray> = (0..5).map(|month| earth() + f64::from(month) * 1.5).collect();
+    let dates: Vec<String> = (1..=5).map(|month| format!("2001-{month:02}-01")).collect();
+    nuna_labels::concat(&parts, "time")
+        .unwrap()
+        .assign_coord("time", Times::from_dates(&dates, Calendar::Standard).unwrap())
+        .unwrap()
+        .named("sst")
+        .with_attr("units", "degC")
+}
+
+#[test]
+fn panels_share_their_colours_and_axes() {
+    let plot = months().plot_with(PlotOptions::new().col("time").wrap(3)).unwrap();
+    look("panels", &plot);
+    let svg = plot.svg();
+    // Five maps and one bar of colours.
+    assert_eq!(svg.matches("<image ").count(), 6);
+    assert_eq!(svg.matches("sst [degC]</text>").count(), 1);
+    assert!(svg.contains("time = 2001-03-01"));
+    // Degrees stand at the left and below, once for each column and row.
+    assert_eq!((svg.matches(">30°S</text>").count(), svg.matches(">120°E</text>").count()), (2, 3));
+    // What stands below a panel's right edge would run into the next one's.
+    assert_eq!(svg.matches(">0°</text>").count(), 3 + 2);
+    // The same value has the same colour in all: the first panel's image is not the last one's.
+    let images: Vec<&str> =
+        svg.split("base64,").skip(1).map(|part| part.split('"').next().unwrap()).collect();
+    assert!(images[..5].windows(2).all(|pair| pair[0] != pair[1]));
+    let turned = months().transpose(["lon", "time", "lat"]).unwrap();
+    assert_eq!(turned.plot_with(PlotOptions::new().col("time").wrap(3)).unwrap(), plot);
+    // One below the other.
+    let rows = months().plot_with(PlotOptions::new().row("time")).unwrap();
+    look("panels_rows", &rows);
+    assert_eq!(rows.svg().matches("rotate(90)").count(), 5);
+}
+
+#[test]
+fn panels_of_lines_share_a_legend() {
+    let seasons = nuna_labels::concat(&[array(), array() * 2.0, array() - 1.0], "run").unwrap();
+    let seasons =
+        seasons.assign_coord("run", vec!["control", "warm", "a name that is far too long to stand there"]);
+    let seasons = seasons.unwrap().named("theta").with_attr("units", "degC").with_attr("long_name", "theta");
+    let plot = seasons.plot_lines("lat", PlotOptions::new().col("run")).unwrap();
+    look("panels_lines", &plot);
+    let svg = plot.svg();
+    assert_eq!(svg.matches(">theta [degC]</text>").count(), 1, "the title of the value axis stands once");
+    assert_eq!(svg.matches("font-weight=\"600\"").count(), 1, "one legend");
+    assert_eq!(
+        svg.matches("stroke=\"#1f6fb4\"").count(),
+        3 + 1,
+        "the first line in each panel and in the legend"
+    );
+    assert!(svg.contains("run = control"));
+    let grid = seasons.plot_with(PlotOptions::new().col("run").row("time")).unwrap();
+    look("panels_grid", &grid);
+    assert_eq!(grid.svg().matches("stroke=\"#1f6fb4\"").count(), 12);
+    assert_eq!(grid.svg().matches("rotate(90)").count(), 4);
+    assert!(!grid.svg().contains("NaN") && !grid.svg().contains("inf"));
+}
+
+#[test]
+fn panels_that_cannot_be_say_why() {
+    let error = |options: PlotOptions| months().plot_with(options).unwrap_err().to_string();
+    assert!(error(PlotOptions::new().col("depth")).contains("no dimension"));
+    assert!(error(PlotOptions::new().wrap(2)).contains("`col`"));
+    assert!(error(PlotOptions::new().col("time").row("time")).contains("two of"));
+    assert!(error(PlotOptions::new().col("lon")).contains("too many"));
+    assert!(error(PlotOptions::new().col("time").wrap(0)).contains("`col`"));
+    let nothing = months().where_(&months().greater(1e9).unwrap()).unwrap();
+    let error = nothing.plot_with(PlotOptions::new().col("time")).unwrap_err().to_string();
+    assert!(error.contains("all of them are missing"), "{error}");
+    let four = nuna_labels::concat(&[months(), months()], "run").unwrap();
+    let error = four.plot_with(PlotOptions::new().col("time")).unwrap_err().to_string();
+    assert!(error.contains("select or average"), "{error}");
+    let error = months().plot_hist(PlotOptions::new().col("time")).unwrap_err().to_string();
+    assert!(error.contains("panels"), "{error}");
+}

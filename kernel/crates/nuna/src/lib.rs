@@ -49,12 +49,12 @@ pub use nuna_frame::{
     scan_parquet_with,
 };
 pub use nuna_labels::{
-    Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compat, Concat, Coord, Coords, DataArray, Dataset,
-    DatasetGroupBy, DateTime, Dims, GroupBy, GroupKey, GroupKeys, IntoDims, Join, Label, LabelError, Merge,
-    Method, NetcdfOptions, Pick, Plot, PlotOptions, Quantiles, Reducer, Reindex, RollingWindow, Selection,
-    StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align, concat, concat_with, merge,
-    merge_with, open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_weights,
-    open_zarr, open_zarr_group, slice,
+    Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compared, Compat, Concat, Coord, Coords, DataArray,
+    Dataset, DatasetGroupBy, DatasetWeighted, DateTime, Dims, GroupBy, GroupKey, GroupKeys, IntoDims, Join,
+    Label, LabelError, Merge, Method, NetcdfOptions, Pick, Plot, PlotOptions, Profiles, Quantiles, Reducer,
+    Reindex, RollingWindow, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align,
+    combine_by_coords, concat, concat_with, merge, merge_with, open_dataset, open_many, open_mfdataset,
+    open_netcdf, open_netcdf_group, open_ragged, open_weights, open_zarr, open_zarr_group, slice,
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle};

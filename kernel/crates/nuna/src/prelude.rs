@@ -7,13 +7,13 @@ pub use crate::{
     Array, Block, Chunk, Cluster, ColumnType, CsvOptions, DType, DataArray, DataTable, Dataset, Frame, Join,
     MapBlocks, MapTasks, ParquetOptions, PlotOptions, Publishing, Scattered, Task, Tasks, Trend, Window,
     captures, col, concat, concat_frames, count_rows, grid, lit, merge, open_dataset, open_many,
-    open_mfdataset, open_netcdf, open_netcdf_group, open_weights, open_zarr, open_zarr_group, scan_csv,
-    scan_csv_with, scan_parquet, scan_parquet_with, slice, table,
+    open_mfdataset, open_netcdf, open_netcdf_group, open_ragged, open_weights, open_zarr, open_zarr_group,
+    scan_csv, scan_csv_with, scan_parquet, scan_parquet_with, slice, table,
 };
 pub use crate::{
     BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle, StoreOptions, ZarrFormat,
 };
-pub use crate::{ChunkGrid, LabelError, Region, SparseWeights, Values};
+pub use crate::{ChunkGrid, GroupKey, LabelError, Region, SparseWeights, Values};
 pub use crate::{
     GeotiffOptions, GeotiffWriteOptions, NetcdfOptions, open_geotiff, open_geotiff_overview,
     open_geotiff_with, open_geotiffs, open_geotiffs_with, open_stac,

@@ -32,6 +32,28 @@ pub enum Pad {
     Wrap,
 }
 
+impl Pad {
+    /// Which of `n` elements lies at a position, which may be beyond the ends; with a constant the one at the end.
+    ///
+    /// # Panics
+    /// If there are none, or but one to reflect.
+    pub fn place(self, i: i64, n: i64) -> i64 {
+        match self {
+            Pad::Edge | Pad::Constant(_) => i.clamp(0, n - 1),
+            Pad::Wrap => i.rem_euclid(n),
+            Pad::Symmetric => {
+                let i = i.rem_euclid(2 * n);
+                if i < n { i } else { 2 * n - 1 - i }
+            }
+            Pad::Reflect => {
+                let period = 2 * (n - 1);
+                let i = i.rem_euclid(period);
+                if i < n { i } else { period - i }
+            }
+        }
+    }
+}
+
 impl Array {
     /// Convolves along `axis` with few `weights`: each element becomes the sum of its neighbours times the weights, which run
     /// against them, the middle one (of an even number the one before the middle) meeting the element itself. Beyond the ends
@@ -144,19 +166,7 @@ impl Array {
             .into());
         }
         let n = n as i64;
-        let at = |i: i64| match mode {
-            Pad::Edge | Pad::Constant(_) => i.clamp(0, n - 1),
-            Pad::Wrap => i.rem_euclid(n),
-            Pad::Symmetric => {
-                let i = i.rem_euclid(2 * n);
-                if i < n { i } else { 2 * n - 1 - i }
-            }
-            Pad::Reflect => {
-                let period = 2 * (n - 1);
-                let i = i.rem_euclid(period);
-                if i < n { i } else { period - i }
-            }
-        };
+        let at = |i: i64| mode.place(i, n);
         let ends = |range: std::ops::Range<i64>| self.take(axis, &range.map(at).collect::<Vec<_>>());
         let mut parts = vec![self.clone()];
         if before > 0 {

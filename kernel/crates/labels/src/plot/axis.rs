@@ -51,7 +51,7 @@ fn numbers(low: f64, high: f64) -> Vec<(f64, String)> {
     let step =
         [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= raw).unwrap_or(raw);
     let decimals = if step >= 1.0 {
-        0
+        usize::from(step.fract() > 1e-6)
     } else {
         (-step.log10()).ceil().clamp(0.0, 12.0) as usize + usize::from((step / power - 2.5).abs() < 1e-9)
     };
@@ -193,11 +193,48 @@ pub(crate) fn draw(svg: &mut String, frame: Frame, x: &Places, x_title: &str, y:
     let _ = write!(
         svg,
         "<text x=\"{cx:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-         <text transform=\"translate(16 {cy:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+         <text transform=\"translate({:.0} {cy:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
         bottom + 36.0,
         escape(x_title),
+        left - 60.0,
         escape(y_title)
     );
+}
+
+/// Which of its axes a panel has written on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edges {
+    pub(crate) left: bool,
+    pub(crate) bottom: bool,
+    /// Whether another panel stands to the right, into which what is written below must not reach.
+    pub(crate) is_followed: bool,
+}
+
+impl Edges {
+    pub(crate) const BOTH: Self = Self { left: true, bottom: true, is_followed: false };
+
+    /// [`draw`] with ticks and titles at these edges, and no more ticks than there is room for.
+    pub(crate) fn draw(self, svg: &mut String, frame: Frame, x: (&Places, &str), y: (&Places, &str)) {
+        let (none, width) = (Places::new(), frame.width);
+        let letters = x.0.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+        let most = (width / (letters as f64 * 6.2 + 10.0)).floor().max(1.0) as usize;
+        let fewer = |ticks: &Places, most: usize| -> Places {
+            ticks.iter().step_by(ticks.len().div_ceil(most).max(1)).cloned().collect()
+        };
+        let mut x_ticks = if self.bottom { fewer(x.0, most) } else { none.clone() };
+        if self.is_followed {
+            x_ticks.retain(|(at, text)| at * width + text.chars().count() as f64 * 3.1 < width + 4.0);
+        }
+        let y_ticks = if self.left { fewer(y.0, (frame.height / 14.0).max(1.0) as usize) } else { none };
+        draw(
+            svg,
+            frame,
+            &x_ticks,
+            if self.bottom { x.1 } else { "" },
+            &y_ticks,
+            if self.left { y.1 } else { "" },
+        );
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +245,11 @@ mod tests {
     fn ticks_are_round_and_inside() {
         let ticks = Scale::Number.ticks(-1.3, 7.9);
         assert_eq!(ticks.iter().map(|t| t.1.as_str()).collect::<Vec<_>>(), ["0", "2", "4", "6"]);
+        let halves = Scale::Number.ticks(-4.0, 8.5);
+        assert_eq!(
+            halves.iter().map(|t| t.1.as_str()).collect::<Vec<_>>(),
+            ["-2.5", "0.0", "2.5", "5.0", "7.5"]
+        );
         let ticks = Scale::Number.ticks(0.0, 0.011);
         assert!(ticks.iter().all(|(x, text)| (text.parse::<f64>().unwrap() - x).abs() < 1e-12), "{ticks:?}");
     }

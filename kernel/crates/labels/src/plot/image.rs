@@ -8,8 +8,8 @@ use flate2::{Compression, Crc, write::ZlibEncoder};
 use crate::{
     DataArray, LabelError, Result,
     plot::{
-        Frame, Plot, PlotOptions, axis,
-        axis::{Places, Scale},
+        Frame, Plot, PlotOptions,
+        axis::{Edges, Places, Scale},
         colour::Colours,
         labelled,
         map::{self, Angle},
@@ -20,70 +20,120 @@ use crate::{
 /// Cells of the image along each side at most; about two per pixel of the drawing.
 const CELLS_MAX: usize = 1000;
 
-pub(super) fn draw(array: &DataArray, options: &PlotOptions) -> Result<Plot> {
-    let (y_dim, x_dim) = (array.dims[0].clone(), array.dims[1].clone());
-    // A map has north at the top, however the array is laid out.
-    if map::angle(array, &y_dim) == Some(Angle::Longitude)
-        && map::angle(array, &x_dim) == Some(Angle::Latitude)
-    {
-        return draw(&array.transpose([x_dim.as_str(), y_dim.as_str()])?, options);
+/// A heat map before anybody has said where it stands.
+pub(super) struct Picture {
+    cells: Cells,
+    x: (Option<Side>, Places, String),
+    y: (Option<Side>, Places, String),
+    /// Longitudes and latitudes of its edges, of a map.
+    earth: Option<((f64, f64), (f64, f64))>,
+}
+
+/// Whether a map of two dimensions has them the other way round: north belongs at the top, however the array is laid out.
+pub(super) fn is_turned(array: &DataArray, y_dim: &str, x_dim: &str) -> bool {
+    map::angle(array, y_dim) == Some(Angle::Longitude) && map::angle(array, x_dim) == Some(Angle::Latitude)
+}
+
+impl Picture {
+    /// Of an array with two dimensions.
+    pub(super) fn of(array: &DataArray, options: &PlotOptions) -> Result<Self> {
+        let (y_dim, x_dim) = (array.dims[0].clone(), array.dims[1].clone());
+        let (x, x_scale, x_title) = positions(array, &x_dim)?;
+        let (y, y_scale, y_title) = positions(array, &y_dim)?;
+        let values = array.values_f64()?;
+        let mut cells = Cells::averaged(&values, y.len(), x.len());
+        if options.log {
+            // The logarithm of what is not positive is no number, and stays blank.
+            cells
+                .values
+                .iter_mut()
+                .for_each(|value| *value = if *value > 0.0 { value.log10() } else { f64::NAN });
+        }
+        // The image's first row is the top; larger coordinates go up and to the right, as in xarray.
+        if !descends(&y) {
+            cells.flip_rows();
+        }
+        if descends(&x) {
+            cells.flip_columns();
+        }
+        let (x_side, y_side) = (Side::of(&x), Side::of(&y));
+        let degrees = |side: &Option<Side>, dim: &str, wanted: Angle| {
+            side.as_ref().filter(|_| map::angle(array, dim) == Some(wanted)).map(Side::extent)
+        };
+        let earth = degrees(&x_side, &x_dim, Angle::Longitude).zip(degrees(&y_side, &y_dim, Angle::Latitude));
+        let ticks = |side: &Option<Side>, angle: Angle, positions: &[f64], scale: &Scale| match side {
+            Some(side) if earth.is_some() => map_ticks(angle, side),
+            _ => places(positions, side, scale),
+        };
+        let x_ticks = ticks(&x_side, Angle::Longitude, &x, &x_scale);
+        let y_ticks = ticks(&y_side, Angle::Latitude, &y, &y_scale);
+        Ok(Self { cells, x: (x_side, x_ticks, x_title), y: (y_side, y_ticks, y_title), earth })
     }
-    let (x, x_scale, x_title) = positions(array, &x_dim)?;
-    let (y, y_scale, y_title) = positions(array, &y_dim)?;
-    let values = array.values_f64()?;
-    let mut cells = Cells::averaged(&values, y.len(), x.len());
-    if options.log {
-        // The logarithm of what is not positive is no number, and stays blank.
-        cells
-            .values
-            .iter_mut()
-            .for_each(|value| *value = if *value > 0.0 { value.log10() } else { f64::NAN });
+
+    /// The values of its cells, NaN where there is none.
+    pub(super) fn values(&self) -> impl Iterator<Item = f64> {
+        self.cells.values.iter().copied()
     }
-    // The image's first row is the top; larger coordinates go up and to the right, as in xarray.
-    if !descends(&y) {
-        cells.flip_rows();
+
+    pub(super) fn is_map(&self) -> bool {
+        self.earth.is_some()
     }
-    if descends(&x) {
-        cells.flip_columns();
+
+    /// The part of a box that it takes: a map keeps its proportion.
+    pub(super) fn frame(&self, whole: Frame) -> Frame {
+        self.earth.map_or(whole, |(x, y)| map::proportioned(whole, x, y))
     }
-    let Some((low, high)) = options.range(cells.values.iter().copied()) else { return Err(nothing(array)) };
-    let colours = Colours::fitting(low, high, options)?;
-    let (x_side, y_side) = (Side::of(&x), Side::of(&y));
-    let whole =
-        Frame { left: 76.0, top: 28.0, width: options.width() - 190.0, height: options.height() - 84.0 };
-    let degrees = |side: &Option<Side>, dim: &str, wanted: Angle| {
-        side.as_ref().filter(|_| map::angle(array, dim) == Some(wanted)).map(Side::extent)
-    };
-    let earth = degrees(&x_side, &x_dim, Angle::Longitude).zip(degrees(&y_side, &y_dim, Angle::Latitude));
-    let frame = earth.map_or(whole, |(x, y)| map::proportioned(whole, x, y));
-    // No blank paper below a map that is wider than high.
-    let fitted = match (earth, options.size) {
-        (Some(_), None) => options.clone().size(options.width() as u32, (frame.height + 84.0).ceil() as u32),
-        _ => options.clone(),
-    };
-    let mut svg = paper(array, if earth.is_some() { "map" } else { "heat map" }, &fitted);
-    let pixels: Vec<u8> = cells.values.iter().flat_map(|&v| colours.of(v)).collect();
-    image(&mut svg, frame, cells.columns, cells.rows, &pixels)?;
-    let (mut x_ticks, mut y_ticks) = (places(&x, &x_side, &x_scale), places(&y, &y_side, &y_scale));
-    if let (Some((longitudes, latitudes)), Some(x_side), Some(y_side)) = (earth, &x_side, &y_side) {
-        x_ticks = map_ticks(Angle::Longitude, x_side);
-        y_ticks = map_ticks(Angle::Latitude, y_side);
-        if !options.no_coastlines {
-            let clip = frame.clip(&mut svg);
+
+    /// Draws cells, coastlines and axes.
+    pub(super) fn paint(
+        &self,
+        svg: &mut String,
+        frame: Frame,
+        colours: Colours,
+        edges: Edges,
+        options: &PlotOptions,
+    ) -> Result<()> {
+        let pixels: Vec<u8> = self.cells.values.iter().flat_map(|&v| colours.of(v)).collect();
+        image(svg, frame, self.cells.columns, self.cells.rows, &pixels)?;
+        let ((x_side, x_ticks, x_title), (y_side, y_ticks, y_title)) = (&self.x, &self.y);
+        if let (Some((longitudes, latitudes)), Some(x_side), Some(y_side)) = (self.earth, x_side, y_side)
+            && !options.no_coastlines
+        {
+            let clip = frame.clip(svg);
             let near = |side: &Side, (low, high): (f64, f64), value: f64| {
                 let room = (10.0 / (high - low)).max(0.3);
                 Some(side.at(value)).filter(|at| (-room..=1.0 + room).contains(at))
             };
             map::coastlines(
-                &mut svg,
+                svg,
                 frame,
                 &clip,
                 &|longitude| near(x_side, longitudes, longitude),
                 &|latitude| near(y_side, latitudes, latitude),
             );
         }
+        edges.draw(svg, frame, (x_ticks, x_title), (y_ticks, y_title));
+        Ok(())
     }
-    axis::draw(&mut svg, frame, &x_ticks, &x_title, &y_ticks, &y_title);
+}
+
+pub(super) fn draw(array: &DataArray, options: &PlotOptions) -> Result<Plot> {
+    if is_turned(array, &array.dims[0], &array.dims[1]) {
+        return draw(&array.transpose([array.dims[1].as_str(), array.dims[0].as_str()])?, options);
+    }
+    let picture = Picture::of(array, options)?;
+    let Some((low, high)) = options.range(picture.values()) else { return Err(nothing(array)) };
+    let colours = Colours::fitting(low, high, options)?;
+    let whole =
+        Frame { left: 76.0, top: 28.0, width: options.width() - 190.0, height: options.height() - 84.0 };
+    let frame = picture.frame(whole);
+    // No blank paper below a map that is wider than high.
+    let fitted = match (picture.is_map(), options.size) {
+        (true, None) => options.clone().size(options.width() as u32, (frame.height + 84.0).ceil() as u32),
+        _ => options.clone(),
+    };
+    let mut svg = paper(array, if picture.is_map() { "map" } else { "heat map" }, &fitted);
+    picture.paint(&mut svg, frame, colours, Edges::BOTH, options)?;
     bar(&mut svg, colours, frame, &labelled(array.name(), array.attrs()), options)?;
     svg.push_str("</svg>");
     Ok(Plot { svg })
@@ -198,7 +248,13 @@ fn places(positions: &[f64], side: &Option<Side>, scale: &Scale) -> Places {
     scale.ticks(low, high).into_iter().map(|(value, text)| (side.at(value), text)).collect()
 }
 
-fn bar(svg: &mut String, colours: Colours, beside: Frame, title: &str, options: &PlotOptions) -> Result<()> {
+pub(super) fn bar(
+    svg: &mut String,
+    colours: Colours,
+    beside: Frame,
+    title: &str,
+    options: &PlotOptions,
+) -> Result<()> {
     const STEPS: usize = 128;
     let frame = Frame { left: beside.left + beside.width + 20.0, width: 16.0, ..beside };
     let value = |i: usize| colours.high + (colours.low - colours.high) * i as f64 / (STEPS - 1) as f64;

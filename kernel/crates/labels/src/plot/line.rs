@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use crate::{
     DataArray, LabelError, Result,
     html::escape,
-    plot::{Frame, Plot, PlotOptions, axis, axis::Scale, labelled, nothing, paper, positions},
+    plot::{
+        Frame, Plot, PlotOptions,
+        axis::{Edges, Scale},
+        labelled, nothing, paper, positions,
+    },
 };
 
 /// Okabe and Ito's colours, which the colour-blind can tell apart; yellow is too light for a line on white.
@@ -21,13 +25,143 @@ struct Series {
     values: Vec<f64>,
 }
 
-pub(super) fn draw(array: &DataArray, options: &PlotOptions) -> Result<Plot> {
-    let values = array.values_f64()?;
-    lines(array, &array.dims[0], &[Series { label: String::new(), values }], None, options)
+/// Lines before anybody has said where they stand.
+pub(super) struct Chart {
+    x: Vec<f64>,
+    scale: Scale,
+    x_title: String,
+    series: Vec<Series>,
+    /// What the legend is called, if there is one.
+    legend: Option<String>,
 }
 
-/// A line for each label along `hue` of an array with two dimensions.
-pub(super) fn draw_each(array: &DataArray, hue: &str, options: &PlotOptions) -> Result<Plot> {
+/// The ends of both axes.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Chart {
+    /// Of an array with one dimension, or with `hue` and another one.
+    pub(super) fn of(array: &DataArray, hue: Option<&str>) -> Result<Self> {
+        let (along, series, legend) = match hue {
+            Some(hue) => series_of(array, hue)?,
+            None => {
+                let values = array.values_f64()?;
+                (array.dims[0].clone(), vec![Series { label: String::new(), values }], None)
+            }
+        };
+        let (x, scale, x_title) = positions(array, &along)?;
+        Ok(Self { x, scale, x_title, series, legend })
+    }
+
+    /// Room for the legend on the right.
+    pub(super) fn margin(&self) -> f64 {
+        if self.legend.is_some() { LEGEND_WIDTH } else { 20.0 }
+    }
+
+    pub(super) fn key(&self, svg: &mut String, frame: Frame) {
+        if let Some(title) = &self.legend {
+            key(svg, frame, title, &self.series);
+        }
+    }
+
+    fn is_known(&self, options: &PlotOptions, i: usize, value: f64) -> bool {
+        self.x[i].is_finite() && height_of(options, value).is_finite()
+    }
+
+    /// Points that are drawn.
+    fn points(&self, options: &PlotOptions) -> impl Iterator<Item = (f64, f64)> {
+        let all = self.series.iter().flat_map(|s| s.values.iter().enumerate());
+        let known = all.filter(|&(i, &value)| self.is_known(options, i, value));
+        known.map(|(i, &value)| (self.x[i], height_of(options, value))).collect::<Vec<_>>().into_iter()
+    }
+
+    /// What holds the points of all; nothing if there are none.
+    pub(super) fn limits(charts: &[Chart], options: &PlotOptions) -> Option<Limits> {
+        let all = || charts.iter().flat_map(|chart| chart.points(options));
+        let (low, high) =
+            all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (x, _)| (low.min(x), high.max(x)));
+        let (y_low, y_high) = options.range(all().map(|(_, y)| y))?;
+        let room = if options.vmin.is_some() && options.vmax.is_some() { 0.0 } else { 0.05 };
+        (low <= high).then(|| Limits { x: widened(low, high, 0.0), y: widened(y_low, y_high, room) })
+    }
+
+    /// Draws axes and lines.
+    pub(super) fn paint(
+        &self,
+        svg: &mut String,
+        frame: Frame,
+        limits: Limits,
+        edges: Edges,
+        y_title: &str,
+        options: &PlotOptions,
+    ) {
+        let Limits { x: (x_low, x_high), y: (y_low, y_high) } = limits;
+        let ticks = |scale: &Scale, low: f64, high: f64| {
+            scale.ticks(low, high).into_iter().map(|(v, text)| ((v - low) / (high - low), text)).collect()
+        };
+        let y_scale = if options.log { Scale::Log } else { Scale::Number };
+        edges.draw(
+            svg,
+            frame,
+            (&ticks(&self.scale, x_low, x_high), &self.x_title),
+            (&ticks(&y_scale, y_low, y_high), y_title),
+        );
+        let clip = frame.clip(svg);
+        let place = |x: f64, y: f64| {
+            (
+                frame.left + (x - x_low) / (x_high - x_low) * frame.width,
+                frame.top + frame.height - (height_of(options, y) - y_low) / (y_high - y_low) * frame.height,
+            )
+        };
+        let known = |i: usize, value: f64| self.is_known(options, i, value);
+        for (number, line) in self.series.iter().enumerate() {
+            // A missing value interrupts the line; a value alone between two is a dot.
+            let mut path = String::new();
+            for (i, &value) in line.values.iter().enumerate().filter(|&(i, &value)| known(i, value)) {
+                let before = i > 0 && known(i - 1, line.values[i - 1]);
+                let after = line.values.get(i + 1).is_some_and(|&next| known(i + 1, next));
+                let (px, py) = place(self.x[i], value);
+                let _ = match (before, after) {
+                    (true, _) => write!(path, "L{px:.1} {py:.1}"),
+                    (false, true) => write!(path, "M{px:.1} {py:.1}"),
+                    (false, false) => write!(path, "M{px:.1} {py:.1}h0.01"),
+                };
+            }
+            let _ = write!(
+                svg,
+                "<path d=\"{path}\" fill=\"none\" {} stroke-linejoin=\"round\" stroke-linecap=\"round\" clip-path=\"url(#{clip})\"/>",
+                stroke(number)
+            );
+        }
+    }
+}
+
+fn height_of(options: &PlotOptions, value: f64) -> f64 {
+    if options.log { value.log10() } else { value }
+}
+
+/// A line, or one for each label along `hue`.
+pub(super) fn draw(array: &DataArray, hue: Option<&str>, options: &PlotOptions) -> Result<Plot> {
+    let charts = [Chart::of(array, hue)?];
+    let Some(limits) = Chart::limits(&charts, options) else { return Err(nothing(array)) };
+    let frame = Frame {
+        left: 76.0,
+        top: 28.0,
+        width: options.width() - 76.0 - charts[0].margin(),
+        height: options.height() - 84.0,
+    };
+    let mut svg = paper(array, "line", options);
+    charts[0].paint(&mut svg, frame, limits, Edges::BOTH, &labelled(array.name(), array.attrs()), options);
+    charts[0].key(&mut svg, frame);
+    svg.push_str("</svg>");
+    Ok(Plot { svg })
+}
+
+/// The dimension along which lines run, the lines, and what the legend is called.
+fn series_of(array: &DataArray, hue: &str) -> Result<(String, Vec<Series>, Option<String>)> {
     let axis = array.axis(hue)?;
     let along = array.dims[1 - axis].clone();
     let (count, length) = (array.shape()[axis] as usize, array.shape()[1 - axis] as usize);
@@ -48,80 +182,7 @@ pub(super) fn draw_each(array: &DataArray, hue: &str, options: &PlotOptions) -> 
         })
         .collect();
     let title = array.coords.index(hue).map_or_else(|| hue.to_owned(), |c| labelled(Some(hue), c.attrs()));
-    lines(array, &along, &series, Some(&title), options)
-}
-
-fn lines(
-    array: &DataArray,
-    dim: &str,
-    series: &[Series],
-    legend: Option<&str>,
-    options: &PlotOptions,
-) -> Result<Plot> {
-    let (x, scale, x_title) = positions(array, dim)?;
-    let height_of = |value: f64| if options.log { value.log10() } else { value };
-    let known = |i: usize, value: f64| x[i].is_finite() && height_of(value).is_finite();
-    let all = || series.iter().flat_map(|s| s.values.iter().enumerate()).filter(|&(i, &v)| known(i, v));
-    let (x_low, x_high) = all()
-        .map(|(i, _)| x[i])
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    let range = options.range(all().map(|(_, &value)| height_of(value)));
-    let (Some((y_low, y_high)), true) = (range, x_low <= x_high) else { return Err(nothing(array)) };
-    let (x_low, x_high) = widened(x_low, x_high, 0.0);
-    let room = if options.vmin.is_some() && options.vmax.is_some() { 0.0 } else { 0.05 };
-    let (y_low, y_high) = widened(y_low, y_high, room);
-    let right = if legend.is_some() { LEGEND_WIDTH } else { 20.0 };
-    let frame = Frame {
-        left: 76.0,
-        top: 28.0,
-        width: options.width() - 76.0 - right,
-        height: options.height() - 84.0,
-    };
-    let mut svg = paper(array, "line", options);
-    let ticks = |scale: &Scale, low: f64, high: f64| {
-        scale.ticks(low, high).into_iter().map(|(v, text)| ((v - low) / (high - low), text)).collect()
-    };
-    let y_title = labelled(array.name(), array.attrs());
-    let y_scale = if options.log { Scale::Log } else { Scale::Number };
-    axis::draw(
-        &mut svg,
-        frame,
-        &ticks(&scale, x_low, x_high),
-        &x_title,
-        &ticks(&y_scale, y_low, y_high),
-        &y_title,
-    );
-    let clip = frame.clip(&mut svg);
-    let place = |x: f64, y: f64| {
-        (
-            frame.left + (x - x_low) / (x_high - x_low) * frame.width,
-            frame.top + frame.height - (height_of(y) - y_low) / (y_high - y_low) * frame.height,
-        )
-    };
-    for (number, line) in series.iter().enumerate() {
-        // A missing value interrupts the line; a value alone between two is a dot.
-        let mut path = String::new();
-        for (i, &value) in line.values.iter().enumerate().filter(|&(i, &value)| known(i, value)) {
-            let before = i > 0 && known(i - 1, line.values[i - 1]);
-            let after = line.values.get(i + 1).is_some_and(|&next| known(i + 1, next));
-            let (px, py) = place(x[i], value);
-            let _ = match (before, after) {
-                (true, _) => write!(path, "L{px:.1} {py:.1}"),
-                (false, true) => write!(path, "M{px:.1} {py:.1}"),
-                (false, false) => write!(path, "M{px:.1} {py:.1}h0.01"),
-            };
-        }
-        let _ = write!(
-            svg,
-            "<path d=\"{path}\" fill=\"none\" {} stroke-linejoin=\"round\" stroke-linecap=\"round\" clip-path=\"url(#{clip})\"/>",
-            stroke(number)
-        );
-    }
-    if let Some(title) = legend {
-        key(&mut svg, frame, title, series);
-    }
-    svg.push_str("</svg>");
-    Ok(Plot { svg })
+    Ok((along, series, Some(title)))
 }
 
 fn stroke(number: usize) -> String {

@@ -1,10 +1,11 @@
-//! Owns plots as SVG: lines, heat maps and maps with a colour bar, histograms.
+//! Owns plots as SVG: lines, heat maps and maps with a colour bar, panels of these, histograms.
 //!
 //! Drawn without a plotting library: what is needed is axes, a path and an image, a heat map of a million cells must
 //! be one embedded image rather than a million rectangles, and every crate here is compiled on every user's machine.
 
 mod axis;
 mod colour;
+mod facet;
 mod histogram;
 mod image;
 mod line;
@@ -85,15 +86,19 @@ impl DataArray {
         self.plot_with(PlotOptions::new())
     }
 
-    /// As [`plot`](DataArray::plot), with what `options` say.
+    /// As [`plot`](DataArray::plot), with what `options` say; with [`col`](PlotOptions::col) or [`row`](PlotOptions::row) a panel
+    /// for each label along that dimension.
     ///
     /// # Errors
     /// As [`plot`](DataArray::plot), and if options do not fit each other.
     pub fn plot_with(&self, options: PlotOptions) -> Result<Plot> {
         options.check_values()?;
-        let flat = self.flat()?;
+        if options.has_panels() {
+            return facet::draw(self, None, &options);
+        }
+        let flat = self.flat_but(&[])?;
         match flat.ndim() {
-            1 => line::draw(&flat, &options),
+            1 => line::draw(&flat, None, &options),
             2 => image::draw(&flat, &options),
             n => Err(LabelError::Invalid(format!(
                 "a plot needs 1 or 2 dimensions, {} has {n} ({}); select or average over the others, such as isel(\"{}\", 0), \
@@ -113,7 +118,10 @@ impl DataArray {
     pub fn plot_lines(&self, hue: &str, options: PlotOptions) -> Result<Plot> {
         options.check_values()?;
         self.axis(hue)?;
-        let flat = self.flat_but(Some(hue))?;
+        if options.has_panels() {
+            return facet::draw(self, Some(hue), &options);
+        }
+        let flat = self.flat_but(&[hue])?;
         if flat.ndim() != 2 {
             return Err(LabelError::Invalid(format!(
                 "lines need two dimensions, `{hue}` and the one along which they run; {} has {} ({})",
@@ -122,7 +130,7 @@ impl DataArray {
                 flat.sizes_text()
             )));
         }
-        line::draw_each(&flat, hue, &options)
+        line::draw(&flat, Some(hue), &options)
     }
 
     /// Draws how the values of all elements are distributed, whatever the dimensions. NaNs do not count.
@@ -131,20 +139,19 @@ impl DataArray {
     /// If there is nothing but NaN, or as [`compute`](DataArray::compute).
     pub fn plot_hist(&self, options: PlotOptions) -> Result<Plot> {
         options.check()?;
+        if options.has_panels() {
+            return Err(LabelError::Invalid("a histogram has no panels; draw one of each part".to_owned()));
+        }
         self.fits_a_plot()?;
         histogram::draw(self, &options)
     }
 
-    /// Without its dimensions of length 1, as long as one is left.
-    fn flat(&self) -> Result<DataArray> {
-        self.flat_but(None)
-    }
-
-    fn flat_but(&self, kept: Option<&str>) -> Result<DataArray> {
+    /// Without its dimensions of length 1 but those named, as long as one is left.
+    fn flat_but(&self, kept: &[&str]) -> Result<DataArray> {
         let mut flat = self.clone();
-        while let Some(axis) =
-            (0..flat.ndim()).find(|&axis| flat.shape()[axis] == 1 && kept != Some(flat.dims[axis].as_str()))
-            && flat.ndim() > 1 + usize::from(kept.is_some())
+        while let Some(axis) = (0..flat.ndim())
+            .find(|&axis| flat.shape()[axis] == 1 && !kept.contains(&flat.dims[axis].as_str()))
+            && flat.ndim() > 1 + kept.len()
         {
             flat = flat.isel(&flat.dims[axis].clone(), 0)?;
         }

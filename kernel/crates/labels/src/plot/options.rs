@@ -18,6 +18,9 @@ pub struct PlotOptions {
     pub(crate) bins: Option<usize>,
     pub(crate) no_coastlines: bool,
     pub(crate) size: Option<(u32, u32)>,
+    pub(crate) col: Option<String>,
+    pub(crate) row: Option<String>,
+    pub(crate) wrap: Option<usize>,
 }
 
 /// Pixels; smaller than this, axes leave no room for the data, and a larger picture is not for a screen.
@@ -81,6 +84,29 @@ impl PlotOptions {
     pub fn size(mut self, width: u32, height: u32) -> Self {
         self.size = Some((width, height));
         self
+    }
+
+    /// A panel for each label along this dimension, side by side, with the same axes and colours:
+    /// `t.plot_with(PlotOptions::new().col("time").wrap(4))`.
+    pub fn col(mut self, dim: impl Into<String>) -> Self {
+        self.col = Some(dim.into());
+        self
+    }
+
+    /// A row of panels for each label along this dimension.
+    pub fn row(mut self, dim: impl Into<String>) -> Self {
+        self.row = Some(dim.into());
+        self
+    }
+
+    /// At most so many panels side by side; the others come below.
+    pub fn wrap(mut self, panels: usize) -> Self {
+        self.wrap = Some(panels);
+        self
+    }
+
+    pub(crate) fn has_panels(&self) -> bool {
+        self.col.is_some() || self.row.is_some() || self.wrap.is_some()
     }
 
     pub(crate) fn width(&self) -> f64 {

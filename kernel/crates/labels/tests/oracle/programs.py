@@ -842,6 +842,83 @@ def polyfitted(a, dim, degree):
     return Near(value.astype(dtype), tolerance + ulp(value, dtype), unsure, like)
 
 
+def xranked(a, dim, pct):
+    """xarray's own needs another library."""
+    import pandas as pd
+
+    axis, values = a.get_axis_num(dim), a.values.astype("f8")
+    ranks = lambda line: pd.Series(line).rank(method="average", pct=pct).values
+    return a.copy(data=np.apply_along_axis(ranks, axis, values) if values.size else values)
+
+
+def lines_of(a, dim):
+    """Labels, and elements in long double with this dimension first."""
+    return a[dim].values.astype(float), np.moveaxis(a.values.astype("f8").astype(WIDE), a.get_axis_num(dim), 0)
+
+
+def along(h, y):
+    """Numbers along the first axis."""
+    return np.asarray(h, WIDE).reshape([-1] + [1] * (y.ndim - 1))
+
+
+def xdifferentiate(a, dim):
+    x, y = lines_of(a, dim)
+    if len(x) < 2:
+        raise ValueError("one label has no derivative")
+    h = np.diff(x)
+    first, last = (y[1] - y[0]) / WIDE(h[0]), (y[-1] - y[-2]) / WIDE(h[-1])
+    sizes = [(abs(y[1]) + abs(y[0])) / abs(h[0]), (abs(y[-1]) + abs(y[-2])) / abs(h[-1])]
+    s, d = along(h[:-1], y), along(h[1:], y)
+    if (h == h[0]).all():
+        terms = [y[2:] / (2 * s), -y[:-2] / (2 * s)]
+    else:
+        terms = [-d / (s * (s + d)) * y[:-2], (d - s) / (s * d) * y[1:-1], s / (d * (s + d)) * y[2:]]
+    value = np.concatenate([first[None], sum(terms), last[None]])
+    size = np.concatenate([sizes[0][None], sum(map(abs, terms)), sizes[1][None]])
+    # Two labels that are equal have no slope between them.
+    unsure = (size > LARGEST / 1e6) | (h == 0).any() | np.isinf(np.abs(y).sum(0))
+    parts = [np.moveaxis(part, 0, a.get_axis_num(dim)) for part in (value.astype("f8"), 8 * EPS * size, unsure)]
+    return labelled(a, Near(parts[0], parts[1] + ulp(parts[0], "f8"), parts[2]))
+
+
+def xintegrate(a, dim):
+    x, y = lines_of(a, dim)
+    half = np.diff(x) / 2
+    terms = along(np.append(half, 0) + np.append(0, half), y) * y if len(x) else y
+    size, value = np.abs(terms).sum(0), terms.sum(0)
+    like = a.isnull().any(dim)
+    return labelled(like, Near(value.astype("f8"), (len(x) + 4) * EPS * size + ulp(value, "f8"), size > LARGEST / 1e6))
+
+
+def xcumulative_integrate(a, dim):
+    x, y = lines_of(a, dim)
+    half = along(np.diff(x) / 2, y)
+    # Sums that cancel are as uncertain as their parts are large.
+    value = np.concatenate([np.zeros_like(y[:1]), ((y[1:] + y[:-1]) * half).cumsum(0)])
+    size = np.concatenate([np.zeros_like(y[:1]), ((abs(y[1:]) + abs(y[:-1])) * abs(half)).cumsum(0)])
+    parts = [np.moveaxis(part, 0, a.get_axis_num(dim)) for part in (value.astype("f8"), 2 * (len(x) + 4) * EPS * size, size > LARGEST / 1e6)]
+    return labelled(a, Near(parts[0], parts[1] + ulp(parts[0], "f8"), parts[2]))
+
+
+def xcov(a, b, dim):
+    a, b = a.astype("f8"), b.astype("f8")
+    like = xr.cov(a, b, dim)
+    a, b = xr.align(a, b, join="inner")
+    there = a.notnull() & b.notnull()
+    if there.sizes[dim] == 0:
+        return Near(np.full(like.shape, nan), like=like)
+    wide = [side.astype(WIDE).where(there) for side in (a, b)]
+    n = there.sum(dim)
+    value = (wide[0] - wide[0].mean(dim)) * (wide[1] - wide[1].mean(dim))
+    value = value.sum(dim) / (n - 1).where(n > 1)
+    largest = abs(wide[0]).max(dim) * abs(wide[1]).max(dim)
+    tolerance = (64 * (n + 1) * EPS * largest).fillna(0)
+    # One element alone is 0 over 0, and infinity has no mean.
+    unsure = ~(largest < 1e150) & (n > 0) | (abs(wide[0]).max(dim) > 1e100) | (abs(wide[1]).max(dim) > 1e100)
+    parts = [part.transpose(*like.dims).values for part in (value.astype("f8"), tolerance, unsure)]
+    return Near(*parts, like)
+
+
 def label_of(a, dim, name):
     if a.sizes[dim] == 0:
         raise ValueError("nothing is least")

@@ -1,6 +1,7 @@
 //! Owns what programs do along dimensions of labelled arrays: differences, windows, quantiles, interpolation, periods, fits,
 //! stacking.
 
+use nuna_array::Pad;
 use nuna_labels::{Boundary, DataArray, Values};
 
 use crate::{
@@ -29,7 +30,77 @@ pub(crate) const OPERATIONS: &[(u64, Choose<DataArray>)] = &[
     (2, polyfit),
     (2, idx),
     (3, stack),
+    (2, rank),
+    (2, ends),
+    (2, pad),
+    (4, calculus),
+    (3, covariance),
 ];
+
+fn rank(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.any();
+    let dim = dim(draw, a)?;
+    let (rust, python) = (format!("$0.rank({dim:?})?"), format!("xranked($0, {dim:?}, False)"));
+    if draw.random.chance(50) {
+        return Some(Call::new(&[a], rust, python, move |v| Ok(v[0].rank(&dim)?)));
+    }
+    let (rust, python) = (format!("$0.rank_pct({dim:?})?"), format!("xranked($0, {dim:?}, True)"));
+    Some(Call::new(&[a], rust, python, move |v| Ok(v[0].rank_pct(&dim)?)))
+}
+
+fn ends(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.any();
+    let dim = dim(draw, a)?;
+    let name = *draw.random.pick(&["head", "tail", "thin"]);
+    let n = 1 + draw.random.below(6);
+    let rust = format!("$0.{name}({dim:?}, {n})?");
+    let python = format!("$0.{name}({{{dim:?}: {n}}})");
+    Some(Call::new(&[a], rust, python, move |v| {
+        Ok(match name {
+            "head" => v[0].head(&dim, n)?,
+            "tail" => v[0].tail(&dim, n)?,
+            _ => v[0].thin(&dim, n)?,
+        })
+    }))
+}
+
+fn pad(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.suiting(|v| v.shape().iter().all(|&n| n > 1))?;
+    let dim = dim(draw, a)?;
+    let (mode, name) = *draw.random.pick(&[
+        (Pad::Edge, "edge"),
+        (Pad::Wrap, "wrap"),
+        (Pad::Symmetric, "symmetric"),
+        (Pad::Reflect, "reflect"),
+    ]);
+    let (before, after) = (draw.random.below(5), draw.random.below(5));
+    let rust = format!("$0.pad({dim:?}, {before}, {after}, Pad::{mode:?})?");
+    let python = format!("$0.pad({{{dim:?}: ({before}, {after})}}, mode={name:?})");
+    Some(Call::new(&[a], rust, python, move |v| Ok(v[0].pad(&dim, before, after, mode)?)))
+}
+
+fn calculus(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.any();
+    let (dim, _) = numbered(draw, a)?;
+    let name = *draw.random.pick(&["differentiate", "integrate", "cumulative_integrate"]);
+    let (rust, python) = (format!("$0.{name}({dim:?})?"), format!("x{name}($0, {dim:?})"));
+    let call = Call::new(&[a], rust, python, move |v| {
+        Ok(match name {
+            "differentiate" => v[0].differentiate(&dim)?,
+            "integrate" => v[0].integrate(dim.as_str())?,
+            _ => v[0].cumulative_integrate(&dim)?,
+        })
+    });
+    Some(if name == "differentiate" { call } else { call.ordered() })
+}
+
+fn covariance(draw: Drawn<'_, '_>) -> Option<Call> {
+    let a = draw.any();
+    let dim = dim(draw, a)?;
+    let b = draw.suiting(|v| v.dims().contains(&dim))?;
+    let (rust, python) = (format!("$0.cov(&$1, {dim:?})?"), format!("xcov($0, $1, {dim:?})"));
+    Some(Call::new(&[a, b], rust, python, move |v| Ok(v[0].cov(&v[1], dim.as_str())?)).ordered())
+}
 
 fn diff(draw: Drawn<'_, '_>) -> Option<Call> {
     let a = draw.any();
