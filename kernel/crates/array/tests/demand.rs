@@ -66,7 +66,7 @@ fn what_several_want_is_made_once_and_covers_all_of_it() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let all = counted();
     let rows = |from: i64, to: i64| all.slice_axis(0, Some(from), Some(to), 1).unwrap();
-    let (values, calls) = computed(&rows(5, 8).add(&rows(25, 28)).unwrap());
+    let (values, calls) = computed(&rows(5, 8).add(rows(25, 28)).unwrap());
     let sum = |row: u64, column: u64| expected(row, column) + expected(row + 20, column);
     let sums: Vec<f64> = (5..8).flat_map(|row| (0..6).map(move |column| sum(row, column))).collect();
     assert_eq!((values, calls), (sums, 9));

@@ -56,7 +56,7 @@ fn assert_equal(what: &str, found: &Dataset, expected: &Dataset) {
         assert_eq!((found.dims(), found.attrs()), (expected.dims(), expected.attrs()), "{what} {name}");
         assert_eq!(bytes(&found), bytes(&expected), "{what} {name}");
         for dim in expected.dims() {
-            let labels = |array: &DataArray| array.coord(dim).ok().map(|coord| common::plain(&coord));
+            let labels = |array: &DataArray| array.coord(dim).ok().map(common::plain);
             assert_eq!(labels(&found), labels(&expected), "{what} {name} {dim}");
         }
     }
@@ -197,7 +197,7 @@ fn an_overview_costs_no_more_than_itself() {
     // Series, by their addresses.
     let addresses = ["/a_20240102.tif?sig=1", "/a_20240103.tif?sig=1"].map(|path| server.url(path));
     let cube = open_geotiffs(addresses, "time").unwrap();
-    assert_eq!(common::plain(&cube.coord("time").unwrap())[1], "2024-01-03T00:00:00");
+    assert_eq!(common::plain(cube.coord("time").unwrap())[1], "2024-01-03T00:00:00");
     let last = cube.isel("time", 1).unwrap();
     assert_eq!(bytes(&window(&last)), bytes(&window(&near)));
 }
