@@ -257,11 +257,15 @@ mod tests {
     #[test]
     fn neighbours_are_one_request_as_long_as_it_is_short() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(together(&[0..10, 10..20, GAP + 20..GAP + 21, 2 * GAP + 22..3 * GAP]).len(), 2);
-        assert_eq!(together(&[0..10, 5..6, 6..8]), [0..10], "what is there already");
-        assert_eq!(together(&[100..110, 0..10]), [100..110, 0..10], "the order is kept");
-        assert_eq!(together(&[0..6 * MIB, 6 * MIB..9 * MIB]), [0..6 * MIB, 6 * MIB..9 * MIB]);
-        assert_eq!(together(&[0..40 * MIB]), [0..40 * MIB]);
-        assert!(together(&[3..3]).is_empty());
+        let of = |places: &[(u64, u64)]| -> Vec<(u64, u64)> {
+            let places: Vec<_> = places.iter().map(|&(start, end)| start..end).collect();
+            together(&places).into_iter().map(|range| (range.start, range.end)).collect()
+        };
+        assert_eq!(of(&[(0, 10), (10, 20), (GAP + 20, GAP + 21), (2 * GAP + 22, 3 * GAP)]).len(), 2);
+        assert_eq!(of(&[(0, 10), (5, 6), (6, 8)]), [(0, 10)], "what is there already");
+        assert_eq!(of(&[(100, 110), (0, 10)]), [(100, 110), (0, 10)], "the order is kept");
+        assert_eq!(of(&[(0, 6 * MIB), (6 * MIB, 9 * MIB)]), [(0, 6 * MIB), (6 * MIB, 9 * MIB)]);
+        assert_eq!(of(&[(0, 40 * MIB)]), [(0, 40 * MIB)]);
+        assert!(of(&[(3, 3)]).is_empty());
     }
 }
