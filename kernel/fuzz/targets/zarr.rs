@@ -1,4 +1,4 @@
-//! A Zarr array as anybody may have written it: a byte for the format, two for the length of its metadata, the metadata, and the
+//! A Zarr array as anybody may have written it: a byte for the format and the number of axes, two for the length of its metadata, the metadata, and the
 //! bytes of its first chunk.
 
 #![no_main]
@@ -12,9 +12,10 @@ fuzz_target!(|data: &[u8]| {
     let [format, low, high, rest @ ..] = data else { return };
     let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
     let (metadata, chunk) = rest.split_at(length);
-    let files: &[(&str, &[u8])] = match format % 2 {
+    let files: &[(&str, &[u8])] = match format % 3 {
         0 => &[(".zarray", metadata), ("0", chunk), ("0.0", chunk)],
-        _ => &[("zarr.json", metadata), ("c/0", chunk), ("c/0/0", chunk)],
+        1 => &[("zarr.json", metadata), ("c/0/0", chunk)],
+        _ => &[("zarr.json", metadata), ("c/0", chunk)],
     };
     common::store(files, |folder| {
         if let Ok(group) = nuna_storage::open(folder) {

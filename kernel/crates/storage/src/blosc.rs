@@ -41,7 +41,8 @@ pub(crate) fn decode(frame: &[u8], out: &mut [u8], decompressor: &mut Decompress
     let [format, version, flags, element, ..] = *header;
     let number = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?) as usize);
     let (length, block, stored) = (number(4)?, number(8)?, number(12)?);
-    if format != FORMAT || length != out.len() || stored != frame.len() || block == 0 {
+    // A block is no longer than the whole: the library refuses such frames too.
+    if format != FORMAT || length != out.len() || stored != frame.len() || !(1..=length).contains(&block) {
         return None;
     }
     if flags & COPIED != 0 {

@@ -142,6 +142,25 @@ fn zstd_need_not_say_whether_it_has_checksums() {
 }
 
 #[test]
+fn a_frame_of_blosc_that_contradicts_itself_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let frame = |block: u32| {
+        let mut frame = vec![2, 1, 0x92, 1];
+        [8, block, 16 + 8].iter().for_each(|n: &u32| frame.extend(n.to_le_bytes()));
+        frame.extend([1, 0, 0, 0, 2, 0, 0, 0]);
+        frame
+    };
+    let blosc = |m: &mut Value| {
+        m["compressor"] = json!({"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0})
+    };
+    for (block, good) in [(8, true), (9, false), (0, false)] {
+        let group =
+            v2(&folder.path().join(block.to_string()), blosc, &[("0", &frame(block)), ("1", &frame(8))]);
+        assert_eq!(only(&group).read_all().is_ok(), good, "a block of {block} bytes of 8");
+    }
+}
+
+#[test]
 fn instants_of_numpy_are_integers_with_units() {
     let folder = tempfile::tempdir().unwrap();
     let big: Vec<u8> = [5i64, -6].iter().flat_map(|v| v.to_be_bytes()).collect();
