@@ -239,7 +239,11 @@ impl GroupBy {
                 let variance = squares.reduce(GroupOp::Sum)?.binary(Binary::Div, &count)?;
                 Ok(variance.astype(self.array.dtype().to_float()))
             }
-            GroupOp::Std if many => Ok(self.reduce(GroupOp::Var)?.sqrt()?),
+            // A variance may be beyond what the spread's dtype holds.
+            GroupOp::Std if many => {
+                let variance = self.of(self.array.astype(DType::F64)).reduce(GroupOp::Var)?;
+                Ok(variance.sqrt()?.astype(self.array.dtype().to_float()))
+            }
             // What is NaN by now is what was added up, such as infinity and its negative.
             GroupOp::Sum | GroupOp::Prod => self.over(&self.by.parts, &first, &make(op, false), nan),
             _ => self.over(&self.by.parts, &first, &first, nan),
