@@ -105,3 +105,62 @@ fn a_few_elements_of_a_million_by_a_million_random_ones_take_no_time() {
     assert!(least.compute().unwrap().get(0).as_f64() >= 1.0);
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
+
+#[test]
+fn slices_of_reductions_reduce_what_lies_over_them() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = counted();
+    let column = |column: u64| (0..100).map(|row| expected(row, column)).sum::<f64>();
+    let one = all.sum(&[0]).unwrap().index_axis(0, 3).unwrap();
+    assert_eq!(computed(&one), (vec![column(3)], 10), "one of three blocks of columns");
+    let rows = all.reduce(Operation::Sum, NanPolicy::Skip, &[1], Axes::Keep).unwrap();
+    let (values, calls) = computed(&rows.slice_axis(0, Some(41), Some(43), 1).unwrap());
+    let row = |row: u64| (0..6).map(|column| expected(row, column)).sum::<f64>();
+    assert_eq!((values, calls), (vec![row(41), row(42)], 3));
+    // What is left of rows after their mean is taken away needs these rows alone, and the mean of one row needs all columns.
+    let anomaly = all.sub(&all.reduce(Operation::Mean, NanPolicy::Skip, &[1], Axes::Keep).unwrap()).unwrap();
+    let (_, calls) = computed(
+        &anomaly.slice_axis(0, Some(0), Some(5), 1).unwrap().slice_axis(1, Some(0), Some(1), 1).unwrap(),
+    );
+    assert!(calls <= 4, "{calls} calls");
+    // A reduction of a reduction.
+    let spread = all.sum(&[0]).unwrap().slice_axis(0, Some(4), Some(6), 1).unwrap().max(&[0]).unwrap();
+    assert_eq!(computed(&spread), (vec![column(5)], 10));
+    // Nearly all of it shares its reading with others, and is made whole.
+    let most = all.sum(&[0]).unwrap().slice_axis(0, Some(0), Some(4), 1).unwrap();
+    assert_eq!(computed(&most).1, 30);
+}
+
+#[test]
+fn a_slice_of_a_reduction_has_the_bits_of_the_whole() {
+    let random = |i: u64| (((i * 2_654_435_761) % 1_000_003) as f32 / 997.0).sin();
+    for (shape, chunks) in [
+        ([400u64, 30, 41], [1u64, 30, 41]),
+        ([97, 64, 64], [10, 16, 16]),
+        ([50, 33, 7], [7, 4, 7]),
+        ([3000, 5, 9], [40, 2, 3]),
+    ] {
+        let values: Vec<f32> = (0..shape.iter().product()).map(random).collect();
+        let array = Array::from_slice(&shape, &values).unwrap().rechunk(&chunks).unwrap();
+        for operation in
+            [Operation::Mean, Operation::Sum, Operation::Std { ddof: 0 }, Operation::Max, Operation::ArgMin]
+        {
+            for keep in [Axes::Keep, Axes::Drop] {
+                let whole = array.reduce(operation, NanPolicy::Skip, &[0], keep).unwrap();
+                let expected = Array::from_chunk(whole.compute().unwrap());
+                let first = whole.ndim() - 2;
+                for (from, to) in [(0, 1), (3, 5), (1, 2), (4, 5)] {
+                    let part = |of: &Array| {
+                        let rows = of.slice_axis(first, Some(from), Some(to), 1).unwrap();
+                        rows.slice_axis(first + 1, Some(2), Some(6), 1).unwrap().compute().unwrap()
+                    };
+                    assert_eq!(
+                        part(&whole),
+                        part(&expected),
+                        "{operation:?} of {shape:?} in {chunks:?}, {from}..{to}"
+                    );
+                }
+            }
+        }
+    }
+}

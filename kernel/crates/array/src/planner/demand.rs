@@ -27,7 +27,7 @@ impl Demand {
         let goals: Vec<&Node> = goals.collect();
         let mut demand = Self::default();
         let order = inputs_first(&goals);
-        if !order.iter().any(|node| matches!(node.op, Op::Opaque { .. })) {
+        if !order.iter().any(|node| matches!(node.op, Op::Opaque { .. } | Op::Reduce { .. })) {
             return demand;
         }
         for goal in goals {
@@ -36,8 +36,17 @@ impl Demand {
         for node in order.into_iter().rev() {
             let Some(wanted) = demand.0.get(&node.id).cloned() else { continue };
             match &node.op {
+                Op::Reduce { input, reduced, keep_axes, .. } => {
+                    let part = demand.window(node).map(|window| elements_of(node.grid.axes(), &window));
+                    let mut part = part.unwrap_or_else(|| whole(node)).into_iter();
+                    let along = input.shape.iter().zip(reduced).map(|(&n, &reduced)| match reduced {
+                        true if *keep_axes => part.next().map(|_| 0..n).unwrap_or(0..n),
+                        true => 0..n,
+                        false => part.next().unwrap_or(0..n),
+                    });
+                    demand.want(input, along.collect());
+                }
                 // Computed whole, whatever is wanted of them.
-                Op::Reduce { input, .. } => demand.want(input, whole(input)),
                 Op::Rechunk { input } if !matches!(input.op, Op::Opaque { .. }) => {
                     demand.want(input, whole(input));
                 }
@@ -71,12 +80,29 @@ impl Demand {
         }
     }
 
-    /// The blocks of a node that are wanted; nothing if all of them are, or nobody knows.
+    /// The blocks of a function or a reduction that are wanted; nothing if all of them are, or nobody knows. Of a reduction, which
+    /// shares its reading with others only if all of it is made, also nothing if more than half of them are.
     pub(crate) fn window(&self, node: &Expr) -> Option<BlockWindow> {
         let window = blocks_over(node.grid.axes(), self.0.get(&node.id)?);
-        let all = node.grid.axes().iter().zip(&window).all(|(axis, part)| *part == (0..axis.count()));
-        (!all).then_some(window)
+        let count = |window: &[Range<u64>]| {
+            window.iter().map(|part| part.end - part.start).fold(1, u64::saturating_mul)
+        };
+        let (wanted, all) = (count(&window), node.grid.block_grid().count());
+        let is_worth_it = match node.op {
+            Op::Reduce { .. } => wanted <= all / 2,
+            _ => wanted < all,
+        };
+        is_worth_it.then_some(window)
     }
+}
+
+/// The elements in some blocks.
+pub(crate) fn elements_of(axes: &[Splits], window: &[Range<u64>]) -> Vec<Range<u64>> {
+    let along = |(splits, part): (&Splits, &Range<u64>)| match part.is_empty() {
+        true => 0..0,
+        false => splits.range(part.start).start..splits.range(part.end - 1).end,
+    };
+    axes.iter().zip(window).map(along).collect()
 }
 
 fn whole(node: &Node) -> Vec<Range<u64>> {

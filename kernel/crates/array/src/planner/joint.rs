@@ -17,7 +17,9 @@ use crate::{
     expr::{Node, Op},
     grid::longest,
     planner::{
-        Draft, Planner, own_cuts,
+        Draft, Planner,
+        demand::Demand,
+        own_cuts,
         reduce::{PARTIAL_RATIO, Reduced, grouped, ordered, reads},
         stage::StageBuilder,
     },
@@ -42,6 +44,8 @@ pub(super) struct Part {
     pub(super) parts: Option<(u32, u32)>,
     /// Bytes of a block, whoever they belong to.
     pub(super) given_bytes: u64,
+    /// Bytes of them that are this reduction's, where all of it is made: the order of merges depends on it.
+    pub(super) partial_bytes: u64,
 }
 
 /// What is known of reductions that share stages, by the reduction's node.
@@ -53,10 +57,11 @@ pub(super) struct Joint {
 
 impl Joint {
     /// Finds the reductions below these nodes that are worth a common stage.
-    pub(super) fn among<'n>(goals: impl Iterator<Item = &'n Node>) -> Self {
+    pub(super) fn among<'n>(goals: impl Iterator<Item = &'n Node>, demand: &Demand) -> Self {
         let mut buckets: HashMap<(u32, Shape), Vec<Vec<Node>>> = HashMap::new();
         for (level, node) in reductions(goals) {
-            let Some(what) = Reduced::of(&node) else { continue };
+            // Of those with a window, blocks of their own are made.
+            let Some(what) = Reduced::of(&node).filter(|_| demand.window(&node).is_none()) else { continue };
             let alike = buckets.entry((level, what.input.shape.clone())).or_default();
             let same = |nodes: &&mut Vec<Node>| {
                 Reduced::of(&nodes[0]).is_some_and(|first| first.input.grid == what.input.grid)
@@ -207,13 +212,17 @@ impl Planner<'_> {
         };
         let stage = self.push(draft, inputs, &program, Vec::new(), bound);
         let mut start = 0;
-        for ((node, _), count) in members.iter().zip(counts) {
+        for ((node, what), count) in members.iter().zip(counts) {
             let count = count as u32;
-            let parts = Some((start, start + count));
-            self.joint.parts.insert(
-                node.id,
-                Part { stage: Some(stage), axes: axes.clone(), order: order.clone(), parts, given_bytes },
-            );
+            let part = Part {
+                stage: Some(stage),
+                axes: axes.clone(),
+                order: order.clone(),
+                parts: Some((start, start + count)),
+                given_bytes,
+                partial_bytes: what.partial_bytes(&axes),
+            };
+            self.joint.parts.insert(node.id, part);
             start += count;
         }
         Ok(())

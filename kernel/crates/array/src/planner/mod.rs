@@ -104,8 +104,8 @@ pub(crate) fn plan_with(
 ) -> Result<Planned, ArrayError> {
     let mut planner = Planner::new(engine, fusion);
     if fusion == Fusion::Whole {
-        planner.joint = Joint::among(goals.iter().map(|(node, _)| node));
         planner.demand = Demand::of(goals.iter().map(|(node, _)| node));
+        planner.joint = Joint::among(goals.iter().map(|(node, _)| node), &planner.demand);
     }
     let mut stages = Vec::new();
     let needed = needed(goals);
@@ -303,6 +303,13 @@ impl Planner<'_> {
             };
             let source = Source::Stage(self.call(node, &order, Keep::No, window)?);
             let blocks = Blocks { source, axes, order };
+            self.done.insert(node.id, blocks.clone());
+            return Ok(blocks);
+        }
+        if let Some(what) = Reduced::of(node)
+            && let Some(window) = self.demand.window(node)
+        {
+            let blocks = self.reduce_part(node, what, &window)?;
             self.done.insert(node.id, blocks.clone());
             return Ok(blocks);
         }

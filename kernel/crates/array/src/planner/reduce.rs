@@ -1,7 +1,7 @@
 //! Owns how a reduction becomes stages: partial results of groups of blocks, then a tree of merges whose shape depends on
 //! chunks alone.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use nuna_chunk::reduce::Reduction;
 use nuna_plan::{AxisMap, BlockGrid, BlockMap, Input, Keep, MemoryBound, Source, Splits};
@@ -10,7 +10,12 @@ use crate::{
     error::ArrayError,
     expr::{Node, Op},
     grid::longest,
-    planner::{Blocks, Draft, Planner, along, cuts, joint::Part, stage::StageBuilder},
+    planner::{
+        Blocks, Draft, Planner, along, cuts,
+        demand::{elements_of, part_of},
+        joint::Part,
+        stage::StageBuilder,
+    },
     program::{AxisRule, Finish, Head, Program},
 };
 
@@ -98,7 +103,8 @@ impl Planner<'_> {
                 let element = what.input.dtype.size() as u64;
                 let axes = grouped(&[what.input], element, what.reduction.partial_bytes(), what.reduced);
                 let given_bytes = what.partial_bytes(&axes);
-                Part { stage: None, axes, order: what.order(), parts: None, given_bytes }
+                let order = what.order();
+                Part { stage: None, axes, order, parts: None, given_bytes, partial_bytes: given_bytes }
             }
         };
         let axes = what.out_splits(&part.axes);
@@ -109,6 +115,31 @@ impl Planner<'_> {
         let stage = self.finished(node, what, Keep::No, part)?;
         self.done.insert(node.id, Blocks::new(Source::Stage(stage), axes));
         self.emit(node, keep)
+    }
+
+    /// The stages of a reduction of which only these blocks are wanted. They are merged in the same order as if all were, so that
+    /// they hold the same bits.
+    pub(super) fn reduce_part(
+        &mut self,
+        node: &Node,
+        what: Reduced<'_>,
+        window: &[Range<u64>],
+    ) -> Result<Blocks, ArrayError> {
+        let element = what.input.dtype.size() as u64;
+        let mut axes = grouped(&[what.input], element, what.reduction.partial_bytes(), what.reduced);
+        let given_bytes = what.partial_bytes(&axes);
+        let wanted = elements_of(node.grid.axes(), window);
+        for (axis, place) in what.out_axes().into_iter().enumerate() {
+            if let Some(place) = place {
+                let blocks = axes[axis].overlapping(wanted[place as usize].clone());
+                axes[axis] = part_of(&axes[axis], &blocks);
+            }
+        }
+        let out = what.out_splits(&axes);
+        let order = what.order();
+        let part = Part { stage: None, axes, order, parts: None, given_bytes, partial_bytes: given_bytes };
+        let stage = self.finished(node, what, Keep::No, part)?;
+        Ok(Blocks::new(Source::Stage(stage), out))
     }
 
     /// The stages of a reduction whose input is cut like this.
@@ -173,9 +204,8 @@ impl Planner<'_> {
     fn merge(&mut self, node: &Node, what: Reduced<'_>, keep: Keep, part: Part) -> u32 {
         let Reduced { reduction, reduced, keep_axes, .. } = what;
         let finish = if keep_axes { Finish::KeepAxes } else { Finish::DropAxes };
-        let Part { stage, mut axes, order, mut parts, mut given_bytes } = part;
+        let Part { stage, mut axes, order, mut parts, mut given_bytes, partial_bytes } = part;
         let mut stage = stage.expect("the first step has been planned");
-        let partial_bytes = what.partial_bytes(&axes);
         let out_grid = BlockGrid::new(what.out_splits(&axes).iter().map(Splits::count));
         let out_axes = what.out_axes();
         let label = node.label();

@@ -220,7 +220,8 @@ impl<'p, 'e> StageBuilder<'p, 'e> {
         let mut blocks = self.planner.blocks(computed, cuts::order(cuts, own))?;
         let moved = read_factor(cuts, &blocks.axes, &self.grid) / repeats;
         // A part of the blocks is a part of the bytes, and not worth a stage.
-        let is_part = matches!(computed.op, Op::Opaque { .. }) && blocks.axes != own;
+        let makes_parts = matches!(computed.op, Op::Opaque { .. } | Op::Reduce { .. });
+        let is_part = makes_parts && self.planner.demand.window(computed).is_some();
         if moved > READ_FACTOR && computed.byte_count() as f64 > REREAD_BYTES / 16.0 && !is_part {
             blocks = self.planner.split(computed, &blocks, cuts);
         }
