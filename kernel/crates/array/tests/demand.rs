@@ -118,7 +118,7 @@ fn slices_of_reductions_reduce_what_lies_over_them() {
     let row = |row: u64| (0..6).map(|column| expected(row, column)).sum::<f64>();
     assert_eq!((values, calls), (vec![row(41), row(42)], 3));
     // What is left of rows after their mean is taken away needs these rows alone, and the mean of one row needs all columns.
-    let anomaly = all.sub(&all.reduce(Operation::Mean, NanPolicy::Skip, &[1], Axes::Keep).unwrap()).unwrap();
+    let anomaly = all.sub(all.reduce(Operation::Mean, NanPolicy::Skip, &[1], Axes::Keep).unwrap()).unwrap();
     let (_, calls) = computed(
         &anomaly.slice_axis(0, Some(0), Some(5), 1).unwrap().slice_axis(1, Some(0), Some(1), 1).unwrap(),
     );
