@@ -158,6 +158,21 @@ fn bad_rows_are_left_out_and_counted_if_that_is_asked_for() {
 }
 
 #[test]
+fn a_row_of_too_many_fields_ends_where_its_quotes_say_however_the_file_is_cut() {
+    let open = ".\0\n\u{90},x*\0,\n\u{12}\0,&\0\0\n\n\n\n,\"m\0&\n\u{2}\n\n\n\0\0\n\n\0\0,&,&\n\n";
+    let closed = "1\n2,\"3\n4\",5\n6\n7,8,\"9\n\n\"\n10\n";
+    for block in (1..60).chain([1000]) {
+        let options =
+            || CsvOptions::new().header(false).quoted_newlines(true).skip_bad_rows(true).block_bytes(block);
+        let found = computed(closed, options()).unwrap();
+        assert_eq!(found.concat(), ["1", "6", "10"], "in blocks of {block}");
+        // What follows would be part of the field, so it is not left out without a word.
+        let error = computed(open, options()).unwrap_err().to_string();
+        assert!(error.contains("a quote is not closed before the end"), "{error}, in blocks of {block}");
+    }
+}
+
+#[test]
 fn columns_that_nothing_reads_are_not_parsed_nor_are_rows_that_are_filtered_out() {
     let (_folder, path) = file("a,b,c\n1,x,1\n2,y,2\n");
     let frame = scan_csv_with(&path, CsvOptions::new().column("b", ColumnType::Int64)).unwrap();

@@ -213,6 +213,12 @@ impl Splitter {
                 let at = place + bit as usize;
                 if found.newlines >> bit & 1 == 0 {
                     if column == last {
+                        if self.dialect.multiline && self.dialect.quote.is_some() {
+                            // Its quotes say where the row ends.
+                            out.forget();
+                            let next = self.careful(input, row, out)?;
+                            return Ok(Cut { next: next.unwrap_or(row) });
+                        }
                         return Err(self.too_many(input, row));
                     }
                     self.put(out, row, input, column, start, at)?;
