@@ -350,13 +350,15 @@ fn is_in(a: &Column, list: &[Literal]) -> Column {
 
 fn part_of(part: Part, a: &Column) -> Result<Column, FrameError> {
     let Data::Int(micros) = &a.data else { return Err(odd()) };
-    let each = |f: fn(i64) -> i64| micros.iter().map(|&v| f(v)).collect();
+    fn each(micros: &[i64], part: impl Fn(i64) -> i64) -> Vec<i64> {
+        micros.iter().map(|&micros| part(micros)).collect()
+    }
     let values = match part {
-        Part::Date => each(|v| v.div_euclid(time::DAY)),
-        Part::Year => each(|v| time::civil(v.div_euclid(time::DAY)).0),
-        Part::Month => each(|v| time::civil(v.div_euclid(time::DAY)).1),
-        Part::Day => each(|v| time::civil(v.div_euclid(time::DAY)).2),
-        Part::Hour => each(|v| v.rem_euclid(time::DAY) / (3600 * time::SECOND)),
+        Part::Date => each(micros, |v| v.div_euclid(time::DAY)),
+        Part::Year => each(micros, |v| time::civil(v.div_euclid(time::DAY)).0),
+        Part::Month => each(micros, |v| time::civil(v.div_euclid(time::DAY)).1),
+        Part::Day => each(micros, |v| time::civil(v.div_euclid(time::DAY)).2),
+        Part::Hour => each(micros, |v| v.rem_euclid(time::DAY) / (3600 * time::SECOND)),
     };
     let kind = if part == Part::Date { ColumnType::Date } else { ColumnType::Int64 };
     Ok(Column { kind, data: Data::Int(values), valid: a.valid.clone() })

@@ -52,7 +52,7 @@ pub(crate) fn by_keys(keys: &[Arc<Column>], rows: usize) -> Result<Vec<usize>, F
         let of_rows = values.assign(std::slice::from_ref(key), rows)?;
         let count = values.len();
         let mut order: Vec<usize> = (0..count).collect();
-        let columns = values.columns();
+        let columns = values.columns()?;
         let Some(distinct) = columns.first() else { continue };
         order.sort_unstable_by(|&a, &b| distinct.order(a, b));
         let mut ranks = vec![0_u128; count];

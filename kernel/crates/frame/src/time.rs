@@ -4,14 +4,14 @@ pub(crate) const DAY: i64 = 86_400_000_000;
 /// Microseconds of a second.
 pub(crate) const SECOND: i64 = 1_000_000;
 
-/// Days since 1970-01-01; months and days are taken as they come.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    // Years begin in March, so that the leap day is the last one.
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+/// Days since 1970-01-01; months and days are taken as they come. Years are those of four digits.
+#[inline]
+fn days(year: u32, month: u32, day: u32) -> i64 {
+    // Years begin in March, so that the leap day is the last one, and are counted from 400 years before 0.
+    let year = year + 400 - u32::from(month <= 2);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day;
+    let century = year / 100;
+    i64::from(365 * year + year / 4 - century + century / 4 + of_year) - 719_469 - 146_097
 }
 
 /// Year, month and day.
@@ -27,7 +27,7 @@ pub(crate) fn civil(day: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, date)
 }
 
-fn month_length(year: i64, month: i64) -> i64 {
+fn month_length(year: u32, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
@@ -49,16 +49,26 @@ fn number(digits: &[u8]) -> Option<i64> {
     Some(value)
 }
 
+/// A number of two digits; of other letters one that is larger.
+#[inline(always)]
+fn two(tens: u8, ones: u8) -> u32 {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    if (tens > 9) | (ones > 9) { NO_NUMBER } else { 10 * u32::from(tens) + u32::from(ones) }
+}
+
+/// Larger than any part of a date, also as a hundredth of one.
+const NO_NUMBER: u32 = 1 << 20;
+
 /// `2001-06-15` as days since 1970.
 #[inline]
 pub(crate) fn parse_date(text: &[u8]) -> Option<i64> {
-    let text: &[u8; 10] = text.try_into().ok()?;
-    if text[4] != b'-' || text[7] != b'-' {
-        return None;
-    }
-    let (year, month, day) = (number(&text[..4])?, number(&text[5..7])?, number(&text[8..])?);
-    ((1..=12).contains(&month) && (1..=month_length(year, month)).contains(&day))
-        .then(|| days(year, month, day))
+    let &[a, b, c, d, b'-', e, f, b'-', g, h] = text else { return None };
+    let (year, month, day) = (100 * two(a, b) + two(c, d), two(e, f), two(g, h));
+    let is_date = year <= 9999
+        && (1..=12).contains(&month)
+        && day >= 1
+        && (day <= 28 || day <= month_length(year, month));
+    is_date.then(|| days(year, month, day))
 }
 
 /// `2001-06-15 12:30`, with seconds, a fraction of up to 6 digits and an offset from UTC if they are there, as
@@ -66,6 +76,12 @@ pub(crate) fn parse_date(text: &[u8]) -> Option<i64> {
 #[inline]
 pub(crate) fn parse_time(text: &[u8]) -> Option<i64> {
     let day = parse_date(text.get(..10)?)?;
+    // As nearly all are written, read without a loop.
+    if let &[b' ' | b'T', a, b, b':', c, d, b':', e, f] = &text[10..] {
+        let (hour, minute, second) = (two(a, b), two(c, d), two(e, f));
+        let is_time = hour <= 23 && minute <= 59 && second <= 59;
+        return is_time.then(|| day * DAY + i64::from((hour * 60 + minute) * 60 + second) * SECOND);
+    }
     if text.len() == 10 {
         return Some(day * DAY);
     }
@@ -136,7 +152,29 @@ mod tests {
             assert_eq!(parse_date(text.as_bytes()), Some(day), "{text}");
         }
         assert_eq!(parse_date(b"2000-02-29"), Some(11_016));
-        for wrong in ["2001-02-29", "1900-02-29", "2001-13-01", "2001-00-10", "2001-1-010", "20010-1-01"] {
+        let mut day = -719_528;
+        for year in 0..=9999_u32 {
+            for month in 1..=12 {
+                for date in 1..=month_length(year, month) {
+                    assert_eq!(days(year, month, date), day, "{year}-{month}-{date}");
+                    assert_eq!(civil(day), (i64::from(year), i64::from(month), i64::from(date)));
+                    day += 1;
+                }
+            }
+        }
+        for wrong in [
+            "2001-02-29",
+            "1900-02-29",
+            "2001-13-01",
+            "2001-00-10",
+            "2001-1-010",
+            "20010-1-01",
+            "20a1-01-01",
+            "2001-0:-01",
+            "a001-01-01",
+            "2001-01-0/",
+            "2001-01-32",
+        ] {
             assert_eq!(parse_date(wrong.as_bytes()), None, "{wrong}");
         }
     }
@@ -150,6 +188,12 @@ mod tests {
         assert_eq!(at("1970-01-02"), Some(DAY));
         for wrong in [
             "1970-01-01 24:00",
+            "1970-01-01 24:00:00",
+            "1970-01-01 00:60:00",
+            "1970-01-01 00:00:60",
+            "1970-01-01 00:00:6a",
+            "1970-01-01 0/:00:00",
+            "1970-01-01_00:00:00",
             "1970-01-01 00:60",
             "1970-01-01 00:00:00.1234567",
             "1970-01-01 0",

@@ -27,31 +27,23 @@ struct ColumnHead {
 
 /// Several tables as one value, and how many rows were left out of them.
 pub(crate) fn to_value(tables: &[DataTable], skipped: u64) -> Result<Value, TaskError> {
-    let mut heads = Vec::with_capacity(tables.len());
-    let mut body = Vec::new();
-    for table in tables {
-        let mut columns = Vec::with_capacity(table.columns.len());
-        for ((name, kind), column) in table.schema.0.iter().zip(&table.columns) {
-            let mut text_bytes = 0;
-            match &column.data {
-                Data::Int(v) => v.iter().for_each(|v| body.extend_from_slice(&v.to_le_bytes())),
-                Data::Float(v) => v.iter().for_each(|v| body.extend_from_slice(&v.to_le_bytes())),
-                Data::Bool(v) => body.extend(v.iter().map(|&v| u8::from(v))),
-                Data::Text(text) => {
-                    for span in &text.spans {
-                        body.extend_from_slice(&(span.len() as u32).to_le_bytes());
-                        text_bytes += span.len() as u64;
-                    }
-                    text.spans.iter().for_each(|span| body.extend_from_slice(span.of(&text.bytes)));
-                }
+    let heads: Vec<Head> = tables.iter().map(Head::of).collect();
+    let room = heads.iter().try_fold(0_usize, |sum, head| sum.checked_add(head.byte_count()?));
+    let mut body = Vec::with_capacity(room.ok_or_else(|| TaskError::fatal("a table is too large"))?);
+    for column in tables.iter().flat_map(|table| &table.columns) {
+        match &column.data {
+            Data::Int(v) => v.iter().for_each(|v| body.extend_from_slice(&v.to_le_bytes())),
+            Data::Float(v) => v.iter().for_each(|v| body.extend_from_slice(&v.to_le_bytes())),
+            Data::Bool(v) => body.extend(v.iter().map(|&v| u8::from(v))),
+            Data::Text(text) => {
+                let lengths = text.spans.iter().map(|span| span.len() as u32);
+                lengths.for_each(|length| body.extend_from_slice(&length.to_le_bytes()));
+                text.spans.iter().for_each(|span| body.extend_from_slice(span.of(&text.bytes)));
             }
-            if let Some(valid) = &column.valid {
-                body.extend(valid.iter().map(|&v| u8::from(v)));
-            }
-            let has_missing = column.valid.is_some();
-            columns.push(ColumnHead { name: name.clone(), kind: *kind, has_missing, text_bytes });
         }
-        heads.push(Head { rows: table.rows as u64, columns });
+        if let Some(valid) = &column.valid {
+            body.extend(valid.iter().map(|&v| u8::from(v)));
+        }
     }
     let header =
         postcard::to_stdvec(&(skipped, heads)).map_err(|error| TaskError::fatal(error.to_string()))?;
@@ -86,6 +78,20 @@ fn nth(value: &Value, number: usize) -> Option<Value> {
 }
 
 impl Head {
+    fn of(table: &DataTable) -> Self {
+        let one = |((name, kind), column): (&(String, ColumnType), &Arc<Column>)| ColumnHead {
+            name: name.clone(),
+            kind: *kind,
+            has_missing: column.valid.is_some(),
+            text_bytes: match &column.data {
+                Data::Text(text) => text.spans.iter().map(|span| span.len() as u64).sum(),
+                Data::Int(_) | Data::Float(_) | Data::Bool(_) => 0,
+            },
+        };
+        let columns = table.schema.0.iter().zip(&table.columns).map(one).collect();
+        Head { rows: table.rows as u64, columns }
+    }
+
     /// What its elements take.
     fn byte_count(&self) -> Option<usize> {
         let rows = usize::try_from(self.rows).ok()?;

@@ -54,7 +54,7 @@ impl Groups {
     /// As tables that [`merge`](Self::merge) takes in: keys and states by row, and a table for each state that is not.
     pub(crate) fn partial(self) -> Result<Vec<DataTable>, FrameError> {
         let rows = self.keys.len();
-        let mut columns = self.keys.columns();
+        let mut columns = self.keys.columns()?;
         let mut apart = Vec::new();
         for state in self.states {
             match state.partial()? {
@@ -99,7 +99,7 @@ impl Groups {
     pub(crate) fn finish(self, schema: Arc<Schema>) -> Result<DataTable, FrameError> {
         // Everything is one group, also if it is nothing.
         let groups = if self.keys.kinds.is_empty() { 1 } else { self.keys.len() };
-        finish(self.keys.columns(), self.states, &self.aggs, groups, schema)
+        finish(self.keys.columns()?, self.states, &self.aggs, groups, schema)
     }
 
     /// The same of all that there is, which needs no putting together.
@@ -138,7 +138,7 @@ fn finish(
     let rows = sort::by_keys(&columns, groups)?;
     for (mut state, agg) in states.into_iter().zip(aggs) {
         state.grow(groups);
-        columns.push(Arc::new(state.finish(agg.function, groups)));
+        columns.push(Arc::new(state.finish(agg.function, groups)?));
     }
     Ok(DataTable::from_parts(schema, columns, groups).gather(&rows))
 }

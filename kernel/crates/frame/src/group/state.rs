@@ -165,7 +165,7 @@ impl State {
                 Partial::Rows([count, mean, m2].into_iter().map(Column::float).collect())
             }
             State::Best { column, .. } => Partial::Rows(vec![column.compact()?]),
-            State::Unique { pairs, .. } => Partial::Apart(pairs.columns()),
+            State::Unique { pairs, .. } => Partial::Apart(pairs.columns()?),
         })
     }
 
@@ -227,8 +227,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn finish(self, function: Function, groups: usize) -> Column {
-        match self {
+    pub(super) fn finish(self, function: Function, groups: usize) -> Result<Column, FrameError> {
+        Ok(match self {
             State::Count(v) | State::SumInt(v) => Column::int(v),
             State::SumFloat(v) => Column::float(v),
             State::Mean { sum, count } => {
@@ -247,12 +247,12 @@ impl State {
             State::Best { column, .. } => Column::new(column.kind, column.data, column.valid),
             State::Unique { pairs, .. } => {
                 let mut counts = vec![0; groups];
-                if let Some(Column { data: Data::Int(owners), .. }) = pairs.columns().first() {
+                if let Some(Column { data: Data::Int(owners), .. }) = pairs.columns()?.first() {
                     owners.iter().for_each(|&owner| counts[owner as usize] += 1);
                 }
                 Column::int(counts)
             }
-        }
+        })
     }
 }
 
