@@ -250,6 +250,28 @@ impl DataArray {
         Ok(self.without_units(self.array.to_degrees()?))
     }
 
+    /// Rounded to so many decimals, halves of the last one to even, as NumPy's `round(decimals)`; of -2 to hundreds. Integers stay
+    /// as they are where there is nothing to round.
+    ///
+    /// # Errors
+    /// If integers are to be rounded to tens or more, or the elements are complex.
+    pub fn round_to(&self, decimals: i32) -> Result<DataArray> {
+        if !self.dtype().is_float() {
+            if decimals >= 0 && !self.dtype().is_complex() {
+                return Ok(self.clone());
+            }
+            return Err(LabelError::Invalid(format!(
+                "rounding {} of {} to {decimals} decimals; take `astype(DType::F64)` first",
+                self.describe(),
+                self.dtype()
+            )));
+        }
+        let scale = 10_f64.powi(decimals.unsigned_abs().min(300).cast_signed());
+        let (there, back) =
+            if decimals < 0 { (Binary::Div, Binary::Mul) } else { (Binary::Mul, Binary::Div) };
+        self.binary(there, scale)?.round()?.binary(back, scale)
+    }
+
     fn without_units(&self, array: Array) -> DataArray {
         let mut with = self.with_array(array);
         with.attrs.remove("units");
@@ -274,7 +296,7 @@ impl DataArray {
 macro_rules! comparisons {
     ($($name:ident => $op:ident),*) => {
         impl DataArray {$(
-            /// Compares elements; see [`binary`](DataArray::binary).
+            /// Of each element and its counterpart; see [`binary`](DataArray::binary).
             ///
             /// # Errors
             /// As [`binary`](DataArray::binary).
@@ -285,7 +307,7 @@ macro_rules! comparisons {
     };
 }
 comparisons!(equal => Eq, not_equal => Ne, less => Lt, less_equal => Le, greater => Gt, greater_equal => Ge,
-             pow => Pow, minimum => Minimum, maximum => Maximum);
+             pow => Pow, minimum => Minimum, maximum => Maximum, floor_div => FloorDiv, atan2 => Atan2, hypot => Hypot);
 
 macro_rules! functions {
     ($($name:ident => $op:ident),*) => {
@@ -303,7 +325,9 @@ macro_rules! functions {
 functions!(abs => Abs, sign => Sign, square => Square, sqrt => Sqrt, exp => Exp, ln => Ln, log10 => Log10,
            log1p => Log1p, sin => Sin, cos => Cos, tan => Tan, floor => Floor, ceil => Ceil, round => Round,
            isnull => IsNan, isfinite => IsFinite, conj => Conj, real => Real, imag => Imag, angle => Angle,
-           abs2 => Abs2);
+           abs2 => Abs2, exp2 => Exp2, expm1 => Expm1, log2 => Log2, cbrt => Cbrt, trunc => Trunc, isinf => IsInf,
+           asin => Asin, acos => Acos, atan => Atan, sinh => Sinh, cosh => Cosh, tanh => Tanh, asinh => Asinh,
+           acosh => Acosh, atanh => Atanh);
 
 /// One impl for everything on the right, not one per type: only so does `(&a * 2.0).mean("time")` infer without
 /// annotations. On the left only `f64` and `i64`, as for arrays.

@@ -8,7 +8,7 @@ use nuna_chunk::Chunk;
 use crate::{
     DataArray, LabelError, Result,
     coord::{Coord, Values, whole},
-    select::Label,
+    select::{Label, as_stored},
     time::{NOT_A_TIME, parse_instant},
 };
 
@@ -50,7 +50,10 @@ impl Coord {
             (Values::Numbers(chunk), Label::Number(_) | Label::Whole(_)) => {
                 match (whole(chunk), label.whole()) {
                     (Some(numbers), Some(x)) => numbers.iter().map(|own| Some(own.cmp(&x))).collect(),
-                    _ => chunk.to_vec::<f64>().iter().map(|own| own.partial_cmp(&label.as_f64())).collect(),
+                    _ => {
+                        let x = as_stored(label.as_f64(), chunk.dtype());
+                        chunk.to_vec::<f64>().iter().map(|own| own.partial_cmp(&x)).collect()
+                    }
                 }
             }
             (Values::Text(text), Label::Text(other)) => text.iter().map(|own| Some(own.cmp(other))).collect(),

@@ -205,13 +205,14 @@ impl DataArray {
     }
 
     /// Takes positions along a dimension: `isel("time", 0)`, `isel("lat", 10..20)`, `isel("lon", [3, 1])`,
-    /// `isel("time", slice(0, None, 12))`. One position takes the dimension away.
+    /// `isel("time", slice(0, None, 12))`, or those at which a mask along it is true:
+    /// `isel("time", &ds.dt("time.month")?.isin([6, 7, 8])?)`. One position takes the dimension away.
     ///
     /// # Errors
-    /// [`LabelError::NoDim`], or [`LabelError::Position`] for a position beyond the end.
+    /// [`LabelError::NoDim`], or [`LabelError::Position`] for a position beyond the end; a mask that is not along the dimension.
     pub fn isel(&self, dim: &str, pick: impl Into<Pick>) -> Result<Self> {
         let axis = self.axis(dim)?;
-        self.take(axis, &pick.into().resolve(dim, self.shape()[axis])?)
+        self.take(axis, &pick.into().resolve_in(dim, self.shape()[axis], &self.coords)?)
     }
 
     /// Takes labels along a dimension: `sel("lat", 30.0)`, `sel("time", "2001-06")`, `sel("time", "2000".."2002")`,

@@ -299,9 +299,9 @@ impl Dataset {
     /// # Errors
     /// As [`DataArray::isel`].
     pub fn isel(&self, dim: &str, pick: impl Into<Pick>) -> Result<Dataset> {
-        let pick = pick.into();
-        let coords = self.coords.isel(dim, &pick.resolve(dim, self.size(dim)?)?)?;
-        self.along(dim, coords, |variable| variable.isel(dim, pick.clone()))
+        let positions = pick.into().resolve_in(dim, self.size(dim)?, &self.coords)?;
+        let coords = self.coords.isel(dim, &positions)?;
+        self.along(dim, coords, |variable| variable.take(variable.axis(dim)?, &positions))
     }
 
     /// [`DataArray::sel`] of every variable that has the dimension.

@@ -99,10 +99,11 @@ impl DataArray {
     }
 
     /// The label along a dimension of the least element, of several the first one's. NaNs are skipped, and a line of nothing else
-    /// gives NaN. Labels of integers become `float64` where elements can be NaN.
+    /// gives NaN. Labels of integers become `float64` where elements can be NaN. Times are counted, as in files, by the attribute
+    /// `units`: [`to_times`](DataArray::to_times) has them as dates.
     ///
     /// # Errors
-    /// If the dimension is empty, or its labels are no numbers: take `argmin`, then `isel` the coordinate.
+    /// If the dimension is empty, or its labels are text: take `argmin`, then `isel` the coordinate.
     pub fn idxmin(&self, dim: &str) -> Result<DataArray> {
         self.label_of(Operation::ArgMin, "idxmin", dim)
     }
@@ -116,11 +117,18 @@ impl DataArray {
     }
 
     fn label_of(&self, operation: Operation, name: &str, dim: &str) -> Result<DataArray> {
-        let Values::Numbers(labels) = self.index(dim)?.values()?.clone() else {
-            return Err(LabelError::Invalid(format!(
-                "{name} along `{dim}` of {}: its labels are no numbers; take `argmin` or `argmax`, and `isel` of the coordinate",
-                self.describe()
-            )));
+        let (labels, units) = match self.index(dim)?.values()? {
+            Values::Numbers(labels) => (labels.clone(), None),
+            Values::Times(times) => {
+                let (counts, units, calendar) = times.encode();
+                (counts, Some((units, calendar)))
+            }
+            Values::Text(_) => {
+                return Err(LabelError::Invalid(format!(
+                    "{name} along `{dim}` of {}: its labels are text; take `argmin` or `argmax`, and `isel` of the coordinate",
+                    self.describe()
+                )));
+            }
         };
         let floats = self.dtype().is_float();
         let dtype = if floats { labels.dtype().to_float() } else { labels.dtype() };
@@ -149,7 +157,12 @@ impl DataArray {
                 let of = |place| exact.get(at(place)).copied().unwrap_or(0);
                 Ok(Chunk::from_slice(shape, &places.iter().map(of).collect::<Vec<i64>>()).cast(*dtype))
             })?;
-        let found = places.with_array(found);
+        let mut found = places.with_array(found);
+        if let Some((units, calendar)) = units {
+            found.attrs = Attributes::new();
+            found.attrs.insert("units".to_owned(), units.into());
+            found.attrs.insert("calendar".to_owned(), calendar.into());
+        }
         if floats { found.where_(&there) } else { Ok(found) }
     }
 

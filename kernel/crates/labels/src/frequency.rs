@@ -40,7 +40,79 @@ enum Labelled {
     Last,
 }
 
+/// More times than this are more likely a mistake in a frequency.
+const TIMES_MAX: u64 = 10_000_000;
+
+/// So many times from a date on, as pandas' `date_range(start, periods=…, freq=…)`: `date_range("2000-01-01", 365, "D")`. Of months,
+/// quarters, years and weeks the first is the first of these that is not before the date. In the standard calendar; others by
+/// [`Times::range`].
+///
+/// # Errors
+/// If the date or the frequency cannot be read, or there are too many times, or they go beyond all dates.
+pub fn date_range(start: &str, periods: u64, frequency: &str) -> Result<Times> {
+    Times::range(start, periods, frequency, Calendar::Standard)
+}
+
+/// All times from a date to another, which may be the last: `date_range_to("2000-01-01", "2001-12-31", "D")`.
+///
+/// # Errors
+/// As [`date_range`].
+pub fn date_range_to(start: &str, end: &str, frequency: &str) -> Result<Times> {
+    let (calendar, period) = (Calendar::Standard, Frequency::parse(frequency)?);
+    let (start, end) = (instant(start, calendar)?, instant(end, calendar)?);
+    let mut micros = Vec::new();
+    for at in 0.. {
+        match period.nth(calendar, start, at) {
+            Some(time) if time <= end => micros.push(time),
+            _ => break,
+        }
+        if micros.len() as u64 > TIMES_MAX {
+            return Err(LabelError::Invalid(format!(
+                "more than {TIMES_MAX} times of `{frequency}`; choose a coarser frequency"
+            )));
+        }
+    }
+    Ok(Times { calendar, micros: micros.into() })
+}
+
+fn instant(date: &str, calendar: Calendar) -> Result<i64> {
+    Ok(Times::from_dates(&[date], calendar)?.micros[0])
+}
+
+impl Times {
+    /// [`date_range`] in any calendar: `Times::range("2000-01-01", 360, "D", Calendar::Day360)`.
+    ///
+    /// # Errors
+    /// As [`date_range`].
+    pub fn range(start: &str, periods: u64, frequency: &str, calendar: Calendar) -> Result<Times> {
+        let (period, start) = (Frequency::parse(frequency)?, instant(start, calendar)?);
+        let count = i64::try_from(periods).ok().filter(|_| periods <= TIMES_MAX);
+        let micros = count.and_then(|count| (0..count).map(|at| period.nth(calendar, start, at)).collect());
+        let micros: Vec<i64> = micros.ok_or_else(|| {
+            let why = format!("{periods} times of `{frequency}`: at most {TIMES_MAX}, within 200,000 years");
+            LabelError::Invalid(why)
+        })?;
+        Ok(Times { calendar, micros: micros.into() })
+    }
+}
+
 impl Frequency {
+    /// The time that is so many after the first one not before `start`; `None` beyond all dates.
+    fn nth(self, calendar: Calendar, start: i64, at: i64) -> Option<i64> {
+        const FAR: i64 = 200_000 * 366;
+        if let Period::Fixed(unit) = self.period {
+            return start.checked_add(unit.checked_mul(self.count)?.checked_mul(at)?);
+        }
+        let midnight = start.div_euclid(DAY) * DAY;
+        let one = Self { count: 1, ..self };
+        let first = match one.label(calendar, midnight, 0) {
+            label if label < midnight => one.label(calendar, midnight, 1),
+            label => label,
+        };
+        let steps = self.count.checked_mul(at).filter(|steps| *steps < FAR)?;
+        one.label(calendar, first, steps).checked_add(start - midnight)
+    }
+
     /// Reads `D`, `7D`, `h`, `6h`, `min`, `s`, `ms`, `us`, `W`, `W-WED`, `MS`, `ME`, `QS`, `QS-DEC`, `QE`, `YS`, `YS-JUL`,
     /// `YE`, each with a number in front or none.
     pub(crate) fn parse(text: &str) -> Result<Self> {

@@ -27,6 +27,7 @@ mod error;
 mod fit;
 mod format;
 mod frequency;
+mod gaps;
 mod geotiff;
 mod groupby;
 mod html;
@@ -34,7 +35,9 @@ mod intake;
 mod many;
 mod merge;
 mod open;
+mod operators;
 pub mod plot;
+mod points;
 mod ragged;
 mod reduce;
 mod select;
@@ -61,6 +64,7 @@ pub use data_array::DataArray;
 pub use dataset::Dataset;
 pub use dims::{Dims, IntoDims};
 pub use error::LabelError;
+pub use frequency::{date_range, date_range_to};
 pub use geotiff::{
     Files, open_geotiff, open_geotiff_overview, open_geotiff_with, open_geotiffs, open_geotiffs_with,
 };
@@ -73,6 +77,7 @@ pub use nuna_storage::{
     NetcdfOptions, Packing, ReferencesOptions, Shuffle, StoreOptions, ZarrFormat,
 };
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group};
+pub use operators::Others;
 pub use plot::{Plot, PlotOptions};
 pub use ragged::{Profiles, open_ragged};
 pub use reduce::Reducer;

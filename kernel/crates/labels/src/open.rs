@@ -81,6 +81,7 @@ fn dataset(group: Group) -> Result<Dataset> {
     for variable in &mut variables {
         listed.extend(names(&mut variable.attrs));
     }
+    count_bounds(&mut variables);
     check_sizes(&variables)?;
     variables.retain(|variable| match unusable(variable) {
         Some(reason) => {
@@ -125,6 +126,26 @@ fn unusable(variable: &Variable) -> Option<String> {
     (count > LABELS_READ_MAX).then(|| {
         format!("it holds {count} texts, more than the {LABELS_READ_MAX} that a coordinate may have")
     })
+}
+
+/// Bounds of times count as these times do, which is why they need not say so themselves (CF 7.1).
+fn count_bounds(variables: &mut [Variable]) {
+    let text =
+        |of: &Variable, key: &str| of.attrs.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    let mut given = Vec::new();
+    for times in variables.iter().filter(|variable| counts_time(&variable.attrs)) {
+        if let Some(bounds) = text(times, "bounds") {
+            given.push((bounds, text(times, "units"), text(times, "calendar")));
+        }
+    }
+    for (bounds, units, calendar) in given {
+        let Some(of) = variables.iter_mut().find(|variable| variable.name == bounds) else { continue };
+        for (key, value) in [("units", units), ("calendar", calendar)] {
+            if let Some(value) = value.filter(|_| !of.attrs.contains_key(key)) {
+                of.attrs.insert(key.to_owned(), value.into());
+            }
+        }
+    }
 }
 
 /// Takes CF's list of coordinate variables out of attributes.

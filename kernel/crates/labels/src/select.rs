@@ -7,10 +7,11 @@ use std::{
 };
 
 use nuna_array::Array;
+use nuna_chunk::DType;
 
 use crate::{
-    Calendar, LabelError, Result,
-    coord::{Key, Values, whole},
+    Calendar, DataArray, LabelError, Result,
+    coord::{Coords, Key, Values, whole},
     time::{NOT_A_TIME, Times, parse_instant},
 };
 
@@ -71,11 +72,43 @@ impl Positions {
 }
 
 /// Positions as a call gives them. Negative ones count from the end; ranges are cut to the dimension.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Pick {
     At(i64),
-    Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
+    Slice {
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+    },
     List(Vec<i64>),
+    /// Those at which it is true; one for each position.
+    Mask(Vec<bool>),
+    /// A mask, or positions, along the dimension itself. It is computed.
+    Array(Box<DataArray>),
+}
+
+impl From<Vec<bool>> for Pick {
+    fn from(mask: Vec<bool>) -> Self {
+        Pick::Mask(mask)
+    }
+}
+
+impl<const N: usize> From<[bool; N]> for Pick {
+    fn from(mask: [bool; N]) -> Self {
+        Pick::Mask(mask.to_vec())
+    }
+}
+
+impl From<&DataArray> for Pick {
+    fn from(array: &DataArray) -> Self {
+        Pick::Array(Box::new(array.clone()))
+    }
+}
+
+impl From<DataArray> for Pick {
+    fn from(array: DataArray) -> Self {
+        Pick::Array(Box::new(array))
+    }
 }
 
 /// Every `step`th position from `start` to before `stop`, as Python's `slice`.
@@ -133,6 +166,31 @@ impl From<RangeFull> for Pick {
 }
 
 impl Pick {
+    /// [`resolve`](Pick::resolve) of an array too, whose labels along the dimension must be those of `coords`.
+    pub(crate) fn resolve_in(&self, dim: &str, size: u64, coords: &Coords) -> Result<Positions> {
+        let Pick::Array(array) = self else { return self.resolve(dim, size) };
+        let refuse = |why: String| LabelError::Invalid(format!("selecting along `{dim}`: {why}"));
+        if array.dims() != [dim] {
+            return Err(refuse(format!(
+                "{} is along ({}); a mask or a list of positions must be along `{dim}` alone; `isel_points` takes points",
+                array.describe(),
+                array.dims().join(", ")
+            )));
+        }
+        if let (Some(ours), Some(theirs)) = (coords.index(dim), array.coords().index(dim))
+            && !ours.same(theirs)
+        {
+            let names = (("this", ours.values()?), ("the mask", theirs.values()?));
+            return Err(refuse(format!("labels differ: {}", crate::align::difference(names.0, names.1))));
+        }
+        let chunk = array.to_chunk()?;
+        match chunk.dtype() {
+            DType::Bool => Pick::Mask(chunk.to_vec::<bool>()).resolve(dim, size),
+            dtype if dtype.is_integer() => Pick::List(chunk.to_vec::<i64>()).resolve(dim, size),
+            dtype => Err(refuse(format!("{} holds {dtype}, neither bools nor positions", array.describe()))),
+        }
+    }
+
     pub(crate) fn resolve(&self, dim: &str, size: u64) -> Result<Positions> {
         let n = i64::try_from(size).unwrap_or(i64::MAX);
         let one = |index: i64| {
@@ -148,6 +206,15 @@ impl Pick {
             Pick::List(list) => {
                 list.iter().map(|&index| one(index)).collect::<Result<_>>().map(Positions::List)
             }
+            Pick::Mask(mask) if mask.len() as u64 != size => Err(LabelError::Invalid(format!(
+                "a mask of {} for dimension `{dim}` of length {size}",
+                mask.len()
+            ))),
+            Pick::Mask(mask) => {
+                let kept = (0..).zip(mask).filter(|(_, keep)| **keep).map(|(at, _)| at).collect();
+                Ok(Positions::from_list(kept))
+            }
+            Pick::Array(_) => self.resolve_in(dim, size, &Coords::default()),
             Pick::Slice { step: 0, .. } => {
                 Err(LabelError::Invalid(format!("a slice along `{dim}` needs a step other than 0")))
             }
@@ -298,6 +365,7 @@ impl Selection {
 /// Where labels are, for calls with many of them: otherwise each looks through all there are.
 struct Index {
     calendar: Option<(Calendar, i64)>,
+    dtype: Option<DType>,
     places: HashMap<Key, Vec<u64>>,
 }
 
@@ -309,6 +377,10 @@ impl Index {
             Values::Times(times) if labels > WORTH => Some((times.calendar, times.resolution())),
             _ => None,
         };
+        let dtype = match values {
+            Values::Numbers(chunk) => Some(chunk.dtype()),
+            Values::Times(_) | Values::Text(_) => None,
+        };
         let mut places: HashMap<Key, Vec<u64>> = HashMap::new();
         if labels > WORTH {
             for (at, key) in (0..).zip(values.keys()) {
@@ -319,7 +391,7 @@ impl Index {
             // Of labels that stand several times the first is near.
             places.values_mut().for_each(|all| all.truncate(1));
         }
-        Self { calendar, places }
+        Self { calendar, dtype, places }
     }
 
     /// Positions of what is exactly this label; nothing where it has to be looked for, or is not there.
@@ -328,7 +400,7 @@ impl Index {
             return None;
         }
         let key = match (label, self.calendar) {
-            (Label::Number(x), None) if !x.is_nan() => Key::number(*x),
+            (Label::Number(x), None) if !x.is_nan() => Key::number(as_stored(*x, self.dtype?)),
             (Label::Whole(x), None) => Key::Whole(i128::from(*x)),
             (Label::Text(text), None) => Key::Text(text.clone()),
             (Label::Text(text), Some((calendar, resolution))) => {
@@ -363,7 +435,7 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
                     None => Vec::new(),
                 },
                 (None, label) => {
-                    let x = label.as_f64();
+                    let x = as_stored(label.as_f64(), chunk.dtype());
                     (0..).zip(chunk.to_vec::<f64>()).filter(|(_, y)| *y == x).map(|(i, _)| i).collect()
                 }
             };
@@ -373,7 +445,7 @@ fn one(dim: &str, values: &Values, label: &Label, matching: Matching) -> Result<
                 [first, ..] if matching == Matching::Nearest => return Ok(Positions::At(*first)),
                 _ => return Ok(Positions::from_list(exact)),
             }
-            let x = label.as_f64();
+            let x = as_stored(label.as_f64(), chunk.dtype());
             if x.is_nan() {
                 return Err(missing("NaN is not a label, and near to none".to_owned()));
             }
@@ -472,6 +544,12 @@ impl Label {
     }
 }
 
+/// A number as labels of a dtype hold it: 0.1 is the label of `float32` that is nearest to it, as in xarray.
+#[expect(clippy::cast_possible_truncation, reason = "to the label's own precision")]
+pub(crate) fn as_stored(x: f64, dtype: DType) -> f64 {
+    if dtype == DType::F32 { f64::from(x as f32) } else { x }
+}
+
 /// Positions of the integers from one label to another, which may stand in either order.
 fn integers_between(
     numbers: &[i128],
@@ -517,7 +595,7 @@ fn between(
                 Some(label) if label.as_f64().is_nan() => {
                     Err(wrong(dim, values, label, "NaN is no end of a range"))
                 }
-                Some(label) => Ok(label.as_f64()),
+                Some(label) => Ok(as_stored(label.as_f64(), chunk.dtype())),
             };
             let (a, b) = (bound(start, f64::NEG_INFINITY)?, bound(end, f64::INFINITY)?);
             if let Some(numbers) = whole(chunk) {

@@ -35,6 +35,8 @@ impl TimeUnits {
         let calendar = Calendar::from_name(calendar.unwrap_or("standard"))?;
         let mut parts = 1;
         let unit = match unit.trim().to_lowercase().as_str() {
+            // In this calendar alone they are of one length.
+            "months" | "month" if calendar == Calendar::Day360 => 30 * DAY,
             "weeks" | "week" => 7 * DAY,
             "days" | "day" | "d" => DAY,
             "hours" | "hour" | "hrs" | "hr" | "h" => 3_600_000_000,

@@ -51,10 +51,11 @@ pub use nuna_frame::{
 pub use nuna_labels::{
     Align, Attributes, Bins, Boundary, Calendar, Coarsen, Compared, Compat, Concat, Coord, Coords, DataArray,
     Dataset, DatasetGroupBy, DatasetWeighted, DateTime, Dims, GroupBy, GroupKey, GroupKeys, IntoDims, Join,
-    Label, LabelError, Merge, Method, NetcdfOptions, Pick, Plot, PlotOptions, Profiles, Quantiles, Reducer,
-    Reindex, RollingWindow, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat, align,
-    combine_by_coords, concat, concat_with, merge, merge_with, open_dataset, open_many, open_mfdataset,
-    open_netcdf, open_netcdf_group, open_ragged, open_weights, open_zarr, open_zarr_group, slice,
+    Label, LabelError, Merge, Method, NetcdfOptions, Others, Pick, Plot, PlotOptions, Profiles, Quantiles,
+    Reducer, Reindex, RollingWindow, Selection, StoreOptions, TimePart, Times, Values, Weighted, ZarrFormat,
+    align, combine_by_coords, concat, concat_with, date_range, date_range_to, merge, merge_with,
+    open_dataset, open_many, open_mfdataset, open_netcdf, open_netcdf_group, open_ragged, open_weights,
+    open_zarr, open_zarr_group, slice,
 };
 pub use nuna_labels::{Asset, Item, Items, open_stac};
 pub use nuna_labels::{BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle};

@@ -11,6 +11,10 @@ pub use crate::{
     scan_csv, scan_csv_with, scan_parquet, scan_parquet_with, slice, table,
 };
 pub use crate::{
+    Bins, Boundary, Calendar, Compat, Merge, Method, NanPolicy, Operation, Reindex, Times, align,
+    combine_by_coords, concat_with, date_range, date_range_to, merge_with,
+};
+pub use crate::{
     BloscCodec, Compressor, Encoding, NetcdfEncoding, Packing, Shuffle, StoreOptions, ZarrFormat,
 };
 pub use crate::{ChunkGrid, GroupKey, LabelError, Region, SparseWeights, Values};
