@@ -18,12 +18,12 @@ use crate::{
     error::FrameError,
     eval,
     expr::Node,
-    group::{Groups, Resolved},
+    group::{Groups, Layout, Resolved},
     join::Join,
     parquet::ParquetScan,
     sort,
     table::{DataTable, Schema},
-    wire::{from_value, to_value},
+    wire::{from_value, some_of_value, to_value},
     write::{Format, Part},
 };
 
@@ -299,7 +299,7 @@ impl Job {
                     let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
                     Ok(groups.update(&keys, &inputs, table.rows)?)
                 })?;
-                to_value(&groups.partial()?, skipped)
+                to_value(&groups.parted()?, skipped)
             }
             Sink::Top { by, count } => {
                 let mut best = DataTable::empty(self.schema.clone());
@@ -332,18 +332,37 @@ impl Job {
         }
     }
 
-    /// Puts partial results together.
-    fn merge(&self, values: &[Value]) -> Result<Value, TaskError> {
+    /// Among how many partial results can be shared out, of `wanted`.
+    fn shares(&self, wanted: usize) -> u64 {
+        match &self.sink {
+            Sink::Group { keys, aggs } => Layout::of(keys.len(), aggs).shares(wanted) as u64,
+            Sink::Top { .. }
+            | Sink::Rows
+            | Sink::Head(_)
+            | Sink::Write { .. }
+            | Sink::Divide { .. }
+            | Sink::Sample => 1,
+        }
+    }
+
+    /// Puts one share of partial results together.
+    fn merge(&self, values: &[Value], share: u64, shares: u64) -> Result<Value, TaskError> {
         let mut skipped_rows = 0;
         match &self.sink {
             Sink::Group { keys, aggs } => {
-                let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
-                for value in values {
-                    let (tables, skipped) = from_value(value)?;
-                    skipped_rows += skipped;
-                    groups.merge(&tables)?;
+                let layout = Layout::of(keys.len(), aggs);
+                let mut merged = Vec::new();
+                for part in layout.share(share as usize, shares as usize) {
+                    let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
+                    for value in values {
+                        let (tables, skipped) = some_of_value(value, layout.tables(part))?;
+                        // Once for all parts.
+                        skipped_rows += if part == 0 { skipped } else { 0 };
+                        groups.merge(&tables)?;
+                    }
+                    merged.extend(groups.partial()?);
                 }
-                to_value(&groups.partial()?, skipped_rows)
+                to_value(&merged, skipped_rows)
             }
             Sink::Top { by, count } => {
                 let mut best = DataTable::empty(self.schema.clone());
@@ -364,19 +383,15 @@ impl Job {
     fn finish(&self, values: &[Value]) -> Result<DataTable, FrameError> {
         let mut skipped_rows = 0;
         let mut table = match &self.sink {
-            Sink::Group { keys, aggs } if values.len() == 1 => {
-                let (tables, skipped) = from_value(&values[0]).map_err(contents)?;
-                skipped_rows += skipped;
-                Groups::finish_partial(aggs, keys.len(), tables, self.schema.clone())?
-            }
             Sink::Group { keys, aggs } => {
-                let mut groups = Groups::new(keys.iter().map(|(_, kind)| *kind), aggs);
+                let mut all = Vec::new();
                 for value in values {
                     let (tables, skipped) = from_value(value).map_err(contents)?;
                     skipped_rows += skipped;
-                    groups.merge(&tables)?;
+                    all.extend(tables);
                 }
-                groups.finish(self.schema.clone())?
+                let kinds = keys.iter().map(|(_, kind)| *kind).collect();
+                Groups::finish_parts(kinds, aggs, all, self.schema.clone())?
             }
             Sink::Rows
             | Sink::Head(_)
@@ -415,7 +430,10 @@ impl Job {
     pub(crate) fn execute(mut self, label: &str) -> Result<DataTable, FrameError> {
         if self.is_local() || self.blocks() == 0 {
             let run = |block| self.run(block, &[]).map_err(contents);
-            let values: Vec<Value> = (0..self.blocks()).map(run).collect::<Result<_, _>>()?;
+            let mut values: Vec<Value> = (0..self.blocks()).map(run).collect::<Result<_, _>>()?;
+            if values.len() > 1 && matches!(self.sink, Sink::Group { .. }) {
+                values = vec![self.merge(&values, 0, 1).map_err(contents)?];
+            }
             return self.finish(&values);
         }
         let engine = engine();
@@ -450,7 +468,7 @@ impl Job {
         Ok(all)
     }
 
-    /// Adds the stages of so many blocks. The last one has the blocks' values, or with partial results the one that they come to.
+    /// Adds the stages of so many blocks. The last one has the blocks' values, or what partial results come to, in shares.
     pub(crate) fn stages(&self, label: &str, blocks: u64, stages: &mut Vec<Stage>) -> Result<(), FrameError> {
         let inputs = self.inputs(label, stages)?;
         let read = Call::over_blocks_with(self, |job: &Job, block, values| job.run(block, values))?;
@@ -479,17 +497,22 @@ impl Job {
         // Only what is done with rows is needed here, not where they come from.
         let environment = Job { pipelines: Vec::new(), ..self.clone() };
         while left > 1 {
-            let call = Call::over_blocks_with(&environment, |job: &Job, _, values| job.merge(values))?;
-            let map = BlockMap::Axes {
-                input_grid: BlockGrid::line(left),
-                axes: vec![AxisMap::Group { axis: 0, size: FAN_IN }],
+            // The last of all reads everything, and would alone be as long as several: threads share it out.
+            let is_last = left <= FAN_IN;
+            let shares = if is_last { self.shares(engine().thread_count()) } else { 1 };
+            let merge = |(job, shares): &(Job, u64), block: u64, values: &[Value]| {
+                job.merge(values, block % shares, *shares)
             };
+            let call = Call::over_blocks_with(&(environment.clone(), shares), merge)?;
+            let axis = if is_last { AxisMap::All } else { AxisMap::Group { axis: 0, size: FAN_IN } };
+            let map = BlockMap::Axes { input_grid: BlockGrid::line(left), axes: vec![axis] };
             let inputs = vec![Input { source: From::Stage(stages.len() as u32 - 1), map }];
             let all = output.saturating_mul(FAN_IN.min(left));
             let bound = MemoryBound { inputs: all, output, scratch: all };
             left = left.div_ceil(FAN_IN);
             let name = format!("merge {label}");
-            stages.push(stage(name, BlockGrid::line(left), inputs, block_work(call), bound));
+            let blocks = if is_last { shares } else { left };
+            stages.push(stage(name, BlockGrid::line(blocks), inputs, block_work(call), bound));
         }
         Ok(())
     }

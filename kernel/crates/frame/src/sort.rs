@@ -45,8 +45,10 @@ pub(crate) fn top(table: &DataTable, by: &[(String, bool)], count: usize) -> Res
 /// Rows in ascending order of keys that are all different. A key's values repeat, so each is ordered once, and rows by their
 /// values' places.
 pub(crate) fn by_keys(keys: &[Arc<Column>], rows: usize) -> Result<Vec<usize>, FrameError> {
-    let mut places: Vec<(u128, usize)> = (0..rows).map(|row| (0, row)).collect();
-    let mut bits = 0;
+    let mut places = vec![0_u128; rows];
+    // A row's number is behind its place, so that one comparison tells all.
+    let of_row = usize::BITS - rows.leading_zeros();
+    let mut bits = of_row;
     for key in keys {
         let mut values = Grouper::new([key.kind]);
         let of_rows = values.assign(std::slice::from_ref(key), rows)?;
@@ -62,12 +64,19 @@ pub(crate) fn by_keys(keys: &[Arc<Column>], rows: usize) -> Result<Vec<usize>, F
         if bits > u128::BITS {
             return Ok(slowly(keys, rows));
         }
-        for ((place, _), value) in places.iter_mut().zip(of_rows) {
+        for (place, value) in places.iter_mut().zip(of_rows) {
             *place = *place << width | ranks[value as usize];
         }
     }
+    let mask = (1 << of_row) - 1;
+    (0..).zip(&mut places).for_each(|(row, place)| *place = *place << of_row | row);
+    if bits > u64::BITS {
+        places.sort_unstable();
+        return Ok(places.into_iter().map(|place| (place & mask) as usize).collect());
+    }
+    let mut places: Vec<u64> = places.into_iter().map(|place| place as u64).collect();
     places.sort_unstable();
-    Ok(places.into_iter().map(|(_, row)| row).collect())
+    Ok(places.into_iter().map(|place| (place & mask as u64) as usize).collect())
 }
 
 /// For keys of more different values than 128 bits can count.

@@ -1,6 +1,6 @@
 //! Owns tables on their way: names, types and lengths in a header, elements as they lie in memory.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use nuna_plan::{TaskError, Value};
@@ -52,7 +52,13 @@ pub(crate) fn to_value(tables: &[DataTable], skipped: u64) -> Result<Value, Task
 
 /// What [`to_value`] made.
 pub(crate) fn from_value(value: &Value) -> Result<(Vec<DataTable>, u64), TaskError> {
-    read(&value.header, &value.body).ok_or_else(|| TaskError::fatal("a block of a table cannot be read"))
+    some_of_value(value, 0..usize::MAX)
+}
+
+/// Some of the tables that [`to_value`] was given, and how many rows were left out of all.
+pub(crate) fn some_of_value(value: &Value, tables: Range<usize>) -> Result<(Vec<DataTable>, u64), TaskError> {
+    let read = read(&value.header, &value.body, tables);
+    read.ok_or_else(|| TaskError::fatal("a block of a table cannot be read"))
 }
 
 /// One of the tables of a value, as a value of its own. Rows that were left out count with the first one.
@@ -126,10 +132,14 @@ fn truths(body: &mut &[u8], rows: usize) -> Option<Vec<bool>> {
     Some(take(body, rows)?.iter().map(|&b| b != 0).collect())
 }
 
-fn read(header: &[u8], mut body: &[u8]) -> Option<(Vec<DataTable>, u64)> {
+fn read(header: &[u8], mut body: &[u8], wanted: Range<usize>) -> Option<(Vec<DataTable>, u64)> {
     let (skipped, heads): (u64, Vec<Head>) = postcard::from_bytes(header).ok()?;
     let mut tables = Vec::with_capacity(heads.len());
-    for head in heads {
+    for (number, head) in heads.into_iter().enumerate() {
+        if !wanted.contains(&number) {
+            take(&mut body, head.byte_count()?)?;
+            continue;
+        }
         let rows = usize::try_from(head.rows).ok()?;
         let mut columns = Vec::with_capacity(head.columns.len());
         let mut schema = Vec::with_capacity(head.columns.len());

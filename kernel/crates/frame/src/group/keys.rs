@@ -37,6 +37,9 @@ impl Entry {
     }
 }
 
+/// Of every hash.
+const SEED: u64 = 0x2545_f491_4f6c_dd1d;
+
 /// Texts up to this length are their word themselves: letters, and their number in the highest byte.
 const SHORT: usize = 7;
 const LENGTH_SHIFT: u32 = 56;
@@ -121,7 +124,7 @@ fn row_number(count: usize) -> Result<u32, FrameError> {
 
 #[inline(always)]
 fn hash_words(words: &[u64]) -> u32 {
-    let hash = words.iter().fold(0x2545_f491_4f6c_dd1d, |hash, &word| mix(hash, word));
+    let hash = words.iter().fold(SEED, |hash, &word| mix(hash, word));
     (hash >> 32) as u32
 }
 
@@ -226,6 +229,22 @@ impl Grouper {
         Ok(group)
     }
 
+    /// For each group, in which of so many parts it is: by what its keys are, not by when they came.
+    pub(super) fn parts(&self, parts: usize) -> Vec<usize> {
+        let part_of = |row: &[u64]| {
+            let one = |hash, (place, &word): (usize, &u64)| match self.dictionaries.get(place) {
+                // The number of a text is a matter of order.
+                Some(texts) if self.kinds[place] == ColumnType::Text && word & LONG == LONG => {
+                    mix(hash, texts.hashes.get((word & !LONG) as usize).copied().unwrap_or_default())
+                }
+                _ => mix(hash, word),
+            };
+            let hash = row.iter().enumerate().fold(SEED, one);
+            ((u128::from(hash) * parts as u128) >> 64) as usize
+        };
+        self.words.chunks_exact(self.width()).map(part_of).collect()
+    }
+
     /// The keys of each group.
     ///
     /// # Errors
@@ -252,7 +271,7 @@ impl Grouper {
 
 /// A hash for each row of keys.
 pub(crate) fn hash(keys: &[Arc<Column>], rows: usize) -> Vec<u64> {
-    let mut hashes = vec![0x2545_f491_4f6c_dd1d; rows];
+    let mut hashes = vec![SEED; rows];
     keys.iter().for_each(|key| key.hash_into(&mut hashes));
     hashes
 }

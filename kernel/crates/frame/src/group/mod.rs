@@ -3,6 +3,7 @@
 
 mod agg;
 mod keys;
+mod parts;
 mod state;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use self::state::{Partial, State};
 pub(crate) use self::{
     agg::{Function, Resolved},
     keys::{Grouper, hash},
+    parts::Layout,
 };
 use crate::{
     column::{Column, ColumnType},
@@ -100,30 +102,6 @@ impl Groups {
         // Everything is one group, also if it is nothing.
         let groups = if self.keys.kinds.is_empty() { 1 } else { self.keys.len() };
         finish(self.keys.columns()?, self.states, &self.aggs, groups, schema)
-    }
-
-    /// The same of all that there is, which needs no putting together.
-    pub(crate) fn finish_partial(
-        aggs: &[Resolved],
-        keys: usize,
-        tables: Vec<DataTable>,
-        schema: Arc<Schema>,
-    ) -> Result<DataTable, FrameError> {
-        let mut tables = tables.into_iter();
-        let first = tables.next().ok_or_else(odd)?;
-        let groups = if keys == 0 { 1 } else { first.rows };
-        let mut columns = first.columns.into_iter().map(Arc::unwrap_or_clone);
-        let keys: Vec<Column> = columns.by_ref().take(keys).collect();
-        let states = aggs.iter().map(|agg| match State::new(agg) {
-            State::Unique { mut pairs } => {
-                let table = tables.next().ok_or_else(odd)?;
-                pairs.assign(&table.columns, table.rows)?;
-                Ok(State::Unique { pairs })
-            }
-            state => state.adopt(&mut columns),
-        });
-        let states = states.collect::<Result<_, FrameError>>()?;
-        finish(keys, states, aggs, groups, schema)
     }
 }
 

@@ -57,6 +57,11 @@ impl State {
         }
     }
 
+    /// Whether what is known is a table of its own, and not a row per group.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self, State::Unique { .. })
+    }
+
     pub(super) fn grow(&mut self, groups: usize) {
         match self {
             State::Count(v) | State::SumInt(v) => v.resize(groups, 0),
