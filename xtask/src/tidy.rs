@@ -85,7 +85,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-pbs", &[]),
     ("nuna-singleuser", &[]),
     ("nuna-submit", &[]),
-    ("nuna-embedded-pbs", &[]),
+    ("nuna-embedded-pbs", &["nuna-pbs"]),
     ("nuna-embedded-directory", &[]),
     ("xtask", &[]),
 ];

@@ -153,7 +153,7 @@ mod tests {
         let closed = Queue { name: "closed".into(), enabled: false, ..short.clone() };
         let vip = Queue { name: "vip".into(), users: Some(vec!["bob@*".into()]), ..short.clone() };
         let queues = [short, closed, vip].map(|queue| (queue.name.clone(), queue)).into();
-        Queues { queues, default: Some("short".into()) }
+        Queues { queues, default: Some("short".into()), array_size_max: None }
     }
 
     #[test]

@@ -33,6 +33,21 @@ impl Object {
         }
     }
 
+    /// Another text for the attribute of that name, which is added if there is none.
+    pub(crate) fn replace(&mut self, name: &str, text: String) {
+        match self.attributes.iter_mut().find(|(other, _)| other == name) {
+            Some((_, value)) => *value = Value::Text(text),
+            None => self.text(name, text),
+        }
+    }
+
+    /// Without the attribute of that name and all after it.
+    pub(crate) fn cut_from(&mut self, name: &str) {
+        if let Some(at) = self.attributes.iter().position(|(other, _)| other == name) {
+            self.attributes.truncate(at);
+        }
+    }
+
     pub(crate) fn resources(&mut self, name: &str, values: Vec<(String, String)>) {
         self.attributes.push((name.to_owned(), Value::Resources(values)));
     }

@@ -1,8 +1,9 @@
 //! The batch system as a state machine: jobs, queues and nodes. No sockets, no processes, no clock.
 //!
-//! What is shown of it is in `reports`, the room on nodes in `nodes`.
+//! What is shown of it is in `reports`, the room on nodes in `nodes`, what differs for arrays in `arrays`.
 //! `server` brings requests and the ends of processes, and carries out the [`Effect`]s.
 
+mod arrays;
 mod nodes;
 mod reports;
 
@@ -10,10 +11,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nuna_pbs::Indices;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
-use crate::job::{Ending, Job, Placement, Ran, State, Used, run_comment};
+use crate::job::{Array, Ending, Job, Key, Placement, Ran, State, Used, begun_comment, run_comment};
 use crate::protocol::Submission;
 use crate::resources::{Request, parse_duration, parse_size_kb};
 use crate::settings::{QueueSettings, Settings};
@@ -37,15 +39,15 @@ pub(crate) enum Kill {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Start {
-        sequence: u64,
+        key: Key,
     },
     Stop {
-        sequence: u64,
+        key: Key,
         kill: Kill,
     },
     /// The job is over: its script and spool files may go.
     Forget {
-        sequence: u64,
+        key: Key,
     },
 }
 
@@ -53,7 +55,7 @@ pub(crate) enum Effect {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     next_sequence: u64,
-    jobs: BTreeMap<u64, Job>,
+    jobs: BTreeMap<Key, Job>,
 }
 
 pub(crate) struct Batch {
@@ -76,16 +78,16 @@ impl Batch {
         now: Timestamp,
     ) -> Self {
         let mut batch = Self { server, settings, manager, memory, nodes_used: now };
-        let running: Vec<u64> = batch
+        let running: Vec<Key> = batch
             .memory
             .jobs
             .values()
             .filter(|job| matches!(job.state, State::Running { .. }))
-            .map(|job| job.sequence)
+            .map(Job::key)
             .collect();
-        for sequence in running {
-            batch.exited(now, sequence, EXIT_LOST, None);
-            let job = batch.memory.jobs.get_mut(&sequence).expect("it was listed above");
+        for key in running {
+            batch.exited(now, key, EXIT_LOST, None);
+            let job = batch.memory.jobs.get_mut(&key).expect("it was listed above");
             job.comment = job.comment.take().map(|comment| format!("{comment} (the batch server restarted)"));
         }
         batch
@@ -103,16 +105,23 @@ impl Batch {
         &self.settings
     }
 
-    pub(crate) fn job(&self, sequence: u64) -> Option<&Job> {
-        self.memory.jobs.get(&sequence)
+    pub(crate) fn job(&self, key: Key) -> Option<&Job> {
+        self.memory.jobs.get(&key)
     }
 
+    /// The number in an id of ours.
+    pub(crate) fn sequence(&self, id: &str) -> u64 {
+        let digits = id.bytes().take_while(u8::is_ascii_digit).count();
+        id[..digits].parse().unwrap_or(u64::MAX)
+    }
+
+    /// Gives the id.
     pub(crate) fn submit(
         &mut self,
         now: Timestamp,
         owner: &str,
         submission: Submission,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<String, Refusal> {
         let name = submission.queue.clone().unwrap_or_else(|| self.settings.default_queue.clone());
         // `queue@server` names this server or nothing.
         let name = name.split_once('@').map_or(name.as_str(), |(queue, _)| queue).to_owned();
@@ -125,15 +134,24 @@ impl Batch {
             return Err(Refusal::not_on_acl());
         }
         apply_limits(queue, &mut request)?;
-        let unfinished = self.memory.jobs.values().filter(|job| !job.is_finished()).count();
-        if unfinished >= self.settings.jobs_max {
+        let array = self.array_of(queue, &submission)?;
+        let count = array.as_ref().map_or(1, |array| array.waiting.len());
+        if self.unfinished(|_| true) + count > self.settings.jobs_max {
             return Err(Refusal::too_many_jobs(self.settings.jobs_max));
+        }
+        if let Some(most) = queue.max_queued_per_user
+            && self.unfinished(|job| job.owner == owner && job.queue == name) + count > most as usize
+        {
+            return Err(Refusal::too_many_of_user(&name));
         }
         let sequence = self.memory.next_sequence;
         self.memory.next_sequence += 1;
         let state = State::Queued { held: submission.hold };
         let job = Job {
             sequence,
+            index: None,
+            array,
+            expired: false,
             owner: owner.to_owned(),
             queue: name,
             submission,
@@ -144,8 +162,9 @@ impl Batch {
             comment: None,
             used: None,
         };
-        self.memory.jobs.insert(sequence, job);
-        Ok(sequence)
+        let id = job.id(&self.server);
+        self.memory.jobs.insert(job.key(), job);
+        Ok(id)
     }
 
     /// `qdel`.
@@ -157,25 +176,42 @@ impl Batch {
         force: bool,
         forget: bool,
     ) -> Result<Vec<Effect>, Refusal> {
-        let (sequence, full) = self.find(id)?;
-        let manager = self.manager.clone();
-        let job = self.memory.jobs.get_mut(&sequence).expect("find gave an existing job");
-        if job.owner != by && by != manager {
+        let (target, full) = self.find(id)?;
+        let owner = &self.memory.jobs[&Key::alone(target.sequence())].owner;
+        if owner != by && by != self.manager {
             return Err(Refusal::not_yours(&full));
         }
+        match target {
+            Target::Job(key) => self.delete_job(now, by, key, &full, force, forget),
+            Target::Array(sequence) => self.delete_array(now, by, sequence, &full, force, forget),
+            Target::Some { sequence, indices } => self.delete_some(now, by, sequence, &indices, &full, force),
+        }
+    }
+
+    /// One that is no array.
+    fn delete_job(
+        &mut self,
+        now: Timestamp,
+        by: &str,
+        key: Key,
+        full: &str,
+        force: bool,
+        forget: bool,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let job = self.memory.jobs.get_mut(&key).expect("find gave an existing job");
         let host = job.submission.host.clone();
         match &mut job.state {
             State::Finished { .. } => {
                 if forget {
-                    self.memory.jobs.remove(&sequence);
+                    self.memory.jobs.remove(&key);
                     return Ok(Vec::new());
                 }
-                Err(Refusal::job_finished_delete(&full))
+                Err(Refusal::job_finished_delete(full))
             }
             State::Queued { .. } => {
                 if forget {
-                    self.memory.jobs.remove(&sequence);
-                    return Ok(vec![Effect::Forget { sequence }]);
+                    self.memory.jobs.remove(&key);
+                    return Ok(vec![Effect::Forget { key }]);
                 }
                 let who = format!("terminated by {by}@{host}");
                 job.comment = Some(match job.comment.take() {
@@ -184,12 +220,12 @@ impl Batch {
                 });
                 job.state = State::Finished { ran: None, ended: now, substate: 91 };
                 job.modified = now;
-                Ok(vec![Effect::Forget { sequence }])
+                Ok(vec![Effect::Forget { key }])
             }
             State::Running { ending, .. } => {
                 *ending = Ending::Deleted { by: format!("{by}@{host}") };
                 job.modified = now;
-                Ok(vec![Effect::Stop { sequence, kill: if force { Kill::Now } else { Kill::Gently } }])
+                Ok(vec![Effect::Stop { key, kill: if force { Kill::Now } else { Kill::Gently } }])
             }
         }
     }
@@ -202,9 +238,15 @@ impl Batch {
         id: &str,
         wanted: bool,
     ) -> Result<(), Refusal> {
-        let (sequence, full) = self.find(id)?;
+        let (target, full) = self.find(id)?;
         let manager = self.manager.clone();
-        let job = self.memory.jobs.get_mut(&sequence).expect("find gave an existing job");
+        let key = match target {
+            Target::Job(key) => key,
+            Target::Array(sequence) => Key::alone(sequence),
+            // As in PBS, only an array can be held as a whole.
+            Target::Some { .. } => return Err(Refusal::invalid_request(&full)),
+        };
+        let job = self.memory.jobs.get_mut(&key).expect("find gave an existing job");
         if job.owner != by && by != manager {
             return Err(Refusal::not_yours(&full));
         }
@@ -220,8 +262,8 @@ impl Batch {
     }
 
     /// The job's first process exists.
-    pub(crate) fn began(&mut self, now: Timestamp, sequence: u64, pid: u32) {
-        if let Some(job) = self.memory.jobs.get_mut(&sequence)
+    pub(crate) fn began(&mut self, now: Timestamp, key: Key, pid: u32) {
+        if let Some(job) = self.memory.jobs.get_mut(&key)
             && let State::Running { session, .. } = &mut job.state
         {
             *session = Some(pid);
@@ -230,9 +272,16 @@ impl Batch {
     }
 
     /// All of the job's processes are gone.
-    pub(crate) fn exited(&mut self, now: Timestamp, sequence: u64, status: i32, used: Option<Used>) {
-        let Some(job) = self.memory.jobs.get_mut(&sequence) else { return };
-        let State::Running { placement, started, session, ending } = &job.state else { return };
+    pub(crate) fn exited(
+        &mut self,
+        now: Timestamp,
+        key: Key,
+        status: i32,
+        used: Option<Used>,
+    ) -> Vec<Effect> {
+        let mut effects = vec![Effect::Forget { key }];
+        let Some(job) = self.memory.jobs.get_mut(&key) else { return effects };
+        let State::Running { placement, started, session, ending } = &job.state else { return effects };
         let (exit_status, substate, words) = match ending {
             Ending::Deleted { by } => (status, 91, format!("terminated by {by}")),
             Ending::Walltime => (EXIT_WALLTIME, 93, "exceeded resource walltime".to_owned()),
@@ -246,10 +295,15 @@ impl Batch {
         job.state = State::Finished { ran: Some(ran), ended: now, substate };
         job.modified = now;
         self.nodes_used = now;
+        if let Some(array) = key.array() {
+            job.expired = true;
+            effects.extend(self.one_of_array_ended(now, array, exit_status));
+        }
+        effects
     }
 
-    pub(crate) fn measured(&mut self, now: Timestamp, sequence: u64, used: Used) {
-        if let Some(job) = self.memory.jobs.get_mut(&sequence)
+    pub(crate) fn measured(&mut self, now: Timestamp, key: Key, used: Used) {
+        if let Some(job) = self.memory.jobs.get_mut(&key)
             && let State::Running { started, .. } = &job.state
         {
             job.used = Some(Used { walltime_s: seconds_between(*started, now), ..used });
@@ -272,17 +326,29 @@ impl Batch {
                 && seconds_between(*started, now) >= limit
             {
                 *ending = Ending::Walltime;
-                effects.push(Effect::Stop { sequence: job.sequence, kill: Kill::Gently });
+                effects.push(Effect::Stop { key: job.key(), kill: Kill::Gently });
             }
         }
     }
 
     fn expire_history(&mut self, now: Timestamp) {
         let kept_s = self.settings.history_seconds;
-        self.memory.jobs.retain(|_, job| match &job.state {
-            State::Finished { ended, .. } => seconds_between(*ended, now) < kept_s,
-            State::Queued { .. } | State::Running { .. } => true,
-        });
+        let old: Vec<Key> = self
+            .memory
+            .jobs
+            .values()
+            .filter(|job| match &job.state {
+                // Jobs of an array are kept as long as it is.
+                State::Finished { ended, .. } => {
+                    job.index.is_none() && seconds_between(*ended, now) >= kept_s
+                }
+                State::Queued { .. } | State::Running { .. } => false,
+            })
+            .map(Job::key)
+            .collect();
+        if !old.is_empty() {
+            self.memory.jobs.retain(|key, _| !old.contains(&key.array().unwrap_or(*key)));
+        }
     }
 
     /// First in, first out, with later jobs filling what earlier ones cannot use.
@@ -292,29 +358,64 @@ impl Batch {
             .memory
             .jobs
             .values()
-            .filter(|job| job.letter(now) == 'Q' && self.eligible_at(job) <= now)
+            .filter(|job| matches!(job.letter(now), 'Q' | 'B') && self.eligible_at(job) <= now)
             .map(|job| (-job.submission.priority, job.sequence))
             .collect();
         order.sort_unstable();
         for (_, sequence) in order {
-            let job = &self.memory.jobs[&sequence];
-            match self.try_place(job, &free) {
-                Ok((placement, left)) => {
-                    free = left;
-                    self.nodes_used = now;
-                    let job = self.memory.jobs.get_mut(&sequence).expect("it was listed above");
-                    job.comment = Some(run_comment(now, &placement));
-                    job.state =
-                        State::Running { placement, started: now, session: None, ending: Ending::ByItself };
-                    job.modified = now;
-                    effects.push(Effect::Start { sequence });
+            let key = Key::alone(sequence);
+            loop {
+                let job = &self.memory.jobs[&key];
+                let next = match &job.array {
+                    None => None,
+                    Some(array) => match array.waiting.first() {
+                        Some(&index) => Some(index),
+                        None => break,
+                    },
+                };
+                match self.try_place(job, &free) {
+                    Ok((placement, left)) => {
+                        free = left;
+                        self.nodes_used = now;
+                        effects.push(Effect::Start { key: self.run(now, key, next, placement) });
+                    }
+                    Err(reason) => {
+                        let job = self.memory.jobs.get_mut(&key).expect("it was listed above");
+                        // An array that has begun says when it did.
+                        if next.is_none() || job.letter(now) == 'Q' {
+                            job.comment = Some(reason);
+                        }
+                        break;
+                    }
                 }
-                Err(reason) => {
-                    let job = self.memory.jobs.get_mut(&sequence).expect("it was listed above");
-                    job.comment = Some(reason);
+                if next.is_none() {
+                    break;
                 }
             }
         }
+    }
+
+    /// The job, or the job `next` of the array, is to run there. Gives its key.
+    fn run(&mut self, now: Timestamp, key: Key, next: Option<u32>, placement: Placement) -> Key {
+        let job = self.memory.jobs.get_mut(&key).expect("the caller has looked at it");
+        let comment = Some(run_comment(now, &placement));
+        let state = State::Running { placement, started: now, session: None, ending: Ending::ByItself };
+        let Some(index) = next else {
+            (job.comment, job.state, job.modified) = (comment, state, now);
+            return key;
+        };
+        let one = Job { comment, state, modified: now, ..job.sub_job(index) };
+        if let Some(array) = &mut job.array {
+            array.waiting.remove(&index);
+            if !array.begun {
+                array.begun = true;
+                job.comment = Some(begun_comment(now));
+                job.modified = now;
+            }
+        }
+        let key = one.key();
+        self.memory.jobs.insert(key, one);
+        key
     }
 
     fn eligible_at(&self, job: &Job) -> Timestamp {
@@ -335,6 +436,12 @@ impl Batch {
                 .count();
             if running >= limit as usize {
                 return Err(format!("Not Running: User has reached queue {} running job limit.", job.queue));
+            }
+        }
+        if let Some(most) = job.array.as_ref().and_then(|array| array.running_max) {
+            let running = self.running().filter(|(other, _)| other.sequence == job.sequence).count();
+            if running >= most as usize {
+                return Err("Not Running: Number of concurrent running subjobs limit reached".to_owned());
             }
         }
         let mut left = free.to_vec();
@@ -425,17 +532,57 @@ impl Batch {
             .min()
     }
 
-    /// A sequence number from `12`, `12.server`.
-    fn find(&self, id: &str) -> Result<(u64, String), Refusal> {
+    /// What an id means: `12`, `12.server`, `12[].server`, `12[3].server`, `12[1-5,7].server`.
+    fn find(&self, id: &str) -> Result<(Target, String), Refusal> {
         let full = if id.contains('.') { id.to_owned() } else { format!("{id}.{}", self.server) };
         let (number, server) = id.split_once('.').unwrap_or((id, &self.server));
-        number
-            .parse::<u64>()
-            .ok()
-            // As in PBS, a number of ours with another server's name is a job of that server.
-            .filter(|sequence| server == self.server && self.memory.jobs.contains_key(sequence))
-            .map(|sequence| (sequence, full.clone()))
-            .ok_or_else(|| Refusal::unknown_job(&full))
+        let unknown = || Refusal::unknown_job(&full);
+        let (digits, brackets) = match number.split_once('[') {
+            Some((digits, rest)) => (digits, Some(rest.strip_suffix(']').ok_or_else(unknown)?)),
+            None => (number, None),
+        };
+        let sequence = digits.parse::<u64>().map_err(|_| unknown())?;
+        // As in PBS, a number of ours with another server's name is a job of that server.
+        let job = self.memory.jobs.get(&Key::alone(sequence)).filter(|_| server == self.server);
+        let job = job.ok_or_else(unknown)?;
+        let target = match (&job.array, brackets) {
+            (None, None) => Target::Job(job.key()),
+            (Some(_), Some("")) => Target::Array(sequence),
+            (Some(array), Some(text)) => {
+                let indices: Indices = text.parse().map_err(|_| unknown())?;
+                // Ranges may reach beyond the array; they have to begin in it.
+                let first = indices
+                    .iter()
+                    .next()
+                    .filter(|&index| array.has(index) || text.contains(['-', ',']) && array.reaches(index));
+                first.ok_or_else(unknown)?;
+                Target::Some { sequence, indices }
+            }
+            // An array's number alone is nobody's, and neither is an index of what is no array.
+            (None, Some(_)) | (Some(_), None) => return Err(unknown()),
+        };
+        Ok((target, full))
+    }
+}
+
+/// What a command is about.
+enum Target {
+    /// No array, nor of one.
+    Job(Key),
+    Array(u64),
+    /// Jobs of an array.
+    Some {
+        sequence: u64,
+        indices: Indices,
+    },
+}
+
+impl Target {
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Job(key) => key.sequence,
+            Self::Array(sequence) | Self::Some { sequence, .. } => *sequence,
+        }
     }
 }
 

@@ -27,6 +27,23 @@ impl Refusal {
         Self::new(15139, format!("Job has finished {id}"))
     }
 
+    pub(crate) fn array_job_over(id: &str) -> Self {
+        Self::new(15159, format!("Request invalid for finished array subjob {id}"))
+    }
+
+    /// What cannot be done to one job of an array.
+    pub(crate) fn invalid_request(id: &str) -> Self {
+        Self::new(15004, format!("Invalid request {id}"))
+    }
+
+    pub(crate) fn array_too_large() -> Self {
+        Self::new(15107, "Array job exceeds server or queue size limit")
+    }
+
+    pub(crate) fn too_many_of_user(queue: &str) -> Self {
+        Self::new(15143, format!("would exceed queue {queue}'s per-user limit"))
+    }
+
     pub(crate) fn not_yours(id: &str) -> Self {
         Self::new(15007, format!("Unauthorized Request  {id}"))
     }

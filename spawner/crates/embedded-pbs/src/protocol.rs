@@ -49,6 +49,12 @@ pub(crate) struct Filter {
     pub(crate) history: bool,
     /// Only ended jobs (`qstat -H`).
     pub(crate) only_ended: bool,
+    /// Arrays with their jobs (`-t`).
+    #[serde(default)]
+    pub(crate) expand: bool,
+    /// Arrays only; with `expand`, only their jobs (`-J`).
+    #[serde(default)]
+    pub(crate) only_arrays: bool,
     pub(crate) users: Vec<String>,
     pub(crate) queue: Option<String>,
     /// Letters of the wanted states; empty means any.
@@ -78,6 +84,9 @@ pub(crate) struct Submission {
     pub(crate) priority: i32,
     pub(crate) rerunable: bool,
     pub(crate) hold: bool,
+    /// `X-Y[:Z]` if it is an array, and how many of its jobs may run at once.
+    #[serde(default)]
+    pub(crate) array: Option<(String, Option<u32>)>,
     /// Not before this second since the epoch.
     pub(crate) execution_time_s: Option<i64>,
     pub(crate) umask: Option<u32>,

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::batch::{Batch, EXIT_LOST, Effect, Kill, Memory};
-use crate::job::{Job, State};
+use crate::job::{Job, Key, State};
 use crate::mom::Spec;
 use crate::protocol::{ANSWER_SECONDS_MAX, Answer, Call, REQUEST_BYTES_MAX, Request, state_folder};
 use crate::settings::Settings;
@@ -135,18 +135,18 @@ pub(crate) fn unix_user() -> String {
 
 enum Message {
     Call { call: Call, answer: oneshot::Sender<Answer> },
-    Began { sequence: u64, pid: u32 },
-    Exited { sequence: u64, status: i32 },
+    Began { key: Key, pid: u32 },
+    Exited { key: Key, status: i32 },
 }
 
 struct Server {
     batch: Batch,
     folder: PathBuf,
     /// Process id of each running job's mom.
-    moms: HashMap<u64, u32>,
+    moms: HashMap<Key, u32>,
     /// Signals for moms that have not said yet that they began: before that one would just end, and nobody would know how
     /// the job did.
-    held: HashMap<u64, Vec<Signal>>,
+    held: HashMap<Key, Vec<Signal>>,
     messages: mpsc::Sender<Message>,
     measured: Option<tokio::time::Instant>,
 }
@@ -309,26 +309,26 @@ impl Server {
                 // The caller may have been interrupted meanwhile.
                 let _ = answer.send(reply);
             }
-            Message::Began { sequence, pid } => {
-                self.batch.began(now, sequence, pid);
+            Message::Began { key, pid } => {
+                self.batch.began(now, key, pid);
                 self.save();
-                for signal in self.held.remove(&sequence).unwrap_or_default() {
-                    self.signal(sequence, signal);
+                for signal in self.held.remove(&key).unwrap_or_default() {
+                    self.signal(key, signal);
                 }
             }
-            Message::Exited { sequence, status } => self.ended(now, sequence, status),
+            Message::Exited { key, status } => self.ended(now, key, status),
         }
     }
 
-    fn ended(&mut self, now: Timestamp, sequence: u64, status: i32) {
-        self.moms.remove(&sequence);
-        self.held.remove(&sequence);
-        if let Some(job) = self.batch.job(sequence) {
+    fn ended(&mut self, now: Timestamp, key: Key, status: i32) {
+        self.moms.remove(&key);
+        self.held.remove(&key);
+        if let Some(job) = self.batch.job(key) {
             deliver(&self.folder, self.batch.server(), job);
         }
-        info!(job = sequence, status, "job ended");
-        self.batch.exited(now, sequence, status, None);
-        remove_files(&self.folder, sequence);
+        info!(job = %key, status, "job ended");
+        let effects = self.batch.exited(now, key, status, None);
+        self.perform(effects);
         self.save();
     }
 
@@ -341,15 +341,19 @@ impl Server {
                 // Scripts may hold one-time codes: they live in the spool only, never in the state file.
                 let script = std::mem::take(&mut submission.script);
                 match self.batch.submit(now, &user, *submission) {
-                    Ok(sequence) => {
-                        match write_private(&script_path(&self.folder, sequence), &script, 0o700) {
+                    Ok(id) => {
+                        match write_private(
+                            &script_path(&self.folder, self.batch.sequence(&id)),
+                            &script,
+                            0o700,
+                        ) {
                             Ok(()) => {
                                 self.save();
-                                info!(job = sequence, user, "job queued");
-                                Answer::Submitted { id: format!("{sequence}.{server}") }
+                                info!(job = id, user, "job queued");
+                                Answer::Submitted { id }
                             }
                             Err(error) => {
-                                let _ = self.batch.delete(now, &user, &sequence.to_string(), true, true);
+                                let _ = self.batch.delete(now, &user, &id, true, true);
                                 Answer::Refused(crate::error::Refusal::internal(format!(
                                     "cannot keep the script: {error:#}"
                                 )))
@@ -399,9 +403,9 @@ impl Server {
             return;
         }
         self.measured = Some(instant);
-        let moms: Vec<(u64, u32)> = self.moms.iter().map(|(sequence, pid)| (*sequence, *pid)).collect();
-        for (sequence, used) in usage::measure(&moms) {
-            self.batch.measured(now, sequence, used);
+        let moms: Vec<(Key, u32)> = self.moms.iter().map(|(key, pid)| (*key, *pid)).collect();
+        for (key, used) in usage::measure(&moms) {
+            self.batch.measured(now, key, used);
         }
     }
 
@@ -416,41 +420,41 @@ impl Server {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Start { sequence } => {
-                    if let Err(error) = self.start(sequence) {
-                        warn!(job = sequence, error = format!("{error:#}"), "cannot start the job");
-                        self.ended(Timestamp::now(), sequence, EXIT_LOST);
+                Effect::Start { key } => {
+                    if let Err(error) = self.start(key) {
+                        warn!(job = %key, error = format!("{error:#}"), "cannot start the job");
+                        self.ended(Timestamp::now(), key, EXIT_LOST);
                     }
                 }
-                Effect::Stop { sequence, kill: how } => {
+                Effect::Stop { key, kill: how } => {
                     let signal = match how {
                         Kill::Gently => Signal::SIGTERM,
                         Kill::Now => Signal::SIGUSR1,
                     };
-                    self.signal(sequence, signal);
+                    self.signal(key, signal);
                 }
-                Effect::Forget { sequence } => remove_files(&self.folder, sequence),
+                Effect::Forget { key } => remove_files(&self.folder, key),
             }
         }
     }
 
-    fn signal(&mut self, sequence: u64, signal: Signal) {
+    fn signal(&mut self, key: Key, signal: Signal) {
         if signal != Signal::SIGKILL
-            && let Some(held) = self.held.get_mut(&sequence)
+            && let Some(held) = self.held.get_mut(&key)
         {
             held.push(signal);
             return;
         }
-        if let Some(pid) = self.moms.get(&sequence).and_then(|pid| i32::try_from(*pid).ok()) {
+        if let Some(pid) = self.moms.get(&key).and_then(|pid| i32::try_from(*pid).ok()) {
             // A mom that is gone has its `Exited` on the way.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
-    fn start(&mut self, sequence: u64) -> anyhow::Result<()> {
-        let job = self.batch.job(sequence).context("the job is unknown")?;
+    fn start(&mut self, key: Key) -> anyhow::Result<()> {
+        let job = self.batch.job(key).context("the job is unknown")?;
         let spec = spec(&self.folder, self.batch.server(), self.batch.settings(), job)?;
-        let path = self.folder.join(format!("spool/{sequence}.spec"));
+        let path = self.folder.join(format!("spool/{key}.spec"));
         write_private(&path, &serde_json::to_vec(&spec)?, 0o600)?;
         let mut mom = tokio::process::Command::new(std::env::current_exe()?);
         mom.arg("mom").arg(&path).arg(std::process::id().to_string());
@@ -458,10 +462,10 @@ impl Server {
         let mut child = mom.spawn().context("cannot start the job's mom")?;
         let pid = child.id().context("the job's mom was gone at once")?;
         let output = child.stdout.take().context("the mom's output is not piped")?;
-        self.moms.insert(sequence, pid);
-        self.held.insert(sequence, Vec::new());
+        self.moms.insert(key, pid);
+        self.held.insert(key, Vec::new());
         let messages = self.messages.clone();
-        info!(job = sequence, "job started");
+        info!(job = %key, "job started");
         tokio::spawn(async move {
             let mut status = EXIT_LOST;
             let mut lines = BufReader::new(output).lines();
@@ -469,7 +473,7 @@ impl Server {
                 match line.split_once(' ') {
                     Some(("began", pid)) => {
                         if let Ok(pid) = pid.parse() {
-                            let _ = messages.send(Message::Began { sequence, pid }).await;
+                            let _ = messages.send(Message::Began { key, pid }).await;
                         }
                     }
                     Some(("exited", code)) => status = code.parse().unwrap_or(EXIT_LOST),
@@ -477,16 +481,16 @@ impl Server {
                 }
             }
             let _ = child.wait().await;
-            let _ = messages.send(Message::Exited { sequence, status }).await;
+            let _ = messages.send(Message::Exited { key, status }).await;
         });
         Ok(())
     }
 
     /// Ends all jobs and waits for their moms; what does not obey in time is killed.
     async fn farewell(&mut self, inbox: &mut mpsc::Receiver<Message>) {
-        let running: Vec<u64> = self.moms.keys().copied().collect();
-        for sequence in &running {
-            self.signal(*sequence, Signal::SIGHUP);
+        let running: Vec<Key> = self.moms.keys().copied().collect();
+        for key in &running {
+            self.signal(*key, Signal::SIGHUP);
         }
         let deadline = tokio::time::Instant::now() + FAREWELL_MAX;
         while !self.moms.is_empty() {
@@ -495,10 +499,10 @@ impl Server {
                 Ok(Some(message)) => self.receive(message),
                 Ok(None) => break,
                 Err(_) => {
-                    let left: Vec<u64> = self.moms.keys().copied().collect();
+                    let left: Vec<Key> = self.moms.keys().copied().collect();
                     warn!(jobs = ?left, "jobs did not end in time and are killed");
-                    for sequence in left {
-                        self.signal(sequence, Signal::SIGKILL);
+                    for key in left {
+                        self.signal(key, Signal::SIGKILL);
                     }
                     break;
                 }
@@ -521,6 +525,7 @@ impl Server {
     }
 }
 
+/// Jobs of an array share their array's.
 fn script_path(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("spool/{sequence}.SC"))
 }
@@ -537,11 +542,11 @@ fn write_private(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     file.write_all(bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn remove_files(folder: &Path, sequence: u64) {
+fn remove_files(folder: &Path, key: Key) {
     for kind in ["SC", "OU", "ER", "spec", "nodes"] {
-        let _ = std::fs::remove_file(folder.join(format!("spool/{sequence}.{kind}")));
+        let _ = std::fs::remove_file(folder.join(format!("spool/{key}.{kind}")));
     }
-    let _ = std::fs::remove_dir_all(folder.join(format!("spool/{sequence}.tmp")));
+    let _ = std::fs::remove_dir_all(folder.join(format!("spool/{key}.tmp")));
 }
 
 /// The files a job writes while it runs: the destination itself with `-k d`, else the spool folder.
@@ -552,7 +557,7 @@ fn stream_files(folder: &Path, job: &Job) -> (String, Option<String>) {
         if direct && submission.keep.contains(letter) {
             destination
         } else {
-            folder.join(format!("spool/{}.{kind}", job.sequence)).to_string_lossy().into_owned()
+            folder.join(format!("spool/{}.{kind}", job.key())).to_string_lossy().into_owned()
         }
     };
     let output = file('o', "OU", job.output_path());
@@ -567,8 +572,8 @@ fn stream_files(folder: &Path, job: &Job) -> (String, Option<String>) {
 fn spec(folder: &Path, server: &str, settings: &Settings, job: &Job) -> anyhow::Result<Spec> {
     let State::Running { placement, .. } = &job.state else { bail!("the job is not running") };
     let submission = &job.submission;
-    let id = format!("{}.{server}", job.sequence);
-    let spool = |kind: &str| folder.join(format!("spool/{}.{kind}", job.sequence));
+    let id = job.id(server);
+    let spool = |kind: &str| folder.join(format!("spool/{}.{kind}", job.key()));
     let hosts: String = placement
         .chunks
         .iter()
@@ -604,6 +609,10 @@ fn spec(folder: &Path, server: &str, settings: &Settings, job: &Job) -> anyhow::
     }
     set("PBS_ENVIRONMENT", "PBS_BATCH".to_owned());
     set("PBS_JOBID", id);
+    if let Some(index) = job.index {
+        set("PBS_ARRAY_INDEX", index.to_string());
+        set("PBS_ARRAY_ID", format!("{}[].{server}", job.sequence));
+    }
     set("PBS_JOBNAME", submission.name.clone());
     set("PBS_QUEUE", job.queue.clone());
     set("PBS_O_QUEUE", job.queue.clone());
@@ -646,7 +655,7 @@ fn deliver(folder: &Path, server: &str, job: &Job) {
         let mut to = PathBuf::from(to);
         if to.is_dir() {
             let kind = if from.ends_with(".OU") { "OU" } else { "ER" };
-            to.push(format!("{}.{server}.{kind}", job.sequence));
+            to.push(format!("{}.{kind}", job.id(server)));
         }
         if !Path::new(&from).exists() {
             continue;
@@ -655,7 +664,7 @@ fn deliver(folder: &Path, server: &str, job: &Job) {
             let kept = folder.join("undelivered");
             let name = Path::new(&from).file_name().unwrap_or_default();
             let saved = std::fs::create_dir_all(&kept).and_then(|()| std::fs::rename(&from, kept.join(name)));
-            warn!(job = job.sequence, to = %to.display(), %error, kept = saved.is_ok(), "cannot deliver a job's output");
+            warn!(job = %job.key(), to = %to.display(), %error, kept = saved.is_ok(), "cannot deliver a job's output");
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) history_seconds: u64,
     /// Unfinished jobs the server holds at most.
     pub(crate) jobs_max: usize,
+    /// Jobs in one array.
+    pub(crate) max_array_size: u32,
     pub(crate) nodes: Vec<NodeSettings>,
     pub(crate) queues: Vec<QueueSettings>,
 }
@@ -54,6 +56,10 @@ pub(crate) struct QueueSettings {
     pub(crate) default_walltime: Option<String>,
     /// Running jobs one user may have here.
     pub(crate) max_run_per_user: Option<u32>,
+    /// Jobs one user may have here, waiting and running; those of an array are counted each.
+    pub(crate) max_queued_per_user: Option<u32>,
+    /// Jobs in one array.
+    pub(crate) max_array_size: Option<u32>,
     /// If given, only these users may submit.
     pub(crate) acl_users: Option<Vec<String>>,
 }
@@ -83,6 +89,7 @@ impl Default for Settings {
             kill_delay_seconds: 10.0,
             history_seconds: 24 * 3600,
             jobs_max: 10_000,
+            max_array_size: 10_000,
             nodes: Vec::new(),
             queues: vec![
                 queue("workq", "24:00:00", "01:00:00"),
@@ -163,6 +170,11 @@ impl Settings {
         if self.queue(&self.default_queue).is_none() {
             bail!("default_queue = {:?} is not one of the queues", self.default_queue);
         }
+        ensure!(
+            (1..=1_000_000).contains(&self.max_array_size),
+            "max_array_size = {} is outside 1..1000000",
+            self.max_array_size
+        );
         for (key, seconds) in [
             ("queue_delay_seconds", self.queue_delay_seconds),
             ("kill_delay_seconds", self.kill_delay_seconds),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::job::Used;
+use crate::job::{Key, Used};
 
 struct Process {
     pid: u32,
@@ -68,14 +68,14 @@ fn below(root: u32, table: &[Process]) -> Vec<&Process> {
 }
 
 /// What each mom's job uses now, from one walk over the process table.
-pub(crate) fn measure(moms: &[(u64, u32)]) -> Vec<(u64, Used)> {
+pub(crate) fn measure(moms: &[(Key, u32)]) -> Vec<(Key, Used)> {
     let ticks_per_second =
         nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).max(1);
     let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
     let (ticks_per_second, page_bytes) = (ticks_per_second.unsigned_abs(), page_bytes.unsigned_abs());
     let table = table();
     moms.iter()
-        .map(|(sequence, mom)| {
+        .map(|(key, mom)| {
             let mut used = Used::default();
             let mut ticks = 0;
             for process in below(*mom, &table) {
@@ -84,7 +84,7 @@ pub(crate) fn measure(moms: &[(u64, u32)]) -> Vec<(u64, Used)> {
                 used.vmem_kb += process.vsize_bytes / 1024;
             }
             used.cput_s = ticks / ticks_per_second;
-            (*sequence, used)
+            (*key, used)
         })
         .collect()
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Batch, PATIENCE, RECORDED, find_process, wait_until_gone};
+use common::{Batch, PATIENCE, RECORDED, find_process, wait_until, wait_until_gone};
 
 #[test]
 fn job_gets_its_environment_folder_and_output_files() {
@@ -149,7 +149,9 @@ fn a_job_waits_its_delay_in_the_queue() {
 fn what_is_not_offered_is_said() {
     let batch = Batch::start(RECORDED);
     for (options, words) in [
-        ("-J 1-3", "array jobs"),
+        ("-J 3-1", "illegal -J value"),
+        ("-J 1,4", "illegal -J value"),
+        ("-J 1-3%0", "illegal -J value"),
         ("-I", "interactive"),
         ("-W depend=afterok:1", "-W depend"),
         ("-Y", "usage"),
@@ -204,4 +206,115 @@ fn a_number_with_another_server_s_name_is_another_job() {
         assert!(outcome.stderr.contains(&format!("Unknown Job Id {job}.elsewhere")), "{}", outcome.stderr);
     }
     batch.wait_for_state(job, "R");
+}
+
+#[test]
+fn jobs_of_an_array_have_their_own_environment_output_and_states() {
+    let mut batch = Batch::start(RECORDED);
+    let script = "echo $PBS_JOBID $PBS_ARRAY_INDEX $PBS_ARRAY_ID $GIVEN; echo oops >&2; \
+                  until [ -e go ]; do sleep 0.02; done; exit $PBS_ARRAY_INDEX";
+    let outcome = batch.run("alice", "qsub -N many -J 0-6:2 -v GIVEN=x", script);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "0[].pbshead\n"), "{}", outcome.stderr);
+    let shown = |line: &str| batch.run("alice", line, "").stdout;
+    // Two cores.
+    wait_until("two run", || shown("qstat -t 0[]").matches(" R ").count() == 2);
+    let table = "\
+Job id            Name             User              Time Use S Queue
+----------------  ---------------- ----------------  -------- - -----
+0[].pbshead       many             alice                    0 B workq           
+0[0].pbshead      many             alice             TIME     R workq           
+0[2].pbshead      many             alice             TIME     R workq           
+0[4].pbshead      many             alice                    0 Q workq           
+0[6].pbshead      many             alice                    0 Q workq           
+";
+    let seen = shown("qstat -t").replace("00:00:00", "TIME    ");
+    // What runs may not have been measured yet.
+    let seen = seen.replace("       0 R", "TIME     R");
+    assert_eq!(seen, table);
+    assert_eq!(shown("qstat").lines().count(), 3, "without -t an array is one line");
+    assert_eq!(shown("qstat -J -t").lines().count(), 6);
+    let full = shown("qstat -f 0[]");
+    for line in [
+        "Job Id: 0[].pbshead",
+        "    job_state = B",
+        "    array = True",
+        "    array_state_count = Queued:2 Running:2 Exiting:0 Expired:0 ",
+        "    array_indices_submitted = 0-6:2",
+        "    array_indices_remaining = 4,6",
+    ] {
+        assert!(full.lines().any(|found| found == line), "{line} is not in\n{full}");
+    }
+    assert!(full.replace("\n\t", "").contains("/many.o0.^array_index^\n"), "{full}");
+    let one = shown("qstat -f 0[2]");
+    for line in
+        ["Job Id: 0[2].pbshead", "    job_state = R", "    array_id = 0[].pbshead", "    array_index = 2"]
+    {
+        assert!(one.lines().any(|found| found == line), "{line} is not in\n{one}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&shown("qstat -t -f -F json 0[]")).unwrap();
+    let states: Vec<(&String, &str)> = json["Jobs"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(id, job)| (id, job["job_state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(states.len(), 5);
+    assert!(
+        states.iter().all(|(id, state)| *state
+            == if json["Jobs"][*id]["array"] == "True" {
+                "B"
+            } else if ["0[0].pbshead", "0[2].pbshead"].contains(&id.as_str()) {
+                "R"
+            } else {
+                "Q"
+            }),
+        "{states:?}"
+    );
+    assert_eq!(shown("qselect -t -s Q"), "0[4].pbshead\n0[6].pbshead\n");
+
+    // One that waits, one that runs; the others go on.
+    assert_eq!(batch.run("alice", "qdel 0[4] 0[2]", "").code, 0);
+    wait_until("the last one runs", || shown("qstat 0[6]").contains(" R "));
+    assert!(shown("qstat 0[2]").contains(" X ") && shown("qstat 0[4]").contains(" X "));
+    let late = batch.run("alice", "qdel 0[2]", "");
+    assert_eq!(
+        (late.code, late.stderr.as_str()),
+        (55, "qdel: Request invalid for finished array subjob 0[2].pbshead\n")
+    );
+    std::fs::write(batch.home().join("go"), "").unwrap();
+    wait_until("the array is over", || shown("qstat -x 0[]").contains(" F "));
+    for index in [0, 6] {
+        assert_eq!(
+            batch.read(&format!("many.o0.{index}")),
+            format!("0[{index}].pbshead {index} 0[].pbshead x\n")
+        );
+        assert_eq!(batch.read(&format!("many.e0.{index}")), "oops\n");
+    }
+    assert!(!batch.home().join("many.o0.4").exists(), "it never ran");
+    assert!(shown("qstat -x -f 0[6]").contains("    Exit_status = 6\n"));
+    assert_eq!(
+        std::fs::read_dir(batch.state().join("spool")).unwrap().count(),
+        0,
+        "nothing is left in the spool"
+    );
+
+    // A restart in between: what runs is lost, what waits goes on.
+    std::fs::remove_file(batch.home().join("go")).unwrap();
+    let outcome = batch.run("alice", "qsub -J 1-3 -o 'out.^array_index^' -j oe", script);
+    assert_eq!(outcome.stdout, "1[].pbshead\n");
+    wait_until("two run", || batch.run("alice", "qstat -t 1[]", "").stdout.matches(" R ").count() == 2);
+    batch.restart();
+    std::fs::write(batch.home().join("go"), "").unwrap();
+    let shown = |line: &str| batch.run("alice", line, "").stdout;
+    wait_until("the third has run", || shown("qstat -x 1[]").contains(" F "));
+    assert_eq!(batch.read("out.3"), "1[3].pbshead 3 1[].pbshead\noops\n");
+    assert!(shown("qstat -x -f 1[1]").replace("\n\t", "").contains("the batch server restarted"));
+    assert_eq!(batch.run("alice", "qdel 1[]", "").code, 35);
+    let refused = batch.run("alice", "qsub -J 1-3 -r n", "true");
+    assert!(refused.code != 0 && refused.stderr.contains("cannot submit non-rerunable Array Job"));
+    let large = batch.run("alice", "qsub -J 1-10001", "true");
+    assert_eq!(
+        (large.code, large.stderr.as_str()),
+        (3, "qsub: Array job exceeds server or queue size limit\n")
+    );
 }

@@ -12,10 +12,14 @@ pub trait BatchSystem: Send + Sync {
     /// After [`SubmitError::TimedOut`] the job may exist all the same: look for its name in a later snapshot.
     async fn submit(&self, user: &UserName, script: &str) -> Result<JobId, SubmitError>;
 
-    /// All jobs of the server that this process may see, finished ones included as long as PBS remembers them.
+    /// All jobs of the server that this process may see, finished ones included as long as PBS remembers them. An array is
+    /// one of them; its jobs are not (see [`BatchSystem::sub_jobs`] and [`crate::Job::untouched`]).
     ///
     /// One query, however many jobs the caller follows. See [`Snapshot::presence`] for what its silence means.
     async fn jobs(&self) -> Result<Snapshot, StatusError>;
+
+    /// These arrays with all of their jobs, over or not; one query. What is not listed of an array is unknown to the server.
+    async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError>;
 
     /// Whether [`BatchSystem::jobs`] shows the jobs of all users: a server may keep them from this process, and what
     /// it keeps back looks like what is gone.
@@ -27,4 +31,13 @@ pub trait BatchSystem: Send + Sync {
     ///
     /// Returns when PBS has accepted the request; the job ends some seconds later.
     async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError>;
+
+    /// The same for several jobs of `user`, in few requests. The first failure is told after all were tried.
+    async fn delete_all(&self, user: &UserName, jobs: &[JobId]) -> Result<(), DeleteError> {
+        let mut outcome = Ok(());
+        for job in jobs {
+            outcome = outcome.and(self.delete(user, job).await);
+        }
+        outcome
+    }
 }

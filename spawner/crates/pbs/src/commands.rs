@@ -23,6 +23,9 @@ const LIMIT_DEFAULT: Duration = Duration::from_secs(30);
 /// What `qsub` puts into a job's name and attributes is bounded by PBS, the script by `jobscript_max_size`.
 const SCRIPT_BYTES_MAX: usize = 4 << 20;
 
+/// Ids that one `qstat` or `qdel` gets.
+const IDS_MAX: usize = 200;
+
 /// sudo's own, for whatever keeps it from running the command.
 const EXIT_SUDO: i32 = 1;
 
@@ -116,7 +119,8 @@ impl Commands {
             .map_err(|error| unreadable(format!("qstat -B -f -F json: {error}")))?;
         let server = answer["Server"].as_object().and_then(|servers| servers.values().next());
         let default = server.and_then(|server| server["default_queue"].as_str()).map(str::to_owned);
-        Ok(Queues { queues, default })
+        let array_size_max = server.and_then(|server| queues::number(&server["max_array_size"]));
+        Ok(Queues { queues, default, array_size_max })
     }
 
     /// The commands of this machine: in the folder that `NUNA_PBS_BIN` names, else that of `PATH` with a `qsub` in
@@ -251,11 +255,26 @@ impl Commands {
         Ok(finished)
     }
 
-    /// One listing. `history` asks for finished jobs too.
-    async fn list(&self, history: bool) -> Result<Listing, StatusError> {
+    /// What can be had of `arrays` and their jobs, or, if none are named, of all jobs.
+    async fn listed(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
+        match self.list(true, arrays).await? {
+            Listing::Read(snapshot) => Ok(snapshot),
+            Listing::NoHistory => match self.list(false, arrays).await? {
+                Listing::Read(snapshot) => Ok(snapshot),
+                Listing::NoHistory => Err(StatusError::Unreadable {
+                    message: "qstat complains that there is no history though none was asked for".to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// One listing. `history` asks for finished jobs too; arrays that are named are listed with their jobs.
+    async fn list(&self, history: bool, arrays: &[JobId]) -> Result<Listing, StatusError> {
         let arguments = |format: &'static str| {
             let history = history.then_some("-x");
-            history.into_iter().chain(["-f", "-F", format]).collect::<Vec<_>>()
+            let expand = (!arrays.is_empty()).then_some("-t");
+            let options = history.into_iter().chain(expand).chain(["-f", "-F", format]);
+            options.chain(arrays.iter().map(JobId::as_str)).collect::<Vec<_>>()
         };
         let mut finished = self.qstat(&arguments("json")).await?;
         let mut snapshot = match status::parse(&finished.stdout) {
@@ -329,15 +348,18 @@ impl BatchSystem for Commands {
     }
 
     async fn jobs(&self) -> Result<Snapshot, StatusError> {
-        match self.list(true).await? {
-            Listing::Read(snapshot) => Ok(snapshot),
-            Listing::NoHistory => match self.list(false).await? {
-                Listing::Read(snapshot) => Ok(snapshot),
-                Listing::NoHistory => Err(StatusError::Unreadable {
-                    message: "qstat complains that there is no history though none was asked for".to_owned(),
-                }),
-            },
+        self.listed(&[]).await
+    }
+
+    async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
+        let mut all = Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true };
+        for some in arrays.chunks(IDS_MAX) {
+            let snapshot = self.listed(some).await?;
+            all.jobs.extend(snapshot.jobs);
+            all.server_time = snapshot.server_time;
+            all.complete &= snapshot.complete;
         }
+        Ok(all)
     }
 
     async fn sees_all_jobs(&self) -> Result<bool, StatusError> {
@@ -349,16 +371,32 @@ impl BatchSystem for Commands {
     }
 
     async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError> {
+        self.delete_some(user, &[job.as_str()]).await
+    }
+
+    async fn delete_all(&self, user: &UserName, jobs: &[JobId]) -> Result<(), DeleteError> {
+        let mut outcome = Ok(());
+        for some in jobs.chunks(IDS_MAX) {
+            let ids: Vec<&str> = some.iter().map(JobId::as_str).collect();
+            outcome = outcome.and(self.delete_some(user, &ids).await);
+        }
+        outcome
+    }
+}
+
+impl Commands {
+    /// One `qdel`. Its exit code is that of the last job it could not delete; all others were.
+    async fn delete_some(&self, user: &UserName, ids: &[&str]) -> Result<(), DeleteError> {
         let finished =
-            self.as_user(user, Verb::Delete, &[job.as_str()], None).await.map_err(
-                |trouble| match trouble {
-                    Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
-                    Trouble::NotRun(message) | Trouble::Failed(message) => DeleteError::Failed { message },
-                },
-            )?;
+            self.as_user(user, Verb::Delete, ids, None).await.map_err(|trouble| match trouble {
+                Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
+                Trouble::NotRun(message) | Trouble::Failed(message) => DeleteError::Failed { message },
+            })?;
         let words = words("qdel", &finished.stderr);
         match finished.code {
-            Some(0 | exit::FINISHED | exit::UNKNOWN_JOB | exit::HISTORY_DELETED) => Ok(()),
+            Some(0 | exit::FINISHED | exit::UNKNOWN_JOB | exit::HISTORY_DELETED | exit::ARRAY_JOB_OVER) => {
+                Ok(())
+            }
             Some(exit::UNREACHABLE) => Err(DeleteError::Unreachable { words }),
             Some(_) if is_about_connection(&finished.stderr) => Err(DeleteError::Unreachable { words }),
             Some(exit_code) => Err(DeleteError::Rejected { exit_code, words }),

@@ -67,6 +67,8 @@ pub(crate) mod exit {
     pub(crate) const FINISHED: i32 = 35;
     /// 15158 its history was deleted.
     pub(crate) const HISTORY_DELETED: i32 = 54;
+    /// 15159 the job of an array is over already.
+    pub(crate) const ARRAY_JOB_OVER: i32 = 55;
     /// 15010, which the commands use when they cannot connect.
     pub(crate) const UNREACHABLE: i32 = 162;
 }
@@ -80,8 +82,9 @@ impl Rejection {
             173 => Self::QueueDisabled,
             // 15007 permission, 15008 host, 15019 and 15020 credential, 15022 queue access, 15023 bad user.
             159 | 160 | 171 | 172 | 174 | 175 => Self::NotAllowed,
-            // 15036 resources, 15046 jobs in the queue, 15048 limit, 15142 and 15143 of user, group or project.
-            188 | 198 | 200 | 38 | 39 => Self::OverLimit,
+            // 15036 resources, 15046 jobs in the queue, 15048 limit, 15107 size of an array, 15142 and 15143 of user,
+            // group or project.
+            188 | 198 | 200 | 3 | 38 | 39 => Self::OverLimit,
             // 15035.
             187 => Self::UnknownResource,
             _ => Self::Other,

@@ -1,11 +1,14 @@
 //! A batch system in memory, for tests of those who use one: it does nothing until told to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
-use crate::{BatchSystem, DeleteError, Job, JobId, JobState, Snapshot, StatusError, SubmitError, UserName};
+use crate::{
+    Array, BatchSystem, DeleteError, Indices, Job, JobId, JobState, Snapshot, StatusError, SubmitError,
+    UserName,
+};
 
 /// What PBS reports for a job that `qdel` ended.
 const EXIT_DELETED: i32 = 271;
@@ -13,7 +16,7 @@ const EXIT_DELETED: i32 = 271;
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    jobs: std::collections::BTreeMap<JobId, Job>,
+    jobs: BTreeMap<JobId, Job>,
     submissions: Vec<(UserName, JobId, String)>,
     deletions: Vec<(UserName, JobId)>,
     refusals: VecDeque<SubmitError>,
@@ -24,6 +27,36 @@ struct State {
     is_blind: bool,
     clock: i64,
     queries: usize,
+}
+
+impl State {
+    /// With arrays as their jobs make them.
+    fn all(&self) -> BTreeMap<JobId, Job> {
+        let mut all = self.jobs.clone();
+        for (id, array) in all.iter_mut().filter(|(id, _)| id.is_array()) {
+            let jobs = self.jobs.values().filter(|job| job.id.array().as_ref() == Some(id));
+            let numbers = |wanted: fn(&Job) -> bool| {
+                jobs.clone().filter(|job| wanted(job)).filter_map(|job| job.id.index()).collect::<Indices>()
+            };
+            let of = Array { submitted: numbers(|_| true), waiting: numbers(|job| job.state.is_pending()) };
+            array.state = if numbers(|job| !job.state.is_over()).is_empty() {
+                JobState::Finished
+            } else if of.waiting == of.submitted {
+                JobState::Queued
+            } else {
+                JobState::Begun
+            };
+            array.array = Some(of);
+        }
+        all
+    }
+
+    /// As `qstat` without `-t`.
+    fn listed(&self) -> BTreeMap<JobId, Job> {
+        let mut all = self.all();
+        all.retain(|id, _| id.index().is_none());
+        all
+    }
 }
 
 /// Jobs start, end and vanish when the test says so.
@@ -144,6 +177,15 @@ impl BatchSystem for FakeBatch {
         let id: JobId = format!("{}.fake", state.next)
             .parse()
             .map_err(|error| SubmitError::Failed { message: format!("{error}") })?;
+        let indices = match directive(script, "-J") {
+            Some(text) => Some(text.parse::<Indices>().map_err(|error| SubmitError::Rejected {
+                exit_code: 2,
+                words: error.to_string(),
+                kind: crate::Rejection::Other,
+            })?),
+            None => None,
+        };
+        let id = if indices.is_some() { id.as_array() } else { id };
         let job = Job {
             name: directive(script, "-N").unwrap_or_else(|| "STDIN".to_owned()),
             owner: user.to_string(),
@@ -152,6 +194,10 @@ impl BatchSystem for FakeBatch {
             eligible_since: Some(state.clock),
             ..Job::new(id.clone(), JobState::Queued)
         };
+        for index in indices.iter().flat_map(Indices::iter) {
+            let one = id.sub_job(index);
+            state.jobs.insert(one.clone(), Job { id: one, ..job.clone() });
+        }
         state.jobs.insert(id.clone(), job);
         state.submissions.push((user.clone(), id.clone(), script.to_owned()));
         Ok(id)
@@ -163,7 +209,22 @@ impl BatchSystem for FakeBatch {
         match &state.trouble {
             Some(trouble) => Err(trouble.clone()),
             None => Ok(Snapshot {
-                jobs: if state.is_blind { Default::default() } else { state.jobs.clone() },
+                jobs: if state.is_blind { Default::default() } else { state.listed() },
+                server_time: Some(state.clock),
+                complete: !state.has_holes,
+            }),
+        }
+    }
+
+    async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
+        let mut state = self.state();
+        state.queries += 1;
+        let asked =
+            |id: &JobId| arrays.contains(id) || id.array().is_some_and(|array| arrays.contains(&array));
+        match &state.trouble {
+            Some(trouble) => Err(trouble.clone()),
+            None => Ok(Snapshot {
+                jobs: state.all().into_iter().filter(|(id, _)| asked(id)).collect(),
                 server_time: Some(state.clock),
                 complete: !state.has_holes,
             }),
@@ -180,7 +241,9 @@ impl BatchSystem for FakeBatch {
             return Err(trouble.clone());
         }
         let is_deaf = state.is_deaf;
-        if let Some(found) = state.jobs.get_mut(job) {
+        for found in
+            state.jobs.values_mut().filter(|found| found.id == *job || found.id.array().as_ref() == Some(job))
+        {
             if found.owner != user.as_str() {
                 return Err(DeleteError::Rejected {
                     exit_code: 159,

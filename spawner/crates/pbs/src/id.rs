@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::indices::INDEX_MAX;
+
 /// PBS's own bound on a job id (`PBS_MAXSVRJOBID`) is of this order.
 const ID_LENGTH_MAX: usize = 128;
 
@@ -15,7 +17,9 @@ const ID_LENGTH_MAX: usize = 128;
 pub struct JobId(String);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a PBS job id (expected digits, perhaps [index], and .server)")]
+#[error(
+    "{text:?} is not a PBS job id (expected digits, then [] for an array or [index] for one of its jobs, and .server)"
+)]
 pub struct InvalidJobId {
     text: String,
 }
@@ -29,6 +33,39 @@ impl JobId {
     pub fn sequence(&self) -> u64 {
         let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
         self.0[..digits].parse().unwrap_or(u64::MAX)
+    }
+
+    /// Whether it names a whole job array, `123[].server`.
+    pub fn is_array(&self) -> bool {
+        self.parts().0.ends_with("[]")
+    }
+
+    /// Which job of its array it is; nothing for an array itself and for a job of its own.
+    pub fn index(&self) -> Option<u32> {
+        self.parts().0.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+    }
+
+    /// The array it is one job of; nothing for an array itself and for a job of its own.
+    pub fn array(&self) -> Option<Self> {
+        self.index()?;
+        Some(self.as_array())
+    }
+
+    /// The job of this array that has that index. Of what is no array, the one that would be it if it were one.
+    pub fn sub_job(&self, index: u32) -> Self {
+        self.with_brackets(&format!("[{}]", index.min(INDEX_MAX)))
+    }
+
+    /// The array of this number.
+    pub(crate) fn as_array(&self) -> Self {
+        self.with_brackets("[]")
+    }
+
+    fn with_brackets(&self, brackets: &str) -> Self {
+        let (number, server) = self.parts();
+        let digits = number.split('[').next().unwrap_or_default();
+        let dot = if server.is_empty() { "" } else { "." };
+        Self(format!("{digits}{brackets}{dot}{server}"))
     }
 
     /// Whether both name one job, even if one gives the server's short name and the other its full one.
@@ -67,10 +104,13 @@ impl FromStr for JobId {
         };
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let is_server = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        // One job has one name: no zeros in front.
+        let is_index =
+            |text: &str| is_number(text) && text.len() <= 9 && (text == "0" || !text.starts_with('0'));
         let is_good = !digits.is_empty()
             && digits.len() <= 18
             && is_number(digits)
-            && is_number(index)
+            && is_index(index)
             && server.bytes().all(is_server);
         if is_good { Ok(Self(text.to_owned())) } else { Err(invalid()) }
     }
@@ -96,10 +136,11 @@ impl fmt::Display for JobId {
     }
 }
 
-/// In the order of submission.
+/// In the order of submission, an array before its jobs and these by index.
 impl Ord for JobId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.sequence().cmp(&other.sequence()).then_with(|| self.0.cmp(&other.0))
+        let place = |id: &Self| (id.sequence(), id.index());
+        place(self).cmp(&place(other)).then_with(|| self.0.cmp(&other.0))
     }
 }
 
@@ -173,9 +214,27 @@ mod tests {
         for good in ["123.server", "123[].server", "123[7].pbs-1.example.org", "7"] {
             assert_eq!(good.parse::<JobId>().unwrap().to_string(), good);
         }
-        for bad in
-            ["", "x.server", "1.", "1.a b", "1;rm", "-1.a", "1[.a", "1[x].a", "1.a\n", "1.a/b", "1.$(id)"]
-        {
+        for bad in [
+            "",
+            "x.server",
+            "1.",
+            "1.a b",
+            "1;rm",
+            "-1.a",
+            "1[.a",
+            "1[x].a",
+            "1.a\n",
+            "1.a/b",
+            "1.$(id)",
+            "[].a",
+            "1[1-3].a",
+            "1[007].a",
+            "1[9999999999].a",
+            "1[][].a",
+            "1[2]3.a",
+            "1[-1].a",
+            "1].a",
+        ] {
             assert!(bad.parse::<JobId>().is_err(), "{bad:?}");
         }
         assert!("1".repeat(200).parse::<JobId>().is_err());
@@ -183,9 +242,41 @@ mod tests {
 
     #[test]
     fn ids_sort_by_number() {
-        let mut ids: Vec<JobId> = ["100.a", "9.a", "9[2].a"].map(|id| id.parse().unwrap()).to_vec();
+        let mut ids: Vec<JobId> =
+            ["100.a", "9[10].a", "9[].a", "9[2].a"].map(|id| id.parse().unwrap()).to_vec();
         ids.sort();
-        assert_eq!(ids.iter().map(JobId::as_str).collect::<Vec<_>>(), ["9.a", "9[2].a", "100.a"]);
+        assert_eq!(
+            ids.iter().map(JobId::as_str).collect::<Vec<_>>(),
+            ["9[].a", "9[2].a", "9[10].a", "100.a"]
+        );
+    }
+
+    #[test]
+    fn an_array_and_its_jobs_know_each_other() {
+        let id = |text: &str| text.parse::<JobId>().unwrap();
+        let (array, one, alone) = (id("12[].head.example.org"), id("12[3].head.example.org"), id("12.head"));
+        assert!(array.is_array() && !one.is_array() && !alone.is_array());
+        assert_eq!((array.index(), one.index(), alone.index()), (None, Some(3), None));
+        assert_eq!((array.array(), one.array(), alone.array()), (None, Some(array.clone()), None));
+        assert_eq!(array.sub_job(3), one);
+        assert_eq!(id("12[]").sub_job(0), id("12[0]"));
+        assert!(!array.is_same_job(&one) && id("12[3].head").is_same_job(&one));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_an_id_that_prints_the_same_or_is_refused(text in "[0-9]{0,4}(\\[[0-9x-]{0,11}\\]?)?(\\.[a-z.-]{0,8})?") {
+            match text.parse::<JobId>() {
+                Ok(id) => {
+                    proptest::prop_assert_eq!(id.as_str(), &text);
+                    if let (Some(array), Some(index)) = (id.array(), id.index()) {
+                        proptest::prop_assert!(array.is_array());
+                        proptest::prop_assert_eq!(array.sub_job(index), id);
+                    }
+                }
+                Err(error) => proptest::prop_assert!(error.to_string().contains("is not a PBS job id")),
+            }
+        }
     }
 
     #[test]

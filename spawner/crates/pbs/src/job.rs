@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::JobId;
+use crate::{Indices, JobId};
 
 /// PBS's state letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +104,17 @@ pub struct Job {
     pub queued_at: Option<i64>,
     /// Since when it could run (`etime`); absent while held or waiting.
     pub eligible_since: Option<i64>,
+    /// If it is an array, which of its jobs there are.
+    pub array: Option<Array>,
+}
+
+/// What an array's own record says of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// All, as submitted.
+    pub submitted: Indices,
+    /// Those that have neither begun nor been deleted.
+    pub waiting: Indices,
 }
 
 impl Job {
@@ -124,7 +135,19 @@ impl Job {
             walltime_used: None,
             queued_at: None,
             eligible_since: None,
+            array: None,
         }
+    }
+
+    /// The jobs of an array of which its own record says all there is: those that wait, while none has begun. Nothing if
+    /// PBS has to be asked for them, or if this is no array.
+    pub fn untouched(&self) -> Option<Vec<Self>> {
+        let array = self.array.as_ref()?;
+        if !self.state.is_pending() || array.waiting != array.submitted {
+            return None;
+        }
+        let job = |index| Self { id: self.id.sub_job(index), array: None, ..self.clone() };
+        Some(array.submitted.iter().map(job).collect())
     }
 }
 

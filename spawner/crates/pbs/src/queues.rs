@@ -21,8 +21,32 @@ pub struct Queue {
     pub walltime_max: Option<Duration>,
     /// What a job gets that does not say.
     pub walltime_default: Option<Duration>,
+    /// Jobs in one array.
+    pub array_size_max: Option<u64>,
+    /// Jobs in it at once, running ones too; those of an array are counted each.
+    pub queued_max: Share,
+    /// Jobs that wait in it at once.
+    pub waiting_max: Share,
     /// Who may use it, if not everybody.
     pub users: Option<Vec<String>>,
+}
+
+/// A limit of PBS that may differ from person to person: `[u:PBS_GENERIC=10], [u:alice=20], [o:PBS_ALL=100]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// For all together.
+    pub all: Option<u64>,
+    /// For each person who is not named.
+    pub each: Option<u64>,
+    pub named: BTreeMap<String, u64>,
+}
+
+impl Share {
+    /// What `user` may have at most.
+    pub fn of(&self, user: &str) -> Option<u64> {
+        let own = self.named.get(user).copied().or(self.each);
+        own.into_iter().chain(self.all).min()
+    }
 }
 
 /// The queues of a server, by name.
@@ -31,6 +55,21 @@ pub struct Queues {
     pub queues: BTreeMap<String, Queue>,
     /// Where a job goes that names no queue.
     pub default: Option<String>,
+    /// Jobs in one array, in any queue.
+    pub array_size_max: Option<u64>,
+}
+
+impl Queues {
+    /// The largest array that `user` may submit to `queue`, or to the default one; nothing if there is no limit.
+    pub fn array_size_max(&self, queue: Option<&str>, user: &str) -> Option<u64> {
+        let queue = queue.or(self.default.as_deref()).and_then(|name| self.queues.get(name));
+        let of_queue = queue.map(|queue| {
+            [queue.array_size_max, queue.queued_max.of(user), queue.waiting_max.of(user)]
+                .into_iter()
+                .flatten()
+        });
+        of_queue.into_iter().flatten().chain(self.array_size_max).min()
+    }
 }
 
 /// Queues out of the answer to `qstat -Q -f -F json`.
@@ -61,8 +100,38 @@ fn queue(name: &str, about: &Json) -> Queue {
         memory_max_bytes: most("mem").and_then(|text| size(&text)),
         walltime_max: most("walltime").and_then(|text| duration(&text)),
         walltime_default: text(&about["resources_default"]["walltime"]).and_then(|text| duration(&text)),
+        array_size_max: number(&about["max_array_size"]),
+        queued_max: share(&about["max_queued"]),
+        waiting_max: share(&about["queued_jobs_threshold"]),
         users,
     }
+}
+
+pub(crate) fn number(value: &Json) -> Option<u64> {
+    text(value)?.trim().parse().ok()
+}
+
+/// Entries for groups and projects are left out: whose they are is not known here.
+fn share(value: &Json) -> Share {
+    let mut share = Share::default();
+    for entry in text(value).unwrap_or_default().split(',') {
+        let entry = entry.trim().trim_matches(['[', ']']);
+        let Some((kind, (name, most))) =
+            entry.split_once(':').and_then(|(kind, rest)| Some((kind, rest.split_once('=')?)))
+        else {
+            continue;
+        };
+        let Ok(most) = most.trim().parse::<u64>() else { continue };
+        match (kind, name.trim().trim_matches('"')) {
+            ("o", _) => share.all = Some(most),
+            ("u", "PBS_GENERIC") => share.each = Some(most),
+            ("u", user) => {
+                share.named.insert(user.to_owned(), most);
+            }
+            _ => {}
+        }
+    }
+    share
 }
 
 /// PBS prints what looks like a number as one.
@@ -126,6 +195,21 @@ mod tests {
         assert!(!queues["long"].started && !queues["closed"].enabled);
         assert_eq!(queues["vip"].users.as_deref(), Some(&["bob".to_owned()][..]));
         assert_eq!(queues["workq"].walltime_max, None);
+    }
+
+    #[test]
+    fn limits_of_a_person_are_told_from_those_of_all() {
+        let text = br#"{"Queue": {"a": {"enabled": "True", "max_array_size": 50,
+            "max_queued": "[u:PBS_GENERIC=10], [u:alice=20],[g:geo=3],[o:PBS_ALL=15],[u:x=many],]",
+            "queued_jobs_threshold": "[u:PBS_GENERIC=8]"}}}"#;
+        let queues =
+            Queues { queues: parse(text).unwrap(), default: Some("a".into()), array_size_max: Some(40) };
+        let queue = &queues.queues["a"];
+        assert_eq!((queue.queued_max.of("alice"), queue.queued_max.of("bob")), (Some(15), Some(10)));
+        assert_eq!((queue.waiting_max.of("alice"), Share::default().of("alice")), (Some(8), None));
+        assert_eq!(queues.array_size_max(None, "alice"), Some(8));
+        assert_eq!(queues.array_size_max(Some("elsewhere"), "alice"), Some(40));
+        assert_eq!(queue.array_size_max, Some(50));
     }
 
     #[test]

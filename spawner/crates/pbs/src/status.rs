@@ -13,7 +13,10 @@ use jiff::tz::TimeZone;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::cleaned;
-use crate::{Job, JobId, JobState, Snapshot};
+use crate::{Array, Indices, Job, JobId, JobState, Snapshot};
+
+/// A larger array is nonsense: sites allow some thousand jobs in one.
+const ARRAY_SIZE_MAX: u64 = 1_000_000;
 
 /// What is kept of one job's attributes, as text.
 #[derive(Debug, Default)]
@@ -22,11 +25,14 @@ pub(crate) struct Fields {
 }
 
 /// Attributes that are read; `name.resource` for those in a table.
-const WANTED: [&str; 13] = [
+const WANTED: [&str; 16] = [
     "Exit_status",
     "Job_Name",
     "Job_Owner",
     "Resource_List.walltime",
+    "array_index",
+    "array_indices_remaining",
+    "array_indices_submitted",
     "comment",
     "estimated.start_time",
     "etime",
@@ -57,10 +63,23 @@ impl Fields {
         matches!(name, "Resource_List" | "resources_used" | "estimated")
     }
 
-    /// Nothing if not even the state is there.
+    /// Nothing if not even the state is there, or if an array's indices are none.
     pub(crate) fn job(mut self, id: JobId) -> Option<Job> {
         let mut take = |name: &str| self.values.remove(name);
         let state = JobState::from_letter(take("job_state")?.chars().next()?);
+        // Jobs of an array may repeat what their array says.
+        let indices = ["array_indices_submitted", "array_indices_remaining"].map(&mut take);
+        let array = match indices {
+            [Some(submitted), Some(waiting)] if id.is_array() => {
+                let (submitted, waiting) = (submitted.parse::<Indices>().ok()?, waiting.parse().ok()?);
+                (submitted.count() <= ARRAY_SIZE_MAX).then_some(())?;
+                Some(Array { submitted, waiting })
+            }
+            [_, _] => None,
+        };
+        // What a job of an array says that never ran is copied from its array, the exit status of another job included.
+        let is_copy = id.index().is_some() && take("array_index").is_none();
+        let exit_status = take("Exit_status").filter(|_| !is_copy);
         let owner = take("Job_Owner").unwrap_or_default();
         Some(Job {
             state,
@@ -69,13 +88,14 @@ impl Fields {
             queue: cleaned(&take("queue").unwrap_or_default()),
             comment: take("comment").map(|text| cleaned(&text)).filter(|text| !text.is_empty()),
             exec_host: take("exec_host").and_then(|text| first_host(&text)),
-            exit_status: take("Exit_status").and_then(|text| text.parse().ok()),
+            exit_status: exit_status.and_then(|text| text.parse().ok()),
             estimated_start: take("estimated.start_time").and_then(|text| seconds(&text)),
             start_time: take("stime").and_then(|text| seconds(&text)),
             walltime: take("Resource_List.walltime").and_then(|text| duration(&text)),
             walltime_used: take("resources_used.walltime").and_then(|text| duration(&text)),
             queued_at: take("qtime").and_then(|text| seconds(&text)),
             eligible_since: take("etime").and_then(|text| seconds(&text)),
+            array,
             ..Job::new(id, state)
         })
     }
@@ -292,5 +312,79 @@ impl<'de> Deserialize<'de> for Loose {
 impl<'de> Deserialize<'de> for Table {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(deserializer.deserialize_any(LooseVisitor)?.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An array of which one job runs, one is over and two wait, as `qstat -t -f -F json` prints it.
+    const ARRAY: &str = r#"{"timestamp": 1795218817, "pbs_version": "23.06.06", "pbs_server": "head", "Jobs": {
+        "7[].head": {"Job_Name": "many", "Job_Owner": "alice@head", "job_state": "B", "queue": "workq",
+            "array": "True", "array_state_count": "Queued:2 Running:1 Exiting:0 Expired:1 ",
+            "array_indices_submitted": "0-6:2", "array_indices_remaining": "4,6"},
+        "7[0].head": {"Job_Name": "many", "Job_Owner": "alice@head", "job_state": "X", "queue": "workq",
+            "comment": "Subjob finished", "Exit_status": 1, "array_id": "7[].head", "array_index": 0},
+        "7[2].head": {"Job_Name": "many", "Job_Owner": "alice@head", "job_state": "R", "queue": "workq",
+            "exec_host": "node1/0", "array_id": "7[].head", "array_index": 2},
+        "7[4].head": {"Job_Name": "many", "Job_Owner": "alice@head", "job_state": "Q", "queue": "workq",
+            "Exit_status": 1},
+        "7[6].head": {"Job_Name": "many", "Job_Owner": "alice@head", "job_state": "Q", "queue": "workq"}}}"#;
+
+    #[test]
+    fn an_array_and_its_jobs_are_read() {
+        let snapshot = parse(ARRAY.as_bytes()).unwrap();
+        assert!(snapshot.complete);
+        let states: Vec<_> = snapshot.jobs.iter().map(|(id, job)| (id.as_str(), job.state)).collect();
+        use JobState::{Begun, Expired, Queued, Running};
+        let expected = [
+            ("7[].head", Begun),
+            ("7[0].head", Expired),
+            ("7[2].head", Running),
+            ("7[4].head", Queued),
+            ("7[6].head", Queued),
+        ];
+        assert_eq!(states, expected);
+        let jobs: Vec<&Job> = snapshot.jobs.values().collect();
+        let array = jobs[0].array.as_ref().unwrap();
+        assert_eq!((array.submitted.to_string(), array.waiting.to_string()), ("0-6:2".into(), "4,6".into()));
+        assert_eq!(jobs[0].untouched(), None, "PBS has to be asked for its jobs");
+        assert_eq!((jobs[1].exit_status, jobs[1].state.is_over()), (Some(1), true));
+        assert_eq!(jobs[3].exit_status, None, "that is its array's");
+        assert_eq!(jobs[2].exec_host.as_deref(), Some("node1"));
+        assert!(jobs[1..].iter().all(|job| job.array.is_none()));
+    }
+
+    #[test]
+    fn jobs_of_an_array_that_has_not_begun_need_no_other_question() {
+        let text =
+            ARRAY.replace("\"job_state\": \"B\"", "\"job_state\": \"Q\"").replace("\"4,6\"", "\"0-6:2\"");
+        let snapshot = parse(text.as_bytes()).unwrap();
+        let jobs = snapshot.jobs.values().next().unwrap().untouched().unwrap();
+        let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+        assert_eq!(ids, ["7[0].head", "7[2].head", "7[4].head", "7[6].head"]);
+        assert!(
+            jobs.iter()
+                .all(|job| job.state == JobState::Queued && job.owner == "alice" && job.array.is_none())
+        );
+    }
+
+    #[test]
+    fn an_array_of_nonsense_leaves_a_hole_and_one_index_may_be_a_number() {
+        let with = |submitted: &str, left: &str| {
+            let text = ARRAY.replace("\"0-6:2\"", submitted).replace("\"4,6\"", left);
+            parse(text.as_bytes()).unwrap()
+        };
+        for nonsense in ["\"6-0\"", "\"0-999999999\"", "\"a\""] {
+            let snapshot = with(nonsense, "\"4\"");
+            assert!(!snapshot.complete && snapshot.jobs.len() == 4, "{nonsense}");
+        }
+        assert!(!with("\"0-6:2\"", "\"4-\"").complete);
+        for (left, waiting) in [("6", "6"), ("\"-\"", "-"), ("\"\"", "-")] {
+            let snapshot = with("\"0-6:2\"", left);
+            let array = snapshot.jobs.values().next().unwrap().array.clone().unwrap();
+            assert_eq!((array.waiting.to_string().as_str(), snapshot.complete), (waiting, true), "{left}");
+        }
     }
 }

@@ -157,16 +157,75 @@ async fn contract(world: &dyn World) {
     batch.delete(&alice, &stranger).await.unwrap();
 }
 
+/// Waits for a job of an array.
+async fn wait_in(world: &dyn World, id: &JobId, holds: impl Fn(&Job) -> bool) -> Job {
+    let array = id.array().unwrap();
+    let started = Instant::now();
+    loop {
+        let snapshot = world.batch().sub_jobs(std::slice::from_ref(&array)).await.unwrap();
+        assert!(snapshot.complete && matches!(snapshot.presence(&array), Presence::Listed(_)));
+        if let Presence::Listed(job) = snapshot.presence(id)
+            && holds(job)
+        {
+            return job.clone();
+        }
+        assert!(started.elapsed() < PATIENCE, "{id}: {:?}", snapshot.presence(id));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn contract_of_arrays(world: &dyn World) {
+    let batch = world.batch();
+    let alice = user("alice");
+
+    // While none has begun, the array's own record says all.
+    let id =
+        batch.submit(&alice, &world.script("#PBS -N nuna-many\n#PBS -J 1-3\n#PBS -q stopped")).await.unwrap();
+    assert!(id.is_array(), "{id}");
+    let array = wait(world, &id, |_| true).await;
+    assert_eq!((array.name.as_str(), array.state), ("nuna-many", JobState::Queued));
+    let waiting: Vec<JobId> = array.untouched().unwrap().into_iter().map(|job| job.id).collect();
+    assert_eq!(waiting, [1, 2, 3].map(|index| id.sub_job(index)));
+    batch.delete_all(&alice, &waiting).await.unwrap();
+    assert!(wait(world, &id, |array| array.state.is_over()).await.untouched().is_none());
+    // It is history now; deleting it is no error, nor is deleting one of its jobs.
+    batch.delete(&alice, &id).await.unwrap();
+    batch.delete_all(&alice, &waiting).await.unwrap();
+
+    let id = batch.submit(&alice, &world.script("#PBS -J 0-4:2\n#PBS -q workq")).await.unwrap();
+    let [first, second, third] = [0, 2, 4].map(|index| id.sub_job(index));
+    [&first, &second].into_iter().for_each(|id| world.let_start(id));
+    wait_in(world, &second, |job| job.state == JobState::Running).await;
+    let job = wait_in(world, &first, |job| job.state == JobState::Running).await;
+    assert_eq!((job.owner.as_str(), job.exec_host.as_deref()), ("alice", Some(world.node())));
+    let snapshot = batch.jobs().await.unwrap();
+    let Presence::Listed(array) = snapshot.presence(&id) else { panic!("the array is not listed") };
+    assert_eq!((array.state, array.untouched()), (JobState::Begun, None));
+    assert!(snapshot.jobs.keys().all(|id| id.index().is_none()), "jobs of arrays are for those who ask");
+    // One that waits is over at once, one that runs ends, the third goes its way.
+    batch.delete_all(&alice, &[third.clone(), first.clone()]).await.unwrap();
+    assert_eq!(wait_in(world, &first, |job| job.state.is_over()).await.exit_status, Some(271));
+    let job = wait_in(world, &third, |job| job.state.is_over()).await;
+    assert_eq!((job.exit_status, job.exec_host), (None, None));
+    batch.delete(&alice, &third).await.unwrap();
+    world.let_end(&second, 4);
+    assert_eq!(wait_in(world, &second, |job| job.state.is_over()).await.exit_status, Some(4));
+    assert!(wait(world, &id, |array| array.state.is_over()).await.array.is_some());
+}
+
 #[tokio::test]
 async fn the_fake_keeps_the_contract() {
     contract(&FakeWorld(FakeBatch::new())).await;
+    contract_of_arrays(&FakeWorld(FakeBatch::new())).await;
 }
 
 #[tokio::test]
 async fn the_driver_keeps_the_contract_on_the_embedded_batch_system() {
     let batch = Embedded::start().await;
     let commands = batch.commands();
-    contract(&EmbeddedWorld { batch, commands }).await;
+    let world = EmbeddedWorld { batch, commands };
+    contract(&world).await;
+    contract_of_arrays(&world).await;
 }
 
 /// As root, after `nuna-submit` was set up for this PBS; see the environment variables.
@@ -188,7 +247,9 @@ async fn the_driver_keeps_the_contract_on_a_real_pbs() {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir_in("/tmp")
         .unwrap();
-    contract(&RealWorld { commands, folder: shared, node: variable("NUNA_PBS_NODE") }).await;
+    let world = RealWorld { commands, folder: shared, node: variable("NUNA_PBS_NODE") };
+    contract(&world).await;
+    contract_of_arrays(&world).await;
 }
 
 #[tokio::test]
@@ -201,6 +262,7 @@ async fn the_embedded_batch_system_rejects_as_pbs_does() {
         ("-q vip", Rejection::NotAllowed, 159),
         ("-l walltime=99:00:00", Rejection::OverLimit, 188),
         ("-l select=1:bogus=1", Rejection::UnknownResource, 187),
+        ("-J 1-10001", Rejection::OverLimit, 3),
     ] {
         let error = commands.submit(&user("alice"), &format!("#PBS {directive}\ntrue\n")).await.unwrap_err();
         match error {

@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::{Batch, PBS_VERSION, nodes::FreeNode};
+use super::{Batch, PBS_VERSION, Target, nodes::FreeNode};
 use crate::{
     attributes::Object,
     error::Refusal,
-    job::Job,
+    job::{Counts, Job, Key},
     protocol::Filter,
     resources::{format_duration, parse_duration},
     settings::QueueSettings,
@@ -24,49 +24,82 @@ impl Batch {
         let mut objects = Vec::new();
         let mut refusals = Vec::new();
         let wanted = |job: &Job, by_id: bool| {
-            let ended = job.is_finished();
-            (if filter.only_ended { ended } else { !ended || filter.history || by_id })
+            (if filter.only_ended { job.is_history() } else { !job.is_history() || filter.history || by_id })
                 && (filter.users.is_empty() || filter.users.contains(&job.owner))
                 && filter.queue.as_ref().is_none_or(|queue| *queue == job.queue)
-                && (filter.states.is_empty() || filter.states.contains(job.letter(now)))
                 && filter.job_name.as_ref().is_none_or(|name| *name == job.submission.name)
         };
+        // Jobs of arrays are shown with their array.
+        let of_queue = |queue: Option<&str>| {
+            let listed = self.memory.jobs.values().filter(|job| {
+                job.index.is_none() && queue.is_none_or(|queue| job.queue == queue) && wanted(job, false)
+            });
+            listed.collect::<Vec<_>>()
+        };
         if ids.is_empty() {
-            objects.extend(
-                self.memory
-                    .jobs
-                    .values()
-                    .filter(|job| wanted(job, false))
-                    .map(|job| job.object(&self.server, now)),
-            );
+            of_queue(None).into_iter().for_each(|job| self.show(now, job, filter, &mut objects));
         }
         for id in ids {
             if !id.starts_with(|first: char| first.is_ascii_digit()) {
                 match self.settings.queue(id) {
-                    Some(queue) => objects.extend(
-                        self.memory
-                            .jobs
-                            .values()
-                            .filter(|job| job.queue == queue.name && wanted(job, false))
-                            .map(|job| job.object(&self.server, now)),
-                    ),
+                    Some(queue) => of_queue(Some(&queue.name))
+                        .into_iter()
+                        .for_each(|job| self.show(now, job, filter, &mut objects)),
                     None => refusals.push(Refusal::unknown_destination(id)),
                 }
                 continue;
             }
             match self.find(id) {
                 Err(refusal) => refusals.push(refusal),
-                Ok((sequence, full)) => {
-                    let job = &self.memory.jobs[&sequence];
+                Ok((target, full)) => {
+                    let job = &self.memory.jobs[&Key::alone(target.sequence())];
                     if job.is_finished() && !filter.history && !filter.only_ended {
                         refusals.push(Refusal::job_finished_status(&full));
                     } else if wanted(job, true) {
-                        objects.push(job.object(&self.server, now));
+                        match target {
+                            Target::Job(_) | Target::Array(_) => self.show(now, job, filter, &mut objects),
+                            Target::Some { indices, .. } => {
+                                let has =
+                                    |index: &u32| job.array.as_ref().is_some_and(|array| array.has(*index));
+                                let there = indices.iter().take_while(|index| {
+                                    job.array.as_ref().is_some_and(|array| array.reaches(*index))
+                                });
+                                objects.extend(there.filter(has).map(|index| self.one_of(now, job, index)));
+                            }
+                        }
                     }
                 }
             }
         }
+        objects.retain(|object| {
+            filter.states.is_empty()
+                || object.get("job_state").chars().all(|letter| filter.states.contains(letter))
+        });
         (objects, refusals)
+    }
+
+    /// A job; of an array, also its jobs if they are asked for.
+    fn show(&self, now: Timestamp, job: &Job, filter: &Filter, objects: &mut Vec<Object>) {
+        let Some(array) = &job.array else {
+            if !filter.only_arrays {
+                objects.push(job.object(&self.server, now, &Counts::default()));
+            }
+            return;
+        };
+        if !(filter.only_arrays && filter.expand) {
+            objects.push(job.object(&self.server, now, &self.counts(job)));
+        }
+        if filter.expand {
+            objects.extend(array.indices().into_iter().map(|index| self.one_of(now, job, index)));
+        }
+    }
+
+    /// A job of an array: its own record once it has begun, its array's otherwise.
+    fn one_of(&self, now: Timestamp, job: &Job, index: u32) -> Object {
+        match self.memory.jobs.get(&Key { sequence: job.sequence, index: Some(index) }) {
+            Some(one) => one.object(&self.server, now, &Counts::default()),
+            None => job.object_of_absent(&self.server, index, now),
+        }
     }
 
     fn state_count(&self, now: Timestamp, queue: Option<&str>) -> (usize, String) {
@@ -79,11 +112,12 @@ impl Batch {
             .collect();
         let count = |wanted: char| letters.iter().filter(|letter| **letter == wanted).count();
         let text = format!(
-            "Transit:0 Queued:{} Held:{} Waiting:{} Running:{} Exiting:0 Begun:0 ",
+            "Transit:0 Queued:{} Held:{} Waiting:{} Running:{} Exiting:0 Begun:{} ",
             count('Q'),
             count('H'),
             count('W'),
-            count('R')
+            count('R'),
+            count('B')
         );
         (letters.len(), text)
     }
@@ -154,6 +188,9 @@ impl Batch {
         );
         object.text("enabled", if queue.is_enabled() { "True" } else { "False" });
         object.text("started", if queue.is_started() { "True" } else { "False" });
+        object.text_if("max_array_size", queue.max_array_size);
+        object
+            .text_if("max_queued", queue.max_queued_per_user.map(|limit| format!("[u:PBS_GENERIC={limit}]")));
         object.text_if("max_run", queue.max_run_per_user.map(|limit| format!("[u:PBS_GENERIC={limit}]")));
         object
     }
@@ -177,6 +214,7 @@ impl Batch {
                 .map(|(name, value)| (name.to_owned(), value))
                 .to_vec(),
         );
+        object.text("max_array_size", self.settings.max_array_size);
         object.text("pbs_version", PBS_VERSION);
         object.text("job_history_enable", "True");
         object.text("job_history_duration", format_duration(self.settings.history_seconds));
@@ -191,57 +229,59 @@ impl Batch {
                 refusals.push(Refusal::internal(format!("Unknown node {name}")));
             }
         }
-        let objects =
-            self.settings
-                .nodes
-                .iter()
-                .zip(&free)
-                .filter(|(node, _)| names.is_empty() || names.contains(&node.name))
-                .map(|(node, free)| {
-                    let mut object = Object::new(&node.name);
-                    object.text("Mom", &node.name);
-                    object.text("ntype", "PBS");
-                    object.text("state", if free.ncpus == 0 { "job-busy" } else { "free" });
-                    object.text("pcpus", node.ncpus);
-                    let jobs: Vec<String> =
-                        self.running()
-                            .flat_map(|(job, placement)| {
-                                placement.chunks.iter().filter(|chunk| chunk.node == node.name).map(
-                                    move |chunk| format!("{}.{}/{}", job.sequence, self.server, chunk.slot),
-                                )
-                            })
-                            .collect();
-                    if !jobs.is_empty() {
-                        object.text("jobs", jobs.join(", "));
-                    }
-                    let total = FreeNode::empty(node);
-                    let pairs = |pairs: &[(&str, String)]| -> Vec<(String, String)> {
-                        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-                    };
-                    object.resources(
-                        "resources_available",
-                        pairs(&[
-                            ("arch", "linux".to_owned()),
-                            ("host", node.name.clone()),
-                            ("mem", format!("{}kb", total.mem_kb)),
-                            ("ncpus", node.ncpus.to_string()),
-                            ("vnode", node.name.clone()),
-                        ]),
-                    );
-                    let mut assigned = Vec::new();
-                    if free.ncpus < node.ncpus {
-                        assigned.push(("mem", format!("{}kb", total.mem_kb - free.mem_kb)));
-                        assigned.push(("ncpus", (node.ncpus - free.ncpus).to_string()));
-                    }
-                    object.resources("resources_assigned", pairs(&assigned));
-                    object.text("resv_enable", "True");
-                    object.text("sharing", "default_shared");
-                    object.text("license", "l");
-                    object.text("last_state_change_time", self.nodes_used.as_second());
-                    object.text("last_used_time", self.nodes_used.as_second());
-                    object
-                })
-                .collect();
+        let objects = self
+            .settings
+            .nodes
+            .iter()
+            .zip(&free)
+            .filter(|(node, _)| names.is_empty() || names.contains(&node.name))
+            .map(|(node, free)| {
+                let mut object = Object::new(&node.name);
+                object.text("Mom", &node.name);
+                object.text("ntype", "PBS");
+                object.text("state", if free.ncpus == 0 { "job-busy" } else { "free" });
+                object.text("pcpus", node.ncpus);
+                let jobs: Vec<String> = self
+                    .running()
+                    .flat_map(|(job, placement)| {
+                        placement
+                            .chunks
+                            .iter()
+                            .filter(|chunk| chunk.node == node.name)
+                            .map(move |chunk| format!("{}/{}", job.id(&self.server), chunk.slot))
+                    })
+                    .collect();
+                if !jobs.is_empty() {
+                    object.text("jobs", jobs.join(", "));
+                }
+                let total = FreeNode::empty(node);
+                let pairs = |pairs: &[(&str, String)]| -> Vec<(String, String)> {
+                    pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+                };
+                object.resources(
+                    "resources_available",
+                    pairs(&[
+                        ("arch", "linux".to_owned()),
+                        ("host", node.name.clone()),
+                        ("mem", format!("{}kb", total.mem_kb)),
+                        ("ncpus", node.ncpus.to_string()),
+                        ("vnode", node.name.clone()),
+                    ]),
+                );
+                let mut assigned = Vec::new();
+                if free.ncpus < node.ncpus {
+                    assigned.push(("mem", format!("{}kb", total.mem_kb - free.mem_kb)));
+                    assigned.push(("ncpus", (node.ncpus - free.ncpus).to_string()));
+                }
+                object.resources("resources_assigned", pairs(&assigned));
+                object.text("resv_enable", "True");
+                object.text("sharing", "default_shared");
+                object.text("license", "l");
+                object.text("last_state_change_time", self.nodes_used.as_second());
+                object.text("last_used_time", self.nodes_used.as_second());
+                object
+            })
+            .collect();
         (objects, refusals)
     }
 }

@@ -89,9 +89,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<i32, Failure> {
     let filter = Filter {
         history: parsed.has('x') || parsed.has('H'),
         only_ended: parsed.has('H'),
+        expand: parsed.has('t'),
+        only_arrays: parsed.has('J'),
         users: parsed.value('u').map(users).unwrap_or_default(),
         states: if parsed.has('r') {
-            "RES".to_owned()
+            "RESB".to_owned()
         } else if parsed.has('i') {
             "QHWT".to_owned()
         } else {
@@ -120,10 +122,10 @@ pub(crate) fn select(arguments: &[String]) -> Result<i32, Failure> {
     let usage = || {
         Failure::new(
             2,
-            "usage:\n\tqselect [-N jobname] [-q queue] [-s states] [-u user_list] [-x] [-H]\n\tqselect --version",
+            "usage:\n\tqselect [-N jobname] [-q queue] [-s states] [-u user_list] [-J] [-t] [-x] [-H]\n\tqselect --version",
         )
     };
-    let parsed = parse("N:q:s:u:xHJT", arguments).map_err(|_| usage())?;
+    let parsed = parse("N:q:s:u:xHJtT", arguments).map_err(|_| usage())?;
     if !parsed.operands.is_empty() {
         return Err(usage());
     }
@@ -134,6 +136,8 @@ pub(crate) fn select(arguments: &[String]) -> Result<i32, Failure> {
         queue: parsed.value('q').map(str::to_owned),
         states: parsed.value('s').unwrap_or_default().to_owned(),
         job_name: parsed.value('N').map(str::to_owned),
+        expand: parsed.has('t') || parsed.has('T'),
+        only_arrays: parsed.has('J'),
     };
     let (_, objects, refusals) = objects("qselect", Request::Status { ids: Vec::new(), filter })?;
     for object in &objects {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use nuna_pbs::Indices;
 
 use super::options::{Parsed, parse, words};
 use super::{Failure, ask, refused, unexpected};
@@ -66,6 +67,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<i32, Failure> {
         }
     }
     apply(&line, &mut submission, &mut user_variables)?;
+    if submission.array.is_some() && !submission.rerunable {
+        return Err(Failure::new(1, "qsub:  cannot submit non-rerunable Array Job"));
+    }
     submission.script = script;
     submission.variables = variables(&submission.folder, user_variables);
     let quiet = line.has('z');
@@ -242,10 +246,21 @@ fn apply(
             }
             'W' => other_attributes(&value, submission)?,
             'J' => {
-                return Err(Failure::new(
-                    2,
-                    "qsub: array jobs (-J) are not offered by the embedded batch system: submit the jobs one by one",
-                ));
+                let (indices, most) = match value.split_once('%') {
+                    Some((indices, most)) => {
+                        let most = most.parse::<u32>().ok().filter(|most| *most > 0);
+                        (indices, Some(most.ok_or_else(|| illegal('J'))?))
+                    }
+                    None => (value.as_str(), None),
+                };
+                // One range: a list of them is for `qdel` and `qstat`.
+                let fine = !indices.contains(',')
+                    && indices.contains('-')
+                    && indices.parse::<Indices>().is_ok_and(|indices| !indices.is_empty());
+                if !fine {
+                    return Err(illegal('J'));
+                }
+                submission.array = Some((indices.to_owned(), most));
             }
             'I' | 'X' => {
                 return Err(Failure::new(

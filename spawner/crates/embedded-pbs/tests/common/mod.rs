@@ -182,6 +182,14 @@ impl Drop for Batch {
     }
 }
 
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Waits until no process whose command line holds `mark` is left.
 pub fn wait_until_gone(mark: &str) {
     let started = Instant::now();
