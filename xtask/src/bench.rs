@@ -2,6 +2,7 @@
 
 mod analysis;
 mod engine;
+mod limits;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     Options, absolute,
     engine::{measure, number},
+    limits::{Limits, moved},
     nuna, peers, program,
 };
 use crate::tools::Repository;
@@ -165,11 +166,8 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     let mut failures = 0;
     let limits = match &peers {
-        Some((folder, python)) if works.iter().any(|work| work.rate.is_some()) => {
-            let mut command = repository.command(python);
-            command.current_dir(&scratch).arg(folder.join("limits.py")).arg("--data").arg(&data);
-            command.arg("--scratch").arg(scratch.join("peers"));
-            measure("limits.py", &mut command).inspect_err(|error| println!("-- {error:#}")).ok()
+        Some(peers) if works.iter().any(|work| work.rate.is_some()) => {
+            Limits::measured(repository, peers, &data, &scratch)
         }
         _ => None,
     };
@@ -218,12 +216,9 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 type Theirs = [(&'static str, Option<Value>)];
 
 /// Seconds that decoding alone takes by `limits.py`, on as many threads as ours had.
-fn floor(work: &Work, ours: &Value, limits: &Value) -> Option<f64> {
-    let rate = &limits[work.rate?];
-    let megabytes_per_second = rate.as_f64().or_else(|| rate["mb_s_raw"].as_f64())?;
-    let megabytes = 1e3 * number(ours, "gb_per_s") * number(ours, "seconds");
-    let threads = number(ours, "procs") * number(ours, "threads");
-    Some(megabytes / megabytes_per_second / threads).filter(|seconds| seconds.is_finite())
+fn floor(work: &Work, ours: &Value, limits: &Limits) -> Option<f64> {
+    let (megabytes, threads) = moved(ours);
+    Some(limits.seconds(work.rate?, megabytes)? / threads).filter(|seconds| seconds.is_finite())
 }
 
 fn row(work: &Work, ours: Option<&Value>, theirs: &Theirs, floor: Option<f64>) -> Vec<String> {

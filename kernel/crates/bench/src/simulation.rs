@@ -48,7 +48,7 @@ pub(crate) fn rows(cluster: &Cluster, flags: String, count: u64) -> anyhow::Resu
 }
 
 /// Starts a cluster, runs `count` simulations, prints the line. `ideal_s` is what the same calls took on as many threads
-/// as there are workers, in this process, right before.
+/// as there are workers, in this process: the mean of right before and right after, since the machine may be slower at one of them.
 ///
 /// # Errors
 /// If the cluster does not start, a task fails three times, or `scratch` cannot be written.
@@ -57,16 +57,7 @@ pub fn simulation(shape: &Shape, count: u64, scratch: &Path) -> anyhow::Result<(
     fs::create_dir_all(&folder)?;
     let flags = std::path::absolute(&folder)?.display().to_string();
     let threads = (shape.procs * shape.threads).max(1) as u64;
-    let ideal = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                let rows = (thread..count).step_by(threads as usize).map(|i| simulate(None, i));
-                std::hint::black_box(rows.filter_map(Result::ok).map(|row| row.3).sum::<f64>())
-            });
-        }
-    });
-    let ideal = ideal.elapsed().as_secs_f64();
+    let before = alone(count, threads);
     let (cluster, start_seconds) = shape.start()?;
     let meter = Meter::start();
     let rows = rows(&cluster, flags, count)?;
@@ -78,6 +69,7 @@ pub fn simulation(shape: &Shape, count: u64, scratch: &Path) -> anyhow::Result<(
     table.flush()?;
     let reading = meter.stop();
     cluster.shutdown();
+    let ideal = f64::midpoint(before, alone(count, threads));
     let failed_once = fs::read_dir(&folder)?.count() as u64;
     fs::remove_dir_all(&folder)?;
     anyhow::ensure!(rows.len() as u64 == count, "{} rows of {count}", rows.len());
@@ -96,4 +88,18 @@ pub fn simulation(shape: &Shape, count: u64, scratch: &Path) -> anyhow::Result<(
     });
     shape.report("w9_simulation", start_seconds, reading, more);
     Ok(())
+}
+
+/// Seconds that the same calls take on so many threads of this process, with nothing between.
+fn alone(count: u64, threads: u64) -> f64 {
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let rows = (thread..count).step_by(threads as usize).map(|i| simulate(None, i));
+                std::hint::black_box(rows.filter_map(Result::ok).map(|row| row.3).sum::<f64>())
+            });
+        }
+    });
+    started.elapsed().as_secs_f64()
 }

@@ -109,6 +109,13 @@ impl Walk<'_> {
             return;
         }
         let n = self.shape[axis] as usize;
+        if axis + 1 == axes && run > 1 {
+            return rows(
+                (n, run * size),
+                (from, from_offset as usize * size, self.from_strides[axis] * size as isize),
+                (to, to_offset * size, self.to_strides[axis] * size),
+            );
+        }
         if axis + 1 == axes && run == 1 {
             let (fs, ts) = (self.from_strides[axis], self.to_strides[axis]);
             match size {
@@ -154,6 +161,20 @@ fn squares<const SIZE: usize>(
                 }
             }
         }
+    }
+}
+
+/// Copies `n` rows of `length` bytes, each side's so many bytes apart.
+fn rows(
+    (n, length): (usize, usize),
+    (from, from_start, from_step): (&[u8], usize, isize),
+    (to, to_start, to_step): (&mut [u8], usize, usize),
+) {
+    let (mut f, mut t) = (from_start, to_start);
+    for _ in 0..n {
+        to[t..t + length].copy_from_slice(&from[f..f + length]);
+        f = f.wrapping_add_signed(from_step);
+        t += to_step;
     }
 }
 

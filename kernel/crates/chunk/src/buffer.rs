@@ -1,49 +1,43 @@
 //! Owns the bytes of chunks: 64-byte aligned buffers from a pool that counts them and keeps a few large ones for
 //! the next block, since fresh pages cost more than most chunk ops.
-#![expect(unsafe_code, reason = "aligned allocation and typed views of bytes")]
+#![expect(unsafe_code, reason = "typed views of bytes")]
+
+mod allocation;
+mod idle;
+mod pages;
 
 use std::{
-    alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error},
-    ptr::NonNull,
+    alloc::{Layout, handle_alloc_error},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use bytes::Bytes;
-use nix::libc;
 use num_complex::Complex;
 
 use crate::dtype::{Element, sealed};
+use allocation::Allocation;
+use idle::Idle;
+use pages::HUGE_PAGE;
 
 /// What every buffer's address is a multiple of: a cache line, and the widest vector.
 pub(crate) const ALIGNMENT: usize = 64;
 
 /// Buffers of this many bytes and more are kept for reuse.
 const REUSE_FROM: usize = 1 << 18;
-/// What the system maps at once where it can.
-const HUGE_PAGE: usize = 2 << 20;
 /// Where values and running blocks may take so much, whole huge pages may be more than what is used of them.
 const AMPLE: u64 = 1 << 30;
-/// Bytes kept for reuse at most: what small blocks free before they are needed again, or a large block's input and output.
-const REUSE_MAX: usize = 64 << 20;
-const REUSE_MAX_LARGE: usize = 256 << 20;
-
 static IN_USE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 /// What live and idle buffers may take up together before idle ones are given back.
 static BYTES_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
-static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), bytes: 0 });
-
-struct Free {
-    buffers: Vec<Allocation>,
-    bytes: usize,
-}
+static FREE: Mutex<Idle> = Mutex::new(Idle::new());
 
 /// The process's chunk memory, counted.
 pub mod pool {
-    use super::{BYTES_MAX, FREE, Free, IN_USE, PEAK, PoisonError, Relaxed};
+    use super::{BYTES_MAX, IN_USE, Idle, PEAK, Relaxed, idle};
 
     /// Bytes of all live buffers.
     pub fn bytes_in_use() -> u64 {
@@ -61,7 +55,7 @@ pub mod pool {
 
     /// Bytes kept for reuse by nobody in particular.
     pub fn bytes_idle() -> u64 {
-        FREE.lock().unwrap_or_else(PoisonError::into_inner).bytes as u64
+        idle().bytes() as u64
     }
 
     /// From now on nothing is kept for reuse that would make live and idle buffers take more than `bytes` together.
@@ -72,94 +66,8 @@ pub mod pool {
 
     /// Gives idle buffers back to the system.
     pub fn trim() {
-        let idle = {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *free, Free { buffers: Vec::new(), bytes: 0 })
-        };
-        drop(idle);
-    }
-}
-
-/// A block of initialised bytes, aligned to [`ALIGNMENT`].
-struct Allocation {
-    base: NonNull<u8>,
-    /// Usable bytes from the aligned start.
-    capacity: usize,
-    /// A mapping of its own, at huge pages; else from the heap, where the block starts inside a slightly larger allocation,
-    /// because `calloc` hands out untouched zero pages only for small alignments.
-    mapped: bool,
-}
-
-// SAFETY: an allocation owns its bytes alone; nothing about them is tied to a thread.
-unsafe impl Send for Allocation {}
-// SAFETY: shared access only reads.
-unsafe impl Sync for Allocation {}
-
-impl Allocation {
-    fn layout(capacity: usize) -> Option<Layout> {
-        Layout::from_size_align(capacity.checked_add(ALIGNMENT)?, 16).ok()
-    }
-
-    /// All bytes zero, or whatever was there before. `None` if the system has not so much.
-    fn new(capacity: usize, zero: bool) -> Option<Self> {
-        if capacity.is_multiple_of(HUGE_PAGE)
-            && capacity > 0
-            && let Some(base) = map(capacity)
-        {
-            return Some(Self { base, capacity, mapped: true });
-        }
-        let layout = Self::layout(capacity)?;
-        // Zeroing would touch every byte twice.
-        // SAFETY: the layout's size is at least ALIGNMENT, so not zero.
-        let base = NonNull::new(unsafe { if zero { alloc_zeroed(layout) } else { alloc(layout) } })?;
-        // SAFETY: no instruction at all. To the compiler it may have written any bytes to the memory that `base` points to, so
-        // they are initialised from here on; the allocator gives out memory whose bytes stay as they are until written.
-        unsafe { std::arch::asm!("/* {0} */", in(reg) base.as_ptr(), options(nostack, preserves_flags)) };
-        Some(Self { base, capacity, mapped: false })
-    }
-
-    fn start(&self) -> *mut u8 {
-        let address = self.base.as_ptr();
-        let offset = if self.mapped { 0 } else { address.align_offset(ALIGNMENT) };
-        // SAFETY: at most ALIGNMENT - 1 bytes in, and an allocation from the heap has ALIGNMENT spare bytes.
-        unsafe { address.add(offset) }
-    }
-}
-
-/// Zero pages of their own, `capacity` bytes from a multiple of [`HUGE_PAGE`] on, which the system is asked to map at once
-/// where it leaves that to programs: first touches of small pages take longer than what is then done with them.
-fn map(capacity: usize) -> Option<NonNull<u8>> {
-    let whole = capacity.checked_add(HUGE_PAGE)?;
-    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping wherever the system likes.
-    let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
-    if base == libc::MAP_FAILED {
-        return None;
-    }
-    let base = base.cast::<u8>();
-    let before = base.align_offset(HUGE_PAGE);
-    // SAFETY: both ends lie in the mapping, before and after the `capacity` bytes that are kept; nobody knows them. If that
-    // fails they stay mapped, and are never touched.
-    unsafe {
-        let start = base.add(before);
-        if before > 0 {
-            libc::munmap(base.cast(), before);
-        }
-        libc::munmap(start.add(capacity).cast(), HUGE_PAGE - before);
-        libc::madvise(start.cast(), capacity, libc::MADV_HUGEPAGE);
-        NonNull::new(start)
-    }
-}
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        if self.mapped {
-            // SAFETY: what `map` has kept, and nobody uses any more.
-            unsafe { libc::munmap(self.base.as_ptr().cast(), self.capacity) };
-        } else if let Some(layout) = Self::layout(self.capacity) {
-            // SAFETY: allocated in `new` with this very layout, and freed once.
-            unsafe { dealloc(self.base.as_ptr(), layout) }
-        }
+        let given = std::mem::replace(&mut *idle(), Idle::new());
+        drop(given);
     }
 }
 
@@ -197,14 +105,14 @@ impl Buffer {
 
     fn allocate(len: usize, zero: bool) -> Option<(Self, bool)> {
         let capacity = capacity_for(len)?;
-        let reused = if capacity >= REUSE_FROM { take_free(capacity) } else { None };
+        let reused = if capacity >= REUSE_FROM { idle().take(capacity) } else { None };
         let was_reused = reused.is_some();
-        if !was_reused {
-            make_way(capacity);
-        }
         let allocation = match reused {
             Some(allocation) => allocation,
-            None => Allocation::new(capacity, zero)?,
+            None => {
+                make_way(capacity);
+                Allocation::new(capacity, zero)?
+            }
         };
         let in_use = IN_USE.fetch_add(allocation.capacity as u64, Relaxed) + allocation.capacity as u64;
         PEAK.fetch_max(in_use, Relaxed);
@@ -271,15 +179,20 @@ impl Drop for Buffer {
         let Some(allocation) = self.allocation.take() else { return };
         IN_USE.fetch_sub(allocation.capacity as u64, Relaxed);
         if allocation.capacity >= REUSE_FROM {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            let all = IN_USE.load(Relaxed).saturating_add((free.bytes + allocation.capacity) as u64);
-            let most = allocation.capacity.saturating_mul(2).clamp(REUSE_MAX, REUSE_MAX_LARGE);
-            if free.bytes + allocation.capacity <= most && all <= BYTES_MAX.load(Relaxed) {
-                free.bytes += allocation.capacity;
-                free.buffers.push(allocation);
-            }
+            let given = idle().keep(allocation, room());
+            drop(given);
         }
     }
+}
+
+/// What idle buffers may take up beside the live ones.
+fn room() -> usize {
+    let left = BYTES_MAX.load(Relaxed).saturating_sub(IN_USE.load(Relaxed));
+    usize::try_from(left).unwrap_or(usize::MAX)
+}
+
+fn idle() -> MutexGuard<'static, Idle> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes that a buffer of `len` takes up. Eighth-of-a-power-of-two classes, so that blocks of nearly the same size reuse each
@@ -302,31 +215,12 @@ fn no_memory(len: usize) -> ! {
     )
 }
 
-fn take_free(capacity: usize) -> Option<Allocation> {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last one freed is the warmest in the cache.
-    let index = free.buffers.iter().rposition(|a| a.capacity == capacity)?;
-    let allocation = free.buffers.remove(index);
-    free.bytes -= allocation.capacity;
-    Some(allocation)
-}
-
-/// Gives back idle buffers, the coldest first, as far as a new one needs their place.
+/// Gives back idle buffers as far as a new one needs their place.
 fn make_way(capacity: usize) {
-    let most = BYTES_MAX.load(Relaxed);
-    if most == u64::MAX {
-        return;
+    if BYTES_MAX.load(Relaxed) != u64::MAX {
+        let given = idle().shrink(room().saturating_sub(capacity));
+        drop(given);
     }
-    let others = IN_USE.load(Relaxed).saturating_add(capacity as u64);
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut given = 0;
-    while given < free.buffers.len() && others.saturating_add(free.bytes as u64) > most {
-        free.bytes -= free.buffers[given].capacity;
-        given += 1;
-    }
-    let gone: Vec<Allocation> = free.buffers.drain(..given).collect();
-    drop(free);
-    drop(gone);
 }
 
 /// Bytes as elements, if they are aligned for `T`. The caller vouches that bool bytes are 0 or 1.

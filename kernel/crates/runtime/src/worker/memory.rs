@@ -78,7 +78,7 @@ impl Memory {
                 "the memory limit leaves too little for values; this worker may exceed it"
             );
         }
-        nuna_array::pool::set_bytes_max(left - left / 8);
+        nuna_array::pool::set_bytes_max(left);
         left
     }
 

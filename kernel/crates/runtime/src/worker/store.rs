@@ -18,8 +18,9 @@ use nuna_worker::Block;
 use super::memory::Memory;
 
 const PAGE: u64 = 4096;
-/// Places of values that are gone are kept for others of the same length up to this many bytes in all.
-const REUSED_MAX: u64 = 1 << 30;
+/// Places of values that are gone are kept for others of the same length up to this many bytes in all. Pages of others are
+/// given back at once: before they are written to the disk for nothing, and while they are quick to use again.
+const REUSED_MAX: u64 = 32 << 20;
 
 #[derive(Clone, Debug)]
 enum Place {
