@@ -40,6 +40,7 @@ impl Dataset {
         let path = path.as_ref();
         let old = open_zarr(path)?;
         let mut store = GrownStore::open(path)?;
+        let counted = self.counted_like(&old)?;
         let shown = path.display();
         let length = size_along(&old, dim, || shown.to_string())?;
         let more = size_along(self, dim, || "what is appended".to_owned())?;
@@ -63,8 +64,8 @@ impl Dataset {
             }
         }
         let mut writes = Vec::new();
-        for (name, array) in &self.variables {
-            let layout = self.fits(&store, name, Some(dim), path)?;
+        for (name, array) in &counted.variables {
+            let layout = counted.fits(&store, name, Some(dim), path)?;
             let Some(axis) = array.dims.iter().position(|d| d == dim) else { continue };
             let before = &old.find(name, path)?.array;
             let start = length - length % layout.chunk_shape[axis];
@@ -129,6 +130,7 @@ impl Dataset {
         let path = path.as_ref();
         let old = open_zarr(path)?;
         let store = GrownStore::open(path)?;
+        let counted = self.counted_like(&old)?;
         let region: BTreeMap<&str, Range<u64>> = region.into_iter().collect();
         for dim in region.keys() {
             size_along(self, dim, || "what is written".to_owned())?;
@@ -139,8 +141,8 @@ impl Dataset {
             places.insert(dim, place);
         }
         let mut sinks = Vec::new();
-        for (name, array) in &self.variables {
-            let layout = self.fits(&store, name, None, path)?;
+        for (name, array) in &counted.variables {
+            let layout = counted.fits(&store, name, None, path)?;
             let ranges: Vec<&Range<u64>> = array.dims.iter().map(|dim| &places[dim]).collect();
             for (axis, range) in ranges.iter().enumerate() {
                 let (chunk, length) = (layout.chunk_shape[axis], layout.shape[axis]);
@@ -160,7 +162,7 @@ impl Dataset {
             let offset: Vec<u64> = ranges.iter().map(|range| range.start).collect();
             sinks.push(store.sink(name, &offset, array.shape())?);
         }
-        self.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
+        counted.compute_into(sinks.iter().map(|sink| sink as &dyn ChunkSink))?;
         Ok(store.finish()?)
     }
 
@@ -172,6 +174,19 @@ impl Dataset {
     pub fn create_zarr(&self, path: impl AsRef<Path>, options: &StoreOptions) -> Result<()> {
         let store = self.begun(path, options)?;
         Ok(store.finish()?)
+    }
+
+    /// Variables of times counted as those of the same name in a store.
+    fn counted_like(&self, old: &Dataset) -> Result<Dataset> {
+        let mut counted = self.clone();
+        for (name, variable) in &mut counted.variables {
+            if let Some(stored) = old.variable(name) {
+                let dtype = variable.dtype();
+                let same = variable.counted_like(&stored.attrs)?;
+                *variable = if dtype.is_float() { same.astype(dtype) } else { same };
+            }
+        }
+        Ok(counted)
     }
 
     fn variable(&self, name: &str) -> Option<&crate::DataArray> {

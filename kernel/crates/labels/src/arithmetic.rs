@@ -9,6 +9,7 @@ use nuna_storage::Attributes;
 use crate::{
     DataArray, Join, LabelError, Result,
     align::in_common,
+    counted::{Makes, units},
     select::{Positions, span},
 };
 
@@ -124,13 +125,19 @@ impl DataArray {
     /// [`LabelError::Sizes`] or [`LabelError::NothingInCommon`], naming both sides.
     pub fn binary(&self, op: Binary, other: impl Into<Other>) -> Result<DataArray> {
         match other.into() {
-            Other::Scalar(value) => Ok(self.with_array(self.array.binary(op, value)?)),
+            Other::Scalar(value) => {
+                let made = self.with_array(self.array.binary(op, value)?);
+                Ok(made.after(Makes::by_binary(op, false)))
+            }
             Other::Array(other) => {
+                let makes =
+                    Makes::by_binary(op, units(&self.attrs).is_some() && units(&other.attrs).is_some());
+                let other = other.counted_like(&self.attrs)?;
                 let (left, right) = align(&op.to_string(), self, &other)?;
                 let dims = union(&left.dims, &right.dims);
                 let array = spread(&left, &dims)?.binary(op, spread(&right, &dims)?)?;
                 let name = if self.name == other.name { self.name.clone() } else { None };
-                let attrs = merge_attrs(&self.attrs, &other.attrs);
+                let attrs = makes.attrs(merge_attrs(&self.attrs, &other.attrs));
                 Ok(DataArray {
                     array,
                     dims,
@@ -166,7 +173,12 @@ impl DataArray {
     /// # Errors
     /// If it is not defined for the dtype.
     pub fn unary(&self, op: Unary) -> Result<DataArray> {
-        Ok(self.with_array(self.array.unary(op)?))
+        Ok(self.with_array(self.array.unary(op)?).after(Makes::by_unary(op)))
+    }
+
+    /// With the units that an operation on times leaves.
+    pub(crate) fn after(self, makes: Makes) -> DataArray {
+        DataArray { attrs: makes.attrs(self.attrs), ..self }
     }
 
     /// Its elements where `condition` is true, NaN elsewhere. Integers become floats.
@@ -186,6 +198,7 @@ impl DataArray {
         let (left, other) = match other.into() {
             Other::Scalar(value) => (left, Other::Scalar(value)),
             Other::Array(other) => {
+                let other = other.counted_like(&self.attrs)?;
                 let (left, other) = align("where", &left, &other)?;
                 condition = align("where", &left, &condition)?.1;
                 // Dimensions that only these two have must agree as well.
@@ -231,7 +244,7 @@ impl DataArray {
     /// # Errors
     /// Never at present.
     pub fn notnull(&self) -> Result<DataArray> {
-        Ok(self.with_array(self.array.isnan()?.unary(Unary::Not)?))
+        Ok(self.with_array(self.array.isnan()?.unary(Unary::Not)?).after(Makes::Numbers))
     }
 
     /// Degrees as radians. `float32` stays, everything else gives `float64`. The attribute `units` goes away.

@@ -33,6 +33,7 @@ pub(crate) fn concat(arrays: &[DataArray], dim: &str) -> Result<DataArray> {
                 other.dims.join(", ")
             )));
         }
+        let other = &other.counted_like(&first.attrs)?;
         let aligned =
             if other.dims == first.dims { other.clone() } else { other.transpose(first.dims.as_slice())? };
         for (at, name) in first.dims.iter().enumerate().filter(|(at, _)| *at != axis) {

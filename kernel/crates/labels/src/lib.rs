@@ -19,6 +19,7 @@ mod calendar;
 mod combine;
 mod compare;
 mod coord;
+mod counted;
 mod data_array;
 mod dataset;
 mod dims;

@@ -151,7 +151,7 @@ fn unite(name: &str, ours: &DataArray, theirs: &DataArray, compat: Compat) -> Re
             theirs.dims.join(", ")
         ));
     }
-    let theirs = like(theirs, ours)?;
+    let theirs = like(&theirs.counted_like(&ours.attrs)?, ours)?;
     let (a, b) = (&ours.array, &theirs.array);
     let differ = a.binary(Binary::Ne, b)?;
     let nulls = |a: &Array| a.unary(nuna_array::Unary::IsNan);

@@ -3,7 +3,7 @@
 
 use nuna_array::{Axes, NanPolicy, Operation};
 
-use crate::{DataArray, Result, dims::IntoDims};
+use crate::{DataArray, Result, counted::Makes, dims::IntoDims};
 
 /// Reductions of an array with a choice about NaN; from [`DataArray::skipna`].
 #[derive(Clone, Debug)]
@@ -33,7 +33,8 @@ impl DataArray {
             .map(|(_, dim)| dim.clone())
             .collect();
         let coords = self.coords.within(&dims);
-        Ok(DataArray { array, dims, coords, loaded: None, ..self.clone() })
+        let reduced = DataArray { array, dims, coords, loaded: None, ..self.clone() };
+        Ok(reduced.after(Makes::by_reduction(operation)))
     }
 
     /// How many elements are not NaN.

@@ -250,7 +250,7 @@ impl DataArray {
     /// # Errors
     /// For complex numbers.
     pub fn isin<T: Into<Scalar>>(&self, values: impl IntoIterator<Item = T>) -> Result<DataArray> {
-        Ok(self.with_array(self.array.isin(values)?))
+        Ok(self.with_array(self.array.isin(values)?).after(crate::counted::Makes::Numbers))
     }
 
     /// Its elements where `condition` is true, NaN elsewhere; labels along which it is true nowhere are left out. The
@@ -641,6 +641,7 @@ impl DataArray {
         let array = self.array.reduce(operation, NanPolicy::Skip, &[axis], Axes::Drop)?;
         let mut dims = self.dims.clone();
         dims.remove(axis);
-        Ok(DataArray { array, coords: self.coords.without(dim), dims, loaded: None, ..self.clone() })
+        let found = DataArray { array, coords: self.coords.without(dim), dims, loaded: None, ..self.clone() };
+        Ok(found.after(crate::counted::Makes::Numbers))
     }
 }

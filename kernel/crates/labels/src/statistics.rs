@@ -1,10 +1,10 @@
 //! Owns statistics of two arrays and places in an order: covariance, correlation, ranks, positions of extremes.
 
-use nuna_array::{Axes, Binary, DType, NanPolicy, Operation};
+use nuna_array::{Array, Axes, Binary, DType, NanPolicy, Operation, einsum};
 
 use crate::{
     DataArray, LabelError, Result,
-    arithmetic::align,
+    arithmetic::{align, merge_attrs, union},
     dims::{Dims, IntoDims},
 };
 
@@ -27,7 +27,7 @@ impl Pair {
             Dims::All => Dims::Named(there.dims.clone()),
             named => named,
         };
-        let there = there.transpose(crate::arithmetic::union(&left.dims, &right.dims))?;
+        let there = there.transpose(union(&left.dims, &right.dims))?;
         Ok(Self { count: there.sum(dims.clone())?, left, right, dims })
     }
 
@@ -48,6 +48,47 @@ impl Pair {
 }
 
 impl DataArray {
+    /// The sum of products with another array over dimensions (`..` for all that either has), as `xarray.dot`: `a.dot(&b, "k")` of
+    /// two matrices is their product, and made as such. Labels are joined as in arithmetic. NaN makes NaN; dtypes promote.
+    ///
+    /// # Errors
+    /// [`LabelError::NoDim`] for a dimension that neither has, or as [`binary`](DataArray::binary).
+    pub fn dot(&self, other: &DataArray, dims: impl IntoDims) -> Result<DataArray> {
+        let (left, right) = align("dot", self, other)?;
+        let all = union(&left.dims, &right.dims);
+        let summed = match dims.into_dims() {
+            Dims::All => all.clone(),
+            Dims::Named(names) => names,
+        };
+        if let Some(dim) = summed.iter().find(|dim| !all.contains(dim)) {
+            return Err(LabelError::NoDim { owner: self.describe(), dim: dim.clone(), dims: all });
+        }
+        let letters: Vec<char> = ('a'..='z').chain('A'..='Z').take(all.len()).collect();
+        if letters.len() < all.len() {
+            return Err(LabelError::Invalid(format!("dot of {} dimensions; at most 52 go", all.len())));
+        }
+        let kept: Vec<String> = all.iter().filter(|dim| !summed.contains(dim)).cloned().collect();
+        let names = |dims: &[String]| -> String {
+            all.iter()
+                .zip(&letters)
+                .filter(|(dim, _)| dims.contains(dim))
+                .map(|(_, letter)| *letter)
+                .collect()
+        };
+        let subscripts = format!("{},{}->{}", names(&left.dims), names(&right.dims), names(&kept));
+        // Axes in the order of the letters.
+        let ordered = |of: &DataArray| -> Result<Array> {
+            let order: Vec<usize> =
+                all.iter().filter_map(|dim| of.dims.iter().position(|d| d == dim)).collect();
+            Ok(of.array.transpose(&order)?)
+        };
+        let array = einsum(&subscripts, &[ordered(&left)?, ordered(&right)?])?;
+        let coords = left.coords.merge(&right.coords).within(&kept);
+        let name = if self.name == other.name { self.name.clone() } else { None };
+        let attrs = merge_attrs(&self.attrs, &other.attrs);
+        Ok(DataArray { array, dims: kept, coords, attrs, name, loaded: None })
+    }
+
     /// The covariance with another array over dimensions (`..` for all), as `xarray.cov`: of the elements that both have, over
     /// their number minus 1. Labels are joined as in arithmetic; NaN where nothing is left. The result is `float64`.
     ///

@@ -70,7 +70,8 @@ impl DataArray {
         let (length, left) = (self.shape()[axis], array.shape()[axis]);
         let coords =
             self.coords.isel(dim, &Positions::Slice { start: length - left, step: 1, count: left })?;
-        Ok(DataArray { coords, ..self.with_array(array) })
+        let apart = DataArray { coords, ..self.with_array(array) };
+        Ok(if n == 0 { apart } else { apart.after(crate::counted::Makes::Durations) })
     }
 
     /// Elements move `by` places towards the end of a dimension (towards its beginning if negative), and NaN comes in, which

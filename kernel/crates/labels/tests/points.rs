@@ -224,6 +224,76 @@ fn arithmetic_of_datasets_equals_xarrays() -> Result<()> {
 }
 
 #[test]
+fn products_and_quantiles_of_groups_equal_xarrays() -> Result<()> {
+    let (a, b) = (open("a")?, open("b")?);
+    let bare = |of: &Dataset, name: &str| of.select([name])?.drop_var("height")?.drop_var("area")?.var(name);
+    let (t, n, line) = (bare(&a, "t")?, bare(&a, "n")?, a.var("line")?);
+    compare(
+        vec![
+            ("dot", t.dot(&bare(&b, "t")?, "time")?),
+            ("dot two", t.fillna(0)?.dot(&line, ["time", "lon"])?),
+            ("dot all", n.dot(&n, ..)?),
+            ("group quantiles", t.groupby("time.month")?.quantile([0.1, 0.5])?),
+            ("group quantile", t.resample("time", "MS")?.quantile(0.5)?),
+        ],
+        &["dot", "group"],
+    );
+    let error = t.dot(&n, "depth").unwrap_err().to_string();
+    assert!(error.contains("depth") && error.contains("lat"), "{error}");
+    assert!(t.groupby("time.month")?.quantile(Vec::new()).is_err());
+    Ok(())
+}
+
+#[test]
+fn times_counted_otherwise_are_the_same_times() -> Result<()> {
+    let [first, second] = [open("c0")?, open("c1")?];
+    let paths = ["c0.nc", "c1.nc"].map(|name| POINTS.folder.path().join(name));
+    let both = nuna_labels::open_many(&paths, "time")?;
+    let expected = &POINTS.expected["dates"];
+    let texts = |array: &DataArray| -> Result<Value> {
+        let times = array.to_times()?;
+        Ok((0..times.len()).map(|at| json!(times.iso(at))).collect())
+    };
+    assert_eq!(texts(&both.var("seen")?)?, expected["both seen"]);
+    assert_eq!(texts(&both.var("time_bnds")?)?, expected["both bounds"]);
+    assert_eq!(texts(&both.var("seen")?.min(..)?)?, expected["first seen"]);
+    let bare = |of: &Dataset, name: &str| of.var(name)?.drop_coords("time");
+    let (seen, later) = (bare(&first, "seen")?, bare(&second, "seen")?);
+    compare(
+        vec![
+            ("lags", (&seen - bare(&second, "time_bnds")?.isel("nv", 0)?).named("lags")),
+            ("later", seen.greater(&(&later - 30.0))?),
+        ],
+        &["lags", "later"],
+    );
+    let grown = tempfile::tempdir().unwrap();
+    let store = grown.path().join("grown.zarr");
+    first.drop_var("time_bnds")?.to_zarr(&store)?;
+    second.drop_var("time_bnds")?.append_zarr(&store, "time")?;
+    assert_eq!(texts(&nuna_labels::open_zarr(&store)?.var("seen")?)?, expected["both seen"]);
+    let units = |of: &DataArray| of.attrs().get("units").cloned();
+    assert_eq!(units(&seen.diff("time")?), Some(json!("days")));
+    assert_eq!(units(&seen.std("time")?), Some(json!("days")));
+    for made in [seen.count("time")?, seen.isnull()?, seen.argmax("time")?, seen.equal(1.0)?] {
+        assert_eq!((units(&made), made.attrs().get("calendar")), (None, None));
+    }
+    let counted = |values: &[i64], units: &str| -> Result<DataArray> {
+        let array = nuna_array::Array::from_slice(&[values.len() as u64], values)?;
+        Ok(DataArray::new(array, ["time"])?.with_attr("units", units))
+    };
+    let days = counted(&[0, 59, -1], "days since 2000-01-01")?;
+    let hours = concat(&[counted(&[1], "hours since 1999-12-31T01:00")?, days.clone()], "time")?;
+    assert_eq!((hours.dtype(), hours.values_f64()?), (DType::I64, vec![1.0, 23.0, 1439.0, -1.0]));
+    let halves = concat(&[days.clone(), counted(&[36], "hours since 2000-01-01")?], "time")?;
+    assert_eq!((halves.dtype(), halves.values_f64()?[3]), (DType::F64, 1.5));
+    let model = days.with_attr("calendar", "360_day");
+    let error = concat(&[days.clone(), model.clone()], "time").unwrap_err().to_string();
+    assert!(error.contains("360_day"), "{error}");
+    assert!(days.less(&model).is_err());
+    Ok(())
+}
+
+#[test]
 fn dates_equal_pandas() -> Result<()> {
     let a = open("a")?;
     let standard = |start: &str, n: u64, frequency: &str| date_range(start, n, frequency);
@@ -249,7 +319,7 @@ fn dates_equal_pandas() -> Result<()> {
         ("bounds", a.var("time_bnds")?.to_times()?),
     ];
     let expected = POINTS.expected["dates"].as_object().unwrap();
-    assert_eq!(found.len(), expected.len());
+    assert_eq!(found.len() + 3, expected.len(), "three are of series");
     for (name, times) in &found {
         let texts: Value = (0..times.len()).map(|at| json!(times.iso(at))).collect();
         assert_eq!(texts, expected[*name], "{name}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nuna_array::Binary;
 
 use super::{Bins, GroupBy, GroupKey, GroupKeys, Grouping};
-use crate::{DataArray, Dataset, Result, coord::Values};
+use crate::{DataArray, Dataset, Quantiles, Result, coord::Values};
 
 /// A dataset whose elements are sorted into groups; from [`Dataset::groupby`].
 #[derive(Clone, Debug)]
@@ -97,8 +97,9 @@ impl DatasetGroupBy {
     ///
     /// # Errors
     /// As [`GroupBy::quantile`].
-    pub fn quantile(&self, q: f64) -> Result<Dataset> {
-        let mut reduced = self.each(|by| by.quantile(q))?;
+    pub fn quantile(&self, q: impl Into<Quantiles>) -> Result<Dataset> {
+        let q = q.into();
+        let mut reduced = self.each(|by| by.quantile(q.clone()))?;
         let coord = reduced.variables.iter().find_map(|(_, v)| v.coords.get("quantile").cloned());
         if let Some(coord) = coord {
             reduced.coords.insert("quantile", coord);

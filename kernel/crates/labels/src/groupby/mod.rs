@@ -23,8 +23,9 @@ pub use dataset::DatasetGroupBy;
 pub use key::{Bins, GroupKey, GroupKeys};
 
 use crate::{
-    DataArray, LabelError, Result,
+    DataArray, LabelError, Quantiles, Result,
     coord::{Coord, Values},
+    counted::Makes,
 };
 use grouping::{Grouping, Part};
 use partial::{GroupOp, Task};
@@ -190,6 +191,18 @@ impl GroupBy {
         reduce(&source, axis, &codes, u32::try_from(present.len()).unwrap_or(count))
     }
 
+    /// Reduced, with the units that this leaves to times.
+    fn made(&self, op: GroupOp) -> Result<DataArray> {
+        let makes = match op {
+            GroupOp::Mean | GroupOp::Min | GroupOp::Max | GroupOp::First | GroupOp::Last => Makes::Instants,
+            GroupOp::Std => Makes::Durations,
+            GroupOp::Sum | GroupOp::Prod | GroupOp::Count | GroupOp::Var | GroupOp::Any | GroupOp::All => {
+                Makes::Numbers
+            }
+        };
+        Ok(self.reduce(op)?.after(makes))
+    }
+
     fn reduce(&self, op: GroupOp) -> Result<DataArray> {
         let many = self.by.parts.len() > 1;
         let make = |op: GroupOp, skipna: bool| {
@@ -252,13 +265,38 @@ impl GroupBy {
 
     /// The quantile `q` of each group, from 0 to 1, by linear interpolation between elements. NaNs are skipped unless
     /// [`skipna`](GroupBy::skipna) says otherwise; a group without elements is NaN. The result is `float64`. As in xarray
-    /// `q` becomes a coordinate without dimensions.
+    /// one `q` becomes a coordinate without dimensions, several become the last dimension, `quantile`.
     ///
     /// Elements of one group come together in one block; see `explain` for what moves.
     ///
     /// # Errors
     /// If `q` is not from 0 to 1, or the dimension is empty.
-    pub fn quantile(&self, q: f64) -> Result<DataArray> {
+    pub fn quantile(&self, q: impl Into<Quantiles>) -> Result<DataArray> {
+        let q = q.into();
+        match q.at() {
+            [one] if q.is_single() => self.one_quantile(*one),
+            at => self.quantiles(at),
+        }
+    }
+
+    /// Along a dimension of their own, the last, as in xarray.
+    fn quantiles(&self, at: &[f64]) -> Result<DataArray> {
+        let made: Vec<DataArray> = at.iter().map(|&q| self.one_quantile(q)).collect::<Result<_>>()?;
+        let Some(first) = made.first() else {
+            return Err(LabelError::Invalid("quantiles of groups: name at least one".to_owned()));
+        };
+        let axis = first.ndim();
+        let lines: Vec<Array> =
+            made.iter().map(|one| Ok(one.array.expand_dims(axis)?)).collect::<Result<_>>()?;
+        let array = nuna_array::concat(&lines, axis)?;
+        let dims: Vec<String> = first.dims.iter().cloned().chain(["quantile".to_owned()]).collect();
+        crate::data_array::distinct(&dims)?;
+        let mut coords = first.coords.clone();
+        coords.insert("quantile", Arc::new(Coord::line("quantile", at.to_vec().into(), Attributes::new())));
+        Ok(DataArray { dims, coords, ..first.with_array(array) })
+    }
+
+    fn one_quantile(&self, q: f64) -> Result<DataArray> {
         let mut result = self.ordered(q, DType::F64, format!("quantile({}, {q})", self.by.title()))?;
         let values = Values::Numbers(Chunk::scalar(DType::F64, Scalar::Float(q)));
         let coord = Coord::new(Vec::new(), Vec::new(), values, Attributes::new());
@@ -298,7 +336,7 @@ macro_rules! group_reductions {
             /// # Errors
             /// If the dimension is empty.
             pub fn $name(&self) -> Result<DataArray> {
-                self.reduce(GroupOp::$op)
+                self.made(GroupOp::$op)
             }
         )*}
     };
@@ -332,7 +370,7 @@ impl GroupBy {
     /// # Errors
     /// If the dimension is empty.
     pub fn any(&self) -> Result<DataArray> {
-        self.reduce(GroupOp::Any)
+        self.made(GroupOp::Any)
     }
 
     /// Whether all elements of each group are true, or not 0. True without elements.
@@ -340,6 +378,6 @@ impl GroupBy {
     /// # Errors
     /// If the dimension is empty.
     pub fn all(&self) -> Result<DataArray> {
-        self.reduce(GroupOp::All)
+        self.made(GroupOp::All)
     }
 }

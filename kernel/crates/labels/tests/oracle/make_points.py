@@ -60,7 +60,32 @@ every = {"time": along(pd.to_datetime(["2001-01-05", "2001-01-03", "2001-02-08"]
 bare, other = a.t.drop_vars(["height", "area"]), b.t.drop_vars(["height", "area"])
 month = a.time.dt.month == 2
 numbers = ["t", "n", "line"]
+def years(of, start):
+    """The same times counted from another year, in other units."""
+    out = of.copy()
+    out.time_bnds.encoding = {"units": f"hours since {start}-01-01", "dtype": "f8"}
+    out["seen"] = ("time", out.time.values + np.timedelta64(7, "h"))
+    out.seen.encoding = {"units": f"days since {start}-01-01", "dtype": "f8"}
+    return out.drop_vars(["t", "n", "height", "area", "lat", "lon"])
+
+
+later = a.assign_coords(time=a.time + np.timedelta64(40, "D"))
+later["time_bnds"] = (("time", "nv"), a.time_bnds.values + np.timedelta64(40, "D"))
+c = years(a, 1990), years(later, 2001)
+c[0].to_netcdf(out / "c0.nc")
+c[1].to_netcdf(out / "c1.nc")
+c[0].drop_vars("time_bnds").to_zarr(out / "c.zarr", zarr_format=2)
+both = xr.concat(c, "time", data_vars="all")
+lags = (c[0].seen.reset_index("time", drop=True) - c[1].time_bnds.isel(nv=0).reset_index("time", drop=True)) / np.timedelta64(1, "D")
+lags.attrs["units"] = "days"
 results = {
+    "dot": xr.dot(bare, other, dim="time"),
+    "dot two": xr.dot(bare.fillna(0), a.line.drop_vars("height", errors="ignore"), dim=["time", "lon"]),
+    "dot all": xr.dot(a.n.drop_vars(["height", "area"]), a.n.drop_vars(["height", "area"]), dim=...),
+    "group quantiles": bare.groupby("time.month").quantile([0.1, 0.5]),
+    "group quantile": bare.resample(time="MS").quantile(0.5),
+    "lags": lags.drop_vars("time", errors="ignore"),
+    "later": (c[0].seen.reset_index("time", drop=True) > c[1].seen.reset_index("time", drop=True) - np.timedelta64(30, "D")).drop_vars("time", errors="ignore"),
     "points": a.t.isel(two),
     "points int": a.n.isel(two),
     "points one dim": a.t.isel(lat=along([1, 1, 0])),
@@ -124,6 +149,9 @@ dates = {
     "warmest": a.line.idxmax("time").values.ravel(),
     "warmest each": a.t.isel(lat=1).idxmax("time").values.ravel(),
     "bounds": a.time_bnds.values.ravel(),
+    "both seen": both.seen.values,
+    "both bounds": both.time_bnds.values.ravel(),
+    "first seen": [both.seen.min().values],
 }
 texts = {key: [str(t).replace(" ", "T")[:19] for t in value] for key, value in dates.items()}
 expected = {"results": {name: describe(array) for name, array in results.items()}, "dates": texts}
