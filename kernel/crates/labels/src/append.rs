@@ -387,10 +387,19 @@ fn counted(name: &str, times: &Times, layout: &GrownLayout, path: &Path) -> Resu
         return invalid(format!("`{name}` has times that are missing, which cannot be appended"));
     }
     let shape = [times.micros.len() as u64];
-    let since: Vec<i64> = times.micros.iter().map(|micros| micros - parsed.origin).collect();
+    let beyond = || {
+        invalid(format!(
+            "times of `{name}` are beyond what {shown} counts with {} of `{units}`",
+            layout.stored
+        ))
+    };
+    let since = times.micros.iter().map(|micros| micros.checked_sub(parsed.origin));
+    let Some(since) = since.collect::<Option<Vec<i64>>>() else { return beyond() };
     if layout.stored.is_float() {
-        let counts: Vec<f64> = since.iter().map(|&micros| micros as f64 / parsed.unit as f64).collect();
-        return Ok(Chunk::from_slice(&shape, &counts).cast(layout.stored));
+        let count = |&micros: &i64| micros as f64 / parsed.unit as f64 * parsed.parts as f64;
+        return Ok(
+            Chunk::from_slice(&shape, &since.iter().map(count).collect::<Vec<f64>>()).cast(layout.stored)
+        );
     }
     if let Some(at) = since.iter().position(|micros| micros % parsed.unit != 0) {
         return invalid(format!(
@@ -399,14 +408,12 @@ fn counted(name: &str, times: &Times, layout: &GrownLayout, path: &Path) -> Resu
             layout.stored
         ));
     }
-    let counts: Vec<i64> = since.iter().map(|micros| micros / parsed.unit).collect();
+    let counts = since.iter().map(|micros| (micros / parsed.unit).checked_mul(parsed.parts));
+    let Some(counts) = counts.collect::<Option<Vec<i64>>>() else { return beyond() };
     let chunk = Chunk::from_slice(&shape, &counts);
     let stored = chunk.cast(layout.stored);
     if layout.stored != DType::I64 && stored.to_vec::<i64>() != counts {
-        return invalid(format!(
-            "times of `{name}` are beyond what {shown} counts with {} of `{units}`",
-            layout.stored
-        ));
+        return beyond();
     }
     Ok(stored)
 }

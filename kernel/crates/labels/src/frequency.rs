@@ -105,12 +105,12 @@ impl Frequency {
         }
         let midnight = start.div_euclid(DAY) * DAY;
         let one = Self { count: 1, ..self };
-        let first = match one.label(calendar, midnight, 0) {
-            label if label < midnight => one.label(calendar, midnight, 1),
+        let first = match one.label(calendar, midnight, 0)? {
+            label if label < midnight => one.label(calendar, midnight, 1)?,
             label => label,
         };
         let steps = self.count.checked_mul(at).filter(|steps| *steps < FAR)?;
-        one.label(calendar, first, steps).checked_add(start - midnight)
+        one.label(calendar, first, steps)?.checked_add(start - midnight)
     }
 
     /// Reads `D`, `7D`, `h`, `6h`, `min`, `s`, `ms`, `us`, `W`, `W-WED`, `MS`, `ME`, `QS`, `QS-DEC`, `QE`, `YS`, `YS-JUL`,
@@ -200,15 +200,20 @@ impl Frequency {
         let count = number(last).saturating_sub(number(first));
         if count >= BINS_MAX {
             return Err(LabelError::Invalid(format!(
-                "resampling `{dim}` to {self} would make {} bins, more than {BINS_MAX}; choose a coarser frequency or select a range",
-                count + 1
+                "resampling `{dim}` to {self} would make more than {BINS_MAX} bins; choose a coarser frequency or select a range"
             )));
         }
         let zero = number(first);
         let codes =
             times.micros.iter().map(|&t| u32::try_from(number(t) - zero).unwrap_or(u32::MAX)).collect();
-        let labels = (zero..=zero + count).map(|bin| self.label(calendar, midnight, bin)).collect();
-        Ok((codes, Times { calendar, micros: labels }))
+        let labels: Option<Vec<i64>> =
+            (zero..=zero + count).map(|bin| self.label(calendar, midnight, bin)).collect();
+        let Some(labels) = labels else {
+            return Err(LabelError::Invalid(format!(
+                "resampling `{dim}` to {self}: a period begins or ends beyond the times that there are; choose a finer frequency"
+            )));
+        };
+        Ok((codes, Times { calendar, micros: labels.into() }))
     }
 
     /// The number of the bin of a time, counted from that of the first time or from before it.
@@ -243,13 +248,14 @@ impl Frequency {
         }
     }
 
-    fn label(self, calendar: Calendar, midnight: i64, bin: i64) -> i64 {
-        let at = bin.saturating_mul(self.count);
+    /// The label of a bin; `None` if it is beyond what 64 bits count.
+    fn label(self, calendar: Calendar, midnight: i64, bin: i64) -> Option<i64> {
+        let at = bin.checked_mul(self.count)?;
         match self.period {
-            Period::Fixed(unit) => midnight.saturating_add(at.saturating_mul(unit)),
+            Period::Fixed(unit) => midnight.checked_add(at.checked_mul(unit)?),
             Period::Week { last } => {
                 let week = self.period(calendar, midnight) + at;
-                (week * 7 + 6 - EPOCH_WEEKDAY + last + 1).saturating_mul(DAY)
+                (week * 7 + 6 - EPOCH_WEEKDAY + last + 1).checked_mul(DAY)
             }
             Period::Months { months, first, labelled } => {
                 let from = (self.period(calendar, midnight) + at) * months + first;
@@ -260,7 +266,7 @@ impl Frequency {
                         calendar.days(to.div_euclid(12), to.rem_euclid(12) + 1, 1) - 1
                     }
                 };
-                days.saturating_mul(DAY)
+                days.checked_mul(DAY)
             }
         }
     }
@@ -355,6 +361,18 @@ mod tests {
         }
         let times = Times::from_dates(&["0001-01-01", "3000-01-01"], Calendar::Standard).unwrap();
         let error = Frequency::parse("s").unwrap().bins("time", &times).unwrap_err().to_string();
+        assert!(error.contains("coarser"), "{error}");
+    }
+
+    #[test]
+    fn bins_that_reach_beyond_all_times_are_an_error() {
+        let times = Times::from_dates(&["2000-01-01", "2000-06-01"], Calendar::Standard).unwrap();
+        for freq in ["1000000000ME", "1000000000W"] {
+            let error = Frequency::parse(freq).unwrap().bins("time", &times).unwrap_err().to_string();
+            assert!(error.contains("beyond"), "{freq}: {error}");
+        }
+        let all = Times { calendar: Calendar::Standard, micros: [0, i64::MAX].into() };
+        let error = Frequency::parse("us").unwrap().bins("time", &all).unwrap_err().to_string();
         assert!(error.contains("coarser"), "{error}");
     }
 }

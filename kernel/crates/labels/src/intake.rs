@@ -7,6 +7,7 @@
 mod parameter;
 
 use std::{
+    cell::Cell,
     fmt,
     path::{Path, PathBuf},
 };
@@ -70,6 +71,24 @@ impl Kind {
             "catalog" | "yaml_file_cat" | "yaml_file" | "yamlfilecatalog" => Self::Catalog,
             _ => return None,
         })
+    }
+}
+
+/// What the templates of an entry are filled in with. Defaults that name each other twice over, ten deep, would fill the memory.
+const TEMPLATE_BYTES_MAX: usize = 4 << 20;
+
+/// How deep templates are within templates, and the bytes that may still be filled in.
+#[derive(Clone, Copy)]
+struct Filling<'a> {
+    depth: usize,
+    left: &'a Cell<usize>,
+}
+
+impl Filling<'_> {
+    fn take(self, bytes: usize) -> Result<(), String> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or("its templates stand for more than 4 MiB")?);
+        Ok(())
     }
 }
 
@@ -229,20 +248,23 @@ impl CatalogEntry {
     /// If one cannot be: it is no template that is understood, or a parameter has no value.
     pub fn arguments(&self) -> Result<Attributes> {
         let args = Value::Object(self.args.clone());
-        match self.fill(&args, 0).map_err(|message| self.wrong(message))? {
+        match self
+            .fill(&args, Filling { depth: 0, left: &Cell::new(TEMPLATE_BYTES_MAX) })
+            .map_err(|message| self.wrong(message))?
+        {
             Value::Object(args) => Ok(args),
             _ => Ok(Map::new()),
         }
     }
 
-    fn fill(&self, value: &Value, depth: usize) -> Result<Value, String> {
+    fn fill(&self, value: &Value, filling: Filling<'_>) -> Result<Value, String> {
         Ok(match value {
-            Value::String(text) => self.rendered(text, depth)?.into(),
+            Value::String(text) => self.rendered(text, filling)?.into(),
             Value::Array(values) => {
-                values.iter().map(|value| self.fill(value, depth)).collect::<Result<Vec<_>, _>>()?.into()
+                values.iter().map(|value| self.fill(value, filling)).collect::<Result<Vec<_>, _>>()?.into()
             }
             Value::Object(map) => {
-                let filled = map.iter().map(|(key, value)| Ok((key.clone(), self.fill(value, depth)?)));
+                let filled = map.iter().map(|(key, value)| Ok((key.clone(), self.fill(value, filling)?)));
                 Value::Object(filled.collect::<Result<_, String>>()?)
             }
             other => other.clone(),
@@ -250,7 +272,7 @@ impl CatalogEntry {
     }
 
     /// A text with what stands between its braces filled in.
-    fn rendered(&self, text: &str, depth: usize) -> Result<String, String> {
+    fn rendered(&self, text: &str, filling: Filling<'_>) -> Result<String, String> {
         if text.contains("{%") {
             return Err(format!("the template `{text}` has statements, which are not supported"));
         }
@@ -260,14 +282,16 @@ impl CatalogEntry {
             let (inside, behind) =
                 after.split_once("}}").ok_or_else(|| format!("the template `{text}` has no end"))?;
             out.push_str(before);
-            out.push_str(&self.expression(inside.trim(), depth)?);
+            let filled = self.expression(inside.trim(), filling)?;
+            filling.take(inside.len() + filled.len())?;
+            out.push_str(&filled);
             rest = behind;
         }
         out.push_str(rest);
         Ok(out)
     }
 
-    fn expression(&self, text: &str, depth: usize) -> Result<String, String> {
+    fn expression(&self, text: &str, filling: Filling<'_>) -> Result<String, String> {
         let unquoted = |text: &str| -> Option<String> {
             let text = text.trim();
             let quote = text.chars().next().filter(|c| ['"', '\''].contains(c))?;
@@ -287,16 +311,16 @@ impl CatalogEntry {
         if let Some((format, name)) = text.split_once('%').and_then(|_| text.rsplit_once('%'))
             && let Some(format) = unquoted(format)
         {
-            return formatted(&format, &self.value(name.trim(), depth)?);
+            return formatted(&format, &self.value(name.trim(), filling)?);
         }
-        Ok(match self.value(text, depth)? {
+        Ok(match self.value(text, filling)? {
             Value::String(text) => text,
             value => value.to_string(),
         })
     }
 
     /// What a name stands for.
-    fn value(&self, name: &str, depth: usize) -> Result<Value, String> {
+    fn value(&self, name: &str, filling: Filling<'_>) -> Result<Value, String> {
         if name == "CATALOG_DIR" {
             let mut file = self.file.to_string_lossy().into_owned();
             if nuna_storage::is_address(&self.file)
@@ -317,10 +341,10 @@ impl CatalogEntry {
             }
             // Defaults may be templates.
             Value::String(text) if text.contains("{{") => {
-                if depth > 10 {
+                if filling.depth > 10 {
                     return Err(format!("the parameter `{name}` is made of itself"));
                 }
-                self.rendered(text, depth + 1).map(Value::from)
+                self.rendered(text, Filling { depth: filling.depth + 1, ..filling }).map(Value::from)
             }
             value => Ok(value.clone()),
         }

@@ -163,8 +163,9 @@ impl Item {
 /// Without a zone it is UTC.
 fn period(text: &str) -> Option<(i64, i64)> {
     use jiff::{Timestamp, ToSpan, civil};
+    // Not as a timestamp, which ends a day before the year 9999 does: items that have no end are often said to end then.
     let utc = |time: civil::DateTime| {
-        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond())
+        i64::try_from(time.duration_since(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_micros()).ok()
     };
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
     let day = |month: i16, day: i16| {
@@ -184,15 +185,18 @@ fn period(text: &str) -> Option<(i64, i64)> {
         _ => {
             let instant = match text.parse::<Timestamp>() {
                 Ok(instant) => instant.as_microsecond(),
-                Err(_) => utc(text.parse::<civil::DateTime>().ok()?)?,
+                Err(_) => {
+                    utc(text.strip_suffix(['Z', 'z']).unwrap_or(text).parse::<civil::DateTime>().ok()?)?
+                }
             };
             return Some((instant, instant.checked_add(1)?));
         }
     };
-    Some((
-        utc(first.to_datetime(civil::Time::midnight()))?,
-        utc(first.checked_add(span).ok()?.to_datetime(civil::Time::midnight()))?,
-    ))
+    let end = match first.checked_add(span) {
+        Ok(next) => utc(next.to_datetime(civil::Time::midnight()))?,
+        Err(_) => utc(civil::DateTime::MAX)? + 1,
+    };
+    Some((utc(first.to_datetime(civil::Time::midnight()))?, end))
 }
 
 impl Items {
@@ -382,8 +386,14 @@ mod tests {
         assert_eq!(period("1970-01-02T00:00:00Z"), Some((day, day + 1)));
         assert_eq!(period("1970-01-02T02:00:00+02:00"), Some((day, day + 1)));
         assert_eq!(period("1970-01-02T00:00:00"), Some((day, day + 1)));
-        for text in ["", "197", "1970-13", "1970-02-30", "19700102x", "später", "1970-1", "9999"] {
-            assert!(period(text).is_none() || text == "9999", "{text}");
+        for text in
+            ["", "197", "1970-13", "1970-02-30", "19700102x", "später", "1970-1", "1970-01-01T00:00:00ZZ"]
+        {
+            assert!(period(text).is_none(), "{text}");
         }
+        let end = 253_402_300_800_000_000;
+        assert_eq!(period("9999-12-31T23:59:59Z"), Some((end - 1_000_000, end - 999_999)));
+        assert_eq!(period("9999-12-31"), Some((end - day, end)));
+        assert_eq!(period("9999").map(|found| found.1), Some(end));
     }
 }

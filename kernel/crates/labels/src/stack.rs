@@ -192,7 +192,11 @@ pub fn open_weights(path: impl AsRef<Path>) -> Result<SparseWeights> {
         Err(bad(format!("`{name}` is {} of shape {:?}, not a list of numbers", chunk.dtype(), chunk.shape())))
     };
     let indices = |name: &str| -> Result<Vec<u64>> {
-        let from_one = list(name)?.to_vec::<i64>();
+        let from_one = list(name)?;
+        if from_one.dtype().is_float() && from_one.to_vec::<f64>().iter().any(|at| at.fract() != 0.0) {
+            return Err(bad(format!("`{name}` holds what is no whole number")));
+        }
+        let from_one = from_one.to_vec::<i64>();
         let index = |&at: &i64| u64::try_from(at - 1).ok();
         let found: Option<Vec<u64>> =
             from_one.iter().map(|at| if *at < 1 { None } else { index(at) }).collect();

@@ -137,7 +137,12 @@ pub(crate) fn parse_instant(text: &str, calendar: Calendar) -> Option<Range<i64>
 fn parse_time(time: &str, day: i64) -> Option<Range<i64>> {
     let (time, offset) = match time.rfind(['+', '-']) {
         Some(at) => {
-            let (hours, minutes) = time[at + 1..].split_once(':').unwrap_or((&time[at + 1..], "0"));
+            let zone = &time[at + 1..];
+            let (hours, minutes) = match zone.split_once(':') {
+                Some(parts) => parts,
+                None if zone.len() == 4 => zone.split_at_checked(2)?,
+                None => (zone, "0"),
+            };
             let within = |text: &str| text.parse::<i64>().ok().filter(|n| (0..100).contains(n));
             let micros = (within(hours)? * 60 + within(minutes)?) * 60_000_000;
             (time[..at].trim(), if time.as_bytes()[at] == b'+' { micros } else { -micros })
@@ -148,7 +153,8 @@ fn parse_time(time: &str, day: i64) -> Option<Range<i64>> {
     let hour: i64 = fields.next()?.parse().ok()?;
     let minute: Option<i64> = fields.next().map(str::parse).transpose().ok()?;
     let second: Option<f64> = fields.next().map(str::parse).transpose().ok()?;
-    if !(0..=24).contains(&hour)
+    if fields.next().is_some()
+        || !(0..=24).contains(&hour)
         || !(0..60).contains(&minute.unwrap_or(0))
         || !(0.0..61.0).contains(&second.unwrap_or(0.0))
     {
@@ -359,7 +365,16 @@ mod tests {
         assert_eq!(day("2001-06-15T12").start, day("2001-06-15 12:00:00").start);
         assert_eq!(day("2001-06-15 00:00:0.0").start, day("2001-06-15").start);
         assert_eq!(day("2001-06-15 02:00:00 +02:00").start, day("2001-06-15").start);
-        for bad in ["2001-13", "2001-02-29", "june", "", "2001-06-15T25:00"] {
+        assert_eq!(day("2001-06-15 05:30:00+0530").start, day("2001-06-15").start);
+        for bad in [
+            "2001-13",
+            "2001-02-29",
+            "june",
+            "",
+            "2001-06-15T25:00",
+            "2001-06-15 1:2:3:4",
+            "2001-06-15 0:0+00é",
+        ] {
             assert!(parse_instant(bad, Calendar::Standard).is_none(), "{bad}");
         }
     }

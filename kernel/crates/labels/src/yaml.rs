@@ -112,6 +112,8 @@ impl<'a> Reader<'a> {
             _ => return Err(self.wrong("it ends in the middle")),
         };
         if anchor > 0 {
+            // It is kept twice.
+            self.weigh(weight)?;
             self.anchors.insert(anchor, (value.clone(), weight));
         }
         Ok((value, weight))
@@ -184,29 +186,61 @@ fn plain(text: &str) -> Value {
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return false.into(),
         _ => {}
     }
+    number(text).unwrap_or_else(|| text.into())
+}
+
+/// A number as PyYAML knows them: `012` is octal, `1:30` counts sixties, and `1e5` is a word, since it has neither a point nor a
+/// sign. Integers of more than 64 bits stay text.
+fn number(text: &str) -> Option<Value> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return text.into();
-    }
-    let plain = text.replace('_', "");
-    let digits = digits.replace('_', "");
-    let sign = if text.starts_with('-') { -1 } else { 1 };
-    let radix = |prefix: &str, radix: u32| {
-        let digits = digits.strip_prefix(prefix).filter(|d| !d.is_empty() && !d.starts_with(['-', '+']))?;
-        i64::from_str_radix(digits, radix).ok()?.checked_mul(sign)
+    let is_negative = text.starts_with('-');
+    let is_digits = |text: &str| text.bytes().all(|b| b == b'_' || b.is_ascii_digit());
+    let begins = |text: &str| text.starts_with(|c: char| c.is_ascii_digit()) && is_digits(text);
+    let whole = |digits: &str, radix: u32| {
+        let digits = digits.replace('_', "");
+        let number = i128::from_str_radix(&digits, radix).ok().filter(|_| !digits.starts_with(['-', '+']))?;
+        let number = if is_negative { -number } else { number };
+        i64::try_from(number).map(Value::from).or_else(|_| u64::try_from(number).map(Value::from)).ok()
     };
-    if let Some(number) = radix("0x", 16).or_else(|| radix("0b", 2)).or_else(|| radix("0o", 8)) {
-        return number.into();
+    // `1:30`, and what each further part may be.
+    let sixties = |text: &str| {
+        let (first, rest) = text.split_once(':').filter(|(first, _)| begins(first))?;
+        rest.split(':').try_fold(first.replace('_', "").parse::<i64>().ok()?, |sum, part| {
+            let part = part.parse::<i64>().ok().filter(|n| part.len() <= 2 && is_digits(part) && *n < 60)?;
+            sum.checked_mul(60)?.checked_add(part)
+        })
+    };
+    if let Some(digits) = digits.strip_prefix("0x") {
+        return whole(digits, 16);
     }
-    if digits.len() > 1 && digits.bytes().all(|b| b.is_ascii_digit()) && digits.starts_with('0') {
-        return radix("0", 8).map_or_else(|| text.into(), Value::from);
+    if let Some(digits) = digits.strip_prefix("0b") {
+        return whole(digits, 2);
     }
-    if let Ok(number) = plain.trim_start_matches('+').parse::<i64>() {
-        return number.into();
+    if begins(digits) {
+        return whole(digits, if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 });
     }
-    let is_decimal = digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
-    let number = plain.parse::<f64>().ok().filter(|_| is_decimal).and_then(serde_json::Number::from_f64);
-    number.map_or_else(|| text.into(), Value::Number)
+    if !digits.contains('.') {
+        return whole(&sixties(digits).filter(|_| !digits.starts_with('0'))?.to_string(), 10);
+    }
+    let (mantissa, exponent) = match digits.find(['e', 'E']) {
+        Some(at) => (&digits[..at], Some(&digits[at + 1..])),
+        None => (digits, None),
+    };
+    let has_sign = |exponent: &str| {
+        exponent.strip_prefix(['-', '+']).is_some_and(|rest| begins(rest) && !rest.contains('_'))
+    };
+    let (before, after) = mantissa.split_once('.')?;
+    if !is_digits(after) || !exponent.is_none_or(has_sign) {
+        return None;
+    }
+    let number = if before.contains(':') {
+        let fraction = format!("0.{}", after.replace('_', "")).parse::<f64>().ok()?;
+        sixties(before).filter(|_| exponent.is_none())? as f64 + fraction
+    } else {
+        let is_plain = begins(before) || before.is_empty() && begins(after) && digits.len() == text.len();
+        digits.replace('_', "").parse::<f64>().ok().filter(|_| is_plain)?
+    };
+    serde_json::Number::from_f64(if is_negative { -number } else { number }).map(Value::Number)
 }
 
 #[cfg(test)]
@@ -218,12 +252,14 @@ mod tests {
     #[test]
     fn words_mean_what_they_mean_in_python() {
         let text = "a: yes\nb: 012\nc: '012'\nd: 1_000\ne: 1.5\nf: ~\ng: 2001-01-01\nh: 0x1f\ni: [1, two]\nj: -3\nk: 1.2.3\n\
+                    r: 1e5\ns: 1:30\nt: 1.5e+3\nu: -.5\nv: 18446744073709551615\nw: 18446744073709551616\nx: 1:30.5\ny: 0o7\n\
                     l: |\n  two\n  lines\n2001: m\nn: !!str 5\no: .5\np: v1\nq: -.inf\n";
         assert_eq!(
             parse(text).unwrap(),
             json!({
                 "a": true, "b": 10, "c": "012", "d": 1000, "e": 1.5, "f": null, "g": "2001-01-01", "h": 31, "i": [1, "two"],
                 "j": -3, "k": "1.2.3", "l": "two\nlines\n", "2001": "m", "n": "5", "o": 0.5, "p": "v1", "q": "-.inf",
+                "r": "1e5", "s": 90, "t": 1500.0, "u": "-.5", "v": u64::MAX, "w": "18446744073709551616", "x": 90.5, "y": "0o7",
             })
         );
     }
@@ -245,6 +281,11 @@ mod tests {
             text += &format!("a{n}: &a{n} [{}]\n", vec![alias; 10].join(", "));
         }
         let message = parse(&text).unwrap_err();
+        assert!(message.contains("64 MiB"), "{message}");
+        // Each is kept by its own name, and within all that are around it.
+        let long = "x".repeat(1 << 20);
+        let nested: String = (0..80).map(|n| format!("&a{n} [")).collect();
+        let message = parse(&format!("{nested}{long}{}", "]".repeat(80))).unwrap_err();
         assert!(message.contains("64 MiB"), "{message}");
         assert!(parse(&"[".repeat(100_000)).is_err());
         assert!(parse(&"- ".repeat(100_000)).is_err());

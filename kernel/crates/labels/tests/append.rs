@@ -121,7 +121,11 @@ fn stores_of_xarray_are_appended_to() {
             'time': {'units': sys.argv[3], 'dtype': sys.argv[4], 'chunks': (4,)}}\n\
         ds.to_zarr(sys.argv[1], zarr_format=int(sys.argv[2]), encoding=e, consolidated=True)";
     for format in ["2", "3"] {
-        for (units, dtype) in [("minutes since 1970-01-01", "i4"), ("days since 1969-12-31 12:00:00", "f8")] {
+        for (units, dtype) in [
+            ("minutes since 1970-01-01", "i4"),
+            ("days since 1969-12-31 12:00:00", "f8"),
+            ("nanoseconds since 1970-01-01", "i8"),
+        ] {
             let path = folder.path().join(format!("{format}{dtype}.zarr"));
             run_python(make, &[&path, format.as_ref(), units.as_ref(), dtype.as_ref()]);
             hours(5, 12).append_zarr(&path, "time").unwrap();

@@ -93,6 +93,8 @@ fn weights_of_a_file_make_what_scipy_makes() {
     common::assert_close("regridded", &made.values_f64().unwrap(), &expected, 1e-14);
     let message = open_weights(folder.path().join("damaged.nc")).unwrap_err().to_string();
     assert!(message.contains("damaged.nc") && message.contains("[3, 2]"), "{message}");
+    let message = open_weights(folder.path().join("fractions.nc")).unwrap_err().to_string();
+    assert!(message.contains("`row`") && message.contains("whole"), "{message}");
     assert!(field.regrid(&weights, ["lat", "lon"], ["y"]).unwrap_err().to_string().contains("2 dimensions"));
 }
 

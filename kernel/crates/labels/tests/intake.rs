@@ -214,3 +214,19 @@ sources:
         assert!(!leads_here, "{name}");
     }
 }
+
+#[test]
+fn templates_that_name_each_other_ten_times_over_fill_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("catalog.yaml");
+    let mut text =
+        "sources:\n  a:\n    driver: csv\n    args: {urlpath: '{{ p0 }}'}\n    parameters:\n".to_owned();
+    for n in 0..10 {
+        text += &format!("      p{n}: {{default: '{}'}}\n", format!("{{{{ p{} }}}}", n + 1).repeat(10));
+    }
+    for last in ["x", "''"] {
+        std::fs::write(&file, format!("{text}      p10: {{default: {last}}}\n")).unwrap();
+        let message = open_intake(&file).unwrap().get("a").unwrap().arguments().unwrap_err().to_string();
+        assert!(message.contains("4 MiB"), "{message}");
+    }
+}

@@ -1,6 +1,6 @@
 """A file of weights as ESMF writes it, and what they make of a field.
 
-Run by the Rust tests: make_weights.py FOLDER. Writes FOLDER/weights.nc and FOLDER/damaged.nc and prints JSON.
+Run by the Rust tests: make_weights.py FOLDER. Writes FOLDER/weights.nc, damaged.nc and fractions.nc and prints JSON.
 """
 
 import json
@@ -18,7 +18,7 @@ n_a, n_b, n_s = 24, 6, 20
 row = np.sort(rng.integers(1, n_b, n_s))  # the last cell has no weight
 column = rng.integers(1, n_a + 1, n_s)
 weight = rng.random(n_s)
-for name, rows in (("weights.nc", row), ("damaged.nc", row + 3)):
+for name, rows in (("weights.nc", row), ("damaged.nc", row + 3), ("fractions.nc", row + 0.5)):
     with netCDF4.Dataset(out / name, "w") as file:
         file.createDimension("n_a", n_a)
         file.createDimension("n_b", n_b)
@@ -26,7 +26,7 @@ for name, rows in (("weights.nc", row), ("damaged.nc", row + 3)):
         file.createDimension("dst_grid_rank", 2)
         # The fastest first, as Fortran has it.
         file.createVariable("dst_grid_dims", "i4", ("dst_grid_rank",))[:] = target[::-1]
-        file.createVariable("row", "i4", ("n_s",))[:] = rows
+        file.createVariable("row", rows.dtype, ("n_s",))[:] = rows
         file.createVariable("col", "i4", ("n_s",))[:] = column
         file.createVariable("S", "f8", ("n_s",))[:] = weight
 field = np.arange(2 * n_a, dtype=float).reshape(2, *source)
