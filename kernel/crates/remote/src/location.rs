@@ -66,13 +66,14 @@ impl Location {
         }
     }
 
-    /// What lies below: `key` is a path of plain names. An HTTP address keeps its query.
+    /// What lies below: `key` is a path of plain names; of none, it is the same. An HTTP address keeps its query.
     ///
     /// # Errors
     /// If a name is `.` or `..`.
     pub fn join(&self, key: &str) -> Result<Self, RemoteError> {
         refuse_dots(key).map_err(|message| RemoteError::Address { address: self.to_string(), message })?;
         Ok(match self {
+            _ if key.is_empty() => self.clone(),
             Self::Http(url) => {
                 let mut url = url.clone();
                 let path = format!("{}/{}", url.path().trim_end_matches('/'), encoded(key, true));
@@ -202,6 +203,7 @@ mod tests {
         assert_eq!(joined.to_string(), "https://h.org/a%20b.zarr/t%20m/c/0%23?…", "no token is shown");
         assert_eq!(at("s3://b/p/").join("x/0").unwrap().to_text(), "s3://b/p/x/0");
         assert_eq!(at("s3://b").join("x").unwrap().to_text(), "s3://b/x");
+        assert_eq!(at("s3://b/p").join("").unwrap(), at("s3://b/p"));
         assert_eq!(at(&joined.to_text()), joined);
         assert_eq!(
             at("https://h/a/r.json?t=1").beside("b/c.nc").unwrap().to_text(),

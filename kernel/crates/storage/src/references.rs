@@ -36,6 +36,8 @@ use tables::Tables;
 pub(crate) use tables::is_tables;
 pub use write::write_references;
 
+/// What templates make of an address is no longer: many places for a long text would fill the memory.
+const ADDRESS_BYTES_MAX: usize = 1 << 16;
 /// Reference files kept in memory: every array of one is opened from the same text.
 const KEPT: usize = 8;
 /// One at an address, which does not say whether it changed, is read again after this time.
@@ -352,7 +354,12 @@ fn entry(value: Value, templates: &[(String, String)], folder: &Folder) -> Resul
             };
             let mut url = url.clone();
             for (name, text) in templates {
-                url = url.replace(&format!("{{{{{name}}}}}"), text);
+                let place = format!("{{{{{name}}}}}");
+                let more = url.matches(&place).count().saturating_mul(text.len());
+                if more > ADDRESS_BYTES_MAX {
+                    return Err(format!("the template `{name}` makes an address of {more} bytes and more"));
+                }
+                url = url.replace(&place, text);
             }
             if url.contains("{{") {
                 return Ok(Entry::Elsewhere(format!(
@@ -464,6 +471,10 @@ mod tests {
             (json!({"version": 1, "refs": {"a/0": 5}}), "`a/0`"),
             (json!({"version": 1, "refs": {"a/0": "base64:???"}}), "base64"),
             (json!({"version": 1, "refs": [], "templates": {}}), "`refs`"),
+            (
+                json!({"version": 1, "refs": {"a/0": ["{{u}}".repeat(300)]}, "templates": {"u": "x".repeat(300)}}),
+                "template `u`",
+            ),
         ] {
             let message = parsed(document).unwrap_err();
             assert!(message.contains(said), "{message}");
