@@ -28,6 +28,8 @@ mod error;
 mod fit;
 mod format;
 mod frequency;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gaps;
 mod geotiff;
 mod groupby;

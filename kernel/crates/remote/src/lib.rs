@@ -13,7 +13,9 @@ mod client;
 mod error;
 mod location;
 mod sign;
-mod xml;
+// Public for who fuzzes it.
+#[doc(hidden)]
+pub mod xml;
 
 pub use attempt::{Part, Version};
 pub use aws::{Aws, Credentials};

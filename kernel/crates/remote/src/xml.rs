@@ -1,7 +1,7 @@
 //! Owns the little that is read of S3's XML: the texts of elements of one name, wherever they are.
 
 /// What is in all elements `name`, in order, as it is written. What is cut off is left out.
-pub(crate) fn sections<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
+pub fn sections<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let mut rest = document;
     let mut found = Vec::new();
@@ -15,7 +15,7 @@ pub(crate) fn sections<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 /// The text of the first element `name`.
-pub(crate) fn text(document: &str, name: &str) -> Option<String> {
+pub fn text(document: &str, name: &str) -> Option<String> {
     sections(document, name).first().map(|text| unescaped(text))
 }
 

@@ -1,11 +1,14 @@
 //! Owns that programs which tests start end with them, also when a test panics: `std::process::Child` leaves them running.
-//! Also a web server that answers what a test says ([`WebServer`]), a bucket in memory ([`Bucket`]), and the Python of the tests ([`python`]). For tests only; what a test starts and how it waits is its own.
+//! Also a web server that answers what a test says ([`WebServer`]), a bucket in memory ([`Bucket`]), damaged files
+//! ([`check_damaged`]), and the Python of the tests ([`python`]). For tests only; what a test starts and how it waits is its own.
 
 mod bucket;
+mod damage;
 mod python;
 mod web;
 
 pub use bucket::Bucket;
+pub use damage::{Noise, check_damaged, seeds};
 pub use python::python;
 pub use web::{WebReply, WebRequest, WebServer};
 
