@@ -37,6 +37,7 @@ const LINGER: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Pbs {
     request: Request,
+    job_array: bool,
     memory: Option<u64>,
     threads: Option<u16>,
     least: u32,
@@ -70,6 +71,7 @@ impl Pbs {
                 directives: Vec::new(),
                 set_up: Vec::new(),
             },
+            job_array: false,
             memory: None,
             threads: None,
             least: 1,
@@ -162,6 +164,15 @@ impl Pbs {
     #[must_use]
     pub fn set_up(mut self, line: impl Into<String>) -> Self {
         self.request.set_up.push(line.into());
+        self
+    }
+
+    /// Workers are submitted as job arrays (`qsub -J`): one call for all that are wanted and not there, each job of the array
+    /// a worker. Some sites ask for that, or start arrays sooner. An array is no larger than server and queue allow, and a
+    /// single worker, such as the one that takes another's place before its walltime, is a job of its own.
+    #[must_use]
+    pub fn job_array(mut self) -> Self {
+        self.job_array = true;
         self
     }
 
@@ -266,7 +277,8 @@ impl Pbs {
         self
     }
 
-    /// The script of a job as it would be submitted. Nothing is.
+    /// The script of a job, or of an array of as many workers as are asked for, as it would be submitted. Nothing is. A server
+    /// or queue may not allow as many in one array; then there are several.
     ///
     /// # Errors
     /// If something is wrong with what it asks for, as far as can be said without asking PBS.
@@ -276,12 +288,24 @@ impl Pbs {
         let name = self.name.take().unwrap_or_else(|| "NAME".to_owned());
         let program = self.program.take().map_or_else(program, Ok)?;
         let folder = directory.join(name);
+        let last = self.at_once(None, "nobody");
         Ok(request.script(&Task {
-            name: "nuna-1",
+            stem: "nuna",
+            first: 1,
+            last: last.min(self.most),
             program: &program,
             options: &folder.join("worker.json"),
-            log: &folder.join("logs/nuna-1.log"),
+            logs: &folder.join("logs"),
         }))
+    }
+
+    /// Jobs that may be submitted at once.
+    fn at_once(&self, queues: Option<&Queues>, user: &str) -> u32 {
+        if !self.job_array {
+            return 1;
+        }
+        let most = queues.and_then(|queues| queues.array_size_max(self.request.queue.as_deref(), user));
+        most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX)).max(1)
     }
 
     fn checked(&mut self, queues: Option<&Queues>, user: &str) -> Result<Request, ClusterError> {
@@ -297,7 +321,7 @@ impl Pbs {
         let mut request = self.request.clone();
         request.memory_bytes =
             self.memory.unwrap_or_else(|| MEMORY_PER_CORE.saturating_mul(u64::from(request.cores)));
-        nuna_jobs::check(&request, queues, user)?;
+        nuna_jobs::check(&request, self.least, queues, user)?;
         Ok(request)
     }
 
@@ -314,6 +338,7 @@ impl Pbs {
         let user = user()?;
         let queues = ask_queues(&pbs)?;
         let request = self.checked(Some(&queues), user.as_str())?;
+        let at_once = self.at_once(Some(&queues), user.as_str());
         let program = self.program.map_or_else(program, Ok)?;
         let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);
         let name = self.name.unwrap_or_else(|| format!("pbs-{:06x}", rand::random::<u32>() & 0xff_ffff));
@@ -338,6 +363,7 @@ impl Pbs {
             program: program.clone(),
             worker_options: worker_options.clone(),
             logs,
+            at_once,
             least: self.least,
             most: self.most,
             pace: self.pace,

@@ -27,6 +27,12 @@ max_walltime = '01:00:00'
 [[queues]]
 name = 'stopped'
 started = false
+[[queues]]
+name = 'small'
+max_array_size = 3
+[[queues]]
+name = 'full'
+max_queued_per_user = 2
 ";
 
 /// A batch system of its own.
@@ -154,9 +160,10 @@ impl Drop for Ended {
 
 /// A farm on two workers of that walltime, so many tasks of 100 ms, none of which may fail even once: none may be
 /// retried. Gives the calls of `qsub`, and how long it took.
-fn farm_over_walltimes(walltime: &str, tasks: u64, patience: Duration) -> (u32, Duration) {
+fn farm_over_walltimes(walltime: &str, tasks: u64, patience: Duration, arrays: bool) -> (u32, Duration) {
     let batch = Batch::start();
-    let cluster = batch.cluster().scale(2).walltime(walltime).start();
+    let asked = batch.cluster().scale(2).walltime(walltime);
+    let cluster = if arrays { asked.job_array() } else { asked }.start();
     let cluster = Ended(cluster.unwrap_or_else(|error| panic!("{error}")));
     let client = cluster.0.client();
     let began = Instant::now();
@@ -194,16 +201,24 @@ fn farm_over_walltimes(walltime: &str, tasks: u64, patience: Duration) -> (u32, 
 #[test]
 fn a_farm_longer_than_several_walltimes_loses_nothing() {
     // 24 s of work; workers take blocks for about 6 s.
-    let (submissions, took) = farm_over_walltimes("10s", 240, 3 * PATIENCE);
+    let (submissions, took) = farm_over_walltimes("10s", 240, 3 * PATIENCE, false);
     // On a busy machine a worker may have half of its time left when it is up; one more of each pair may be on its way.
     let most = 2 * (took.as_secs() as u32 / 3 + 2);
     assert!((3..=most).contains(&submissions), "{submissions} of {most} qsub calls");
 }
 
 #[test]
+fn an_array_s_workers_leave_before_their_walltime_and_are_replaced() {
+    // Two generations: the first is an array.
+    let (submissions, took) = farm_over_walltimes("10s", 160, 3 * PATIENCE, true);
+    let most = 2 * (took.as_secs() as u32 / 3 + 2);
+    assert!((2..=most).contains(&submissions), "{submissions} of {most} qsub calls");
+}
+
+#[test]
 #[ignore = "takes five minutes: cargo test -p nuna-cluster --test pbs -- --ignored --nocapture"]
 fn a_farm_of_five_minutes_on_walltimes_of_one() {
-    let (submissions, took) = farm_over_walltimes("60s", 6000, 10 * PATIENCE);
+    let (submissions, took) = farm_over_walltimes("60s", 6000, 10 * PATIENCE, false);
     let most = 2 * (took.as_secs() as u32 / 50 + 2);
     assert!((10..=most).contains(&submissions), "{submissions} of {most} qsub calls");
 }
@@ -326,7 +341,10 @@ fn an_adaptive_cluster_has_workers_while_there_is_work() {
 fn what_the_queue_would_refuse_is_refused_before_anything_is_submitted() {
     let batch = Batch::start();
     let said = |cluster: Pbs| cluster.start().expect_err("it is refused").to_string();
-    assert_eq!(said(batch.cluster().queue("omp")), "there is no queue \"omp\" here; there is stopped, workq");
+    assert_eq!(
+        said(batch.cluster().queue("omp")),
+        "there is no queue \"omp\" here; there is full, small, stopped, workq"
+    );
     assert_eq!(
         said(batch.cluster().walltime("2h")),
         "queue \"workq\" allows a walltime of 01:00:00, but 02:00:00 was asked for"
@@ -377,5 +395,109 @@ fn a_script_can_be_looked_at_and_holds_nothing_secret() {
         assert!(script.lines().any(|found| found == line), "{line} is not in\n{script}");
     }
     assert!(!script.contains("BEGIN") && !script.contains(".key"), "{script}");
+    let array = batch.cluster().scale(40).job_array().job_script().unwrap();
+    assert!(array.lines().any(|line| line == "#PBS -J 1-40"), "{array}");
+    let refused = batch.cluster().directive("-J 1-40").job_script().unwrap_err().to_string();
+    assert!(refused.contains(".job_array()"), "{refused}");
     assert_eq!(batch.jobs(), 0);
+}
+
+#[test]
+fn workers_are_submitted_as_arrays_scaled_found_again_and_given_up_one_by_one() {
+    let batch = Batch::start();
+    let asked = batch.cluster().name("many").scale(6).job_array();
+    let cluster = Ended(asked.start().unwrap_or_else(|error| panic!("{error}")));
+    let info = || cluster.0.info();
+    // Four cores: two of six wait.
+    cluster.0.wait_for_workers(4, PATIENCE).unwrap();
+    let arrays: Vec<String> = batch.ids(&[]).into_iter().collect();
+    assert_eq!(arrays, ["0[].head"], "one call of qsub, one array");
+    assert_eq!(info().jobs.unwrap().submissions, 1);
+    wait_until("two wait", || info().jobs.is_some_and(|jobs| jobs.queued == 2));
+    let names: BTreeSet<String> = info().workers.into_iter().map(|worker| worker.name).collect();
+    let numbers: Vec<&str> = names.iter().filter_map(|name| name.rsplit('-').next()).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4"], "each is called after its index: {names:?}");
+    assert_eq!(run(&cluster.0.client(), farm("square", 100)).unwrap().len(), 100);
+
+    // Those that wait go first; each by itself.
+    cluster.0.scale(3).unwrap();
+    wait_until("three are there", || info().workers.len() == 3 && states(&batch) == "RRRXXX");
+    // Another array for what is missing, and it is smaller than its queue allows.
+    cluster.0.scale(5).unwrap();
+    wait_until("one more runs", || info().workers.len() == 4);
+    assert_eq!(batch.ids(&[]).len(), 2);
+    wait_until("another waits", || info().jobs.is_some_and(|jobs| jobs.queued == 1));
+
+    // The scheduler is lost, and the next follows the same jobs.
+    let everything = batch.ids(&["-x", "-t"]);
+    let pids = || info().workers.iter().map(|worker| worker.pid).collect::<BTreeSet<_>>();
+    let workers = pids();
+    batch.kill_scheduler("many");
+    wait_until("it knows of all", || pids() == workers && info().jobs.is_some_and(|jobs| jobs.queued == 1));
+    assert_eq!(batch.ids(&["-x", "-t"]), everything, "no other was ever submitted");
+    assert_eq!(run(&cluster.0.client(), farm("square", 100)).unwrap().len(), 100);
+    cluster.0.scale(1).unwrap();
+    wait_until("one is left", || {
+        info().workers.len() == 1 && info().jobs.is_some_and(|jobs| jobs.queued == 0)
+    });
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+    assert_eq!(batch.ids(&["-x", "-t"]), everything);
+}
+
+/// The letters of all jobs of arrays that PBS shows, sorted.
+fn states(batch: &Batch) -> String {
+    let listed = batch.run("qstat", &["-J", "-t"]).expect("qstat answers");
+    let letter = |line: &str| line.split_whitespace().nth(4).map(str::to_owned);
+    let mut letters: Vec<String> = listed.lines().skip(2).filter_map(letter).collect();
+    letters.sort();
+    letters.concat()
+}
+
+#[test]
+fn arrays_are_no_larger_than_their_queue_allows_and_a_full_queue_is_waited_for() {
+    let batch = Batch::start();
+    let asked = batch.cluster().queue("small").name("small").scale(4).job_array();
+    let cluster = Ended(asked.start().unwrap_or_else(|error| panic!("{error}")));
+    cluster.0.wait_for_workers(4, PATIENCE).unwrap();
+    assert_eq!(batch.ids(&[]).into_iter().collect::<Vec<_>>(), ["0[].head", "1.head"], "three, and one");
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+
+    let asked = |workers: u32| batch.cluster().queue("full").scale(workers);
+    let refused = asked(3).job_array().start().expect_err("the queue never allows it").to_string();
+    assert!(refused.contains("jobs at once, but 3 workers were asked for"), "{refused}");
+    let cluster = Ended(asked(1).start().unwrap_or_else(|error| panic!("{error}")));
+    cluster.0.wait_for_workers(1, PATIENCE).unwrap();
+    let other = batch
+        .run("qsub", &["-q", "full", "-o", "/dev/null", "-e", "/dev/null", "--", "/bin/sleep", "1000"])
+        .expect("there is room for one");
+    cluster.0.scale(2).unwrap();
+    let jobs = || cluster.0.info().jobs.expect("workers are jobs");
+    wait_until("PBS says why", || jobs().trouble.is_some_and(|trouble| trouble.contains("per-user limit")));
+    assert_eq!((jobs().paused, jobs().failures), (None, 0));
+    batch.run("qdel", &[other.trim()]).expect("it is ours");
+    cluster.0.wait_for_workers(2, PATIENCE).unwrap();
+    cluster.0.shutdown();
+    wait_until("no job is left", || batch.jobs() == 0);
+}
+
+#[test]
+fn an_array_whose_jobs_break_pauses_the_cluster_with_the_reason() {
+    let batch = Batch::start();
+    let broken = batch.cluster().set_up("echo no module named hdf5 >&2; exit 3").scale(4).job_array();
+    let message = match broken.start() {
+        Err(error) => error.to_string(),
+        Ok(cluster) => {
+            let cluster = Ended(cluster);
+            let jobs = || cluster.0.info().jobs.expect("workers are jobs");
+            wait_until("it gives up", || jobs().paused.is_some());
+            assert!(jobs().submissions <= 4, "{:?}", jobs());
+            let paused = jobs().paused.expect("just seen");
+            assert!(paused.contains("no module named hdf5"), "{paused}");
+            paused
+        }
+    };
+    assert!(message.contains("ended before its worker had joined"), "{message}");
+    wait_until("no job is left", || batch.jobs() == 0);
 }

@@ -23,6 +23,14 @@ pub enum RequestError {
         "the select {select:?} asks for more than one chunk; each worker is a job of one chunk, so write `1:…` and ask for more workers with `.scale(n)`"
     )]
     Chunks { select: String },
+    #[error(
+        "the directive {text:?} makes each worker's job an array of workers of one name; say `.job_array()` instead, and PBS gets one array for all of them"
+    )]
+    ArrayDirective { text: String },
+    #[error(
+        "queue {queue:?} lets {user} have {most} jobs at once, but {asked} workers were asked for, each a job; ask for fewer with more `.cores(n)`"
+    )]
+    Queued { queue: String, user: String, most: u64, asked: u64 },
     #[error("there is no queue {queue:?} here; there is {}", there.join(", "))]
     UnknownQueue { queue: String, there: Vec<String> },
     #[error("queue {queue:?} takes no jobs at present (`qstat -Qf {queue}` shows enabled = False); there is {}", there.join(", "))]
@@ -37,11 +45,16 @@ pub enum RequestError {
     Walltime { queue: String, most: Duration, asked: Duration },
 }
 
-/// Whether PBS would take such a job of `user`, as far as its queues say; `queues` is absent if it was not asked.
+/// Whether PBS would take `workers` such jobs of `user`, as far as its queues say; `queues` is absent if it was not asked.
 ///
 /// # Errors
 /// The first thing that it would refuse, or that no script can say.
-pub fn check(request: &Request, queues: Option<&Queues>, user: &str) -> Result<(), RequestError> {
+pub fn check(
+    request: &Request,
+    workers: u32,
+    queues: Option<&Queues>,
+    user: &str,
+) -> Result<(), RequestError> {
     let named =
         [("the queue", &request.queue), ("the account", &request.account), ("the project", &request.project)];
     for (what, text) in named {
@@ -59,6 +72,9 @@ pub fn check(request: &Request, queues: Option<&Queues>, user: &str) -> Result<(
         if text.trim().is_empty() || text.chars().any(|c| c.is_control() && c != '\t') {
             return Err(RequestError::NotOneLine { what, text: text.clone() });
         }
+    }
+    if let Some(text) = request.directives.iter().find(|text| text.trim_start().starts_with("-J")) {
+        return Err(RequestError::ArrayDirective { text: text.clone() });
     }
     if let Some(select) = &request.select {
         let count = select.split(':').next().unwrap_or_default();
@@ -88,11 +104,11 @@ pub fn check(request: &Request, queues: Option<&Queues>, user: &str) -> Result<(
         Some(queue) if !queue.enabled => {
             Err(RequestError::QueueDisabled { queue: name.clone(), there: there() })
         }
-        Some(queue) => within(request, queue, user),
+        Some(queue) => within(request, workers, queue, user),
     }
 }
 
-fn within(request: &Request, queue: &Queue, user: &str) -> Result<(), RequestError> {
+fn within(request: &Request, workers: u32, queue: &Queue, user: &str) -> Result<(), RequestError> {
     let name = || queue.name.clone();
     if let Some(users) = &queue.users {
         // Entries may be `user@host`, and `+` or `-` in front says whether that one may.
@@ -119,11 +135,19 @@ fn within(request: &Request, queue: &Queue, user: &str) -> Result<(), RequestErr
     {
         return Err(RequestError::Memory { queue: name(), most, asked: request.memory_bytes });
     }
+    if let Some(most) = queue.queued_max.of(user)
+        && u64::from(workers) > most
+    {
+        let (user, asked) = (user.to_owned(), u64::from(workers));
+        return Err(RequestError::Queued { queue: name(), user, most, asked });
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use nuna_pbs::Share;
+
     use super::*;
 
     fn request(queue: &str) -> Request {
@@ -148,6 +172,7 @@ mod tests {
             cores_max: Some(2),
             memory_max_bytes: Some(2 << 30),
             walltime_max: Some(Duration::from_secs(3600)),
+            queued_max: Share { each: Some(5), ..Share::default() },
             ..Queue::default()
         };
         let closed = Queue { name: "closed".into(), enabled: false, ..short.clone() };
@@ -158,8 +183,8 @@ mod tests {
 
     #[test]
     fn limits_of_a_queue_are_named() {
-        let said = |request: &Request| check(request, Some(&queues()), "alice").unwrap_err().to_string();
-        assert_eq!(check(&request("short"), Some(&queues()), "alice"), Ok(()));
+        let said = |request: &Request| check(request, 4, Some(&queues()), "alice").unwrap_err().to_string();
+        assert_eq!(check(&request("short"), 4, Some(&queues()), "alice"), Ok(()));
         let long = Request { walltime: Duration::from_secs(7200), ..request("short") };
         assert_eq!(said(&long), "queue \"short\" allows a walltime of 01:00:00, but 02:00:00 was asked for");
         // The default queue's limits hold for those who name none.
@@ -169,17 +194,21 @@ mod tests {
         assert_eq!(said(&request("sort")), "there is no queue \"sort\" here; there is short, vip");
         assert!(said(&request("closed")).contains("takes no jobs"));
         assert!(said(&request("vip")).contains("alice is not among them"));
-        assert_eq!(check(&request("vip"), Some(&queues()), "bob"), Ok(()));
+        let many = check(&request("short"), 6, Some(&queues()), "alice").unwrap_err().to_string();
+        assert!(many.contains("lets alice have 5 jobs at once, but 6 workers"), "{many}");
+        assert_eq!(check(&request("vip"), 4, Some(&queues()), "bob"), Ok(()));
     }
 
     #[test]
     fn nothing_can_break_out_of_its_line() {
-        let bad = |request: Request| check(&request, None, "alice").unwrap_err();
+        let bad = |request: Request| check(&request, 4, None, "alice").unwrap_err();
         assert!(matches!(bad(request("a b")), RequestError::BadName { .. }));
         let evil = Request { set_up: vec!["a\nb".into()], ..request("short") };
         assert!(matches!(bad(evil), RequestError::NotOneLine { .. }));
         let two = Request { select: Some("2:ncpus=1".into()), ..request("short") };
         assert!(matches!(bad(two), RequestError::Chunks { .. }));
+        let array = Request { directives: vec!["-J 1-9".into()], ..request("short") };
+        assert!(bad(array).to_string().contains(".job_array()"));
         let brief = Request { walltime: Duration::from_secs(3), ..request("short") };
         assert!(matches!(bad(brief), RequestError::WalltimeShort { .. }));
     }

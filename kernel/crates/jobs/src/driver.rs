@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_pbs::{BatchSystem, JobId, Rejection, Snapshot, SubmitError};
+use nuna_pbs::{BatchSystem, JobId, Rejection, Snapshot, StatusError, SubmitError};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    farm::{Effect, Event, Farm, Status},
+    farm::{Effect, Event, Farm, Refusal, Status},
     settings::Settings,
 };
 
@@ -59,7 +59,7 @@ pub async fn run(
     mut orders: mpsc::UnboundedReceiver<Order>,
     mut notify: impl FnMut(Notice) + Send,
 ) {
-    let mut farm = Farm::new(settings.pace.clone(), settings.least, settings.most);
+    let mut farm = Farm::new(settings.pace.clone(), settings.least, settings.most, settings.at_once);
     let (sender, mut answers) = mpsc::unbounded_channel::<Event>();
     let (calls, waiting) = mpsc::unbounded_channel::<Call>();
     let caller = tokio::spawn(carry_out(settings.clone(), batch.clone(), waiting, sender));
@@ -71,8 +71,8 @@ pub async fn run(
     loop {
         for effect in farm.handle(Instant::now(), event) {
             let call = match effect {
-                Effect::Submit { ticket } => Call::Submit(ticket),
-                Effect::Query => Call::Query(farm.nameless()),
+                Effect::Submit { ticket, count } => Call::Submit { ticket, count },
+                Effect::Query => Call::Query(Sought::of(&farm)),
                 Effect::Delete { id, .. } => Call::Delete(id),
                 Effect::Retire { ticket } => {
                     notify(Notice::Retire(settings.name(ticket)));
@@ -109,17 +109,14 @@ pub async fn run(
         }
         // And what the lost scheduler was submitting is in the list by now.
         if (again || farm.unstarted().iter().any(|(_, id)| id.is_none()))
-            && let Ok(snapshot) = batch.jobs().await
+            && let Ok(snapshot) = list(&settings, &*batch, &Sought::of(&farm)).await
         {
             let names = ours(&settings, &snapshot, &farm.nameless());
             let listed = Event::Listed { names, snapshot: Box::new(snapshot), took: Duration::ZERO };
             farm.handle(Instant::now(), listed);
         }
-        for id in farm.unstarted().into_iter().filter_map(|(_, id)| id) {
-            if let Err(error) = batch.delete(&settings.user, &id).await {
-                tracing::warn!(%id, %error, "a job that has not started could not be deleted");
-            }
-        }
+        let unstarted: Vec<JobId> = farm.unstarted().into_iter().filter_map(|(_, id)| id).collect();
+        delete(&settings, &*batch, &unstarted).await;
     };
     if timeout(FAREWELL, farewell).await.is_err() {
         tracing::warn!(stem = settings.stem, "not all jobs were deleted in time; look for them with `qstat`");
@@ -135,7 +132,7 @@ async fn adopt(settings: &Settings, batch: &dyn BatchSystem, farm: &mut Farm) {
     names.filter_map(|name| settings.ticket(&name)).for_each(|ticket| farm.skip(ticket));
     let mut wait = settings.pace.retry;
     for attempt in 1..=ADOPT_ATTEMPTS {
-        match batch.jobs().await {
+        match list(settings, batch, &Sought::of(farm)).await {
             Ok(snapshot) => {
                 let ours = ours(settings, &snapshot, &BTreeSet::new());
                 tracing::info!(jobs = ours.len(), "jobs of the lost scheduler are followed further");
@@ -166,10 +163,62 @@ fn translate(settings: &Settings, order: Order) -> Option<Event> {
 }
 
 enum Call {
-    Submit(u32),
-    /// With the jobs whose ids are not known.
-    Query(BTreeSet<u32>),
+    Submit { ticket: u32, count: u32 },
+    Query(Sought),
     Delete(JobId),
+}
+
+/// What a list has to tell of.
+struct Sought {
+    /// Jobs whose ids are not known.
+    nameless: BTreeSet<u32>,
+    /// Arrays of which jobs are followed.
+    arrays: BTreeSet<JobId>,
+}
+
+impl Sought {
+    fn of(farm: &Farm) -> Self {
+        Self { nameless: farm.nameless(), arrays: farm.arrays() }
+    }
+}
+
+/// All jobs that PBS lists, and with them the jobs of this cluster's arrays. PBS is asked a second time for those alone of
+/// which some job has begun: nobody else's arrays are taken apart for us.
+async fn list(
+    settings: &Settings,
+    batch: &dyn BatchSystem,
+    sought: &Sought,
+) -> Result<Snapshot, StatusError> {
+    let mut snapshot = batch.jobs().await?;
+    let mut untouched = Vec::new();
+    let mut begun = Vec::new();
+    for job in snapshot.jobs.values().filter(|job| job.id.is_array() && is_ours(settings, job)) {
+        let known = sought.arrays.iter().any(|array| array.is_same_job(&job.id));
+        if job.name != settings.stem || job.state.is_over() && !known && sought.nameless.is_empty() {
+            continue;
+        }
+        match job.untouched() {
+            Some(jobs) => untouched.extend(jobs),
+            None => begun.push(job.id.clone()),
+        }
+    }
+    snapshot.jobs.extend(untouched.into_iter().map(|job| (job.id.clone(), job)));
+    if !begun.is_empty() {
+        let more = batch.sub_jobs(&begun).await?;
+        snapshot.jobs.extend(more.jobs);
+        snapshot.complete &= more.complete;
+    }
+    Ok(snapshot)
+}
+
+/// In one `qdel`, as far as they fit into one.
+async fn delete(settings: &Settings, batch: &dyn BatchSystem, ids: &[JobId]) {
+    // A job that goes on is noticed when it starts.
+    if !ids.is_empty()
+        && let Err(error) = batch.delete_all(&settings.user, ids).await
+    {
+        tracing::warn!(jobs = ids.len(), first = %ids[0], %error, "not all of some jobs could be deleted");
+    }
 }
 
 async fn carry_out(
@@ -178,22 +227,30 @@ async fn carry_out(
     mut calls: mpsc::UnboundedReceiver<Call>,
     answers: mpsc::UnboundedSender<Event>,
 ) {
-    while let Some(call) = calls.recv().await {
+    // What came after the last deletion, and has to wait for it.
+    let mut next = None;
+    loop {
+        let call = match next.take() {
+            Some(call) => call,
+            None => match calls.recv().await {
+                Some(call) => call,
+                None => return,
+            },
+        };
         let answer = match call {
             // The cluster ends: nothing new is begun, and what has not started is deleted afterwards.
-            Call::Submit(ticket) if calls.is_closed() => Event::NotSubmitted {
+            Call::Submit { ticket, .. } if calls.is_closed() => Event::NotSubmitted {
                 ticket,
                 reason: "the cluster ends".to_owned(),
-                certain: true,
-                lasting: true,
+                refusal: Refusal::Lasting,
             },
             Call::Query(_) | Call::Delete(_) if calls.is_closed() => continue,
-            Call::Submit(ticket) => submit(&settings, &*batch, ticket).await,
-            Call::Query(nameless) => {
+            Call::Submit { ticket, count } => submit(&settings, &*batch, ticket, count).await,
+            Call::Query(sought) => {
                 let start = Instant::now();
-                match batch.jobs().await {
+                match list(&settings, &*batch, &sought).await {
                     Ok(snapshot) => Event::Listed {
-                        names: ours(&settings, &snapshot, &nameless),
+                        names: ours(&settings, &snapshot, &sought.nameless),
                         snapshot: Box::new(snapshot),
                         took: start.elapsed(),
                     },
@@ -201,10 +258,17 @@ async fn carry_out(
                 }
             }
             Call::Delete(id) => {
-                // A job that goes on is noticed when it starts.
-                if let Err(error) = batch.delete(&settings.user, &id).await {
-                    tracing::warn!(%id, %error, "a job could not be deleted");
+                let mut ids = vec![id];
+                while let Ok(call) = calls.try_recv() {
+                    match call {
+                        Call::Delete(id) => ids.push(id),
+                        Call::Submit { .. } | Call::Query(_) => {
+                            next = Some(call);
+                            break;
+                        }
+                    }
                 }
+                delete(&settings, &*batch, &ids).await;
                 continue;
             }
         };
@@ -214,47 +278,60 @@ async fn carry_out(
     }
 }
 
-async fn submit(settings: &Settings, batch: &dyn BatchSystem, ticket: u32) -> Event {
+async fn submit(settings: &Settings, batch: &dyn BatchSystem, ticket: u32, count: u32) -> Event {
     // Its log is there before the job is, so that a scheduler that takes the place of this one does not give its number out
-    // again, whatever becomes of qsub. Without it jobs are numbered all the same.
-    let log = settings.log(ticket);
+    // again, whatever becomes of qsub. Without it jobs are numbered all the same. Of an array, the last number says enough.
+    let last = ticket.saturating_add(count.saturating_sub(1));
+    let log = settings.log(last);
     if let Err(error) = OpenOptions::new().append(true).create(true).mode(0o600).open(&log) {
         tracing::warn!(log = %log.display(), %error, "a job's log cannot be made");
     }
-    match batch.submit(&settings.user, &settings.script(ticket)).await {
+    match batch.submit(&settings.user, &settings.script(ticket, last)).await {
+        Ok(id) if id.is_array() != (last > ticket) => {
+            // What a site's hook made of it is not what follows its jobs.
+            let reason =
+                format!("PBS was given {count} jobs and calls them {id}; delete it with `qdel {id}`");
+            Event::NotSubmitted { ticket, reason, refusal: Refusal::Lasting }
+        }
         Ok(id) => {
-            tracing::info!(job = %id, name = settings.name(ticket), "submitted");
+            tracing::info!(job = %id, name = settings.name(ticket), count, "submitted");
             Event::Submitted { ticket, id }
         }
         Err(error) => {
-            let (certain, lasting) = match &error {
+            let refusal = match &error {
                 SubmitError::Rejected { kind, .. } => match kind {
-                    // Other jobs may end.
-                    Rejection::OverLimit | Rejection::Other => (true, false),
-                    Rejection::UnknownQueue
-                    | Rejection::QueueDisabled
-                    | Rejection::NotAllowed
-                    | Rejection::UnknownResource => (true, true),
+                    Rejection::OverLimit => Refusal::Full,
+                    Rejection::Other => Refusal::Passing,
+                    Rejection::QueueDisabled => Refusal::Closed,
+                    Rejection::UnknownQueue | Rejection::NotAllowed | Rejection::UnknownResource => {
+                        Refusal::Lasting
+                    }
                 },
-                SubmitError::Unreachable { .. } | SubmitError::NotRun { .. } => (true, false),
-                SubmitError::TimedOut { .. } | SubmitError::Failed { .. } => (false, false),
+                SubmitError::Unreachable { .. } => Refusal::Away,
+                SubmitError::NotRun { .. } => Refusal::Passing,
+                SubmitError::TimedOut { .. } | SubmitError::Failed { .. } => Refusal::Unsure,
             };
-            Event::NotSubmitted { ticket, reason: error.to_string(), certain, lasting }
+            Event::NotSubmitted { ticket, reason: error.to_string(), refusal }
         }
     }
 }
 
 /// Jobs of this cluster in a list: those that are not over, and those of `nameless` in any case.
 fn ours(settings: &Settings, snapshot: &Snapshot, nameless: &BTreeSet<u32>) -> BTreeMap<u32, JobId> {
-    let ours = snapshot.jobs.values().filter_map(|job| {
-        // Everybody can see our names and use them; PBS keeps some owners to itself, of whose jobs it shows none.
-        if !job.owner.is_empty() && job.owner != settings.user.as_str() {
-            return None;
-        }
-        let ticket = settings.ticket(&job.name)?;
+    let ours = snapshot.jobs.values().filter(|job| is_ours(settings, job)).filter_map(|job| {
+        let ticket = match job.id.index() {
+            // Jobs of an array have its name.
+            Some(index) => (job.name == settings.stem).then_some(index)?,
+            None => settings.ticket(&job.name)?,
+        };
         (nameless.contains(&ticket) || !job.state.is_over()).then(|| (ticket, job.id.clone()))
     });
     ours.collect()
+}
+
+/// Everybody can see our names and use them; PBS keeps some owners to itself, of whose jobs it shows none.
+fn is_ours(settings: &Settings, job: &nuna_pbs::Job) -> bool {
+    job.owner.is_empty() || job.owner == settings.user.as_str()
 }
 
 fn say(before: &Status, now: &Status) {

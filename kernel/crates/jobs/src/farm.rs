@@ -3,7 +3,8 @@
 //!
 //! A job is *submitting* (or nobody knows whether it was), *queued*, *starting* (PBS runs it), *joined* (its worker is
 //! there), or *leaving* (its worker goes or is gone). All but the last count as capacity, so nothing is submitted twice
-//! because a queue is long. A failure is a submission that PBS refused, or a job that ended before its worker was of
+//! because a queue is long. What is submitted at once is one job, or, where arrays are allowed, an array of all that are
+//! missing, whose jobs have their numbers for indices. A failure is a submission that PBS refused, or a job that ended before its worker was of
 //! use; after some in a row nothing more is submitted, until somebody scales again.
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_pbs::{JobId, JobState, Presence, Snapshot};
+use nuna_pbs::{INDEX_MAX, JobId, JobState, Presence, Snapshot};
 
 use crate::settings::Pace;
 
@@ -23,6 +24,23 @@ const POLL_SHARE: u32 = 10;
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// A job that no complete list has named so often is over.
 const ABSENT_MAX: u8 = 2;
+
+/// What is known of a job that was not submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Trying again cannot help.
+    Lasting,
+    /// It would be one too many, or an array too large: fewer may be taken, or the same once others have ended.
+    Full,
+    /// The queue takes no jobs at present.
+    Closed,
+    /// There is nobody to ask: PBS cannot be reached.
+    Away,
+    /// There is no such job; the next may be taken.
+    Passing,
+    /// Nobody knows whether there is one.
+    Unsure,
+}
 
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -36,16 +54,15 @@ pub enum Event {
         workers: u32,
         idle: BTreeSet<u32>,
     },
+    /// `id` is an array's if it was one; its jobs are those that were submitted with `ticket`.
     Submitted {
         ticket: u32,
         id: JobId,
     },
-    /// `certain` if there is no such job; `lasting` if trying again cannot help.
     NotSubmitted {
         ticket: u32,
         reason: String,
-        certain: bool,
-        lasting: bool,
+        refusal: Refusal,
     },
     /// `names` are the jobs of this cluster that are not over, and those in any case that have none of our ids yet; `took` is
     /// what the answer cost.
@@ -66,8 +83,10 @@ pub enum Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// One job, or an array of `count` jobs of which this is the first.
     Submit {
         ticket: u32,
+        count: u32,
     },
     /// Ask for all jobs.
     Query,
@@ -127,6 +146,8 @@ enum Stage {
 #[derive(Debug)]
 struct Job {
     stage: Stage,
+    /// The job that was submitted first with it: itself, if it was alone.
+    first: u32,
     /// Since when it is in this stage.
     since: Instant,
     id: Option<JobId>,
@@ -138,8 +159,8 @@ struct Job {
 }
 
 impl Job {
-    fn new(now: Instant, stage: Stage) -> Self {
-        Self { stage, since: now, id: None, joined: None, given_up: false, deleted: false, absent: 0 }
+    fn new(now: Instant, stage: Stage, first: u32) -> Self {
+        Self { stage, first, since: now, id: None, joined: None, given_up: false, deleted: false, absent: 0 }
     }
 }
 
@@ -147,6 +168,12 @@ impl Job {
 #[derive(Debug)]
 pub struct Farm {
     pace: Pace,
+    /// Jobs that are submitted at once, at most; more than one are an array.
+    at_once: u32,
+    /// Of those, how many PBS may take at present: half of what it has refused, twice what it has taken.
+    at_once_now: u32,
+    /// Refusals in a row that say nothing against our jobs: what was refused is only put off.
+    put_off: u32,
     least: u32,
     most: u32,
     /// Of `least`, how many are still owed while nothing is to be done: jobs that end then are not replaced.
@@ -175,9 +202,13 @@ pub struct Farm {
 }
 
 impl Farm {
-    pub fn new(pace: Pace, least: u32, most: u32) -> Self {
+    /// Submits `at_once` jobs at once where as many are missing: 1 for no arrays.
+    pub fn new(pace: Pace, least: u32, most: u32, at_once: u32) -> Self {
         Self {
             pace,
+            at_once: at_once.max(1),
+            at_once_now: at_once.max(1),
+            put_off: 0,
             least,
             most: most.max(least),
             owed: least,
@@ -207,7 +238,7 @@ impl Farm {
         self.skip(ticket);
         self.submissions += 1;
         self.accepted += 1;
-        self.jobs.insert(ticket, Job { id: Some(id), ..Job::new(now, Stage::Queued) });
+        self.jobs.insert(ticket, Job { id: Some(id), ..Job::new(now, Stage::Queued, ticket) });
         self.query_at = Some(now);
     }
 
@@ -223,11 +254,12 @@ impl Farm {
                 (self.least, self.most, self.owed) = (least, most.max(least), least);
                 self.wished = true;
                 (self.paused, self.suspect, self.submit_at, self.failures_in_a_row) = (None, None, None, 0);
+                (self.at_once_now, self.put_off) = (self.at_once, 0);
             }
             Event::Demand { workers, idle } => (self.demand, self.idle) = (workers, idle),
             Event::Submitted { ticket, id } => self.submitted(now, ticket, id),
-            Event::NotSubmitted { ticket, reason, certain, lasting } => {
-                self.not_submitted(now, ticket, reason, certain, lasting);
+            Event::NotSubmitted { ticket, reason, refusal } => {
+                self.not_submitted(now, ticket, reason, refusal);
             }
             Event::Listed { snapshot, names, took } => self.listed(now, &snapshot, &names, took),
             Event::NotListed { reason } => {
@@ -301,6 +333,11 @@ impl Farm {
         waiting.map(|(&ticket, job)| (ticket, job.id.clone())).collect()
     }
 
+    /// The arrays whose jobs are followed.
+    pub fn arrays(&self) -> BTreeSet<JobId> {
+        self.jobs.values().filter_map(|job| job.id.as_ref()?.array()).collect()
+    }
+
     /// Jobs that may exist, but under an id that is not known.
     pub fn nameless(&self) -> BTreeSet<u32> {
         self.jobs.iter().filter(|(_, job)| job.id.is_none()).map(|(&ticket, _)| ticket).collect()
@@ -335,15 +372,24 @@ impl Farm {
             return;
         }
         (self.surplus_since, self.wished) = (None, false);
+        if capacity == target && self.put_off > 0 {
+            // What was refused is not wanted any more.
+            (self.put_off, self.submit_at, self.trouble) = (0, None, None);
+        }
         // One at a time: the answer to the first says whether a second makes sense.
         let busy = self.jobs.values().any(|job| job.stage == Stage::Submitting);
         let early = self.submit_at.is_some_and(|at| now < at);
         if capacity < target && !busy && !early && self.paused.is_none() {
             let ticket = self.next_ticket;
-            self.next_ticket += 1;
+            // Numbers end before PBS's indices do; one is always left, as PBS takes any name.
+            let left = INDEX_MAX.saturating_sub(ticket).max(1);
+            let count = (target - capacity).min(self.at_once_now).min(left);
+            self.next_ticket = ticket.saturating_add(count);
             self.submissions += 1;
-            self.jobs.insert(ticket, Job::new(now, Stage::Submitting));
-            self.effects.push(Effect::Submit { ticket });
+            for one in ticket..self.next_ticket {
+                self.jobs.insert(one, Job::new(now, Stage::Submitting, ticket));
+            }
+            self.effects.push(Effect::Submit { ticket, count });
         }
     }
 
@@ -393,32 +439,65 @@ impl Farm {
     }
 
     fn submitted(&mut self, now: Instant, ticket: u32, id: JobId) {
-        let Some(job) = self.jobs.get_mut(&ticket) else { return };
-        job.id = Some(id);
-        self.accepted += 1;
-        // Its worker may have been faster than qsub's answer.
-        if matches!(job.stage, Stage::Submitting | Stage::Unsure) {
-            self.enter(now, ticket, Stage::Queued);
+        for one in self.together(ticket) {
+            let Some(job) = self.jobs.get_mut(&one) else { continue };
+            job.id = Some(if id.is_array() { id.sub_job(one) } else { id.clone() });
+            // Its worker may have been faster than qsub's answer.
+            if matches!(job.stage, Stage::Submitting | Stage::Unsure) {
+                self.enter(now, one, Stage::Queued);
+            }
         }
+        self.accepted += 1;
         self.submit_at = None;
         self.trouble = None;
+        self.put_off = 0;
+        self.at_once_now = self.at_once_now.saturating_mul(2).min(self.at_once);
     }
 
-    fn not_submitted(&mut self, now: Instant, ticket: u32, reason: String, certain: bool, lasting: bool) {
-        if certain {
-            self.jobs.remove(&ticket);
-        } else {
-            // It is looked for by its name.
-            self.enter(now, ticket, Stage::Unsure);
+    /// What was submitted at once with that job, itself among them.
+    fn together(&self, ticket: u32) -> Vec<u32> {
+        self.jobs.iter().filter(|(_, job)| job.first == ticket).map(|(&one, _)| one).collect()
+    }
+
+    fn not_submitted(&mut self, now: Instant, ticket: u32, reason: String, refusal: Refusal) {
+        let together = self.together(ticket);
+        for &one in &together {
+            if refusal == Refusal::Unsure {
+                // It is looked for by its name.
+                self.enter(now, one, Stage::Unsure);
+            } else {
+                self.jobs.remove(&one);
+            }
         }
-        self.failed(now, reason, lasting, None);
+        match (refusal, together.len()) {
+            (Refusal::Full, 2..) => {
+                self.at_once_now = (together.len() / 2).try_into().unwrap_or(u32::MAX);
+                self.submit_at = Some(now + self.pace.retry);
+            }
+            (Refusal::Away, _) => self.put_off(now, reason),
+            // Such jobs were taken, and are there or were: this one will be when there is room, or the queue is open again.
+            (Refusal::Full, _) if !self.jobs.is_empty() => self.put_off(now, reason),
+            (Refusal::Closed, _) if self.accepted > 0 => self.put_off(now, reason),
+            (Refusal::Lasting | Refusal::Closed, _) => self.failed(now, reason, true, None),
+            (Refusal::Full | Refusal::Passing | Refusal::Unsure, _) => self.failed(now, reason, false, None),
+        }
+    }
+
+    fn put_off(&mut self, now: Instant, reason: String) {
+        self.put_off += 1;
+        self.submit_at = Some(now + self.wait(self.put_off));
+        self.trouble = Some(reason);
+    }
+
+    /// After so many refusals in a row.
+    fn wait(&self, refusals: u32) -> Duration {
+        (self.pace.retry * (1 << refusals.saturating_sub(1).min(10))).min(RETRY_MAX)
     }
 
     fn failed(&mut self, now: Instant, reason: String, lasting: bool, suspect: Option<u32>) {
         self.failures += 1;
         self.failures_in_a_row += 1;
-        let doubled = 1 << (self.failures_in_a_row - 1).min(10);
-        self.submit_at = Some(now + (self.pace.retry * doubled).min(RETRY_MAX));
+        self.submit_at = Some(now + self.wait(self.failures_in_a_row));
         if lasting || self.failures_in_a_row >= self.pace.failures_max {
             self.paused = Some(reason.clone());
             self.suspect = suspect;
@@ -429,7 +508,7 @@ impl Farm {
     fn joined(&mut self, now: Instant, ticket: u32) {
         // One of an earlier farm that PBS did not tell of: it is there, so it counts, and its id is learnt from the next list.
         self.skip(ticket);
-        let job = self.jobs.entry(ticket).or_insert_with(|| Job::new(now, Stage::Joined));
+        let job = self.jobs.entry(ticket).or_insert_with(|| Job::new(now, Stage::Joined, ticket));
         job.joined = Some(now);
         if job.given_up {
             // It was to be deleted while it waited, and began instead.
@@ -474,7 +553,7 @@ impl Farm {
         self.asking = false;
         self.query_cost = took;
         self.query_at = None;
-        if self.failures_in_a_row == 0 {
+        if self.failures_in_a_row == 0 && self.put_off == 0 {
             self.trouble = None;
         }
         for (&ticket, id) in names {

@@ -14,7 +14,7 @@ mod settings;
 mod walltime;
 
 pub use check::{RequestError, check};
-pub use farm::{Effect, Event, Farm, Status};
+pub use farm::{Effect, Event, Farm, Refusal, Status};
 pub use request::{Request, Task};
 pub use settings::{Pace, PbsCommands, Settings};
 pub use walltime::{parse_walltime, show_walltime};

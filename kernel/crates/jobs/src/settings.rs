@@ -83,6 +83,8 @@ pub struct Settings {
     pub worker_options: PathBuf,
     /// Where workers write their logs.
     pub logs: PathBuf,
+    /// Jobs that are submitted at once, as an array if they are several; 1 for no arrays.
+    pub at_once: u32,
     /// Workers wanted at first.
     pub least: u32,
     pub most: u32,
@@ -90,7 +92,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The name of a job and of its worker.
+    /// The name of a job and of its worker. An array is called after all its workers' stem, and its jobs' indices are their
+    /// numbers.
     pub fn name(&self, ticket: u32) -> String {
         format!("{}-{ticket}", self.stem)
     }
@@ -104,14 +107,15 @@ impl Settings {
         self.logs.join(format!("{}.log", self.name(ticket)))
     }
 
-    /// What is handed to `qsub`.
-    pub fn script(&self, ticket: u32) -> String {
-        let (name, log) = (self.name(ticket), self.log(ticket));
+    /// What is handed to `qsub`: of one job, or of an array if `last` is another one.
+    pub fn script(&self, first: u32, last: u32) -> String {
         self.request.script(&Task {
-            name: &name,
+            stem: &self.stem,
+            first,
+            last,
             program: &self.program,
             options: &self.worker_options,
-            log: &log,
+            logs: &self.logs,
         })
     }
 }

@@ -31,6 +31,7 @@ fn settings(folder: &Path, least: u32) -> Settings {
         program: folder.join("nuna"),
         worker_options: folder.join("worker.json"),
         logs: folder.to_owned(),
+        at_once: 1,
         least,
         most: least,
         pace: Pace { poll: Duration::from_millis(20), ..Pace::default() },
@@ -114,4 +115,59 @@ async fn a_job_that_is_submitted_while_its_cluster_ends_is_deleted_by_the_next_s
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
     let deleted: Vec<String> = batch.deletions().into_iter().map(|(_, id)| id.to_string()).collect();
     assert_eq!(deleted, ["7.fake"]);
+}
+
+#[tokio::test]
+async fn jobs_of_an_array_are_submitted_followed_adopted_and_deleted_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = Arc::new(FakeBatch::new());
+    let at_once = |least| Settings { at_once: 3, ..settings(folder.path(), least) };
+    let id = |text: &str| text.parse::<JobId>().unwrap();
+    let (orders, taken) = mpsc::unbounded_channel();
+    let running = tokio::spawn(driver::run(at_once(4), false, batch.clone(), taken, |_| {}));
+    wait_until("an array and a job", || batch.submissions().len() == 2).await;
+    let scripts: Vec<String> = batch.submissions().into_iter().map(|(_, _, script)| script).collect();
+    assert!(scripts[0].contains("#PBS -N nuna-ab12\n#PBS -J 1-3\n"), "{}", scripts[0]);
+    assert!(scripts[1].contains("#PBS -N nuna-ab12-4\n"), "the one that is left is no array: {}", scripts[1]);
+    assert!(folder.path().join("nuna-ab12-3.log").exists(), "the last number is given out");
+    // One runs, one is over, one waits; the scheduler is lost, and with it who follows them.
+    batch.start(&id("1[2].fake"), "node1");
+    batch.finish(&id("1[1].fake"), 0, "");
+    running.abort();
+    drop(orders);
+    // Somebody else's array of that name, and one of another.
+    batch.insert(Job {
+        name: "nuna-ab12".into(),
+        owner: "mallory".into(),
+        ..Job::new(id("7[].fake"), JobState::Queued)
+    });
+    batch.insert(Job {
+        name: "nuna-ab12".into(),
+        owner: "mallory".into(),
+        ..Job::new(id("7[9].fake"), JobState::Queued)
+    });
+    let (orders, taken) = mpsc::unbounded_channel();
+    let (notices, mut told) = mpsc::unbounded_channel();
+    let notify = move |notice| drop(notices.send(notice));
+    let running = tokio::spawn(driver::run(at_once(3), true, batch.clone(), taken, notify));
+    let mut last = None;
+    wait_until("three are followed", || {
+        while let Ok(notice) = told.try_recv() {
+            if let Notice::Status(status) = notice {
+                last = Some((status.queued, status.starting));
+            }
+        }
+        last == Some((2, 1))
+    })
+    .await;
+    assert_eq!(batch.submissions().len(), 2, "nothing is missing");
+    drop(orders);
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    let mut deleted: Vec<JobId> = batch.deletions().into_iter().map(|(_, id)| id).collect();
+    deleted.sort();
+    assert_eq!(
+        deleted,
+        [id("1[2].fake"), id("1[3].fake"), id("2.fake")],
+        "those that are its own and not over"
+    );
 }
