@@ -7,7 +7,7 @@ use nuna_jobs::{
     Pace, PbsCommands, Request, Settings,
     driver::{self, Notice, Order},
 };
-use nuna_pbs::{Job, JobId, JobState, fake::FakeBatch};
+use nuna_pbs::{Job, JobId, JobState, Rejection, SubmitError, fake::FakeBatch};
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -170,4 +170,45 @@ async fn jobs_of_an_array_are_submitted_followed_adopted_and_deleted_together() 
         [id("1[2].fake"), id("1[3].fake"), id("2.fake")],
         "those that are its own and not over"
     );
+}
+
+#[tokio::test]
+async fn what_pbs_answers_decides_whether_it_is_asked_again() {
+    let away = || SubmitError::Unreachable { words: "Connection refused".into() };
+    let rejected = |kind| SubmitError::Rejected { exit_code: 1, words: format!("no, for {kind:?}"), kind };
+    // In order: nobody to ask, for longer than three failures would be borne; then a refusal at the first job.
+    for (refusals, paused) in [
+        (vec![away(), away(), away(), away(), away()], None),
+        (vec![rejected(Rejection::UnknownQueue)], Some("UnknownQueue")),
+        (vec![rejected(Rejection::NotAllowed)], Some("NotAllowed")),
+        (vec![rejected(Rejection::QueueDisabled)], Some("QueueDisabled")),
+        (vec![rejected(Rejection::OverLimit); 3], Some("OverLimit")),
+        (vec![rejected(Rejection::Other); 3], Some("Other")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = Arc::new(FakeBatch::new());
+        refusals.into_iter().for_each(|refusal| batch.refuse_next(refusal));
+        let pace =
+            Pace { poll: Duration::from_millis(20), retry: Duration::from_millis(1), ..Pace::default() };
+        let settings = Settings { pace, ..settings(folder.path(), 1) };
+        let (_orders, taken) = mpsc::unbounded_channel();
+        let (notices, mut told) = mpsc::unbounded_channel();
+        let notify = move |notice| drop(notices.send(notice));
+        let running = tokio::spawn(driver::run(settings, false, batch.clone(), taken, notify));
+        let mut last = None;
+        wait_until("it is submitted, or given up with the reason", || {
+            while let Ok(notice) = told.try_recv() {
+                if let Notice::Status(status) = notice {
+                    last = status.paused;
+                }
+            }
+            match paused {
+                Some(reason) => last.as_ref().is_some_and(|paused| paused.contains(reason)),
+                None => batch.submissions().len() == 1 && last.is_none(),
+            }
+        })
+        .await;
+        assert_eq!(batch.submissions().len(), usize::from(paused.is_none()));
+        running.abort();
+    }
 }
