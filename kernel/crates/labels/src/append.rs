@@ -25,7 +25,9 @@ fn invalid<T>(message: String) -> Result<T> {
 impl Dataset {
     /// Computes it into a Zarr store that exists, behind what the store has along `dim`: a further year into a series. Variables
     /// and coordinates along `dim` grow; all others must be there already, and stay as they are. Elements are encoded, and chunked,
-    /// as the store has them. Readers see the new length once everything is written; a failure leaves the store as it was.
+    /// as the store has them. Readers see the new length once everything is written. After a failure the store is read as it was;
+    /// chunks behind its end may remain, which the next append writes over. One program at a time appends to a store: on a file system
+    /// another one is refused meanwhile, in a bucket the later one fails at its end, if it sees the other's length.
     ///
     /// ```no_run
     /// # use nuna_labels::{open_netcdf, open_zarr};
@@ -38,8 +40,9 @@ impl Dataset {
     /// differ, times do not fit the store's units, somebody else appended meanwhile, or as [`compute`](Dataset::compute).
     pub fn append_zarr(&self, path: impl AsRef<Path>, dim: &str) -> Result<()> {
         let path = path.as_ref();
+        // Before lengths are read, so that they stay what they are.
+        let mut store = GrownStore::open_to_grow(path)?;
         let old = open_zarr(path)?;
-        let mut store = GrownStore::open(path)?;
         let counted = self.counted_like(&old)?;
         let shown = path.display();
         let length = size_along(&old, dim, || shown.to_string())?;
@@ -65,7 +68,8 @@ impl Dataset {
         }
         let mut writes = Vec::new();
         for (name, array) in &counted.variables {
-            let layout = counted.fits(&store, name, Some(dim), path)?;
+            let layout = fits(&store, name, (&array.dims, array.shape()), Some(dim), path)?;
+            same_dtype(name, array, &layout, path)?;
             let Some(axis) = array.dims.iter().position(|d| d == dim) else { continue };
             let before = &old.find(name, path)?.array;
             let start = length - length % layout.chunk_shape[axis];
@@ -89,6 +93,7 @@ impl Dataset {
                 ));
             }
             let (chunk, is_stored) = stored_labels(name, coord, &store, path)?;
+            fits(&store, name, (coord.dims(), coord.shape()), Some(dim), path)?;
             let axis = coord.dims().iter().position(|d| d == dim).unwrap_or_default();
             store.grow(name, axis, length + more)?;
             labels.push((name, axis, chunk, is_stored));
@@ -142,7 +147,8 @@ impl Dataset {
         }
         let mut sinks = Vec::new();
         for (name, array) in &counted.variables {
-            let layout = counted.fits(&store, name, None, path)?;
+            let layout = fits(&store, name, (&array.dims, array.shape()), None, path)?;
+            same_dtype(name, array, &layout, path)?;
             let ranges: Vec<&Range<u64>> = array.dims.iter().map(|dim| &places[dim]).collect();
             for (axis, range) in ranges.iter().enumerate() {
                 let (chunk, length) = (layout.chunk_shape[axis], layout.shape[axis]);
@@ -199,41 +205,6 @@ impl Dataset {
             name: name.to_owned(),
             have: self.variables.iter().map(|(name, _)| name.clone()).collect(),
         })
-    }
-
-    /// How the store has a variable, if that is as this dataset has it but for its lengths along `free` (along every dimension, if
-    /// none is named).
-    fn fits(&self, store: &GrownStore, name: &str, free: Option<&str>, path: &Path) -> Result<GrownLayout> {
-        let array = self.find(name, path)?;
-        let layout = store.layout(name)?;
-        let shown = path.display();
-        if layout.dims != array.dims {
-            return invalid(format!(
-                "`{name}` lies along ({}), but in {shown} along ({}); transpose it first",
-                array.dims.join(", "),
-                layout.dims.join(", ")
-            ));
-        }
-        if layout.dtype != array.dtype() {
-            let (name, found) = (format!("`{name}`"), array.dtype());
-            return invalid(format!(
-                "{name} holds {found}, but {shown} gives {}; convert it with `astype` first",
-                layout.dtype
-            ));
-        }
-        for ((dim, &own), &stored) in array.dims.iter().zip(array.shape()).zip(&layout.shape) {
-            if free.is_some_and(|free| free != dim) && own != stored {
-                return Err(LabelError::Sizes {
-                    operation: "append_zarr".to_owned(),
-                    dim: dim.clone(),
-                    left: format!("`{name}`"),
-                    left_size: own,
-                    right: shown.to_string(),
-                    right_size: stored,
-                });
-            }
-        }
-        Ok(layout)
     }
 
     /// Where along a dimension of the store it belongs.
@@ -296,6 +267,53 @@ impl Dataset {
         }
         Ok(store)
     }
+}
+
+/// How the store has an array, if that has these dimensions, and these lengths but along `free` (but along every dimension, if none
+/// is named).
+fn fits(
+    store: &GrownStore,
+    name: &str,
+    (dims, shape): (&[String], &[u64]),
+    free: Option<&str>,
+    path: &Path,
+) -> Result<GrownLayout> {
+    let layout = store.layout(name)?;
+    let shown = path.display();
+    if layout.dims != dims {
+        return invalid(format!(
+            "`{name}` lies along ({}), but in {shown} along ({}); transpose it first",
+            dims.join(", "),
+            layout.dims.join(", ")
+        ));
+    }
+    for ((dim, &own), &stored) in dims.iter().zip(shape).zip(&layout.shape) {
+        if free.is_some_and(|free| free != dim) && own != stored {
+            return Err(LabelError::Sizes {
+                operation: "append_zarr".to_owned(),
+                dim: dim.clone(),
+                left: format!("`{name}`"),
+                left_size: own,
+                right: shown.to_string(),
+                right_size: stored,
+            });
+        }
+    }
+    Ok(layout)
+}
+
+/// # Errors
+/// If elements would have to be converted.
+fn same_dtype(name: &str, array: &crate::DataArray, layout: &GrownLayout, path: &Path) -> Result<()> {
+    if layout.dtype == array.dtype() {
+        return Ok(());
+    }
+    invalid(format!(
+        "`{name}` holds {}, but {} gives {}; convert it with `astype` first",
+        array.dtype(),
+        path.display(),
+        layout.dtype
+    ))
 }
 
 /// # Errors

@@ -172,6 +172,78 @@ fn what_does_not_belong_behind_is_refused_and_the_store_stays_as_it_was() {
 }
 
 #[test]
+fn programs_that_append_at_once_wait_for_one_another_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zarr");
+    hours(0, 5).to_zarr(&path).unwrap();
+    // All into the same stored chunk, and all after what they find.
+    let append = |hour: i64| {
+        let mut refused = 0;
+        while let Err(error) = hours(hour, hour + 1).append_zarr(&path, "time") {
+            let error = error.to_string();
+            assert!(error.contains("is appending to it") && error.contains(".nuna-appending"), "{error}");
+            refused += 1;
+            assert!(refused < 10_000, "{error}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
+    std::thread::scope(|scope| (5..11).for_each(|hour| drop(scope.spawn(move || append(hour)))));
+    let found = open_zarr(&path).unwrap();
+    let Values::Times(times) = found.coords().index("time").unwrap().values().unwrap().clone() else {
+        panic!("`time` is times");
+    };
+    let mut order: Vec<i64> = times.micros.iter().map(|micros| micros / HOUR).collect();
+    let values = found.var("t").unwrap().values_f64().unwrap();
+    for (values, &hour) in values.chunks(6).zip(&order) {
+        let expected = hours(hour, hour + 1).var("t").unwrap().values_f64().unwrap();
+        assert!(values.iter().zip(&expected).all(|(a, b)| a == b || a.is_nan() && b.is_nan()), "hour {hour}");
+    }
+    order.sort_unstable();
+    assert_eq!(order, (0..11).collect::<Vec<_>>());
+    assert!(!path.join(".nuna-appending").exists());
+}
+
+#[test]
+fn what_killed_programs_leave_is_named_and_other_programs_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zarr");
+    hours(0, 5).to_zarr(&path).unwrap();
+    let lock = path.join(".nuna-appending");
+    std::fs::write(&lock, "process 7 on elsewhere").unwrap();
+    let error = hours(5, 6).append_zarr(&path, "time").unwrap_err().to_string();
+    assert!(error.contains("process 7 on elsewhere") && error.contains(lock.to_str().unwrap()), "{error}");
+    assert_eq!(seen(&path), expected(5));
+    std::fs::remove_file(&lock).unwrap();
+    // Another program, which knows nothing of that file, changes an array after it was read.
+    let mut store = nuna_storage::GrownStore::open_to_grow(&path).unwrap();
+    store.grow("step", 0, 9).unwrap();
+    let file = path.join("step/zarr.json");
+    let theirs = std::fs::read_to_string(&file).unwrap().replacen(
+        '{',
+        "{ \"extra\": {\"must_understand\": false},",
+        1,
+    );
+    std::fs::write(&file, &theirs).unwrap();
+    let error = store.finish().unwrap_err().to_string();
+    assert!(error.contains("somebody else has changed it meanwhile"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs);
+    assert!(!lock.exists());
+    // Coordinates of other dimensions than the store's are refused before anything grows.
+    let turned =
+        DataArray::new(nuna_array::Array::from_slice(&[3, 1], &[1.0, 2.0, 3.0]).unwrap(), ["x", "time"])
+            .unwrap();
+    let more = hours(6, 7).assign("level", &turned).unwrap().set_coords(["level"]).unwrap();
+    let along = DataArray::new(nuna_array::Array::from_slice(&[6], &[0.0; 6]).unwrap(), ["time"]).unwrap();
+    let other = folder.path().join("b.zarr");
+    hours(0, 6).assign("level", &along).unwrap().set_coords(["level"]).unwrap().to_zarr(&other).unwrap();
+    let error = more.append_zarr(&other, "time").unwrap_err().to_string();
+    assert!(
+        error.contains("`level` lies along (x, time), but in") && error.contains("along (time)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn several_programs_write_boxes_of_one_store() {
     let folder = tempfile::tempdir().unwrap();
     for (name, options) in encodings() {

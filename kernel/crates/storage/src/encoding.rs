@@ -2,7 +2,7 @@
 //! away, and the metadata documents that say so (Zarr specifications 2 and 3; CF conventions 1.11, 8.1).
 
 use base64::Engine as _;
-use nuna_chunk::{Chunk, DType};
+use nuna_chunk::{Chunk, ChunkMut, DType, Element};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -187,6 +187,10 @@ impl Packed {
     pub(crate) fn fill_json(&self) -> Option<Value> {
         let value = self.fill?;
         Some(match range(self.dtype) {
+            // JSON has no numbers for these; Zarr has words.
+            None if value.is_nan() => json!("NaN"),
+            None if value == f64::INFINITY => json!("Infinity"),
+            None if value == f64::NEG_INFINITY => json!("-Infinity"),
             None => json!(value),
             Some(_) if value < 0.0 => json!(value as i64),
             Some(_) => json!(value as u64),
@@ -194,40 +198,90 @@ impl Packed {
     }
 
     fn pack(self, chunk: &Chunk) -> Result<Chunk, String> {
-        let Some((least, greatest)) = range(self.dtype) else {
-            let fill = self.fill.unwrap_or(f64::NAN);
-            let packed = chunk
-                .to_vec::<f64>()
-                .into_iter()
-                .map(|v| if v.is_nan() { fill } else { (v - self.offset) / self.scale });
-            return Ok(Chunk::from_slice(chunk.shape(), &packed.collect::<Vec<f64>>()).cast(self.dtype));
-        };
-        let place = |value: f64| {
-            if value.is_nan() {
-                return self.fill.ok_or_else(|| {
-                    format!(
-                        "there is a NaN, for which {} has no number; give the encoding a `fill_value`",
-                        self.dtype
-                    )
-                });
-            }
-            let stored = ((value - self.offset) / self.scale).round_ties_even();
-            if !(least..=greatest).contains(&stored) {
-                return Err(format!(
-                    "{value} would be stored as {stored}, but {} ends at {least} and {greatest}; choose another \
-                     `scale_factor` and `add_offset`, or a wider dtype",
+        // No copy of what is doubles already, and none between: each number goes to its place.
+        let doubles = chunk.cast(DType::F64);
+        let doubles = doubles.elements::<f64>().map_err(|error| error.to_string())?;
+        let shape = chunk.shape();
+        match self.dtype {
+            DType::I8 => self.each(shape, doubles, |v| v as i8),
+            DType::U8 => self.each(shape, doubles, |v| v as u8),
+            DType::I16 => self.each(shape, doubles, |v| v as i16),
+            DType::U16 => self.each(shape, doubles, |v| v as u16),
+            DType::I32 => self.each(shape, doubles, |v| v as i32),
+            DType::U32 => self.each(shape, doubles, |v| v as u32),
+            DType::I64 => self.each(shape, doubles, |v| v as i64),
+            DType::U64 => self.each(shape, doubles, |v| v as u64),
+            DType::F32 => self.each(shape, doubles, |v| v as f32),
+            DType::F64 => self.each(shape, doubles, |v| v),
+            other => Err(format!("numbers cannot be packed as {other}")),
+        }
+    }
+
+    /// `convert` is exact, or rounds as floats are rounded: whole numbers are within bounds.
+    fn each<T: Element>(
+        self,
+        shape: &[u64],
+        doubles: &[f64],
+        convert: impl Fn(f64) -> T,
+    ) -> Result<Chunk, String> {
+        let range = range(self.dtype);
+        let mut packed = ChunkMut::new(self.dtype, shape);
+        let places = packed.elements_mut::<T>().map_err(|error| error.to_string())?;
+        for (place, &value) in places.iter_mut().zip(doubles) {
+            *place = convert(match range {
+                Some(range) => self.whole(value, range)?,
+                None => self.float(value)?,
+            });
+        }
+        Ok(packed.freeze())
+    }
+
+    fn whole(self, value: f64, (least, greatest): (f64, f64)) -> Result<f64, String> {
+        if value.is_nan() {
+            return self.fill.ok_or_else(|| {
+                format!(
+                    "there is a NaN, for which {} has no number; give the encoding a `fill_value`",
                     self.dtype
-                ));
-            }
-            if Some(stored) == self.fill {
-                return Err(format!(
-                    "{value} would be stored as {stored}, which is the `fill_value` and would be read as missing; choose another"
-                ));
-            }
-            Ok(stored)
-        };
-        let stored: Vec<f64> = chunk.to_vec::<f64>().into_iter().map(place).collect::<Result<_, String>>()?;
-        Ok(Chunk::from_slice(chunk.shape(), &stored).cast(self.dtype))
+                )
+            });
+        }
+        let stored = ((value - self.offset) / self.scale).round_ties_even();
+        if !(least..=greatest).contains(&stored) {
+            return Err(format!(
+                "{value} would be stored as {stored}, but {} ends at {least} and {greatest}; choose another \
+                 `scale_factor` and `add_offset`, or a wider dtype",
+                self.dtype
+            ));
+        }
+        if Some(stored) == self.fill {
+            return Err(Self::is_fill(value, stored));
+        }
+        Ok(stored)
+    }
+
+    fn float(self, value: f64) -> Result<f64, String> {
+        if value.is_nan() {
+            return Ok(self.fill.unwrap_or(f64::NAN));
+        }
+        // As readers have it.
+        let as_stored = |v: f64| if self.dtype == DType::F32 { f64::from(v as f32) } else { v };
+        let stored = as_stored((value - self.offset) / self.scale);
+        if value.is_finite() && !stored.is_finite() {
+            return Err(format!(
+                "{value} is larger than {} can store with scale_factor {} and add_offset {}; choose others, or a wider dtype",
+                self.dtype, self.scale, self.offset
+            ));
+        }
+        if self.fill.map(as_stored) == Some(stored) {
+            return Err(Self::is_fill(value, stored));
+        }
+        Ok(stored)
+    }
+
+    fn is_fill(value: f64, stored: f64) -> String {
+        format!(
+            "{value} would be stored as {stored}, which is the `fill_value` and would be read as missing; choose another"
+        )
     }
 }
 
@@ -520,6 +574,21 @@ mod tests {
         assert!(pack(1000.0).unwrap_err().contains("ends at -32768 and 32767"));
         assert!(pack(f64::INFINITY).is_err());
         assert!(pack(273.15 - 327.68).unwrap_err().contains("would be read as missing"));
+        let single = Packed { dtype: DType::F32, scale: 1.0, offset: 0.0, fill: Some(-9999.1) };
+        let pack_single =
+            |v: f64| single.pack(&Chunk::from_slice(&[1], &[v])).map(|chunk| chunk.to_vec::<f32>()[0]);
+        assert_eq!(pack_single(0.1), Ok(0.1));
+        assert_eq!(pack_single(N), Ok(-9999.1));
+        assert_eq!(pack_single(f64::INFINITY), Ok(f32::INFINITY));
+        assert!(pack_single(1e39).unwrap_err().contains("larger than float32 can store"));
+        assert!(pack_single(f64::from(-9999.1_f32)).unwrap_err().contains("would be read as missing"));
+        let longs = Chunk::from_slice(&[3], &[1_i64, -2, 3]);
+        let tens = Packed { dtype: DType::I8, scale: 0.1, offset: 0.0, fill: None };
+        assert_eq!(tens.pack(&longs).unwrap().to_vec::<i8>(), [10, -20, 30]);
+        let words = [(N, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")];
+        for (fill, word) in words {
+            assert_eq!(Packed { fill: Some(fill), ..single }.fill_json(), Some(json!(word)));
+        }
         let without = Packed { fill: None, ..packed };
         assert!(without.pack(&Chunk::from_slice(&[1], &[N])).unwrap_err().contains("fill_value"));
     }

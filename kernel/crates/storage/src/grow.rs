@@ -17,6 +17,7 @@ use crate::{
     encoding::{Change, Packed},
     error::StorageError,
     json::{self, Attributes},
+    lock::AppendLock,
     metadata::{self, Format, ZarrFormat},
     place,
     source::Source,
@@ -30,6 +31,9 @@ pub struct GrownStore {
     format: ZarrFormat,
     drafts: String,
     variables: Vec<Grown>,
+    /// Held from before the store was read, if something is to grow, on a file system.
+    lock: Option<AppendLock>,
+    may_grow: bool,
 }
 
 /// An array of the store.
@@ -108,7 +112,28 @@ impl GrownStore {
                 changed: false,
             });
         }
-        Ok(Self { root, format, drafts: format!(".drafts-{}", unique()), variables })
+        Ok(Self {
+            root,
+            format,
+            drafts: format!(".drafts-{}", unique()),
+            variables,
+            lock: None,
+            may_grow: false,
+        })
+    }
+
+    /// The same, for arrays that [`grow`](Self::grow). On a file system others that do so through this crate are kept out until this is
+    /// dropped; of other programs, and in buckets, [`finish`](Self::finish) sees what they have put there by then.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if somebody else has opened it so.
+    pub fn open_to_grow(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        // Where there is no store there is nothing to lock.
+        let root = metadata::open(path.as_ref())?.root;
+        let lock = if place::is_remote(&root) { None } else { Some(AppendLock::take(&root)?) };
+        let mut store = Self::open(path)?;
+        (store.lock, store.may_grow) = (lock, true);
+        Ok(store)
     }
 
     fn find(&self, name: &str) -> Result<&Grown, StorageError> {
@@ -151,9 +176,15 @@ impl GrownStore {
     /// Makes an array longer along an axis.
     ///
     /// # Errors
-    /// If there is no such array.
+    /// If there is no such array or axis, or the store was not opened for that.
     pub fn grow(&mut self, name: &str, axis: usize, length: u64) -> Result<(), StorageError> {
-        self.find(name)?;
+        let grown = self.find(name)?;
+        if !self.may_grow {
+            return Err(self.refused(name, "it was opened to be written, not to grow,".to_owned()));
+        }
+        if grown.document["shape"].get(axis).is_none() {
+            return Err(self.refused(name, format!("it lies along {} dimensions only", grown.dims.len())));
+        }
         for grown in self.variables.iter_mut().filter(|grown| grown.name == name) {
             grown.document["shape"][axis] = json!(length);
             grown.changed = true;
@@ -230,22 +261,15 @@ impl GrownStore {
         self.sink_of(grown, whole.dtype(), &offset, whole.shape(), Change::default())?.write_all(&whole)
     }
 
-    /// Puts the new shapes into the store.
+    /// Puts the new shapes into the store, one array after the other; a reader may meet some that have grown and others that have
+    /// not yet.
     ///
     /// # Errors
-    /// If somebody else has changed the store meanwhile, or the file system refuses.
+    /// If somebody else has changed an array that grows, or the file system refuses; if it refuses after the first one, arrays of
+    /// different lengths remain, and the error names where.
     pub fn finish(self) -> Result<(), StorageError> {
         let changed: Vec<&Grown> = self.variables.iter().filter(|grown| grown.changed).collect();
-        for grown in &changed {
-            if json::read(&grown.file)?.as_ref() != Some(&grown.before) {
-                return Err(StorageError::Write {
-                    path: grown.file.clone(),
-                    message: "somebody else has changed it meanwhile, so its new length is not put there; open the store \
-                              again and repeat"
-                        .to_owned(),
-                });
-            }
-        }
+        changed.iter().try_for_each(|grown| grown.check_unchanged())?;
         for grown in &changed {
             self.put(&grown.file, &grown.document)?;
         }
@@ -289,6 +313,20 @@ impl Grown {
     fn shape(&self) -> Vec<u64> {
         let lengths = self.document["shape"].as_array();
         lengths.map(|all| all.iter().filter_map(Value::as_u64).collect()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// If the store says something else of it than when it was opened.
+    fn check_unchanged(&self) -> Result<(), StorageError> {
+        if json::read(&self.file)?.as_ref() == Some(&self.before) {
+            return Ok(());
+        }
+        Err(StorageError::Write {
+            path: self.file.clone(),
+            message:
+                "somebody else has changed it meanwhile, so it does not grow; open the store again and repeat"
+                    .to_owned(),
+        })
     }
 
     /// Elements as they are stored, and before them along the axis those that are there already.

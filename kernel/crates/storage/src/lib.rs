@@ -26,6 +26,7 @@ mod geotiff;
 mod grow;
 mod json;
 mod kept;
+mod lock;
 mod metadata;
 mod netcdf;
 mod numcodecs;

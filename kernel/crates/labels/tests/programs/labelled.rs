@@ -1,7 +1,9 @@
 //! Owns what programs do with labelled arrays: one function per kind of operation, one line each in [`OPERATIONS`].
 
 use nuna_array::{Binary, NanPolicy};
-use nuna_labels::{Calendar, DataArray, Label, Pick, Selection, Times, Values, concat, slice};
+use nuna_labels::{
+    Calendar, DataArray, GroupBy, Label, LabelError, Pick, Selection, Times, Values, concat, slice,
+};
 
 use crate::{
     arrays::{REDUCTIONS, UNARY, chunks, is_order_free, python_bool},
@@ -369,6 +371,21 @@ fn concat_(draw: Drawn<'_, '_>) -> Option<Call> {
     Some(Call::new(&[a, b], rust, python, move |v| Ok(concat(v, &dim)?)))
 }
 
+/// What xarray's groups have under that name.
+fn reduced(groups: &GroupBy, name: &str) -> Result<DataArray, LabelError> {
+    match name {
+        "sum" => groups.sum(),
+        "mean" => groups.mean(),
+        "min" => groups.min(),
+        "max" => groups.max(),
+        "count" => groups.count(),
+        "var" => groups.var(),
+        "std" => groups.std(),
+        "median" => groups.median(),
+        other => unreachable!("no operation draws {other}"),
+    }
+}
+
 fn groupby(draw: Drawn<'_, '_>) -> Option<Call> {
     let a = draw.any();
     let dim = dim(draw, a)?;
@@ -382,18 +399,7 @@ fn groupby(draw: Drawn<'_, '_>) -> Option<Call> {
     let skip = name == "count" || draw.random.chance(60);
     let rust = format!("$0.groupby({key:?})?.skipna({skip}).{name}()?");
     let python = format!("xgrouped($0, {key:?}, {}, {name:?})", python_bool(skip));
-    let call = Call::new(&[a], rust, python, move |v| {
-        let groups = v[0].groupby(&key)?.skipna(skip);
-        Ok(match name {
-            "sum" => groups.sum(),
-            "mean" => groups.mean(),
-            "min" => groups.min(),
-            "max" => groups.max(),
-            "count" => groups.count(),
-            "var" => groups.var(),
-            _ => groups.std(),
-        }?)
-    });
+    let call = Call::new(&[a], rust, python, move |v| Ok(reduced(&v[0].groupby(&key)?.skipna(skip), name)?));
     Some(if matches!(name, "min" | "max" | "count") { call } else { call.ordered() })
 }
 
@@ -417,19 +423,8 @@ fn groupby_several(draw: Drawn<'_, '_>) -> Option<Call> {
     let skip = name == "count" || draw.random.chance(60);
     let rust = format!("$0.groupby(vec!{keys:?} as Vec<&str>)?.skipna({skip}).{name}()?");
     let python = format!("xgrouped_several($0, {keys:?}, {}, {name:?})", python_bool(skip));
-    let call = Call::new(&[a], rust, python, move |v| {
-        let groups = v[0].groupby(keys.clone())?.skipna(skip);
-        Ok(match name {
-            "sum" => groups.sum(),
-            "mean" => groups.mean(),
-            "min" => groups.min(),
-            "max" => groups.max(),
-            "count" => groups.count(),
-            "var" => groups.var(),
-            "std" => groups.std(),
-            _ => groups.median(),
-        }?)
-    });
+    let call =
+        Call::new(&[a], rust, python, move |v| Ok(reduced(&v[0].groupby(keys.clone())?.skipna(skip), name)?));
     Some(if matches!(name, "min" | "max" | "count") { call } else { call.ordered() })
 }
 
