@@ -15,6 +15,8 @@ const HEADER: usize = 16;
 const SHUFFLED: u8 = 0x01;
 const COPIED: u8 = 0x02;
 const BITS_SHUFFLED: u8 = 0x04;
+/// Of formats to come.
+const RESERVED: u8 = 0x08;
 const NOT_SPLIT: u8 = 0x10;
 const ZSTD: u8 = 4;
 /// The format of zstd within.
@@ -45,13 +47,17 @@ pub(crate) fn decode(frame: &[u8], out: &mut [u8], decompressor: &mut Decompress
     if format != FORMAT || length != out.len() || stored != frame.len() || !(1..=length).contains(&block) {
         return None;
     }
+    // Nor is an element of nothing, and what later formats may mean is not known.
+    if element == 0 || flags & RESERVED != 0 {
+        return None;
+    }
     if flags & COPIED != 0 {
         return (frame.len() == HEADER + length).then(|| out.copy_from_slice(&frame[HEADER..]));
     }
     if flags >> 5 != ZSTD || version != ZSTD_VERSION || flags & BITS_SHUFFLED != 0 {
         return None;
     }
-    let element = usize::from(element).max(1);
+    let element = usize::from(element);
     let starts = frame.get(HEADER..HEADER.checked_add(length.div_ceil(block).checked_mul(4)?)?)?;
     let (starts, _) = starts.as_chunks::<4>();
     BLOCK.with_borrow_mut(|scratch| {

@@ -144,8 +144,8 @@ fn zstd_need_not_say_whether_it_has_checksums() {
 #[test]
 fn a_frame_of_blosc_that_contradicts_itself_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
-    let frame = |block: u32| {
-        let mut frame = vec![2, 1, 0x92, 1];
+    let frame = |block: u32, flags: u8, element: u8| {
+        let mut frame = vec![2, 1, flags, element];
         [8, block, 16 + 8].iter().for_each(|n: &u32| frame.extend(n.to_le_bytes()));
         frame.extend([1, 0, 0, 0, 2, 0, 0, 0]);
         frame
@@ -153,10 +153,20 @@ fn a_frame_of_blosc_that_contradicts_itself_is_damaged() {
     let blosc = |m: &mut Value| {
         m["compressor"] = json!({"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0})
     };
-    for (block, good) in [(8, true), (9, false), (0, false)] {
-        let group =
-            v2(&folder.path().join(block.to_string()), blosc, &[("0", &frame(block)), ("1", &frame(8))]);
-        assert_eq!(only(&group).read_all().is_ok(), good, "a block of {block} bytes of 8");
+    for (number, (block, flags, element, good)) in [
+        (8, 0x92, 1, true),
+        (9, 0x92, 1, false),
+        (0, 0x92, 1, false),
+        (8, 0x9a, 1, false),
+        (8, 0x92, 0, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let chunks = [("0", &frame(block, flags, element)[..]), ("1", &frame(8, 0x92, 1)[..])];
+        let group = v2(&folder.path().join(number.to_string()), blosc, &chunks);
+        let read = only(&group).read_all().is_ok();
+        assert_eq!(read, good, "a block of {block} bytes of 8, flags {flags:#x}, elements of {element}");
     }
 }
 
