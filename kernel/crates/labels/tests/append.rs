@@ -77,6 +77,12 @@ fn encodings() -> Vec<(&'static str, StoreOptions)> {
         checksum: true,
         ..Encoding::default()
     };
+    let delta = Encoding {
+        packing: Some(packing),
+        delta: true,
+        compressor: Some(Compressor::Lz4),
+        ..Encoding::default()
+    };
     let single = Packing { dtype: DType::F32, scale_factor: 1.0, add_offset: 0.0, fill_value: Some(-9999.0) };
     let single =
         Encoding { packing: Some(single), compressor: Some(Compressor::None), ..Encoding::default() };
@@ -85,6 +91,8 @@ fn encodings() -> Vec<(&'static str, StoreOptions)> {
         ("plain 3", StoreOptions::default()),
         ("packed 2", with(packed.clone(), ZarrFormat::V2)),
         ("packed 3", with(packed, ZarrFormat::V3)),
+        ("delta 2", with(delta.clone(), ZarrFormat::V2)),
+        ("delta 3", with(delta, ZarrFormat::V3)),
         ("shards", with(shards, ZarrFormat::V3)),
         ("single 2", with(single.clone(), ZarrFormat::V2)),
         ("single 3", with(single, ZarrFormat::V3)),
@@ -330,6 +338,7 @@ fn encodings_that_do_not_fit_are_named() {
             "scale_factor 0",
         ),
         ("step", ZarrFormat::V3, Encoding { keep_bits: Some(3), ..Encoding::default() }, "only floats"),
+        ("t", ZarrFormat::V2, Encoding { delta: true, ..Encoding::default() }, "differences are of integers"),
         (
             "t",
             ZarrFormat::V3,

@@ -27,6 +27,8 @@ pub enum Compressor {
         level: u32,
         shuffle: Shuffle,
     },
+    /// As numcodecs has it: a block of LZ4 behind its length. Zarr's own version 3 does not know it; zarr-python does.
+    Lz4,
 }
 
 impl Default for Compressor {
@@ -64,6 +66,9 @@ pub struct Encoding {
     pub compressor: Option<Compressor>,
     /// Chunks end with a CRC32C of their bytes, so that damage is noticed. Version 3 only.
     pub checksum: bool,
+    /// Each element of a chunk is stored as its difference from the one before it, which compresses well where they grow slowly.
+    /// Only of integers, also packed ones: those of floats would lose digits. As numcodecs has it: zarr-python reads it.
+    pub delta: bool,
     pub packing: Option<Packing>,
     /// Bits of the mantissa that floats keep, rounded half to even; the others are zero, and compress to nothing.
     pub keep_bits: Option<u32>,
@@ -324,6 +329,13 @@ impl Encoding {
         let change = Change::of(self.packing, self.keep_bits, variable.dtype)?;
         let mut stored = variable.dtype;
         let mut fill = fill_value(variable.dtype);
+        let as_stored = change.packed.map_or(stored, |packed| Some(packed.dtype));
+        if self.delta && !as_stored.is_some_and(DType::is_integer) {
+            let dtype = as_stored.map_or("text", DType::name);
+            return Err(format!(
+                "differences are of integers, not of {dtype}; leave `delta` out, or pack the numbers"
+            ));
+        }
         if let Some(packed) = change.packed {
             stored = Some(packed.dtype);
             packed.describe(&mut variable.attrs);
@@ -346,7 +358,12 @@ impl Encoding {
                 if change.packs() {
                     variable.attrs.shift_remove("_FillValue");
                 }
-                v2_array(variable, stored, &chunks, compressor, &fill)
+                let mut document = v2_array(variable, stored, &chunks, compressor, &fill);
+                if self.delta {
+                    let dtype = document["dtype"].clone();
+                    document["filters"] = json!([{"id": "delta", "dtype": dtype, "astype": dtype}]);
+                }
+                document
             }
             ZarrFormat::V3 => {
                 let codecs = self.v3_codecs(stored, compressor);
@@ -364,7 +381,11 @@ impl Encoding {
             Some(_) => json!({"name": "bytes", "configuration": {"endian": "little"}}),
         };
         let size = stored.map_or(1, DType::size);
-        let mut codecs = vec![to_bytes];
+        let mut codecs = Vec::new();
+        if let (true, Some(dtype)) = (self.delta, stored) {
+            codecs.push(json!({"name": "numcodecs.delta", "configuration": {"dtype": v2_name(dtype)}}));
+        }
+        codecs.push(to_bytes);
         codecs.extend(compressor.v3(size));
         if self.checksum {
             codecs.push(json!({"name": "crc32c"}));
@@ -433,7 +454,7 @@ impl Packing {
 impl Compressor {
     fn check(self) -> Result<(), String> {
         let (what, level, levels) = match self {
-            Compressor::None => return Ok(()),
+            Compressor::None | Compressor::Lz4 => return Ok(()),
             Compressor::Zstd { level } => ("zstd", i64::from(level), -131_072..=22),
             Compressor::Gzip { level } => ("gzip", i64::from(level), 0..=9),
             Compressor::Blosc { level, .. } => ("Blosc", i64::from(level), 0..=9),
@@ -447,6 +468,7 @@ impl Compressor {
     fn v3(self, element_bytes: usize) -> Option<Value> {
         Some(match self {
             Compressor::None => return None,
+            Compressor::Lz4 => json!({"name": "numcodecs.lz4", "configuration": {"acceleration": 1}}),
             Compressor::Zstd { level } => {
                 json!({"name": "zstd", "configuration": {"level": level, "checksum": false}})
             }
@@ -467,6 +489,7 @@ impl Compressor {
     fn v2(self) -> Value {
         match self {
             Compressor::None => Value::Null,
+            Compressor::Lz4 => json!({"id": "lz4", "acceleration": 1}),
             Compressor::Zstd { level } => json!({"id": "zstd", "level": level, "checksum": false}),
             Compressor::Gzip { level } => json!({"id": "gzip", "level": level}),
             Compressor::Blosc { codec, level, shuffle } => {
@@ -535,17 +558,20 @@ pub(crate) fn v2_array(
 ) -> Value {
     let (dtype, filters) = match stored {
         None => ("|O".to_owned(), json!([{"id": "vlen-utf8"}])),
-        Some(dtype) => {
-            // NumPy's kind letters are the first letters of its names.
-            let code = &dtype.name()[..1];
-            let order = if dtype.size() == 1 { '|' } else { '<' };
-            (format!("{order}{code}{}", dtype.size()), Value::Null)
-        }
+        Some(dtype) => (v2_name(dtype), Value::Null),
     };
     json!({
         "zarr_format": 2, "shape": variable.shape, "chunks": chunks, "dtype": dtype, "compressor": compressor.v2(),
         "fill_value": fill, "order": "C", "filters": filters, "dimension_separator": ".",
     })
+}
+
+/// NumPy's short name, such as `<i4`.
+fn v2_name(dtype: DType) -> String {
+    // NumPy's kind letters are the first letters of its names.
+    let code = &dtype.name()[..1];
+    let order = if dtype.size() == 1 { '|' } else { '<' };
+    format!("{order}{code}{}", dtype.size())
 }
 
 #[cfg(test)]

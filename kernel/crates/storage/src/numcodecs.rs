@@ -1,5 +1,5 @@
 //! Owns the codecs of numcodecs that `zarrs` does not have, or has with fewer digits: lz4, delta, fixedscaleoffset, astype,
-//! quantize, packbits, and checksums. They are read, not written.
+//! quantize, packbits, and checksums. They are read; lz4, and delta of integers, are written too.
 //!
 //! All of them are functions of bytes, so they stand behind the codec that makes bytes of an array, also where metadata of
 //! version 3 has them before it ([`rewritten`]). What they make of numbers is what NumPy makes of them.
@@ -409,6 +409,26 @@ impl Step {
         }
     }
 
+    fn encoded(self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Lz4 => {
+                let length = u32::try_from(bytes.len())
+                    .map_err(|_| format!("lz4 has no chunks of {} bytes; make them smaller", bytes.len()))?;
+                let mut out = length.to_le_bytes().to_vec();
+                out.extend(lz4_flex::block::compress(bytes));
+                Ok(out)
+            }
+            Self::Delta { stored: to, decoded: from } if from.kind != Kind::Float && to == from => {
+                let mut before = 0;
+                each(bytes, from, to, |number| match number {
+                    Number::Int(value) => Number::Int(value - std::mem::replace(&mut before, value)),
+                    Number::Float(_) => number,
+                })
+            }
+            _ => Err(format!("nothing is written with the codec `{}`", self.id())),
+        }
+    }
+
     fn id(self) -> &'static str {
         match self {
             Self::Lz4 => "lz4",
@@ -477,8 +497,8 @@ impl BytesToBytesCodecTraits for Step {
         BytesRepresentation::UnboundedSize
     }
 
-    fn encode<'a>(&self, _: Cow<'a, [u8]>, _: &CodecOptions) -> Result<Cow<'a, [u8]>, CodecError> {
-        Err(CodecError::Other(format!("nothing is written with the codec `{}`", self.id())))
+    fn encode<'a>(&self, bytes: Cow<'a, [u8]>, _: &CodecOptions) -> Result<Cow<'a, [u8]>, CodecError> {
+        self.encoded(&bytes).map(Cow::from).map_err(CodecError::Other)
     }
 
     fn decode<'a>(

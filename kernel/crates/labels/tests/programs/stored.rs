@@ -65,8 +65,9 @@ pub(crate) fn differences(seed: u64, python: &mut Python) -> Vec<String> {
 }
 
 fn compressor(random: &mut Random) -> Compressor {
-    match random.index(4) {
+    match random.index(5) {
         0 => Compressor::None,
+        4 => Compressor::Lz4,
         1 => Compressor::Zstd { level: random.range(-3, 9) as i32 },
         2 => Compressor::Gzip { level: random.below(10) as u32 },
         _ => Compressor::Blosc {
@@ -88,6 +89,7 @@ fn encoded(random: &mut Random, format: ZarrFormat, chunk: &Chunk) -> Encoding {
         shards,
         compressor: random.chance(70).then(|| compressor(random)),
         checksum: v3 && random.chance(30),
+        delta: chunk.dtype().is_integer() && random.chance(30),
         ..Encoding::default()
     }
 }
