@@ -295,16 +295,52 @@ impl Engine for Client {
 /// Every worker gets the same share of what there is to put away, so the disk with the least for each of its workers is full
 /// first.
 fn spill_bytes(workers: &[WorkerInfo]) -> u64 {
-    let mut disks: HashMap<u64, (u64, u64)> = HashMap::new();
-    for worker in workers {
-        let (free, sharing) = disks.entry(worker.disk.id).or_insert((worker.disk.free_bytes, 0));
-        *free = worker.disk.free_bytes.min(*free);
-        *sharing += 1;
+    let mut sharing: HashMap<u64, (u64, u64)> = HashMap::new();
+    for disk in workers.iter().flat_map(|worker| &worker.disks) {
+        let (free, workers) = sharing.entry(disk.id).or_insert((disk.free_bytes, 0));
+        *free = disk.free_bytes.min(*free);
+        *workers += 1;
     }
-    let each = disks.values().map(|(free, sharing)| free / sharing).min().unwrap_or(0);
-    each.saturating_mul(workers.len() as u64)
+    let of_disk = |disk: &nuna_wire::message::Disk| {
+        let (free, workers) = sharing[&disk.id];
+        (free / workers).min(disk.limit_bytes)
+    };
+    let of_worker = |worker: &WorkerInfo| worker.disks.iter().map(of_disk).fold(0, u64::saturating_add);
+    workers.iter().map(of_worker).min().unwrap_or(0).saturating_mul(workers.len() as u64)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_can_put_away_is_so_much_for_each_as_the_worst_off_has() {
+        let worker = |disks: &[(u64, u64, u64)]| WorkerInfo {
+            id: nuna_wire::WorkerId(1),
+            name: String::new(),
+            pid: 1,
+            threads: 1,
+            memory_bytes: 0,
+            used_bytes: 0,
+            disks: disks
+                .iter()
+                .map(|&(id, free_bytes, limit_bytes)| nuna_wire::message::Disk {
+                    id,
+                    free_bytes,
+                    limit_bytes,
+                })
+                .collect(),
+        };
+        let all = u64::MAX;
+        assert_eq!(spill_bytes(&[]), 0);
+        assert_eq!(spill_bytes(&[worker(&[(1, 100, all)]), worker(&[(1, 90, all)])]), 90);
+        assert_eq!(spill_bytes(&[worker(&[(1, 100, all)]), worker(&[(2, 30, all)])]), 60);
+        assert_eq!(spill_bytes(&[worker(&[(1, 100, 20)]), worker(&[(1, 100, 20)])]), 40);
+        assert_eq!(spill_bytes(&[worker(&[(1, 100, 20), (3, 1000, all)])]), 1020);
+        assert_eq!(spill_bytes(&[worker(&[(1, 100, all)]), worker(&[])]), 0);
+    }
 }

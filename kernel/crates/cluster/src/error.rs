@@ -10,6 +10,11 @@ pub enum ClusterError {
         "the program `nuna` was not found: {looked}; install the runtime with `nuna kernel install`, or name the program in NUNA_BIN"
     )]
     NoProgram { looked: String },
+    #[error(
+        "values cannot be spilled to `{}`, which is not a whole path; begin it with `/`, or with a variable of the workers such as `$TMPDIR`",
+        path.display()
+    )]
+    BadSpillFolder { path: PathBuf },
     #[error("cannot start {}: {source}", program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("the scheduler ended while it started ({status}); the end of its log {}:\n{tail}", log.display())]

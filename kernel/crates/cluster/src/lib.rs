@@ -16,6 +16,7 @@ mod memory;
 mod pbs;
 mod pick_up;
 mod processes;
+mod spill;
 mod view;
 
 pub use cluster::{Cluster, list};

@@ -19,6 +19,7 @@ use crate::{
     memory::IntoByteCount,
     pick_up,
     processes::{Process, program},
+    spill::Folders,
 };
 
 /// How long scheduler and workers may each take to start.
@@ -39,6 +40,7 @@ pub struct Local {
     resources: Vec<(String, u32)>,
     shared: Vec<(String, u32)>,
     pinning: worker::Pinning,
+    spill: Folders,
 }
 
 impl Local {
@@ -53,6 +55,7 @@ impl Local {
             resources: Vec::new(),
             shared: Vec::new(),
             pinning: worker::Pinning::Auto,
+            spill: Folders::default(),
         }
     }
 
@@ -74,6 +77,23 @@ impl Local {
     #[must_use]
     pub fn memory(mut self, memory: impl IntoByteCount) -> Self {
         self.memory = Some(memory.into_byte_count());
+        self
+    }
+
+    /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next is used
+    /// while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are their
+    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/work/me`), else a
+    /// folder beside the cluster file.
+    #[must_use]
+    pub fn spill(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spill.add(folder.into());
+        self
+    }
+
+    /// As [`spill`](Self::spill), and each worker puts so much there at most, such as `"200GB"`.
+    #[must_use]
+    pub fn spill_within(mut self, folder: impl Into<PathBuf>, limit: impl IntoByteCount) -> Self {
+        self.spill.add_limited(folder.into(), limit);
         self
     }
 
@@ -152,6 +172,7 @@ impl Local {
         let name = self.name.unwrap_or_else(|| format!("local-{:06x}", rand::random::<u32>() & 0xff_ffff));
         check_name(&name, &running)?;
         let folder = directory.join(&name);
+        let spill = self.spill.choose(&folder.join("spill"))?;
         let cleanup = credentials(&name, &folder)?;
         let options = scheduler::Options {
             kernel_lifeline: kernel.map(|kernel| kernel.path.clone()),
@@ -183,7 +204,7 @@ impl Local {
                 threads: threads as u16,
                 memory_bytes: memory,
                 listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                spill_directory: folder.join("spill"),
+                spill: spill.clone(),
                 lifeline: true,
                 ends_at: None,
                 resources: self.resources.clone(),

@@ -21,6 +21,7 @@ use crate::{
     local,
     memory::IntoByteCount,
     processes::{Process, program},
+    spill::Folders,
 };
 
 /// How long the first submission is waited for, so that a refusal is this cell's error.
@@ -47,7 +48,7 @@ pub struct Pbs {
     directory: Option<PathBuf>,
     address: Option<IpAddr>,
     linger: Duration,
-    local_directory: Option<PathBuf>,
+    spill: Folders,
     pbs: Option<PbsCommands>,
     pace: Pace,
     resources: Vec<(String, u32)>,
@@ -81,7 +82,7 @@ impl Pbs {
             directory: None,
             address: None,
             linger: LINGER,
-            local_directory: None,
+            spill: Folders::default(),
             pbs: None,
             pace: Pace::default(),
             resources: Vec::new(),
@@ -241,11 +242,26 @@ impl Pbs {
         self
     }
 
-    /// A folder of each node's own for what does not fit into memory; `/tmp` if not said.
+    /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next is used
+    /// while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are their
+    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/work/me`), else `/tmp`.
     #[must_use]
-    pub fn local_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.local_directory = Some(directory.into());
+    pub fn spill(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spill.add(folder.into());
         self
+    }
+
+    /// As [`spill`](Self::spill), and each worker puts so much there at most, such as `"200GB"`.
+    #[must_use]
+    pub fn spill_within(mut self, folder: impl Into<PathBuf>, limit: impl IntoByteCount) -> Self {
+        self.spill.add_limited(folder.into(), limit);
+        self
+    }
+
+    /// As [`spill`](Self::spill).
+    #[must_use]
+    pub fn local_directory(self, directory: impl Into<PathBuf>) -> Self {
+        self.spill(directory)
     }
 
     /// The program that runs `scheduler` and `worker`, on a disk that every node has; searched for if not said.
@@ -355,7 +371,7 @@ impl Pbs {
         let logs = folder.join("logs");
         private_directory(&logs)?;
         let worker_options = folder.join("worker.json");
-        let spill = self.local_directory.unwrap_or_else(|| Path::new("/tmp").to_owned());
+        let spill = self.spill.choose(Path::new("/tmp"))?;
         let settings = Settings {
             stem: format!("nuna-{:04x}", rand::random::<u16>()),
             user,
@@ -395,7 +411,7 @@ impl Pbs {
                     } else {
                         IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
                     },
-                    spill_directory: spill,
+                    spill,
                     lifeline: false,
                     ends_at: None,
                     resources: self.resources,

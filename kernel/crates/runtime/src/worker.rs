@@ -9,6 +9,7 @@ mod link;
 mod memory;
 mod pinning;
 mod sample;
+mod spill;
 mod store;
 
 use std::{
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, runtime::Handle};
 
 pub use pinning::{Pinning, Share};
+pub use spill::SpillFolder;
 
 use crate::{executors::Executors, lifeline};
 
@@ -45,7 +47,8 @@ pub struct Options {
     /// Where peers and clients fetch values; the port is chosen freely. `0.0.0.0` stands for the address from which
     /// the scheduler is reached.
     pub listen: IpAddr,
-    pub spill_directory: PathBuf,
+    /// Where values go for which there is no memory: the first that has room.
+    pub spill: Vec<SpillFolder>,
     /// Whether the process ends when its standard input does.
     pub lifeline: bool,
     /// When the job that this worker is ends, in seconds since 1970; it leaves before that.
@@ -127,7 +130,7 @@ async fn run(
         memory_bytes,
         limit_bytes: options.memory_bytes,
         data_address: listener.local_addr()?,
-        disk: disk::look(&options.spill_directory),
+        disks: disk::look_at(&options.spill),
         pid: std::process::id(),
         resources: options.resources,
     };
@@ -138,7 +141,7 @@ async fn run(
     };
     let epoch = Instant::now().checked_sub(Duration::from_micros(elapsed_us)).unwrap_or_else(Instant::now);
     tracing::info!(%id, scheduler = %options.scheduler, "joined the cluster");
-    let store = Arc::new(store::Store::new(options.spill_directory, memory.clone()));
+    let store = Arc::new(store::Store::new(spill::Spill::new(options.spill), memory.clone()));
     let places = places(options.pinning, options.share, options.threads);
     let pool = compute::Pool::start(options.threads, places, store.clone(), executors, epoch, memory)?;
     data.spawn(data::serve(listener, acceptor, store.clone(), memory_bytes / 32));

@@ -59,7 +59,7 @@ fn main() {
                 memory_bytes: 1 << 30,
                 limit_bytes: 1 << 30,
                 data_address: ([127, 0, 0, 1], 1).into(),
-                disk: Default::default(),
+                disks: Vec::new(),
                 pid: 1,
                 resources: Default::default(),
             };

@@ -129,6 +129,7 @@ impl Scheduler {
         if readers > 0 || offer {
             stage.store(block, readers, bytes, offer);
             self.worker_mut(worker).stored_bytes += bytes;
+            self.hand_over_too(worker, key, block);
         } else {
             stage.set_state(block, BlockState::Finished);
             stage.set_count(block, 0);

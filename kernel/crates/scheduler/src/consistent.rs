@@ -89,6 +89,7 @@ impl Scheduler {
         assert_eq!(queued, counted, "blocks leased to workers");
         let threads: u64 = self.workers.values().map(|worker| u64::from(worker.hello.threads.max(1))).sum();
         assert_eq!(threads, self.threads_total, "threads of all workers");
+        self.assert_handovers();
         self.assert_needs();
         for (held, key) in &self.held {
             assert_eq!(self.stage(*key).held, Some(*held), "{held:?}");

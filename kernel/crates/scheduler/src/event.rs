@@ -150,6 +150,18 @@ pub enum Event {
         stage: StageKey,
         runs: Vec<(u64, u64)>,
     },
+    /// Values that it was to take over from one that leaves are with it.
+    Adopted {
+        worker: WorkerId,
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
+    },
+    /// They are not, and will not be.
+    NotAdopted {
+        worker: WorkerId,
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
+    },
     /// It will begin to drain then.
     WorkerLasts {
         worker: WorkerId,

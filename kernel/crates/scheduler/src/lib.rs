@@ -16,6 +16,7 @@ mod demand;
 mod drain;
 mod event;
 mod fair;
+mod handover;
 pub mod journal;
 mod lifetime;
 mod loss;

@@ -20,6 +20,7 @@ impl Scheduler {
         let Some(gone) = self.workers.remove(&worker) else { return };
         self.journal(Record::WorkerGone(worker));
         self.drains.remove(&worker);
+        self.forget_handovers(worker);
         self.forget_unreached(worker);
         let mut lost = Vec::new();
         let mut leased = Vec::new();

@@ -272,6 +272,15 @@ impl Scheduler {
             stage.holders[block as usize] = id;
         }
         *self.worker_mut(id).queued.entry(key).or_default() += run.end - run.start;
+        self.define(id, key);
+        let inputs = self.locate_inputs(id, key, &run);
+        let stage = self.stage(key);
+        let blocks = stage.run(run);
+        self.to_worker(id, ToWorker::Lease { blocks, inputs });
+    }
+
+    /// Tells a worker what a stage is, unless it knows.
+    pub(crate) fn define(&mut self, id: WorkerId, key: StageKey) {
         if self.stage_mut(key).defined.insert(id) {
             let stage = self.stage(key);
             let definition = StageDefinition {
@@ -283,10 +292,17 @@ impl Scheduler {
             };
             self.to_worker(id, ToWorker::Define(Box::new(definition)));
         }
-        let inputs = self.locate_inputs(id, key, &run);
-        let stage = self.stage(key);
-        let blocks = stage.run(run);
-        self.to_worker(id, ToWorker::Lease { blocks, inputs });
+    }
+
+    /// Tells a worker where these are, unless it knows.
+    pub(crate) fn introduce(&mut self, id: WorkerId, peers: &BTreeSet<WorkerId>) {
+        let unknown: Vec<WorkerId> = peers.difference(&self.workers[&id].peers).copied().collect();
+        if !unknown.is_empty() {
+            let addresses =
+                unknown.iter().map(|peer| (*peer, self.workers[peer].hello.data_address)).collect();
+            self.worker_mut(id).peers.extend(unknown);
+            self.to_worker(id, ToWorker::Peers(addresses));
+        }
     }
 
     /// Where the inputs of `run` are that `id` does not hold itself.
@@ -324,13 +340,7 @@ impl Scheduler {
             }
         }
         let holders: BTreeSet<WorkerId> = located.iter().map(|located| located.worker).collect();
-        let unknown: Vec<WorkerId> = holders.difference(&self.workers[&id].peers).copied().collect();
-        if !unknown.is_empty() {
-            let addresses =
-                unknown.iter().map(|peer| (*peer, self.workers[peer].hello.data_address)).collect();
-            self.worker_mut(id).peers.extend(unknown);
-            self.to_worker(id, ToWorker::Peers(addresses));
-        }
+        self.introduce(id, &holders);
         located
     }
 

@@ -427,6 +427,8 @@ impl Event {
             | Event::Failed { worker, .. }
             | Event::InputMissing { worker, .. }
             | Event::Reclaimed { worker, .. }
+            | Event::Adopted { worker, .. }
+            | Event::NotAdopted { worker, .. }
             | Event::WorkerLasts { worker, .. }
             | Event::Draining { worker }
             | Event::Unreachable { worker, .. }

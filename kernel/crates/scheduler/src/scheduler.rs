@@ -14,6 +14,7 @@ use nuna_wire::{
 use crate::{
     event::{Effect, Event, Settings},
     fair::{Rank, Turns},
+    handover::HandOver,
     journal::{Next, Record},
     published::Publication,
     restore::Recovery,
@@ -116,6 +117,10 @@ pub struct Scheduler {
     pub(crate) unreached: BTreeMap<(WorkerId, WorkerId), Unreached>,
     /// Workers that are to leave.
     pub(crate) drains: BTreeSet<WorkerId>,
+    /// What those hand over that only they have.
+    pub(crate) handovers: BTreeMap<WorkerId, HandOver>,
+    /// Those of them to be looked at at the end of this event.
+    pub(crate) handovers_due: BTreeSet<WorkerId>,
     /// Set until those have returned who were there before this took the place of a lost scheduler.
     pub(crate) recovery: Option<Box<Recovery>>,
 }
@@ -155,6 +160,8 @@ impl Scheduler {
             coming: (0, None),
             unreached: BTreeMap::new(),
             drains: BTreeSet::new(),
+            handovers: BTreeMap::new(),
+            handovers_due: BTreeSet::new(),
             recovery: None,
         }
     }
@@ -169,6 +176,7 @@ impl Scheduler {
         for event in events {
             moves |= self.apply(now, event);
         }
+        self.hand_over(now);
         self.dismiss_drained();
         // Before leases, so that a value freed and computed again is not forgotten the second time.
         self.flush_forgets();
@@ -218,13 +226,15 @@ impl Scheduler {
             }
             Event::Unreachable { worker, holder, error } => self.unreachable(now, worker, holder, error),
             Event::Reclaimed { worker, stage, runs } => self.reclaimed(worker, stage, &runs),
+            Event::Adopted { worker, stage, runs } => self.adopted(now, worker, stage, &runs),
+            Event::NotAdopted { worker, stage, runs } => self.not_adopted(worker, stage, &runs),
             Event::WorkerLasts { worker, until } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.lasts_until = Some(until);
                 }
             }
-            Event::Draining { worker } => self.drain(worker),
-            Event::Retire { worker } => self.retire(worker),
+            Event::Draining { worker } => self.drain(now, worker),
+            Event::Retire { worker } => self.retire(now, worker),
             Event::Coming { workers, trouble } => self.coming = (workers, trouble),
             Event::Tick => self.tick(now),
             Event::ClientReturned { client, state } => self.client_returned_late(now, client, &state),
@@ -280,6 +290,8 @@ impl Scheduler {
             | Event::Failed { worker, .. }
             | Event::InputMissing { worker, .. }
             | Event::Unreachable { worker, .. }
+            | Event::Adopted { worker, .. }
+            | Event::NotAdopted { worker, .. }
             | Event::Reclaimed { worker, .. } => Some(worker),
             Event::ClientHeard(client)
             | Event::Submit { client, .. }
@@ -313,6 +325,7 @@ impl Scheduler {
 
     fn tick(&mut self, now: Instant) {
         self.last_tick = Some(now);
+        self.handovers_due.extend(self.handovers.keys());
         let silent = |heard: Instant| now.saturating_duration_since(heard) > self.settings.silence_max;
         let seconds = self.settings.silence_max.as_secs_f64();
         let workers: Vec<_> =

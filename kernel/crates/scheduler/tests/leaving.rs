@@ -68,16 +68,23 @@ fn attempts_cut_short_by_the_end_of_jobs_are_not_failures_until_there_are_very_m
     assert!(cluster.failure(farm).unwrap().contains("a longer walltime"), "{:?}", cluster.failure(farm));
 }
 
-#[test]
-fn held_values_of_a_worker_that_leaves_are_made_anew() {
-    let mut cluster = cluster().workers(2);
+/// Two workers that hold six values between them, of which one leaves; the six are read after that.
+fn leave_with_values(cluster: &mut Cluster) -> usize {
     let held = HeldId(5);
     let mut plan = farm(6);
     plan.stages[0].keep = Keep::Hold(held);
     let first = cluster.submit(plan);
     cluster.run();
     assert!(cluster.finished(first));
+    assert!(!cluster.workers[&LEAVES].stored.is_empty() && cluster.workers[&LEAVES].stored.len() < 6);
     cluster.handle(Event::Retire { worker: LEAVES });
+    for _ in 0..80 {
+        cluster.pass(Duration::from_millis(500));
+        cluster.workers.keys().copied().collect::<Vec<_>>().into_iter().for_each(|worker| {
+            cluster.handle(Event::WorkerHeard(worker));
+        });
+        cluster.handle(Event::ClientHeard(CLIENT));
+    }
     assert_eq!(cluster.dismissed, [LEAVES]);
     cluster.run();
     let mut read = farm(6);
@@ -85,6 +92,47 @@ fn held_values_of_a_worker_that_leaves_are_made_anew() {
     let second = cluster.submit(read);
     cluster.run();
     assert!(cluster.finished(second));
+    cluster.ran.len() - 12
+}
+
+#[test]
+fn values_of_a_worker_that_leaves_are_handed_over_and_not_made_again() {
+    let mut cluster = cluster().workers(2);
+    assert_eq!(leave_with_values(&mut cluster), 0);
+    assert!(cluster.adopted > 0);
+}
+
+#[test]
+fn values_that_nobody_takes_over_are_made_anew() {
+    for adopts in [Adopts::None, Adopts::Silently] {
+        let mut cluster = cluster().workers(2);
+        cluster.adopts = adopts;
+        assert!(leave_with_values(&mut cluster) > 0);
+    }
+}
+
+#[test]
+fn values_that_no_other_has_the_memory_for_are_made_anew() {
+    let mut cluster = cluster();
+    cluster.join(0, 1, GIGABYTE);
+    cluster.join(1, 1, 10);
+    assert!(leave_with_values(&mut cluster) > 0);
+    assert_eq!(cluster.adopted, 0);
+}
+
+#[test]
+fn a_value_made_while_its_worker_leaves_is_handed_over_too() {
+    let mut cluster = cluster().workers(2);
+    let farm = cluster.submit(tree(20, 20));
+    give_back_all_but_first(&mut cluster);
+    cluster.handle(Event::Draining { worker: LEAVES });
+    give_back_all_but_first(&mut cluster);
+    assert_eq!((cluster.workers[&LEAVES].leased.len(), cluster.adopted), (1, 0));
+    cluster.work(0, 1);
+    assert_eq!((cluster.adopted, cluster.dismissed.as_slice()), (1, [LEAVES].as_slice()));
+    cluster.run();
+    assert!(cluster.finished(farm));
+    assert_eq!(cluster.ran.len(), 21, "none of them twice");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn hello(number: u16) -> WorkerHello {
         memory_bytes: GIGABYTE,
         limit_bytes: GIGABYTE,
         data_address: "127.0.0.1:1".parse().unwrap(),
-        disk: Default::default(),
+        disks: Vec::new(),
         pid: 1,
         resources: Vec::new(),
     }

@@ -105,7 +105,7 @@ impl World {
             memory_bytes: machine.memory_bytes,
             limit_bytes: machine.memory_bytes,
             data_address: "127.0.0.1:1".parse().expect("an address"),
-            disk: Default::default(),
+            disks: Vec::new(),
             pid: 1,
             resources: self.setup.resources.clone(),
         };

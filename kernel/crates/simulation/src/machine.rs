@@ -115,6 +115,7 @@ impl Machine {
                 self.dropped.extend(stages.iter().filter(|stage| self.definitions.contains_key(stage)));
                 Some(Event::Drop(stages))
             }
+            ToWorker::Adopt { blocks, from, bytes } => Some(Event::Adopt { blocks, from, bytes }),
             ToWorker::Reclaim { stage, count } => Some(Event::Reclaim { stage, count }),
             ToWorker::Peers(peers) => {
                 self.peers.extend(peers.iter().map(|&(id, _)| id));

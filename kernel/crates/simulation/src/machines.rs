@@ -43,12 +43,14 @@ impl World {
             memory_bytes,
             limit_bytes: memory_bytes,
             data_address: "127.0.0.1:1".parse().expect("an address"),
-            disk: Default::default(),
+            disks: Vec::new(),
             pid: 1,
             resources: self.setup.resources.clone(),
         };
         self.scheduler_hears(Event::WorkerJoined { worker: id, hello });
         if let Some((lasts, within)) = self.setup.walltime {
+            // Jobs seldom begin at once: some end while others go on.
+            let lasts = lasts + lasts / 4 * u64::from(number % 4);
             let until = self.zero + Duration::from_micros(self.agenda.now + lasts);
             self.scheduler_hears(Event::WorkerLasts { worker: id, until });
             self.agenda.after(lasts, What::Drain(number, within));
@@ -95,6 +97,10 @@ impl World {
         };
         let worker = machine.id;
         self.from_machine(number, Event::Sample { worker, sample });
+        if let Some(machine) = self.machines.get_mut(&number).filter(|it| it.disk_fails_permille > 0) {
+            machine.arrived.push_back(nuna_worker::Event::SpillAgain);
+            self.wake_soon(number);
+        }
         self.agenda.after(HEARTBEAT, What::MachineBeat(number));
     }
 
@@ -190,6 +196,7 @@ impl World {
                 let delay = self.rng.random_range(100..9_000) * disk;
                 self.agenda.after(delay, What::Loaded(number, blocks));
             }
+            nuna_worker::Effect::NoRoom(block) => panic!("{worker} gives {block:?} up for want of room"),
             nuna_worker::Effect::Discard(blocks) => machine.remove(&blocks),
             nuna_worker::Effect::Close(stage) => {
                 machine.definitions.remove(&stage);
@@ -202,6 +209,11 @@ impl World {
                     }
                     FromWorker::Reclaimed { stage, runs } => Event::Reclaimed { worker, stage, runs },
                     FromWorker::Draining { .. } => Event::Draining { worker },
+                    FromWorker::Adopted { stage, runs } => {
+                        self.handed_over += runs.iter().map(|(start, end)| end - start).sum::<u64>();
+                        Event::Adopted { worker, stage, runs }
+                    }
+                    FromWorker::NotAdopted { stage, runs } => Event::NotAdopted { worker, stage, runs },
                     other => panic!("the state machine does not send {other:?}"),
                 };
                 self.from_machine(number, event);
@@ -249,6 +261,7 @@ impl World {
     pub(crate) fn computed(&mut self, number: u32, block: Block, value: u64, took: Time) {
         let Some(machine) = self.machines.get_mut(&number) else { return };
         let definition = machine.definitions[&block.0].clone();
+        self.computed += 1;
         machine.running_bytes -= definition.stage.bound.output + definition.stage.bound.scratch;
         let (job, step, stage) = named_by(&definition.stage.work.payload);
         let truth = &self.jobs[job].steps[step].truths[stage];

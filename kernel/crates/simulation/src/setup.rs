@@ -37,6 +37,10 @@ pub struct Report {
     pub workers_lost: u32,
     /// Workers that left with nothing left to do.
     pub dismissed: u32,
+    /// Blocks that ran to their end, each time counted.
+    pub computed: u64,
+    /// Values that workers took over from others that left.
+    pub handed_over: u64,
     /// How often the scheduler was lost.
     pub crashes: u32,
     /// Values delivered of each job when the first one ended.

@@ -139,6 +139,10 @@ pub struct World {
     events: u64,
     pub(crate) workers_lost: u32,
     dismissed: u32,
+    /// Blocks that ran to their end, each time counted.
+    pub(crate) computed: u64,
+    /// Values that workers took over from others that left.
+    pub(crate) handed_over: u64,
     last_fault: Time,
 }
 
@@ -179,6 +183,8 @@ impl World {
             events: 0,
             workers_lost: 0,
             dismissed: 0,
+            computed: 0,
+            handed_over: 0,
             last_fault: 0,
             setup,
         };
@@ -204,6 +210,8 @@ impl World {
             took_us,
             workers_lost: world.workers_lost,
             dismissed: world.dismissed,
+            computed: world.computed,
+            handed_over: world.handed_over,
             crashes: world.crashes,
             delivered_at_first_end: world.delivered_at_first_end,
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Raised whenever a message changes.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The first frame of every connection, from the side that connected. Its form never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +58,8 @@ pub struct WorkerHello {
     pub limit_bytes: u64,
     /// Where its peers and the clients fetch values.
     pub data_address: SocketAddr,
-    /// Where values go for which there is no memory.
-    pub disk: Disk,
+    /// Where values go for which there is no memory, each disk once.
+    pub disks: Vec<Disk>,
     pub pid: u32,
     /// What tasks may take besides threads and memory: name and amount.
     pub resources: Vec<(String, u32)>,
@@ -90,6 +90,8 @@ pub struct Disk {
     pub id: u64,
     /// Free bytes; 0 if it is no disk of this host, but memory or a file server.
     pub free_bytes: u64,
+    /// What this worker may put there at most.
+    pub limit_bytes: u64,
 }
 
 /// What a client may know of its cluster.
@@ -136,7 +138,7 @@ pub struct WorkerInfo {
     pub threads: u16,
     pub memory_bytes: u64,
     pub used_bytes: u64,
-    pub disk: Disk,
+    pub disks: Vec<Disk>,
 }
 
 /// `submission` is the client's own number for a plan.
@@ -366,6 +368,13 @@ pub enum ToWorker {
     },
     /// Values that nobody reads any more.
     Forget(Vec<Blocks>),
+    /// Fetch these values from `from`, which leaves, and keep them; each has about so many bytes. The definition of their stage
+    /// and the address of `from` come before.
+    Adopt {
+        blocks: Blocks,
+        from: WorkerId,
+        bytes: u64,
+    },
     /// Stages that are over: forget what is left of them, and do not start what has not begun.
     Drop(Vec<StageKey>),
     /// Give back up to `count` blocks that have not begun, latest first.
@@ -456,6 +465,16 @@ pub enum FromWorker {
     /// It takes no more blocks and has given back those that had not begun; it wants to leave.
     Draining {
         reason: String,
+    },
+    /// Values that another worker has handed over are here to stay.
+    Adopted {
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
+    },
+    /// They could not be had, or not be kept.
+    NotAdopted {
+        stage: StageKey,
+        runs: Vec<(u64, u64)>,
     },
     /// Will end by itself; what it holds is lost.
     Leaving {

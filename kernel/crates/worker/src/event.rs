@@ -29,6 +29,12 @@ pub enum Event {
     Drain {
         reason: String,
     },
+    /// Take over values of a worker that leaves, each of about so many bytes.
+    Adopt {
+        blocks: Blocks,
+        from: WorkerId,
+        bytes: u64,
+    },
     Forget(Vec<Blocks>),
     Drop(Vec<StageKey>),
     Reclaim {
@@ -61,6 +67,8 @@ pub enum Event {
         block: Block,
         done: bool,
     },
+    /// Disks that refused a value may be asked again.
+    SpillAgain,
     /// A value is back in memory; or could not be read, and is lost.
     Loaded {
         block: Block,
@@ -82,6 +90,8 @@ pub enum Effect {
     },
     Spill(Vec<Block>),
     Load(Vec<Block>),
+    /// The block cannot begin here, now or later: values that no disk takes fill the memory.
+    NoRoom(Block),
     /// Values to be removed from the store, wherever they are.
     Discard(Vec<Block>),
     /// A stage is over: nothing of it will run again.

@@ -131,6 +131,7 @@ impl Worker {
     }
 
     pub(crate) fn fetched(&mut self, value: Block, bytes: u64) {
+        let stays = self.adoption_ended(value);
         let Some(waiters) = self.awaited.remove(&value) else {
             // Whoever wanted it is gone. What this worker itself has under that name stays.
             if !self.values.contains_key(&value) {
@@ -141,13 +142,18 @@ impl Worker {
         self.age += 1;
         if self.values.contains_key(&value) {
             // Computed here in the meantime; the store keeps one of the two, which are the same.
+            if stays {
+                self.adopted.push(value);
+            }
             return self.arrived(value, waiters);
         }
         self.memory += bytes;
-        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: true, orphan: false };
+        let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: !stays, orphan: false };
         self.values.insert(value, held);
         self.arrived(value, waiters);
-        if self.values[&value].pins == 0 {
+        if stays {
+            self.adopted.push(value);
+        } else if self.values[&value].pins == 0 {
             // Nobody waits for it: dropped stages, blocks given back.
             self.discard(value);
         }
@@ -183,6 +189,9 @@ impl Worker {
 
     /// A value cannot be had: the blocks that wait for it go back.
     pub(crate) fn input_failed(&mut self, value: Block, holder: WorkerId) {
+        if self.adoption_ended(value) {
+            self.refused_adoptions.push(value);
+        }
         for block in self.awaited.remove(&value).unwrap_or_default() {
             self.give_back(block, value, holder);
         }

@@ -1,6 +1,7 @@
 //! Owns where values are and what makes room for more: copies of other workers' values are dropped, then the values
 //! used longest ago go to disk, those that leased blocks read last. A block begins only if its bound fits; only a worker that does nothing else may exceed
-//! its limit, since waiting would never end.
+//! its limit, since waiting would never end. Where the disks refuse values that fill the memory, blocks wait for some to go, and
+//! are given up if none does.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,19 @@ const AHEAD_SHARE: u64 = 24;
 /// memory.
 const IDLE_COPIES_MAX: u64 = 128 << 20;
 const IDLE_COPIES_SHARE: u64 = 4;
+
+/// [`Event::SpillAgain`](crate::Event::SpillAgain) may come so often while disks refuse everything, before what waits is given up.
+const REFUSALS_MAX: u32 = 10;
+
+/// Whether a block may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    There,
+    /// What can be done about it is under way.
+    Later,
+    /// Nothing could be done about it for long.
+    Never,
+}
 
 /// A copy of another worker's value, as it was when the last block that had begun and read it was done.
 pub(crate) struct IdleCopy {
@@ -49,16 +63,17 @@ pub(crate) enum Place {
 
 impl Worker {
     /// Whether `need` more bytes may be promised. If not, what can be done about it is under way.
-    pub(crate) fn make_room(&mut self, need: u64) -> bool {
+    pub(crate) fn make_room(&mut self, need: u64) -> Room {
         let limit = self.settings.memory_bytes;
         let taken = self.taken().saturating_add(need);
         if taken <= limit {
-            return true;
+            self.stuck = 0;
+            return Room::There;
         }
         // What is being written becomes free without asking for more.
         let mut excess = (taken - limit).saturating_sub(self.spilling_bytes);
         if excess == 0 {
-            return false;
+            return Room::Later;
         }
         // Values that blocks leased to this worker are about to read would only have to come back.
         let wanted: BTreeSet<StageKey> = (self.stages.values())
@@ -79,6 +94,9 @@ impl Worker {
             if excess == 0 && (wanted || ahead == 0) {
                 break;
             }
+            if own && self.refused {
+                continue;
+            }
             ahead = ahead.saturating_sub(bytes.saturating_sub(excess));
             excess = excess.saturating_sub(bytes);
             if own {
@@ -93,11 +111,22 @@ impl Worker {
         if !spill.is_empty() {
             self.effects.push(Effect::Spill(spill));
         }
-        let taken = self.taken().saturating_add(need);
-        taken <= limit || (self.begun.is_empty() && self.spilling == 0)
+        let held = self.taken();
+        if held.saturating_add(need) <= limit {
+            self.stuck = 0;
+            return Room::There;
+        }
+        if !self.begun.is_empty() || self.spilling > 0 {
+            return Room::Later;
+        }
+        if !self.refused || held <= limit {
+            // Beyond the limit by no more than this block's need, and by no block more while the disks refuse.
+            return Room::There;
+        }
+        if self.stuck >= REFUSALS_MAX { Room::Never } else { Room::Later }
     }
 
-    fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         let known = self.values.len() as u64 * self.settings.value_bytes;
         self.memory.saturating_add(self.reserved).saturating_add(self.orphaned).saturating_add(known)
     }
@@ -147,11 +176,13 @@ impl Worker {
         if !done {
             // It stays in memory; whoever needs room will ask again.
             held.place = Place::Memory;
+            self.refused = true;
             let waiters = self.awaited.remove(&block).unwrap_or_default();
             return self.arrived(block, waiters);
         }
         self.memory -= held.bytes;
         self.spilled += held.bytes;
+        self.stuck = 0;
         if held.pins > 0 {
             // A block that has begun in the meantime waits for it.
             held.place = Place::Loading;
@@ -188,6 +219,7 @@ impl Worker {
     }
 
     pub(crate) fn discard_where(&mut self, stage: nuna_wire::StageKey, start: u64, end: u64) {
+        self.forget_adoptions(stage, start, end);
         let gone: Vec<Block> =
             self.values.range((stage, start)..(stage, end)).map(|(&block, _)| block).collect();
         gone.into_iter().for_each(|block| self.discard(block));
@@ -200,6 +232,8 @@ impl Worker {
 
     fn discard_accounts(&mut self, block: Block) {
         let Some(held) = self.values.remove(&block) else { return };
+        // Room in memory or on disk.
+        (self.refused, self.stuck) = (false, 0);
         if held.orphan {
             self.orphaned -= held.bytes;
         }

@@ -10,9 +10,10 @@ use nuna_wire::{
 
 use crate::{
     Block,
+    adopt::Adoption,
     event::{Effect, Event, Settings},
     gather::Gathering,
-    memory::{Held, IdleCopy, Place},
+    memory::{Held, IdleCopy, Place, Room},
 };
 
 /// Short blocks that read nothing are run in groups of about this length.
@@ -62,6 +63,10 @@ pub struct Worker {
     /// Promised to blocks that have begun.
     pub(crate) reserved: u64,
     pub(crate) spilling: usize,
+    /// A disk has refused a value: no more are sent there before [`Event::SpillAgain`].
+    pub(crate) refused: bool,
+    /// How often in a row that came, and nothing could begin nor be written since.
+    pub(crate) stuck: u32,
     /// Of values that are being written, and still in memory.
     pub(crate) spilling_bytes: u64,
     /// Of values that will be in memory once they are read, for blocks that are gone and took their promises along.
@@ -74,6 +79,16 @@ pub struct Worker {
     pub(crate) idle_copies_bytes: u64,
     /// Bytes of copies that the block that ended last read, unless one ended lately that read more.
     pub(crate) copies_read: u64,
+    /// Values that are to be taken over from workers that leave.
+    pub(crate) adoptions: BTreeMap<Block, Adoption>,
+    /// Those for which there was no memory, in order; some are wanted no more.
+    pub(crate) adoptions_waiting: VecDeque<Block>,
+    /// Those on their way, and what they are promised.
+    pub(crate) adoptions_coming: usize,
+    pub(crate) adoptions_reserved: u64,
+    /// To be reported at the end of the event.
+    pub(crate) adopted: Vec<Block>,
+    pub(crate) refused_adoptions: Vec<Block>,
     /// It takes no more blocks.
     pub(crate) draining: bool,
     pub(crate) effects: Vec<Effect>,
@@ -104,6 +119,8 @@ impl Worker {
             spilled: 0,
             reserved: 0,
             spilling: 0,
+            refused: false,
+            stuck: 0,
             spilling_bytes: 0,
             orphaned: 0,
             under_way: 0,
@@ -111,6 +128,12 @@ impl Worker {
             idle_copies: VecDeque::new(),
             idle_copies_bytes: 0,
             copies_read: 0,
+            adoptions: BTreeMap::new(),
+            adoptions_waiting: VecDeque::new(),
+            adoptions_coming: 0,
+            adoptions_reserved: 0,
+            adopted: Vec::new(),
+            refused_adoptions: Vec::new(),
             draining: false,
             effects: Vec::new(),
         }
@@ -121,7 +144,9 @@ impl Worker {
         for event in events {
             self.apply(event);
         }
+        self.adopt();
         self.begin();
+        self.report_adoptions();
         std::mem::take(&mut self.effects)
     }
 
@@ -149,6 +174,7 @@ impl Worker {
             }
             Event::Lease { blocks, inputs } => self.lease(blocks, &inputs),
             Event::Drain { reason } => self.drain(reason),
+            Event::Adopt { blocks, from, bytes } => self.asked_to_adopt(blocks, from, bytes),
             Event::Forget(runs) => runs.into_iter().for_each(|run| self.forget(run)),
             Event::Drop(stages) => stages.into_iter().for_each(|stage| self.drop_stage(stage)),
             Event::Reclaim { stage, count } => self.reclaim(stage, count),
@@ -167,6 +193,10 @@ impl Worker {
             Event::Stopped { block } => self.end(block),
             Event::Spilled { block, done } => self.spill_ended(block, done),
             Event::Loaded { block, done } => self.load_ended(block, done),
+            Event::SpillAgain => {
+                self.stuck += u32::from(self.refused);
+                self.refused = false;
+            }
         }
     }
 
@@ -203,6 +233,7 @@ impl Worker {
             return;
         }
         self.draining = true;
+        self.refuse_adoptions();
         let queued: Vec<StageKey> = self.queue.iter().map(|&(_, std::cmp::Reverse(key))| key).collect();
         for key in queued {
             self.reclaim(key, u64::MAX);
@@ -294,8 +325,19 @@ impl Worker {
             // No group so large that it takes a noticeable part of the memory.
             let group =
                 group.min((self.settings.memory_bytes / 64).checked_div(need).unwrap_or(u64::MAX)).max(1);
-            if !self.make_room(need.saturating_mul(group)) {
-                return;
+            match self.make_room(need.saturating_mul(group)) {
+                Room::There => {}
+                Room::Later => return,
+                Room::Never => {
+                    let stage = self.stages.get_mut(&key).expect("just looked at");
+                    if let Some(run) = stage.queue.take_first(1) {
+                        self.effects.push(Effect::NoRoom((key, run.start)));
+                    }
+                    self.unqueue_if_empty(key);
+                    // What is given up may free memory: the others wait for that.
+                    self.stuck = 0;
+                    return;
+                }
             }
             let stage = self.stages.get_mut(&key).expect("just looked at");
             let Some(run) = stage.queue.take_first(group) else {

@@ -82,3 +82,61 @@ fn what_leased_blocks_read_is_spilled_last() {
     // The first value was used longest ago, but it would have to come back at once.
     assert_eq!(worker.handle([define(3, Some(1), 50, 3), lease(3)]), [Effect::Spill(vec![(StageKey(2), 0)])]);
 }
+
+/// A worker of 300 bytes whose values of 100 no disk takes: four of them are there, one beyond the limit, and a block waits.
+fn refused() -> Worker {
+    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300, value_bytes: 0 });
+    for key in 1..=4 {
+        let mut effects = worker.handle([define(key, None, 100, 1), lease(key)]);
+        if let [Effect::Spill(values)] = effects.as_slice() {
+            let refusals: Vec<Event> =
+                values.iter().map(|&block| Event::Spilled { block, done: false }).collect();
+            effects = worker.handle(refusals);
+        }
+        assert_eq!(effects, [run(key)], "one block may pass the limit, alone");
+        let block = (StageKey(key), 0);
+        worker.handle([Event::Finished { block, bytes: 100, duration_us: 9_000, kept: true }]);
+    }
+    assert_eq!(worker.usage().memory_bytes, 400);
+    assert_eq!(
+        worker.handle([define(5, None, 100, 1), lease(5)]),
+        [],
+        "nothing is written before it is time"
+    );
+    worker
+}
+
+/// It is time to ask the disks again, and they refuse. What the worker does after that.
+fn refuse_again(worker: &mut Worker) -> Vec<Effect> {
+    let effects = worker.handle([Event::SpillAgain]);
+    let [Effect::Spill(values)] = effects.as_slice() else { panic!("{effects:?}") };
+    worker.handle(values.iter().map(|&block| Event::Spilled { block, done: false }).collect::<Vec<_>>())
+}
+
+#[test]
+fn blocks_wait_while_disks_refuse_and_begin_once_they_do_not() {
+    let mut worker = refused();
+    (0..3).for_each(|_| assert_eq!(refuse_again(&mut worker), []));
+    let effects = worker.handle([Event::SpillAgain]);
+    let [Effect::Spill(values)] = effects.as_slice() else { panic!("{effects:?}") };
+    let written: Vec<Event> = values.iter().map(|&block| Event::Spilled { block, done: true }).collect();
+    assert_eq!(worker.handle(written), [run(5)]);
+    assert!(worker.usage().memory_bytes + worker.usage().reserved_bytes <= 300);
+}
+
+#[test]
+fn blocks_that_wait_for_room_begin_when_values_are_forgotten() {
+    let mut worker = refused();
+    assert_eq!(refuse_again(&mut worker), []);
+    let run_of = |stage| Blocks { stage: StageKey(stage), start: 0, end: 1 };
+    let effects = worker.handle([Event::Forget(vec![run_of(1), run_of(2)])]);
+    assert_eq!(effects.last(), Some(&run(5)), "{effects:?}");
+}
+
+#[test]
+fn a_block_is_given_up_when_disks_refuse_for_long() {
+    let mut worker = refused();
+    let effects = (0..30).map(|_| refuse_again(&mut worker)).find(|effects| !effects.is_empty());
+    assert_eq!(effects, Some(vec![Effect::NoRoom((StageKey(5), 0))]));
+    assert_eq!(worker.usage().blocks_queued, 0);
+}

@@ -25,7 +25,10 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A stage on this worker.
 pub(crate) struct StageRun {
+    /// Without the payload.
     pub(crate) definition: StageDefinition,
+    /// Until it is prepared.
+    payload: Mutex<Vec<u8>>,
     prepared: OnceLock<Result<Box<dyn Prepared>, TaskError>>,
     pub(crate) dropped: AtomicBool,
     /// Why a library it needs cannot be used.
@@ -33,8 +36,9 @@ pub(crate) struct StageRun {
 }
 
 impl StageRun {
-    pub(crate) fn new(definition: StageDefinition, library_error: Option<String>) -> Self {
-        Self { definition, prepared: OnceLock::new(), dropped: AtomicBool::new(false), library_error }
+    pub(crate) fn new(definition: StageDefinition, payload: Vec<u8>, library_error: Option<String>) -> Self {
+        let (payload, prepared, dropped) = (Mutex::new(payload), OnceLock::new(), AtomicBool::new(false));
+        Self { definition, payload, prepared, dropped, library_error }
     }
 
     fn prepared(&self, executors: &Executors) -> Result<&dyn Prepared, TaskError> {
@@ -42,8 +46,9 @@ impl StageRun {
             if let Some(message) = &self.library_error {
                 return Err(TaskError::fatal(message.clone()));
             }
-            let stage = &self.definition.stage;
-            let prepare = || executors.of(stage.work.kind).prepare(stage);
+            let mut stage = self.definition.stage.clone();
+            stage.work.payload = std::mem::take(&mut lock(&self.payload));
+            let prepare = || executors.of(stage.work.kind).prepare(&stage);
             nuna_ship::panics::catch(prepare).unwrap_or_else(|panic| {
                 Err(TaskError::fatal(format!("{panic} (while the stage was prepared)")))
             })

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use nuna_plan::{LibraryId, Value};
+use nuna_plan::{LibraryId, TaskError, Value};
 use nuna_wire::{
     Fetcher, Outbox, Payload, StageKey, WorkerId,
     message::{Completed, FromWorker, Sample, Span, SpanKind, ToWorker},
@@ -163,6 +163,7 @@ impl Driver {
                         tracing::warn!(reason, "draining, so that another worker takes its place");
                         events.push(Event::Drain { reason });
                     }
+                    events.push(Event::SpillAgain);
                     let message = FromWorker::Sample(self.sample(&mut sampler));
                     link.send(message, Payload::new());
                 }
@@ -210,13 +211,17 @@ impl Driver {
                 self.addresses.extend(peers);
                 None
             }
-            ToWorker::Define(definition) => {
+            ToWorker::Define(mut definition) => {
                 let broken =
                     definition.stage.work.libraries.iter().find_map(|id| self.broken.get(id).cloned());
-                self.stages.insert(definition.key, Arc::new(StageRun::new((*definition).clone(), broken)));
+                // Who decides when blocks run need not know what they do, which may be a scattered value of 200 MB.
+                let payload = std::mem::take(&mut definition.stage.work.payload);
+                let run = StageRun::new((*definition).clone(), payload, broken);
+                self.stages.insert(definition.key, Arc::new(run));
                 Some(Event::Define(definition))
             }
             ToWorker::Lease { blocks, inputs } => Some(Event::Lease { blocks, inputs }),
+            ToWorker::Adopt { blocks, from, bytes } => Some(Event::Adopt { blocks, from, bytes }),
             ToWorker::Forget(runs) => Some(Event::Forget(runs)),
             ToWorker::Drop(stages) => {
                 for key in &stages {
@@ -293,6 +298,18 @@ impl Driver {
                 Effect::Load(blocks) => self.on_disk(blocks, SpanKind::Spill, Store::load, |block, done| {
                     Event::Loaded { block, done }
                 }),
+                Effect::NoRoom((stage, block)) => {
+                    let reason = self.store.refused().unwrap_or_else(|| "values fill its memory".to_owned());
+                    let usage = self.worker.usage();
+                    let error = TaskError::fatal(format!(
+                        "worker {} has no room: it holds {} MB of values in memory and {} MB on disk, and {reason}; \
+                         give workers more memory or room (`spill` of the cluster's builder), use more workers, or keep fewer results",
+                        self.id,
+                        usage.memory_bytes / 1_000_000,
+                        usage.spilled_bytes / 1_000_000,
+                    ));
+                    link.send(FromWorker::Failed { stage, block, error }, Payload::new());
+                }
                 Effect::Discard(blocks) => self.store.remove(&blocks),
                 Effect::Close(stage) => {
                     self.stages.remove(&stage);

@@ -79,6 +79,8 @@ impl Link {
             | FromWorker::Draining { .. }
             | FromWorker::Leaving { .. }
             | FromWorker::Unreachable { .. }
+            | FromWorker::Adopted { .. }
+            | FromWorker::NotAdopted { .. }
             | FromWorker::Return(_) => false,
         };
         if keep && self.unsent_bytes + payload.byte_count() <= UNSENT_BYTES_MAX {

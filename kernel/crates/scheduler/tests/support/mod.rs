@@ -75,6 +75,15 @@ pub struct Worker {
     pub stored: BTreeSet<(StageKey, u64)>,
 }
 
+/// What workers do with values that they are to take over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Adopts {
+    All,
+    None,
+    /// Nothing, and they do not say so.
+    Silently,
+}
+
 /// A scheduler with workers that are plain data.
 pub struct Cluster {
     pub scheduler: Scheduler,
@@ -96,6 +105,9 @@ pub struct Cluster {
     pub value: Value,
     /// What a scheduler that takes this one's place is told.
     pub journal: Vec<Record>,
+    pub adopts: Adopts,
+    /// Values taken over.
+    pub adopted: u64,
     next_submission: u32,
     /// Answers of workers that have yet to reach the scheduler.
     pending: VecDeque<Event>,
@@ -124,6 +136,8 @@ fn cluster_with(settings: Settings) -> Cluster {
         resources: Vec::new(),
         value: Value::default(),
         journal: Vec::new(),
+        adopts: Adopts::All,
+        adopted: 0,
         next_submission: 1,
         pending: VecDeque::new(),
     };
@@ -144,7 +158,7 @@ impl Cluster {
             memory_bytes,
             limit_bytes: memory_bytes,
             data_address: "127.0.0.1:1".parse().unwrap(),
-            disk: Default::default(),
+            disks: Vec::new(),
             pid: 1,
             resources: self.resources.clone(),
         };
@@ -231,6 +245,22 @@ impl Cluster {
                     runs.push((block, block + 1));
                 }
                 self.pending.push_back(Event::Reclaimed { worker: id, stage, runs });
+            }
+            ToWorker::Adopt { blocks, from, .. } => {
+                assert!(worker.definitions.contains_key(&blocks.stage), "defined before it is taken over");
+                let (stage, runs) = (blocks.stage, vec![(blocks.start, blocks.end)]);
+                let wanted: Vec<_> = (blocks.start..blocks.end).map(|block| (stage, block)).collect();
+                let there = &self.workers.get(&from).expect("it is told of workers that are there").stored;
+                assert!(wanted.iter().all(|value| there.contains(value)), "{from} has {blocks:?}");
+                match self.adopts {
+                    Adopts::All => {
+                        self.workers.get_mut(&id).expect("as above").stored.extend(wanted);
+                        self.adopted += blocks.end - blocks.start;
+                        self.pending.push_back(Event::Adopted { worker: id, stage, runs });
+                    }
+                    Adopts::None => self.pending.push_back(Event::NotAdopted { worker: id, stage, runs }),
+                    Adopts::Silently => {}
+                }
             }
             ToWorker::Drain
             | ToWorker::Library(_)

@@ -165,7 +165,7 @@ impl Driver {
             threads: hello.threads,
             memory_bytes: hello.limit_bytes,
             used_bytes: sample.managed_bytes,
-            disk: hello.disk,
+            disks: hello.disks.clone(),
         });
         ClusterInfo {
             name: self.about.name.clone(),

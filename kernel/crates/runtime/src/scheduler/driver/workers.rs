@@ -135,6 +135,8 @@ impl Driver {
                 self.handle(Event::Unreachable { worker, holder, error });
             }
             FromWorker::Reclaimed { stage, runs } => self.handle(Event::Reclaimed { worker, stage, runs }),
+            FromWorker::Adopted { stage, runs } => self.handle(Event::Adopted { worker, stage, runs }),
+            FromWorker::NotAdopted { stage, runs } => self.handle(Event::NotAdopted { worker, stage, runs }),
             FromWorker::Spans(spans) => {
                 use nuna_wire::message::SpanKind as Kind;
                 let spans = spans.into_iter().map(|span| TaskSpan {
