@@ -48,7 +48,8 @@ impl Prepared for Word {
                 use std::io::Write as _;
                 let mut options = std::fs::File::options();
                 let file = options.create(true).append(true).open(&self.words[1]);
-                file.and_then(|mut file| writeln!(file, "{block}"))
+                // In one write: others append at the same time.
+                file.and_then(|mut file| file.write_all(format!("{block}\n").as_bytes()))
                     .map_err(|error| TaskError::fatal(error.to_string()))?;
                 Ok(value(block, argument(2) as usize))
             }

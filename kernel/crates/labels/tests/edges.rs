@@ -130,6 +130,8 @@ fn a_name_is_that_of_a_variable_or_of_a_coordinate() {
     assert!(without.coord("x").is_err() && without.var("v").unwrap().coord("x").is_err());
 }
 
+const EXA: i64 = 1_000_000_000_000_000_000;
+
 #[test]
 fn times_as_far_as_they_go_are_written_and_resampled() {
     let micros = vec![i64::MAX, i64::MIN + 1, 0];
@@ -143,7 +145,11 @@ fn times_as_far_as_they_go_are_written_and_resampled() {
         Values::Times(times) => assert_eq!(times.micros.to_vec(), micros),
         other => panic!("{other:?}"),
     }
-    let years = far.resample("x", "100000YS").unwrap().count().unwrap().values_f64().unwrap();
+    let counted = far.resample("x", "100000YS").and_then(|years| years.count());
+    refused(counted, &["begins or ends beyond the times that there are"]);
+    let near = Times { calendar: Calendar::ProlepticGregorian, micros: vec![9 * EXA, -9 * EXA, 0].into() };
+    let near = line(&[1.0, 2.0, 3.0], near);
+    let years = near.resample("x", "1000YS").unwrap().count().unwrap().values_f64().unwrap();
     assert_eq!(years.iter().filter(|n| **n > 0.0).sum::<f64>(), 3.0);
     refused(far.resample("x", "1us").and_then(|days| days.mean()), &["choose a coarser frequency"]);
 }
