@@ -154,6 +154,11 @@ impl Unit {
             made.push(("link", file("rlib"), shared.file.clone()));
         }
         let notes = self.folder.join(format!("{}{}.d", self.name, self.suffix));
+        // Before anything is said to be there: whoever needs this crate looks for the mark as soon as the metadata is.
+        let marks = made.iter().map(|(_, to, _)| mark(to)).collect::<BTreeSet<_>>();
+        for mark in marks {
+            fs::write(mark, shared.file.as_os_str().as_encoded_bytes())?;
+        }
         for (emit, to, from) in made {
             if to.extension().is_some_and(|kind| kind == "rlib")
                 && from.extension().is_some_and(|kind| kind == "rmeta")
@@ -163,7 +168,6 @@ impl Unit {
                 place(&from, &to)?;
             }
             if emit == "link" {
-                fs::write(mark(&to), shared.file.as_os_str().as_encoded_bytes())?;
                 let source = self.source.display();
                 fs::write(&notes, format!("{}: {source}\n\n{source}:\n", to.display()))?;
             }
