@@ -244,7 +244,7 @@ impl Pbs {
 
     /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next is used
     /// while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are their
-    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/work/me`), else `/tmp`.
+    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/scratch/me`), else `/tmp`.
     #[must_use]
     pub fn spill(mut self, folder: impl Into<PathBuf>) -> Self {
         self.spill.add(folder.into());

@@ -9,7 +9,7 @@ use crate::{
     memory::{IntoByteCount, parse_bytes},
 };
 
-/// Folders for clusters whose builder names none: `/local/me=200GB:/work/me`.
+/// Folders for clusters whose builder names none: `/local/me=200GB:/scratch/me`.
 const VARIABLE: &str = "NUNA_SPILL";
 
 /// Folders in the order in which they are used.
