@@ -179,7 +179,10 @@ impl Drop for Buffer {
         let Some(allocation) = self.allocation.take() else { return };
         IN_USE.fetch_sub(allocation.capacity as u64, Relaxed);
         if allocation.capacity >= REUSE_FROM {
-            let given = idle().keep(allocation, room());
+            let room = room();
+            // Where memory is short, values come and go by way of the disk, and half of what is free is theirs again soon.
+            let wanted = if BYTES_MAX.load(Relaxed) < AMPLE { room / 2 } else { 0 };
+            let given = idle().keep(allocation, room, wanted);
             drop(given);
         }
     }

@@ -45,13 +45,15 @@ impl Idle {
         Some(allocation)
     }
 
-    /// Keeps what is freed, and says what is given up for it, maybe itself: all together take up at most `room` bytes.
+    /// Keeps what is freed, and says what is given up for it, maybe itself: all together take up at most `room` bytes, and no
+    /// more than is soon needed again, or `wanted` if that is more.
     #[must_use = "giving memory back takes long, and needs no lock"]
-    pub(super) fn keep(&mut self, freed: Allocation, room: usize) -> Vec<Allocation> {
+    pub(super) fn keep(&mut self, freed: Allocation, room: usize, wanted: usize) -> Vec<Allocation> {
         self.bytes += freed.capacity;
         self.buffers.push(freed);
         let largest = self.buffers.iter().map(|idle| idle.capacity).max().unwrap_or(0);
-        self.shrink(largest.saturating_mul(2).clamp(KEPT_MAX, KEPT_MAX_LARGE).min(room))
+        let soon = largest.saturating_mul(2).clamp(KEPT_MAX, KEPT_MAX_LARGE);
+        self.shrink(soon.max(wanted).min(room))
     }
 
     /// What no longer fits `bytes`: of sizes that nobody has asked for longest, those freed first.
@@ -99,14 +101,14 @@ mod tests {
             assert!(idle.take(megabytes << 20).is_none());
         }
         for megabytes in [33, 2, 33] {
-            assert!(idle.keep(buffer(megabytes), usize::MAX).len() <= 1);
+            assert!(idle.keep(buffer(megabytes), usize::MAX, 0).len() <= 1);
         }
         assert_eq!(kept(&idle), [2, 33], "two of 33 MB, and that of the size asked for last");
         // The next stage has blocks of 44 MB, and goes on to free small ones.
         assert!(idle.take(44 << 20).is_none());
-        let given = idle.keep(buffer(44), usize::MAX);
+        let given = idle.keep(buffer(44), usize::MAX, 0);
         assert!(given.is_empty(), "88 MB may be kept, and 79 are");
-        let given = idle.keep(buffer(12), usize::MAX);
+        let given = idle.keep(buffer(12), usize::MAX, 0);
         assert_eq!(given.iter().map(|a| a.capacity >> 20).collect::<Vec<_>>(), [12], "nobody asked for that");
         assert_eq!(kept(&idle), [2, 33, 44]);
         assert_eq!(idle.take(40 << 20).map(|a| a.capacity >> 20), Some(44), "a tenth more serves as well");
@@ -114,10 +116,19 @@ mod tests {
     }
 
     #[test]
+    fn where_more_is_wanted_again_more_is_kept() {
+        let (mut few, mut many) = (Idle::new(), Idle::new());
+        for _ in 0..12 {
+            drop((few.keep(buffer(8), usize::MAX, 0), many.keep(buffer(8), usize::MAX, 90 << 20)));
+        }
+        assert_eq!((few.bytes(), many.bytes()), (64 << 20, 88 << 20));
+    }
+
+    #[test]
     fn no_more_is_kept_than_there_is_room_for() {
         let mut idle = Idle::new();
         for _ in 0..4 {
-            drop(idle.keep(buffer(8), 20 << 20));
+            drop(idle.keep(buffer(8), 20 << 20, 64 << 20));
         }
         assert_eq!((kept(&idle), idle.bytes()), (vec![8, 8], 16 << 20));
         drop(idle.shrink(0));
