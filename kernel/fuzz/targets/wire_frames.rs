@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nuna_wire::{FrameReader, Limits, ValueShape, frame::unpack, message::Greeting};
+use nuna_wire::{FrameReader, Limits, ValueShape, message::Greeting, payload::unpack};
 
 fuzz_target!(|data: &[u8]| {
     let mut bytes = data.to_vec();

@@ -225,9 +225,9 @@ const WORKS: &[Work] = &[
         target: |ours, _| vec![within_limit(ours)],
     },
     Work {
-        title: "w4 rechunk to disk, workers of 300 MB (dask P2P: 4 GB)",
+        title: "w4 rechunk to disk, workers of 380 MB (dask P2P: 4 GB)",
         program: "engine",
-        arguments: &["rechunk", "--memory-limit", "300MB", "--floor"],
+        arguments: &["rechunk", "--memory-limit", "380MB", "--floor"],
         peer: Some(("w4_rechunk.py", &["--engine", "dask-p2p"])),
         per: Per::Run,
         needs: Needs::Store,

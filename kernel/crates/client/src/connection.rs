@@ -18,9 +18,9 @@ use nuna_wire::{
     ConnectError, Connection, Connector, Fetcher, Outbox, Outgoing, Party, Payload, Search, StageKey,
     WorkerId,
     connection::Reader,
-    frame::unpack,
     message::{Ask, ClientReturn, ClusterInfo, FromClient, Role, RoleAnswer, ToClient, Told},
     outbox,
+    payload::unpack,
 };
 use tokio::time::{interval, timeout};
 

@@ -14,8 +14,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     credentials::{Credentials, CredentialsError, Party},
-    frame::{FrameError, FrameReader, FrameWriter, Limits, Payload},
+    frame::{FrameError, FrameReader, FrameWriter, Limits},
     message::{Greeting, GreetingAnswer, PROTOCOL, Role, RoleAnswer},
+    payload::Payload,
     shortcut::{Shortcuts, Stream, is_own},
 };
 

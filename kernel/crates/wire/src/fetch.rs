@@ -7,9 +7,10 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     connection::{ConnectError, Connection, Connector},
-    frame::{Allocate, FrameError, Payload, unpack},
+    frame::{Allocate, FrameError},
     id::StageKey,
     message::{Fetch, Fetched},
+    payload::{Payload, unpack},
 };
 
 /// Connections kept per worker.

@@ -1,18 +1,16 @@
-//! Owns framing: sixteen bytes that say how long header and payload are, a `postcard` header, then raw bytes in
-//! which every value starts at a multiple of sixteen. Lengths are checked against [`Limits`] before anything is
-//! allocated for them.
+//! Owns framing: sixteen bytes that say how long header and payload are, a `postcard` header, then the raw bytes of a
+//! [`Payload`]. Lengths are checked against [`Limits`] before anything is allocated for them.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use nuna_plan::Value;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use bytes::{BufMut, Bytes};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use crate::payload::{Parts, Payload, Piece};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"nuna");
 const PRELUDE: usize = 16;
-/// Values start at multiples of this, so that numbers in them can be read in place.
-const ALIGNMENT: usize = 16;
 /// Pieces at least this long are written from where they are; shorter ones are first put together.
-const COPY_BELOW: usize = 16 << 10;
+pub(crate) const COPY_BELOW: usize = 16 << 10;
 /// Payloads from here on are read into memory that somebody else gives out, if somebody does.
 const ALLOCATED_FROM: usize = 256 << 10;
 /// What is put together before it is written.
@@ -49,107 +47,6 @@ pub enum FrameError {
     Header(#[from] postcard::Error),
     #[error("a frame's payload has {length} bytes, but its header describes {described}")]
     PayloadMismatch { length: u64, described: u64 },
-}
-
-/// How long the parts of a value in a payload are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValueShape {
-    pub header: u32,
-    pub body: u64,
-}
-
-impl ValueShape {
-    pub fn of(value: &Value) -> Self {
-        Self { header: value.header.len() as u32, body: value.body.len() as u64 }
-    }
-
-    /// Bytes the value takes up in a payload: body, header, and the gap before the next body.
-    fn padded(self) -> u64 {
-        self.body
-            .saturating_add(u64::from(self.header))
-            .div_ceil(ALIGNMENT as u64)
-            .saturating_mul(ALIGNMENT as u64)
-    }
-}
-
-/// The raw part of a frame on its way out.
-#[derive(Clone, Debug, Default)]
-pub struct Payload {
-    pieces: Vec<Bytes>,
-    gathering: BytesMut,
-    length: u64,
-}
-
-impl Payload {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A payload of these bytes alone, for instance a library.
-    pub fn raw(bytes: Bytes) -> Self {
-        Self { length: bytes.len() as u64, pieces: vec![bytes], gathering: BytesMut::new() }
-    }
-
-    pub fn byte_count(&self) -> u64 {
-        self.length
-    }
-
-    /// Adds a value; the shape returned goes into the frame's header, in the same order.
-    pub fn push(&mut self, value: &Value) -> ValueShape {
-        let shape = ValueShape::of(value);
-        self.append(&value.body);
-        self.append(&value.header);
-        let used = shape.body + u64::from(shape.header);
-        let gap = (shape.padded() - used) as usize;
-        self.gathering.put_bytes(0, gap);
-        self.length += gap as u64;
-        shape
-    }
-
-    fn append(&mut self, bytes: &Bytes) {
-        if bytes.len() < COPY_BELOW {
-            self.gathering.extend_from_slice(bytes);
-        } else {
-            self.close_piece();
-            self.pieces.push(bytes.clone());
-        }
-        self.length += bytes.len() as u64;
-    }
-
-    fn close_piece(&mut self) {
-        if !self.gathering.is_empty() {
-            self.pieces.push(self.gathering.split().freeze());
-        }
-    }
-}
-
-/// Takes values back out of a received payload, without copying them.
-///
-/// # Errors
-/// If the shapes do not add up to the payload.
-pub fn unpack(
-    payload: &Bytes,
-    shapes: impl IntoIterator<Item = ValueShape>,
-) -> Result<Vec<Value>, FrameError> {
-    let shapes = shapes.into_iter();
-    let mut values = Vec::with_capacity(shapes.size_hint().0);
-    let mut at = 0_u64;
-    for shape in shapes {
-        let end = at.saturating_add(shape.padded());
-        if end > payload.len() as u64 {
-            return Err(FrameError::PayloadMismatch { length: payload.len() as u64, described: end });
-        }
-        let body_end = (at + shape.body) as usize;
-        values.push(Value {
-            body: payload.slice(at as usize..body_end),
-            header: payload.slice(body_end..body_end + shape.header as usize),
-        });
-        at = end;
-    }
-    if at != payload.len() as u64 {
-        return Err(FrameError::PayloadMismatch { length: payload.len() as u64, described: at });
-    }
-    Ok(values)
 }
 
 /// Memory that a payload is read into: as long as was asked for, with any contents.
@@ -278,9 +175,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Queues a frame; what is short waits for [`flush`](Self::flush), so that many small frames share a packet.
     ///
     /// # Errors
-    /// If the header cannot be encoded or the connection is gone.
-    pub async fn write<H: Serialize>(&mut self, header: &H, mut payload: Payload) -> Result<(), FrameError> {
-        payload.close_piece();
+    /// If the header cannot be encoded, the connection is gone, or what is read only now cannot be: then the other side
+    /// waits for the rest of a frame that does not come, so nothing more may be written.
+    pub async fn write<H: Serialize>(&mut self, header: &H, payload: Payload) -> Result<(), FrameError> {
+        let (length, pieces) = payload.into_pieces();
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; PRELUDE]);
         self.buffer = postcard::to_extend(header, std::mem::take(&mut self.buffer))?;
@@ -292,17 +190,46 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         })?;
         self.buffer[start..start + 4].copy_from_slice(&MAGIC.to_le_bytes());
         self.buffer[start + 4..start + 8].copy_from_slice(&header_length.to_le_bytes());
-        self.buffer[start + 8..start + 16].copy_from_slice(&payload.length.to_le_bytes());
-        for piece in payload.pieces {
-            if piece.len() < COPY_BELOW {
-                self.buffer.extend_from_slice(&piece);
-            } else {
-                self.write_buffer().await?;
-                self.stream.write_all(&piece).await?;
+        self.buffer[start + 8..start + 16].copy_from_slice(&length.to_le_bytes());
+        for piece in pieces {
+            match piece {
+                Piece::Here(bytes) if bytes.len() < COPY_BELOW => self.buffer.extend_from_slice(&bytes),
+                Piece::Here(bytes) => {
+                    self.write_buffer().await?;
+                    self.stream.write_all(&bytes).await?;
+                }
+                Piece::Elsewhere(parts) => {
+                    self.write_buffer().await?;
+                    self.write_parts(parts).await?;
+                }
             }
         }
         if self.buffer.len() >= WRITE_BUFFER {
             self.write_buffer().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads and sends part after part, so that no more than one is in memory, and that in the processor's cache.
+    async fn write_parts(&mut self, mut parts: Box<dyn Parts>) -> Result<(), FrameError> {
+        let mut left = parts.byte_count();
+        let mut part = Vec::new();
+        while left > 0 {
+            let read = move || {
+                part.clear();
+                let outcome = parts.next_part(&mut part);
+                (parts, part, outcome)
+            };
+            let outcome;
+            // Files may take their time, which other connections do not wait for.
+            (parts, part, outcome) =
+                tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?;
+            outcome?;
+            left = match part.len() as u64 {
+                1.. if part.len() as u64 <= left => left - part.len() as u64,
+                length => return Err(FrameError::PayloadMismatch { length, described: left }),
+            };
+            self.stream.write_all(&part).await?;
         }
         Ok(())
     }
@@ -337,7 +264,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use nuna_plan::Value;
+
     use super::*;
+    use crate::payload::{ALIGNMENT, unpack};
 
     fn value(header: &[u8], body: Vec<u8>) -> Value {
         Value { header: Bytes::copy_from_slice(header), body: Bytes::from(body) }
@@ -435,18 +365,5 @@ mod tests {
         let result =
             FrameReader::new(b"GET / HTTP/1.1\r\n\r\n".as_slice(), Limits::CLUSTER).read::<String>().await;
         assert!(matches!(result, Err(FrameError::NotAFrame { .. })), "{result:?}");
-    }
-
-    #[test]
-    fn shapes_that_lie_are_refused() {
-        let payload = Bytes::from(vec![0; 32]);
-        let lies = [
-            ValueShape { header: 0, body: u64::MAX },
-            ValueShape { header: 40, body: 0 },
-            ValueShape { header: 0, body: 1 },
-        ];
-        for lie in lies {
-            assert!(unpack(&payload, [lie]).is_err(), "{lie:?}");
-        }
     }
 }

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod id;
 pub mod message;
 pub mod outbox;
+pub mod payload;
 mod search;
 mod shortcut;
 
@@ -23,7 +24,8 @@ pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
 pub use door::{Door, RefusalCounts, Refusals};
 pub use fetch::{FetchError, Fetcher};
-pub use frame::{Allocate, FrameError, FrameReader, FrameWriter, Limits, Payload, PayloadMemory, ValueShape};
+pub use frame::{Allocate, FrameError, FrameReader, FrameWriter, Limits, PayloadMemory};
 pub use id::{ClientId, StageKey, WorkerId};
 pub use outbox::{Outbox, OutboxError, Outgoing, outbox};
+pub use payload::{Parts, Payload, ValueShape};
 pub use search::Search;

@@ -6,8 +6,8 @@ use nuna_plan::{EngineError, HeldId, LibraryId, Plan, Stage, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    frame::ValueShape,
     id::{StageKey, WorkerId},
+    payload::ValueShape,
 };
 
 /// Raised whenever a message changes.

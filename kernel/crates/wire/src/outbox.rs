@@ -9,7 +9,10 @@ use std::sync::{
 use serde::Serialize;
 use tokio::{io::AsyncWrite, sync::mpsc};
 
-use crate::frame::{FrameError, FrameWriter, Payload};
+use crate::{
+    frame::{FrameError, FrameWriter},
+    payload::Payload,
+};
 
 /// What a message counts for besides its payload.
 const MESSAGE_BYTES: u64 = 256;

@@ -9,8 +9,8 @@ use nuna_plan::{
     Source, Splits, Stage, TaskError, Value, Work, WorkKind,
 };
 use nuna_wire::{
-    ClusterFile, Credentials, FrameReader, FrameWriter, Limits, Payload, StageKey, WorkerId, frame::unpack,
-    message::*,
+    ClusterFile, Credentials, FrameReader, FrameWriter, Limits, Payload, StageKey, WorkerId, message::*,
+    payload::unpack,
 };
 use serde::{Serialize, de::DeserializeOwned};
 

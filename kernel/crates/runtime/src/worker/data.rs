@@ -9,16 +9,18 @@ use nuna_wire::{
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use super::store::Store;
+use super::{
+    spill::PART_MAX,
+    store::{Offer, Store},
+};
 
 /// Values asked for at once; whoever wants more asks again.
 const ITEMS_MAX: usize = 65_536;
 
-/// `disk_bytes_max` of what is on disk are in memory at once on their way to those who asked.
+/// Parts of what is on disk that are in memory at once, on their way to those who asked, take up `disk_bytes_max` at most.
 pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<Store>, disk_bytes_max: u64) {
-    let most =
-        u32::try_from(disk_bytes_max >> 10).unwrap_or(u32::MAX).clamp(1, Semaphore::MAX_PERMITS as u32);
-    let room = Arc::new(Room { kilobytes: Semaphore::new(most as usize), most });
+    let most = usize::try_from(disk_bytes_max).unwrap_or(usize::MAX) / PART_MAX;
+    let room = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
     let enter = move |incoming: Incoming, place| {
         let (store, room) = (store.clone(), room.clone());
         tokio::spawn(async move {
@@ -35,13 +37,8 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, store: Arc<
     Door::new(acceptor, CONNECTIONS_MAX).shortcut(shortcut).open(listener, enter, crate::log_refusal).await;
 }
 
-/// Memory for values that are read from disk only to be sent.
-struct Room {
-    kilobytes: Semaphore,
-    most: u32,
-}
-
-async fn converse(incoming: Incoming, store: Arc<Store>, room: &Room) -> anyhow::Result<()> {
+/// `room` is for those who are sent something from disk.
+async fn converse(incoming: Incoming, store: Arc<Store>, room: &Semaphore) -> anyhow::Result<()> {
     let mut connection = match incoming.role {
         Role::Reader => incoming.welcome(RoleAnswer::Reader).await?,
         Role::Client { .. } | Role::Worker(_) | Role::ClientAgain { .. } | Role::WorkerAgain { .. } => {
@@ -51,15 +48,18 @@ async fn converse(incoming: Incoming, store: Arc<Store>, room: &Room) -> anyhow:
     };
     while let Some((request, _)) = connection.reader.read::<Fetch>().await? {
         anyhow::ensure!(request.items.len() <= ITEMS_MAX, "asked for {} values at once", request.items.len());
-        let wanted = u32::try_from(store.disk_bytes(&request.items) >> 10).unwrap_or(u32::MAX).min(room.most);
-        let _place = room.kilobytes.acquire_many(wanted).await?;
+        let _place = if store.is_any_on_disk(&request.items) { Some(room.acquire().await?) } else { None };
         let store = store.clone();
-        let values = tokio::task::spawn_blocking(move || {
-            request.items.iter().map(|&item| store.get(item)).collect::<Vec<_>>()
-        })
-        .await?;
+        let offers = tokio::task::spawn_blocking(move || store.offer(&request.items)).await?;
         let mut payload = Payload::new();
-        let shapes = values.iter().map(|value| value.as_ref().map(|value| payload.push(value))).collect();
+        let mut push = |offer| match offer {
+            Offer::Value(value) => payload.push(&value),
+            Offer::Later(shape, reading) => {
+                payload.push_later(shape, Box::new(reading));
+                shape
+            }
+        };
+        let shapes = offers.into_iter().map(|offer| offer.map(&mut push)).collect();
         connection.writer.write(&Fetched { shapes }, payload).await?;
         connection.writer.flush().await?;
     }

@@ -4,6 +4,7 @@
 //! Leaves to others: which values go, and when (`nuna_worker`).
 
 mod pack;
+mod read;
 mod room;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Component, Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -22,9 +23,9 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
     libc,
 };
-use nuna_array::Buffer;
 use nuna_plan::Value;
 use pack::Rates;
+pub(crate) use read::Reading;
 use room::{Return, Room};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,10 @@ const BROKEN_PAUSE: Duration = Duration::from_secs(60);
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 /// Room is short when less than this share of it is left.
 const SHORT_SHARE: u64 = 4;
+/// So much is written or read, and its checksum made, at once: it stays in the processor's cache in between.
+const PART: usize = 256 << 10;
+/// No part that is sent is larger, but for its value's header.
+pub(crate) const PART_MAX: usize = pack::PIECE;
 
 /// A folder for spilled values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,9 +130,11 @@ pub(crate) struct OnDisk {
     header: usize,
     body: usize,
     pieces: Vec<Piece>,
-    /// Of header and body. What a disk has lost after it took it is found out here: disks and file servers may say so
+    /// Of body and header. What a disk has lost after it took it is found out here: disks and file servers may say so
     /// only to those who wait, and then give what was there before.
     checksum: u32,
+    /// It could not be read, or was something else.
+    lost: AtomicBool,
 }
 
 /// A part of a value: the header and the body as they are, or a part of the body compressed.
@@ -154,6 +161,14 @@ impl Spill {
             Arc::new(Folder { settings, state: Mutex::new(state) })
         };
         Self { folders: folders.into_iter().map(folder).collect() }
+    }
+
+    /// As if the first folder's disk had been found to take so many bytes a second.
+    #[cfg(test)]
+    fn pretend_rate(&self, bytes: usize) {
+        let mut rates = Rates::new();
+        rates.wrote(bytes, Duration::from_secs(1));
+        lock(&self.folders[0].state).rates = rates;
     }
 
     /// Writes it into the first folder that takes it.
@@ -202,14 +217,16 @@ impl Folder {
             drop(state);
             (file, rates.choose(&value.body, short))
         };
-        let mut checksum = crc32c::crc32c(&value.header);
-        checksum = crc32c::crc32c_append(checksum, &value.body);
         let (header, body) = (value.header.len(), value.body.len());
-        let mut place = OnDisk { folder: self.clone(), file, header, body, pieces: Vec::new(), checksum };
+        let (pieces, lost) = (Vec::new(), AtomicBool::new(false));
+        let mut place = OnDisk { folder: self.clone(), file, header, body, pieces, checksum: 0, lost };
         let written =
             if packs { self.write_packed(value, &mut place) } else { self.write_plain(value, &mut place) };
         let refusal = match written {
-            Ok(()) => return Ok(place),
+            Ok(()) => {
+                place.checksum = crc32c::crc32c_append(place.checksum, &value.header);
+                return Ok(place);
+            }
             Err(refusal) => refusal,
         };
         // First, since room that comes back is taken for a reason to try again.
@@ -230,8 +247,12 @@ impl Folder {
         place.pieces.push(Piece { offset, stored: length, length });
         let start = Instant::now();
         place.file.write_all_at(&value.header, offset).map_err(Refusal::Failed)?;
-        let after = offset + value.header.len() as u64;
-        place.file.write_all_at(&value.body, after).map_err(Refusal::Failed)?;
+        let mut after = offset + value.header.len() as u64;
+        for part in value.body.chunks(PART) {
+            place.checksum = crc32c::crc32c_append(place.checksum, part);
+            place.file.write_all_at(part, after).map_err(Refusal::Failed)?;
+            after += part.len() as u64;
+        }
         lock(&self.state).rates.wrote(length, start.elapsed());
         Ok(())
     }
@@ -243,6 +264,7 @@ impl Folder {
         place.file.write_all_at(&value.header, offset).map_err(Refusal::Failed)?;
         let mut buffer = pack::buffer();
         for piece in value.body.chunks(pack::PIECE) {
+            place.checksum = crc32c::crc32c_append(place.checksum, piece);
             let start = Instant::now();
             let packed = pack::pack(piece, &mut buffer);
             let took = start.elapsed();
@@ -296,56 +318,6 @@ enum Refusal {
     /// The limit is reached.
     Full,
     Failed(io::Error),
-}
-
-impl OnDisk {
-    /// Bytes of the value, not of the disk.
-    pub(crate) fn byte_count(&self) -> u64 {
-        (self.header + self.body) as u64
-    }
-
-    /// # Errors
-    /// If the disk fails, or gives anything else than what was written.
-    pub(crate) fn read(&self) -> io::Result<Value> {
-        let mut header = Buffer::new(self.header);
-        let mut body = Buffer::new(self.body);
-        match self.pieces.as_slice() {
-            [plain] => {
-                self.file.read_exact_at(header.as_mut_slice(), plain.offset)?;
-                self.file.read_exact_at(body.as_mut_slice(), plain.offset + self.header as u64)?;
-            }
-            [first, packed @ ..] => {
-                self.file.read_exact_at(header.as_mut_slice(), first.offset)?;
-                let mut rest = body.as_mut_slice();
-                let mut buffer = pack::buffer();
-                for piece in packed {
-                    let (part, after) = rest.split_at_mut(piece.length);
-                    rest = after;
-                    if piece.stored == piece.length {
-                        self.file.read_exact_at(part, piece.offset)?;
-                    } else {
-                        let stored = &mut buffer[..piece.stored];
-                        self.file.read_exact_at(stored, piece.offset)?;
-                        pack::unpack(stored, part)?;
-                    }
-                }
-            }
-            [] => return Err(io::Error::other("it was never written")),
-        }
-        let value = Value { header: header.freeze(), body: body.freeze() };
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&value.header), &value.body);
-        if checksum == self.checksum {
-            Ok(value)
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "the disk gave other bytes than were written"))
-        }
-    }
-
-    /// How many bytes of the disk it takes.
-    #[cfg(test)]
-    fn stored(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.stored).sum()
-    }
 }
 
 /// A file in `directory`, made if need be, that nobody else can open: it has no name, and is its owner's only.
@@ -462,18 +434,13 @@ mod tests {
     fn values_are_compressed_where_the_disk_is_slow_and_as_they_are_where_it_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let spill = Spill::new(vec![folder(directory.path(), None)]);
-        let rates = |bytes: usize| {
-            let mut rates = Rates::new();
-            rates.wrote(bytes, Duration::from_secs(1));
-            lock(&spill.folders[0].state).rates = rates;
-        };
         let body: Vec<u8> = (0..5_000_000_u32).flat_map(|at| (at / 1000).to_le_bytes()).collect();
         let field = Value { header: Bytes::from_static(b"field"), body: body.into() };
-        rates(50_000_000);
+        spill.pretend_rate(50_000_000);
         let packed = spill.write(&field).unwrap();
         assert!(packed.stored() < 2_000_000, "{} bytes", packed.stored());
         assert_eq!(packed.read().unwrap(), field);
-        rates(5_000_000_000);
+        spill.pretend_rate(5_000_000_000);
         let plain = spill.write(&field).unwrap();
         assert_eq!(plain.stored(), 20_000_005);
         assert_eq!(plain.read().unwrap(), field);

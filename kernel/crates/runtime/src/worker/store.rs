@@ -6,17 +6,29 @@ use std::{
 };
 
 use nuna_plan::Value;
+use nuna_wire::ValueShape;
 use nuna_worker::Block;
 
 use super::{
     memory::Memory,
-    spill::{OnDisk, Spill},
+    spill::{OnDisk, Reading, Spill},
 };
 
 #[derive(Clone, Debug)]
 enum Place {
     Memory(Value),
     Disk(Arc<OnDisk>),
+}
+
+/// Smaller values are read at once, up to so many bytes, where others are read while they are sent.
+const LATER_FROM: u64 = 64 << 10;
+const AT_ONCE_MAX: u64 = 1 << 20;
+
+/// A value for somebody else.
+pub(crate) enum Offer {
+    Value(Value),
+    /// To be read while it is sent.
+    Later(ValueShape, Reading),
 }
 
 /// Values by block. Shared by compute threads, the data server and the driver.
@@ -50,20 +62,36 @@ impl Store {
         let place = self.places().get(&block).cloned()?;
         match place {
             Place::Memory(value) => Some(value),
+            Place::Disk(place) if place.is_lost() => None,
             Place::Disk(place) => {
                 place.read().inspect_err(|error| tracing::error!(%error, ?block, "spilled value lost")).ok()
             }
         }
     }
 
-    /// How many bytes of these values are on disk.
-    pub(crate) fn disk_bytes(&self, blocks: &[Block]) -> u64 {
-        let places = self.places();
-        let on_disk = |block| match places.get(block) {
-            Some(Place::Disk(place)) => place.byte_count(),
-            Some(Place::Memory(_)) | None => 0,
+    /// The values for somebody else, who need not wait until all are read. May block on the file.
+    pub(crate) fn offer(&self, blocks: &[Block]) -> Vec<Option<Offer>> {
+        let mut at_once = 0;
+        let offer = |&block| {
+            let place = self.places().get(&block).cloned()?;
+            if let Place::Disk(place) = place
+                && !place.is_lost()
+            {
+                let bytes = place.byte_count();
+                if bytes >= LATER_FROM || at_once + bytes > AT_ONCE_MAX {
+                    return Some(Offer::Later(place.shape(), Reading::new(place)));
+                }
+                at_once += bytes;
+            }
+            self.get(block).map(Offer::Value)
         };
-        blocks.iter().map(on_disk).sum()
+        blocks.iter().map(offer).collect()
+    }
+
+    /// Whether any of these values is on disk.
+    pub(crate) fn is_any_on_disk(&self, blocks: &[Block]) -> bool {
+        let places = self.places();
+        blocks.iter().any(|block| matches!(places.get(block), Some(Place::Disk(_))))
     }
 
     /// Writes the value to disk and frees its memory. False if that did not work, or it is gone.

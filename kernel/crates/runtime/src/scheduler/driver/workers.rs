@@ -12,9 +12,9 @@ use nuna_plan::LibraryId;
 use nuna_scheduler::Event;
 use nuna_wire::{
     Incoming, Payload, WorkerId,
-    frame::unpack,
     message::{FromWorker, RETURN_RUNS_MAX, RoleAnswer, ToWorker, WorkerHello},
     outbox,
+    payload::unpack,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
