@@ -266,13 +266,28 @@ impl Scheduler {
         {
             return;
         }
+        self.unqueue(worker, key, 1);
+        let name = self.worker_mut(worker).hello.name.clone();
+        if self.count_failure((worker, name), key, block, error) {
+            self.requeue(key, block);
+        }
+    }
+
+    /// Whether the block is to be tried again; if not, its computation is given up.
+    pub(crate) fn count_failure(
+        &mut self,
+        (worker, name): (WorkerId, String),
+        key: StageKey,
+        block: u64,
+        error: TaskError,
+    ) -> bool {
+        let stage = self.stage_mut(key);
         let attempt = stage.attempts.entry(block).or_default();
         *attempt += 1;
         let again = error.retryable && *attempt <= stage.stage.retries;
         let (attempts, computation) = (*attempt, stage.computation);
         let cell = stage.stage.origin.as_ref().map(|origin| origin.cell).filter(|&cell| cell > 0);
         let task = stage.task(block);
-        self.unqueue(worker, key, 1);
         self.effects.push(Effect::Note(Note::Failure {
             stage: key,
             block,
@@ -281,13 +296,12 @@ impl Scheduler {
         }));
         if again {
             self.journal(Record::Failed { stage: key, block, attempts });
-            self.requeue(key, block);
-            return;
+        } else {
+            let message =
+                if attempts > 1 { format!("{} (attempt {attempts})", error.message) } else { error.message };
+            self.give_up(computation, EngineError::Task { task, worker: name, cell, message });
         }
-        let message =
-            if attempts > 1 { format!("{} (attempt {attempts})", error.message) } else { error.message };
-        let worker = self.worker_mut(worker).hello.name.clone();
-        self.give_up(computation, EngineError::Task { task, worker, cell, message });
+        again
     }
 
     pub(crate) fn received(&mut self, client: ClientId, submission: u32, index: u32, blocks: &[u64]) {

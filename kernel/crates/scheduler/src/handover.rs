@@ -17,9 +17,11 @@ const RUN_BLOCKS: u64 = 256;
 const RUN_BYTES: u64 = 64 << 20;
 /// No value has arrived for so long: the rest is computed again.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Who takes a value over should stay for so long, and for so long at least.
+/// Who takes a value over should stay for so long, and for so long at least, or for this part of its own time: one that is about
+/// to leave itself would only have to hand it on.
 const STAYS: Duration = Duration::from_secs(60);
 const STAYS_LEAST: Duration = Duration::from_secs(1);
+const STAYS_SHARE: u32 = 10;
 
 /// Of one worker that leaves.
 pub(crate) struct HandOver {
@@ -193,7 +195,9 @@ impl Scheduler {
         };
         let free = |(&id, worker): (&WorkerId, &crate::scheduler::Worker)| {
             let lasts = |long: Duration| worker.lasts_until.is_none_or(|until| until > now + long);
-            let fit = !worker.draining && lasts(STAYS_LEAST) && id != leaver;
+            let life = worker.lasts_until.map(|until| until.saturating_duration_since(worker.joined));
+            let least = life.map_or(STAYS_LEAST, |life| STAYS_LEAST.min(life / STAYS_SHARE));
+            let fit = !worker.draining && lasts(least) && id != leaver;
             if !fit || busy.contains(&id) || handover.unable.contains(&id) {
                 return None;
             }

@@ -211,7 +211,7 @@ impl Scheduler {
     }
 
     /// How many blocks of a stage `worker` can still do before it has to leave.
-    fn before_end(&self, now: Instant, worker: &Worker, key: StageKey) -> u64 {
+    pub(crate) fn before_end(&self, now: Instant, worker: &Worker, key: StageKey) -> u64 {
         let Some(until) = worker.lasts_until else { return u64::MAX };
         let us = |from: Instant, to: Instant| to.saturating_duration_since(from).as_micros() as f64;
         let left = us(now, until);

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use nuna_plan::{HeldId, RangeSet};
+use nuna_plan::{HeldId, RangeSet, TaskError};
 use nuna_wire::{
     ClientId, StageKey, WorkerId,
     message::{Blocks, ClientReturn, ToClient, ToWorker, WorkerHello, WorkerReturn},
@@ -21,7 +21,7 @@ use crate::{
     journal::{Image, Record},
     lifetime::held_by,
     scheduler::Scheduler,
-    stage::BlockState,
+    stage::{BlockState, StageState},
 };
 
 /// What a scheduler knows while it waits for others to return.
@@ -35,6 +35,18 @@ pub(crate) struct Recovery {
     clients_awaited: BTreeSet<ClientId>,
     /// What cannot be acted on before everybody is back.
     deferred: Vec<Event>,
+    /// What workers reported that have left again since: the attempts count all the same.
+    failures: Vec<Failure>,
+    /// Stages that they knew: perhaps the journal does not, and their numbers are not to be given out again.
+    stages_seen: BTreeSet<StageKey>,
+}
+
+/// A block that failed at a worker that is gone.
+struct Failure {
+    worker: (WorkerId, String),
+    stage: StageKey,
+    block: u64,
+    error: TaskError,
 }
 
 /// What workers say about one stage.
@@ -61,6 +73,8 @@ impl Scheduler {
             workers: BTreeMap::new(),
             clients: BTreeMap::new(),
             deferred: Vec::new(),
+            failures: Vec::new(),
+            stages_seen: BTreeSet::new(),
         }));
         scheduler
     }
@@ -84,10 +98,8 @@ impl Scheduler {
                 recovery.clients_awaited.remove(&client);
                 recovery.clients.insert(client, state);
             }
-            Event::WorkerLeft(worker) if recovery.workers.remove(&worker).is_some() => {
-                // It may return once more, with what it says then.
-                recovery.workers_awaited.insert(worker);
-                recovery.deferred.retain(|event| event.worker() != Some(worker));
+            Event::WorkerLeft(worker) if recovery.workers.contains_key(&worker) => {
+                recovery.left_again(worker)
             }
             Event::ClientLeft(client) if recovery.clients.remove(&client).is_some() => {
                 recovery.clients_awaited.insert(client);
@@ -111,8 +123,11 @@ impl Scheduler {
     /// Everybody is back, or will not come: goes on. Gives the events that had to wait, and a tick.
     fn resume(&mut self, now: Instant) -> Vec<Event> {
         let recovery = *self.recovery.take().expect("called while others are awaited");
-        let Recovery { image, workers, clients, workers_awaited, clients_awaited, mut deferred, .. } =
-            recovery;
+        let Recovery { image, workers, clients, workers_awaited, clients_awaited, .. } = recovery;
+        let (mut deferred, failures) = (recovery.deferred, recovery.failures);
+        if let Some(last) = recovery.stages_seen.last() {
+            self.next_stage = self.next_stage.max(last.0.saturating_add(1));
+        }
         workers_awaited.into_iter().for_each(|worker| self.journal(Record::WorkerGone(worker)));
         clients_awaited.into_iter().for_each(|client| self.journal(Record::ClientGone(client)));
 
@@ -203,6 +218,16 @@ impl Scheduler {
                 (false, _) => self.collect(id),
             }
         }
+        for Failure { worker, stage: key, block, error } in failures {
+            // What another runs, or has done, says by itself how it ends.
+            let pending = |stage: &StageState| {
+                block < stage.block_count()
+                    && matches!(stage.state(block), BlockState::Waiting | BlockState::Ready)
+            };
+            if self.stages.get(&key).is_some_and(pending) {
+                self.count_failure(worker, key, block, error);
+            }
+        }
         let resources: Vec<_> =
             self.workers.values().flat_map(|worker| worker.hello.resources.clone()).collect();
         self.look_at_needs(&resources);
@@ -257,16 +282,14 @@ impl Scheduler {
         state: WorkerReturn,
         witnesses: &mut BTreeMap<StageKey, Witness>,
     ) {
-        let WorkerReturn { stages, stored, copies, leased } = state;
         let mut unknown = BTreeSet::new();
-        let all = stages.iter().chain(&copies).copied();
-        let all = all.chain(stored.iter().map(|(blocks, _)| blocks.stage));
-        for key in all.chain(leased.iter().map(|blocks| blocks.stage)) {
+        for key in keys(&state) {
             self.next_stage = self.next_stage.max(key.0.saturating_add(1));
             if !self.stages.contains_key(&key) {
                 unknown.insert(key);
             }
         }
+        let WorkerReturn { stages, stored, copies, leased } = state;
         for key in stages {
             if let Some(stage) = self.stages.get_mut(&key) {
                 stage.defined.insert(worker);
@@ -416,6 +439,28 @@ impl Scheduler {
             let reason =
                 "the scheduler was restarted, and its journal does not tell how it was made".to_owned();
             self.lost.insert(held, reason);
+        }
+    }
+}
+
+/// The stages that a worker has anything to do with.
+fn keys(state: &WorkerReturn) -> impl Iterator<Item = StageKey> {
+    let WorkerReturn { stages, stored, copies, leased } = state;
+    let values = stored.iter().map(|(blocks, _)| blocks).chain(leased).map(|blocks| blocks.stage);
+    stages.iter().chain(copies).copied().chain(values)
+}
+
+impl Recovery {
+    /// A worker that had returned is gone. It may return once more, with what it says then: but not of the blocks that it has
+    /// said to have failed.
+    fn left_again(&mut self, worker: WorkerId) {
+        let Some((hello, state)) = self.workers.remove(&worker) else { return };
+        self.stages_seen.extend(keys(&state));
+        self.workers_awaited.insert(worker);
+        for event in self.deferred.extract_if(.., |event| event.worker() == Some(worker)) {
+            if let Event::Failed { stage, block, error, .. } = event {
+                self.failures.push(Failure { worker: (worker, hello.name.clone()), stage, block, error });
+            }
         }
     }
 }

@@ -121,6 +121,25 @@ fn values_that_no_other_has_the_memory_for_are_made_anew() {
 }
 
 #[test]
+fn workers_of_short_jobs_take_values_over_unless_they_are_about_to_leave_too() {
+    for (left, takes) in [(300, true), (30, false)] {
+        let mut cluster = cluster().workers(2);
+        let now = cluster.now;
+        // Half a second in all, of which so many milliseconds are left when the other leaves.
+        let until = now + Duration::from_millis(500);
+        cluster.handle(Event::WorkerLasts { worker: WorkerId(1), until });
+        let mut plan = farm(6);
+        plan.stages[0].keep = Keep::Hold(HeldId(5));
+        cluster.submit(plan);
+        cluster.run();
+        assert!(!cluster.workers[&LEAVES].stored.is_empty());
+        cluster.now = until - Duration::from_millis(left);
+        cluster.handle(Event::Retire { worker: LEAVES });
+        assert_eq!((cluster.adopted > 0, cluster.dismissed.as_slice()), (takes, [LEAVES].as_slice()));
+    }
+}
+
+#[test]
 fn a_value_made_while_its_worker_leaves_is_handed_over_too() {
     let mut cluster = cluster().workers(2);
     let farm = cluster.submit(tree(20, 20));

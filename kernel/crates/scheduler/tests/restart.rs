@@ -369,6 +369,52 @@ fn failed_attempts_count_on() {
 }
 
 #[test]
+fn a_failure_counts_though_its_worker_leaves_before_the_others_are_back() {
+    for (retryable, says) in [(true, "attempt 2"), (false, "no")] {
+        let mut cluster = cluster().workers(2);
+        let mut farm = farm(1);
+        farm.stages[0].retries = 1;
+        let submission = cluster.submit(farm);
+        let runs = |cluster: &Cluster| {
+            let busy = cluster.workers.iter().find(|(_, worker)| !worker.leased.is_empty());
+            busy.map(|(id, _)| id.0)
+        };
+        let first = runs(&cluster).unwrap();
+        lose_scheduler(&mut cluster, 0);
+        worker_returns(&mut cluster, first);
+        cluster.fail(first, retryable);
+        cluster.lose(first);
+        worker_returns(&mut cluster, 1 - first);
+        client_returns(&mut cluster, Awaited::only(submission));
+        assert_eq!(cluster.failure(submission), None, "the first worker may be back");
+        cluster.pass(Duration::from_secs(11));
+        if retryable {
+            let second = runs(&cluster).unwrap();
+            cluster.fail(second, true);
+        }
+        let failure = cluster.failure(submission).unwrap();
+        assert!(failure.contains(says) && failure.contains("farm[0]"), "{failure}");
+        assert_eq!(cluster.scheduler.totals().stages, 0);
+    }
+}
+
+#[test]
+fn no_stage_gets_the_number_of_one_that_only_a_worker_knew_that_is_gone() {
+    let mut cluster = cluster().workers(1);
+    let submission = cluster.submit(farm(4));
+    let known = *cluster.workers[&WorkerId(0)].definitions.keys().next().unwrap();
+    lose_scheduler(&mut cluster, 1);
+    worker_returns(&mut cluster, 0);
+    cluster.lose(0);
+    client_returns(&mut cluster, Awaited::only(submission));
+    cluster.pass(Duration::from_secs(11));
+    assert_eq!(unknown(&cluster), Some(vec![submission]), "the journal has missed the plan");
+    cluster.join(1, 1, GIGABYTE);
+    cluster.submit(farm(4));
+    assert!(cluster.workers[&WorkerId(1)].definitions.keys().all(|&key| key > known));
+}
+
+#[test]
 fn it_may_be_lost_again_while_it_waits() {
     let mut cluster = cluster().workers(2);
     let submission = cluster.submit(farm(40));

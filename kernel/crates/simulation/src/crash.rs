@@ -1,8 +1,6 @@
 //! Owns the loss of the scheduler: everything on its connections is gone, and of its journal what was not yet written.
 //! Another takes its place; machines and clients come back to it in their own time, some of them too late.
 
-use std::time::Duration;
-
 use nuna_scheduler::{Event, Scheduler, journal::Image};
 use nuna_wire::ClientId;
 use nuna_wire::message::{Blocks, ClientReturn, ReturningSubmission, WorkerHello};
@@ -46,7 +44,7 @@ impl World {
         assert_eq!(unfit, 0, "the journal told of something that fits to nothing");
         let (at, written) = (self.agenda.now, Some(self.agenda.now));
         self.journal = image.records().map(|record| Recorded { at, written, record }).collect();
-        let now = self.zero + Duration::from_micros(self.agenda.now);
+        let now = self.instant(self.agenda.now);
         self.scheduler = Scheduler::restore(self.setup.settings.clone(), now, image);
         self.ledger.scheduler_lost();
         let machines: Vec<u32> = self.machines.keys().copied().collect();
@@ -60,6 +58,7 @@ impl World {
             self.agenda.after(delay, What::ClientReturns(client));
         }
         self.scheduler_hears(Event::Tick);
+        self.say_how_many_come();
     }
 
     /// Most are back at once; some when nobody waits any more.
@@ -109,11 +108,15 @@ impl World {
             pid: 1,
             resources: self.setup.resources.clone(),
         };
-        let drains = machine.core.is_draining();
+        let (drains, lasts_until) = (machine.core.is_draining(), machine.lasts_until);
         self.sessions.insert(worker, number);
         self.ledger.returns(worker, &state.leased);
         self.from_machine(number, Event::WorkerReturned { worker, hello, state });
         unsent.into_iter().for_each(|event| self.from_machine(number, event));
+        if let Some(until) = lasts_until {
+            let until = self.instant(until);
+            self.from_machine(number, Event::WorkerLasts { worker, until });
+        }
         if drains {
             self.from_machine(number, Event::Draining { worker });
         }

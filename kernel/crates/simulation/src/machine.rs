@@ -69,6 +69,10 @@ pub(crate) struct Machine {
     pub(crate) away: bool,
     /// What it has to report then.
     pub(crate) unsent: Vec<nuna_scheduler::Event>,
+    /// When it begins to drain.
+    pub(crate) lasts_until: Option<Time>,
+    /// Another was started that takes its place.
+    pub(crate) replaced: bool,
     pub(crate) disk_factor: u64,
     pub(crate) disk_fails_permille: u32,
 }
@@ -96,6 +100,8 @@ impl Machine {
             last_heard: now,
             away: false,
             unsent: Vec::new(),
+            lasts_until: None,
+            replaced: false,
             disk_factor: 1,
             disk_fails_permille: 0,
         }
@@ -148,6 +154,13 @@ impl Machine {
         let before = self.store.insert(block, Stored { value, on_disk: false });
         if before.is_none_or(|before| before.on_disk) {
             self.in_memory += VALUE_BYTES;
+        }
+    }
+
+    /// What is there stays where it is.
+    pub(crate) fn insert_fetched(&mut self, block: Block, value: u64) {
+        if !self.store.contains_key(&block) {
+            self.insert(block, value);
         }
     }
 

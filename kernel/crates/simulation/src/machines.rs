@@ -1,8 +1,6 @@
 //! Owns what the machines do in a run, each with its worker's state machine: they join, take turns as the worker's driver
 //! does, compute, fetch from each other, write to their disks, and end.
 
-use std::time::Duration;
-
 use nuna_plan::{Keep, TaskError};
 use nuna_scheduler::Event;
 use nuna_wire::{
@@ -51,21 +49,47 @@ impl World {
         if let Some((lasts, within)) = self.setup.walltime {
             // Jobs seldom begin at once: some end while others go on.
             let lasts = lasts + lasts / 4 * u64::from(number % 4);
-            let until = self.zero + Duration::from_micros(self.agenda.now + lasts);
-            self.scheduler_hears(Event::WorkerLasts { worker: id, until });
+            let until = self.agenda.now + lasts;
+            self.machines.get_mut(&number).expect("it has just joined").lasts_until = Some(until);
+            self.scheduler_hears(Event::WorkerLasts { worker: id, until: self.instant(until) });
             self.agenda.after(lasts, What::Drain(number, within));
         }
         let first = self.rng.random_range(0..HEARTBEAT);
         self.agenda.after(first, What::MachineBeat(number));
     }
 
-    /// A worker's process ends, and takes with it what it has. Another one takes its place.
+    /// A worker's process ends, and takes with it what it has. Another one takes its place, unless it has one.
     pub(crate) fn end_machine(&mut self, number: u32, back: Time) {
         let Some(machine) = self.machines.remove(&number) else { return };
         self.by_id.remove(&machine.id);
         self.workers_lost += 1;
         self.from_machine(number, Event::WorkerLeft(machine.id));
-        self.agenda.after(back, What::Join);
+        if !machine.replaced {
+            self.agenda.after(back, What::Join);
+        }
+    }
+
+    /// A worker's job is about to end, so another is started; it is there before that end, or after it.
+    pub(crate) fn replace(&mut self, number: u32) {
+        let Some(machine) = self.machines.get_mut(&number) else { return };
+        machine.replaced = true;
+        self.coming += 1;
+        self.say_how_many_come();
+        let delay = self.rng.random_range(MILLISECOND..100 * MILLISECOND);
+        self.agenda.after(delay, What::Replaces);
+    }
+
+    pub(crate) fn replaces(&mut self) {
+        if self.down {
+            return self.agenda.after(50 * MILLISECOND, What::Replaces);
+        }
+        self.coming -= 1;
+        self.join();
+        self.say_how_many_come();
+    }
+
+    pub(crate) fn say_how_many_come(&mut self) {
+        self.scheduler_hears(Event::Coming { workers: self.coming, trouble: None });
     }
 
     pub(crate) fn machine_of(&self, worker: WorkerId) -> Option<&Machine> {
@@ -304,7 +328,7 @@ impl World {
         for (block, value) in blocks.into_iter().zip(values) {
             let event = match value {
                 Some(value) => {
-                    machine.insert(block, value);
+                    machine.insert_fetched(block, value);
                     nuna_worker::Event::Fetched { block, bytes: crate::jobs::VALUE_BYTES }
                 }
                 None => nuna_worker::Event::FetchFailed { block, holder },

@@ -56,6 +56,7 @@ impl Setup {
         let settings = Settings {
             // A block may be unlucky as often as there are faults.
             losses_max: 1_000,
+            cut_short_max: 1_000,
             no_worker_patience: Duration::from_secs(3600),
             shared: BTreeMap::from([("licence".to_owned(), rng.random_range(1..4))]),
             client_window_bytes: if rng.random_bool(0.3) { 200 } else { 1 << 20 },
@@ -69,7 +70,9 @@ impl Setup {
             clients: (0..clients).map(|_| jobs(&mut rng)).collect(),
             faults: Faults::random(&mut rng),
             peers_cut: Vec::new(),
-            walltime: None,
+            walltime: rng
+                .random_bool(0.3)
+                .then(|| (rng.random_range(500_000..3_000_000), rng.random_range(1_000..500_000))),
             settings,
             check_every: 1,
         }

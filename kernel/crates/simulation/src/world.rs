@@ -82,6 +82,8 @@ pub(crate) enum What {
     Mend(Party),
     MendPeers(u32, u32),
     Join,
+    /// A worker joins that was started because another began to leave.
+    Replaces,
     StartClient(Vec<usize>),
     Submit {
         client: u32,
@@ -119,7 +121,7 @@ pub struct World {
     pub(crate) down: bool,
     pub(crate) incarnation: u32,
     pub(crate) crashes: u32,
-    pub(crate) zero: Instant,
+    zero: Instant,
     pub(crate) setup: Setup,
     /// Workers that the scheduler has a connection to.
     pub(crate) sessions: BTreeMap<WorkerId, u32>,
@@ -127,6 +129,8 @@ pub struct World {
     pub(crate) machines: BTreeMap<u32, Machine>,
     pub(crate) by_id: HashMap<WorkerId, u32>,
     pub(crate) machines_started: u32,
+    /// Those that were started in place of others and have not joined.
+    pub(crate) coming: u32,
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) clients_started: u32,
     pub(crate) jobs: Vec<Job>,
@@ -172,6 +176,7 @@ impl World {
             machines: BTreeMap::new(),
             by_id: HashMap::new(),
             machines_started: 0,
+            coming: 0,
             clients: BTreeMap::new(),
             clients_started: 0,
             over: vec![false; jobs.len()],
@@ -306,7 +311,10 @@ impl World {
             What::SchedulerBeat => self.scheduler_beats(),
             What::MachineBeat(machine) => self.machine_beats(machine),
             What::ClientBeat(client) => self.client_beats(client),
-            What::Drain(machine, within) => self.drain(machine, within),
+            What::Drain(machine, within) => {
+                self.replace(machine);
+                self.drain(machine, within);
+            }
             What::TimeUp(machine) => self.end_machine(machine, 20 * MILLISECOND),
             What::Tick(time) => {
                 if self.tick == Some(time) {
@@ -318,6 +326,7 @@ impl World {
             What::Mend(party) => self.network.mend(&mut self.agenda, &mut self.rng, party),
             What::MendPeers(a, b) => self.network.mend_peers(a, b),
             What::Join => self.join(),
+            What::Replaces => self.replaces(),
             What::StartClient(jobs) => self.start_client(jobs),
             What::Submit { client, job, step } => self.submit(client, job, step),
             What::CancelJob { client, job } => self.cancel_job(client, job),
@@ -349,10 +358,11 @@ impl World {
             return;
         }
         self.ledger.scheduler_hears(&event);
-        let effects = self.scheduler.handle(self.zero + Duration::from_micros(self.agenda.now), event);
+        let now = self.instant(self.agenda.now);
+        let effects = self.scheduler.handle(now, event);
         if self.events.is_multiple_of(self.setup.check_every) {
             self.scheduler.assert_consistent();
-            self.scheduler.assert_nobody_idles();
+            self.scheduler.assert_nobody_idles(now);
         }
         for effect in effects {
             self.carry_out(effect);
@@ -364,6 +374,10 @@ impl World {
                 self.agenda.after(deadline.saturating_sub(self.agenda.now), What::Tick(deadline));
             }
         }
+    }
+
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.zero + Duration::from_micros(time)
     }
 
     fn from_scheduler(&mut self, to: Party, what: What) {

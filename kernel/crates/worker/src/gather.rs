@@ -140,12 +140,15 @@ impl Worker {
             return;
         };
         self.age += 1;
-        if self.values.contains_key(&value) {
-            // Computed here in the meantime; the store keeps one of the two, which are the same.
+        if let Some(held) = self.values.get(&value) {
+            // Computed here in the meantime; the store keeps what it had, which is the same.
             if stays {
                 self.adopted.push(value);
             }
-            return self.arrived(value, waiters);
+            return match held.place {
+                Place::Memory => self.arrived(value, waiters),
+                Place::Spilling | Place::Disk | Place::Loading => self.load_for(value, waiters),
+            };
         }
         self.memory += bytes;
         let held = Held { bytes, place: Place::Memory, pins: 0, used: self.age, copy: !stays, orphan: false };
@@ -159,15 +162,35 @@ impl Worker {
         }
     }
 
+    /// Blocks waited for another worker to send a value that this one has, but not in memory: they wait for that instead.
+    fn load_for(&mut self, value: Block, waiters: Vec<Block>) {
+        if waiters.is_empty() {
+            return;
+        }
+        for block in &waiters {
+            self.pin(value, *block);
+        }
+        self.awaited.insert(value, waiters);
+        let held = self.values.get_mut(&value).expect("the caller has looked");
+        if held.place == Place::Disk {
+            held.place = Place::Loading;
+            self.effects.push(Effect::Load(vec![value]));
+        }
+    }
+
+    /// It stays for that block, which waits for it and may have pinned it already.
+    fn pin(&mut self, value: Block, block: Block) {
+        let begun = self.begun.get_mut(&block).expect("blocks that wait have begun");
+        if !begun.pinned.contains(&value) {
+            begun.pinned.push(value);
+            self.values.get_mut(&value).expect("callers have looked").pins += 1;
+        }
+    }
+
     /// A value is in memory; the blocks that waited for it run if it was the last.
     pub(crate) fn arrived(&mut self, value: Block, waiters: Vec<Block>) {
         for block in waiters {
-            let begun = self.begun.get_mut(&block).expect("blocks that wait have begun");
-            // Blocks that wait for a load have pinned the value already.
-            if !begun.pinned.contains(&value) {
-                begun.pinned.push(value);
-                self.values.get_mut(&value).expect("it has just arrived").pins += 1;
-            }
+            self.pin(value, block);
             let gathering = self.gathering.get_mut(&block).expect("blocks that wait are gathering");
             gathering.missing -= 1;
             if gathering.missing == 0 {

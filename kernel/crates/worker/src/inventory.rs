@@ -1,5 +1,7 @@
 //! Owns what a worker says of itself to a scheduler that took the place of a lost one: what it has, and what it does.
 
+use std::collections::BTreeSet;
+
 use nuna_wire::{
     StageKey,
     message::{Blocks, WorkerReturn},
@@ -12,13 +14,12 @@ impl Worker {
     pub fn inventory(&self) -> WorkerReturn {
         let there = |key: StageKey| self.stages.get(&key).is_some_and(|stage| !stage.dropped);
         let mut stored: Vec<(Blocks, u64)> = Vec::new();
-        let mut copies: Vec<StageKey> = Vec::new();
+        // What is on its way will be a copy by the time it is to be forgotten.
+        let mut copies: BTreeSet<StageKey> = self.awaited.keys().map(|&(stage, _)| stage).collect();
         let mut bytes = 0;
         for (&(stage, block), held) in &self.values {
             if held.copy {
-                if copies.last() != Some(&stage) {
-                    copies.push(stage);
-                }
+                copies.insert(stage);
             } else if there(stage) {
                 match stored.last_mut() {
                     Some((run, mean)) if run.stage == stage && run.end == block => {
@@ -42,7 +43,7 @@ impl Worker {
         begun.sort_unstable();
         leased.extend(begun.into_iter().map(|(stage, block)| Blocks { stage, start: block, end: block + 1 }));
         let stages = self.stages.iter().filter(|(_, state)| !state.dropped).map(|(&key, _)| key).collect();
-        WorkerReturn { stages, stored, copies, leased }
+        WorkerReturn { stages, stored, copies: copies.into_iter().collect(), leased }
     }
 
     pub fn is_draining(&self) -> bool {

@@ -189,7 +189,10 @@ impl Worker {
             self.effects.push(Effect::Load(vec![block]));
         } else {
             held.place = Place::Disk;
-            self.awaited.remove(&block);
+            // Those that wait for another worker to send it go on: its arrival, or failure, is yet to come.
+            if self.awaited.get(&block).is_some_and(Vec::is_empty) {
+                self.awaited.remove(&block);
+            }
         }
     }
 

@@ -74,3 +74,20 @@ fn neighbours_share_a_copy_and_old_copies_make_room_for_new_ones() {
     assert!((7..=9).contains(&discarded.len()), "{discarded:?}");
     assert_eq!(worker.usage().memory_bytes, (10 - discarded.len() as u64) * BYTES);
 }
+
+#[test]
+fn a_new_scheduler_is_told_of_copies_that_are_on_their_way() {
+    let mut worker =
+        Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 8 * BYTES, value_bytes: 0 });
+    let located = Located { blocks: Blocks { stage: READ, start: 0, end: 10 }, worker: WorkerId(2) };
+    let lease = Event::Lease { blocks: Blocks { stage: COMPUTED, start: 0, end: 1 }, inputs: vec![located] };
+    let block = (READ, 0);
+    let fetch = Effect::Fetch { holder: WorkerId(2), blocks: vec![block] };
+    assert_eq!(worker.handle([Event::Define(Box::new(sharing())), lease]), [fetch]);
+    assert_eq!(worker.inventory().copies, [READ]);
+    worker.handle([Event::Fetched { block, bytes: BYTES }]);
+    assert_eq!(worker.inventory().copies, [READ]);
+    // It is told in return that nobody knows these stages.
+    let effects = worker.handle([Event::Drop(vec![READ, COMPUTED])]);
+    assert!(effects.contains(&Effect::Discard(vec![block])), "{effects:?}");
+}

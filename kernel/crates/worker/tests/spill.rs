@@ -3,7 +3,7 @@
 use nuna_plan::{BlockGrid, BlockMap, Input, Keep, MemoryBound, Source, Stage, Work, WorkKind};
 use nuna_wire::{
     StageKey, WorkerId,
-    message::{Blocks, StageDefinition},
+    message::{Blocks, FromWorker, Located, StageDefinition},
 };
 use nuna_worker::{Effect, Event, Settings, Worker};
 
@@ -69,6 +69,50 @@ fn a_value_that_was_forgotten_while_it_was_written_sends_its_readers_back() {
     worker.handle([forget]);
     let effects = worker.handle([Event::Spilled { block: value, done: true }]);
     assert!(matches!(effects[0], Effect::Send(_)), "{effects:?}");
+}
+
+/// A worker of 300 bytes of which a block waits for a value from another worker, while it has made the same itself, and writes it
+/// to disk for the sake of a third block.
+fn spilling_what_is_fetched() -> (Worker, (StageKey, u64)) {
+    let mut worker = Worker::new(Settings { id: WorkerId(1), threads: 1, memory_bytes: 300, value_bytes: 0 });
+    let value = (StageKey(1), 0);
+    let blocks = Blocks { stage: StageKey(3), start: 0, end: 1 };
+    let located = Located { blocks: Blocks { stage: value.0, ..blocks }, worker: WorkerId(2) };
+    let fetch = Effect::Fetch { holder: WorkerId(2), blocks: vec![value] };
+    let lease_reader = Event::Lease { blocks, inputs: vec![located] };
+    assert_eq!(worker.handle([define(1, None, 100, 1), define(3, Some(1), 50, 3), lease_reader]), [fetch]);
+    assert_eq!(worker.handle([lease(1)]), [run(1)]);
+    worker.handle([Event::Finished { block: value, bytes: 100, duration_us: 9_000, kept: true }]);
+    assert_eq!(worker.handle([define(2, None, 100, 2), lease(2)]), [Effect::Spill(vec![value])]);
+    (worker, value)
+}
+
+#[test]
+fn a_block_that_waits_for_another_worker_reads_back_what_was_made_here_and_written() {
+    let (mut worker, value) = spilling_what_is_fetched();
+    assert_eq!(worker.handle([Event::Spilled { block: value, done: true }]), [run(2)]);
+    let fetched = Event::Fetched { block: value, bytes: 100 };
+    assert_eq!(worker.handle([fetched]), [Effect::Load(vec![value])], "the store has it on disk");
+    assert_eq!(worker.handle([Event::Loaded { block: value, done: true }]), [run(3)]);
+    assert!(worker.usage().memory_bytes + worker.usage().reserved_bytes <= 300);
+}
+
+#[test]
+fn a_block_that_waits_for_another_worker_reads_back_what_is_still_being_written() {
+    let (mut worker, value) = spilling_what_is_fetched();
+    assert_eq!(worker.handle([Event::Fetched { block: value, bytes: 100 }]), []);
+    let effects = worker.handle([Event::Spilled { block: value, done: true }]);
+    assert_eq!(effects, [Effect::Load(vec![value]), run(2)]);
+    assert_eq!(worker.handle([Event::Loaded { block: value, done: true }]), [run(3)]);
+}
+
+#[test]
+fn a_block_goes_back_if_the_other_worker_fails_and_what_was_made_here_is_written() {
+    let (mut worker, value) = spilling_what_is_fetched();
+    assert_eq!(worker.handle([Event::Spilled { block: value, done: true }]), [run(2)]);
+    let effects = worker.handle([Event::FetchFailed { block: value, holder: WorkerId(2) }]);
+    assert!(matches!(effects.as_slice(), [Effect::Send(FromWorker::InputMissing { .. })]), "{effects:?}");
+    assert_eq!(worker.usage().blocks_begun, 1);
 }
 
 #[test]

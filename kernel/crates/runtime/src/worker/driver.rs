@@ -358,7 +358,7 @@ impl Driver {
                 let event = match value {
                     Some(value) => {
                         let bytes = value.byte_count();
-                        store.insert(block, value);
+                        store.insert_fetched(block, value);
                         Event::Fetched { block, bytes }
                     }
                     None => Event::FetchFailed { block, holder },

@@ -50,6 +50,11 @@ impl Store {
         drop(before);
     }
 
+    /// A value as another worker has it. If it was made here in the meantime, that stays where it is.
+    pub(crate) fn insert_fetched(&self, block: Block, value: Value) {
+        self.places().entry(block).or_insert(Place::Memory(value));
+    }
+
     pub(crate) fn remove(&self, blocks: &[Block]) {
         for block in blocks {
             let before = self.places().remove(block);
@@ -170,6 +175,8 @@ mod tests {
         assert!(!store.spill(block), "it is on disk already");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         assert_eq!(store.get(block), Some(value.clone()));
+        store.insert_fetched(block, value.clone());
+        assert!(store.disk_bytes(&[block]) > 0, "what another worker has does not bring it back");
         assert!(store.load(block));
         assert_eq!(store.get(block), Some(value));
         store.remove(&[block]);
