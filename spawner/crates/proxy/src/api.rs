@@ -1,5 +1,6 @@
 //! The REST API on the inward-facing address: `/api/routes` and `/api/routes/PATH`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -60,7 +61,7 @@ fn routing_path_of_api(path: &str) -> Option<String> {
     if rest.is_empty() {
         return Some("/".to_owned());
     }
-    rest.starts_with('/').then(|| routing_path(rest)).flatten()
+    rest.starts_with('/').then(|| routing_path(rest)).flatten().map(Cow::into_owned)
 }
 
 fn is_authorized(proxy: &Proxy, request: &Request<Incoming>) -> bool {
@@ -147,6 +148,8 @@ async fn post(proxy: &Proxy, path: &str, request: Request<Incoming>) -> Response
         return text(StatusCode::BAD_REQUEST, "Must specify 'target' as string");
     }
     let path = clean(path);
+    let target = data.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+    info!("Adding route {path} -> {target}");
     if proxy.options.host_routing
         && path != "/"
         && let Some(host) = path.split('/').nth(1)
@@ -155,9 +158,9 @@ async fn post(proxy: &Proxy, path: &str, request: Request<Incoming>) -> Response
     }
     let added = proxy.routes_mut().add(&path, data, now_ms());
     match added {
-        Ok(route) => {
+        Ok(_) => {
             count(&proxy.metrics.api_route_add);
-            info!("Route added {path} -> {}", route.target.authority());
+            info!("Route added {path} -> {target}");
             text(StatusCode::CREATED, "")
         }
         Err(error) => {

@@ -5,38 +5,68 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::pool::Answer;
 use crate::routes::Route;
 
-pub(crate) type AnyBody = UnsyncBoxBody<Bytes, hyper::Error>;
+/// Every body this proxy sends, to either side. An enum rather than a box: one is made for each request.
+pub(crate) enum AnyBody {
+    /// All of it at once; `None` once it is sent.
+    Full(Option<Bytes>),
+    Upload(Upload),
+    Answer(Answer),
+}
 
 pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    AnyBody::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
 }
 
-/// When passing data counts as activity of the route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watch {
-    EachFrame,
-    End,
-}
+impl Body for AnyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
 
-pub(crate) struct Watched {
-    inner: Incoming,
-    route: Arc<Route>,
-    watch: Watch,
-}
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upload(upload) => Pin::new(upload).poll_frame(context),
+            Self::Answer(answer) => Pin::new(answer).poll_frame(context),
+        }
+    }
 
-impl Watched {
-    pub(crate) fn new(inner: Incoming, route: Arc<Route>, watch: Watch) -> Self {
-        Self { inner, route, watch }
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Upload(upload) => upload.inner.is_end_stream(),
+            Self::Answer(answer) => answer.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Upload(upload) => upload.inner.size_hint(),
+            Self::Answer(answer) => answer.size_hint(),
+        }
     }
 }
 
-impl Body for Watched {
+/// What a client sends; each piece is activity of the route.
+pub(crate) struct Upload {
+    inner: Incoming,
+    route: Arc<Route>,
+}
+
+impl Upload {
+    pub(crate) fn new(inner: Incoming, route: Arc<Route>) -> Self {
+        Self { inner, route }
+    }
+}
+
+impl Body for Upload {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -45,29 +75,9 @@ impl Body for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        match (&polled, self.watch) {
-            (Poll::Ready(Some(Ok(_))), Watch::EachFrame) | (Poll::Ready(None), Watch::End) => {
-                self.route.touch()
-            }
-            (Poll::Ready(_) | Poll::Pending, _) => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // A body of known length is not polled again after its last byte.
-        if self.watch == Watch::End && self.inner.is_end_stream() {
+        if let Poll::Ready(Some(Ok(_))) = &polled {
             self.route.touch();
         }
+        polled
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use tracing::{debug, error};
 
-use crate::Proxy;
 use crate::body::{AnyBody, full};
+use crate::forward::Visit;
 use crate::options::ErrorPages;
 use crate::path::encode;
 use crate::upstream::Target;
@@ -18,12 +17,12 @@ use crate::upstream::Target;
 const PAGE_MAX: Duration = Duration::from_secs(10);
 
 /// `path_and_query` is what the client asked for; it is told to the error target, not shown.
-pub(crate) async fn respond(proxy: &Proxy, status: StatusCode, path_and_query: &str) -> Response<AnyBody> {
-    let page = match &proxy.options.error_pages {
+pub(crate) async fn respond(visit: &Visit, status: StatusCode, path_and_query: &str) -> Response<AnyBody> {
+    let page = match &visit.proxy.options.error_pages {
         ErrorPages::Builtin => None,
         ErrorPages::Folder(folder) => from_folder(folder, status).await,
         ErrorPages::Target(target, url) => {
-            match tokio::time::timeout(PAGE_MAX, from_target(proxy, target, url, status, path_and_query))
+            match tokio::time::timeout(PAGE_MAX, from_target(visit, target, url, status, path_and_query))
                 .await
             {
                 Ok(Ok(page)) => Some(page),
@@ -50,11 +49,12 @@ pub(crate) fn plain(status: StatusCode) -> Response<AnyBody> {
         StatusCode::BAD_REQUEST => "The request is not well formed.",
         _ => "The proxy could not answer this request.",
     };
+    let (code, name) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
     let text = format!(
-        "<!DOCTYPE html>\n<html><head><title>{status}</title></head>\
-         <body><h1>{status}</h1><p>{hint}</p></body></html>\n"
+        "<!DOCTYPE html>\n<html><head><title>{code}: {name}</title></head>\
+         <body><h1>{code}: {name}</h1><p>{hint}</p></body></html>\n"
     );
-    page(status, "text/html; charset=utf-8", full(text))
+    page(status, "text/html", full(text))
 }
 
 fn page(status: StatusCode, kind: &'static str, body: AnyBody) -> Response<AnyBody> {
@@ -77,7 +77,7 @@ async fn from_folder(folder: &Path, status: StatusCode) -> Option<Response<AnyBo
 
 /// Asks for `ERROR_TARGET/CODE?url=…` and passes on its content under our status.
 async fn from_target(
-    proxy: &Proxy,
+    visit: &Visit,
     target: &Target,
     url: &str,
     status: StatusCode,
@@ -87,12 +87,12 @@ async fn from_target(
     let path = format!("/{}?url={}", status.as_u16(), encode(path_and_query));
     let request = Request::builder()
         .method(Method::GET)
-        .uri(target.uri(&path, true)?)
-        .header(http::header::HOST, target.authority())
+        .uri(target.uri(&path.parse()?, true)?)
+        .header(http::header::HOST, target.host())
         .body(full(""))?;
-    let answer = proxy.upstream.client.request(request).await?;
+    let answer = visit.upstream.send(target, request).await?;
     let (parts, body) = answer.into_parts();
-    let mut response = Response::new(body.boxed_unsync());
+    let mut response = Response::new(AnyBody::Answer(body));
     *response.status_mut() = status;
     for name in [CONTENT_TYPE, CONTENT_ENCODING] {
         if let Some(value) = parts.headers.get(&name) {

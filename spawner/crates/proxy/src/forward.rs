@@ -2,23 +2,31 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::{debug, error};
 
 use crate::Proxy;
-use crate::body::{AnyBody, Watch, Watched, full};
+use crate::body::{AnyBody, Upload, full};
 use crate::error_page;
 use crate::headers::{self, Peer};
 use crate::metrics::count;
 use crate::path::routing_path;
+use crate::pool::Upstream;
 use crate::routes::Route;
 use crate::tunnel;
 
 const HEALTH_PATH: &str = "/_chp_healthz";
+
+/// What all requests of one connection share.
+pub(crate) struct Visit {
+    pub(crate) proxy: Arc<Proxy>,
+    /// Of the worker that has the connection.
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) peer: Peer,
+}
 
 /// Why a request did not reach its target.
 struct Trouble {
@@ -26,7 +34,19 @@ struct Trouble {
     reason: String,
 }
 
-pub(crate) async fn handle(proxy: Arc<Proxy>, peer: Peer, request: Request<Incoming>) -> Response<AnyBody> {
+impl Trouble {
+    fn bad(reason: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
+    }
+
+    fn unavailable(route: &Route, what: impl std::fmt::Display) -> Self {
+        let reason = format!("{}: {what}", route.target.authority());
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, reason }
+    }
+}
+
+pub(crate) async fn handle(visit: &Visit, request: Request<Incoming>) -> Response<AnyBody> {
+    let proxy = &visit.proxy;
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if path.as_str() == HEALTH_PATH {
         let mut response = Response::new(full(r#"{"status":"OK"}"#));
@@ -37,8 +57,10 @@ pub(crate) async fn handle(proxy: Arc<Proxy>, peer: Peer, request: Request<Incom
     }
     let method = request.method().clone();
     let is_upgrade = headers::upgrade(request.headers()).is_some();
+    // Said to clients that ask for it in every answer, as Node does.
+    let keeps = request.version() == Version::HTTP_11 && !is_upgrade && !headers::closes(request.headers());
     count(if is_upgrade { &proxy.metrics.requests_ws } else { &proxy.metrics.requests_web });
-    match forward(&proxy, peer, request, &path).await {
+    let mut response = match forward(visit, request, &path).await {
         Ok(response) => {
             proxy.metrics.proxied(response.status().as_u16());
             response
@@ -53,37 +75,43 @@ pub(crate) async fn handle(proxy: Arc<Proxy>, peer: Peer, request: Request<Incom
                 *response.status_mut() = trouble.status;
                 return response;
             }
-            error_page::respond(&proxy, trouble.status, path.as_str()).await
+            Box::pin(error_page::respond(visit, trouble.status, path.as_str())).await
         }
+    };
+    if keeps {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
+    response
 }
 
 async fn forward(
-    proxy: &Arc<Proxy>,
-    peer: Peer,
+    visit: &Visit,
     mut request: Request<Incoming>,
     path: &PathAndQuery,
 ) -> Result<Response<AnyBody>, Trouble> {
-    let bad = |reason: &str| Trouble { status: StatusCode::BAD_REQUEST, reason: reason.to_owned() };
+    let proxy = &visit.proxy;
     if request.method() == Method::CONNECT {
         return Err(Trouble {
             status: StatusCode::METHOD_NOT_ALLOWED,
             reason: "CONNECT is for forward proxies".to_owned(),
         });
     }
-    let decoded = routing_path(path.path()).ok_or_else(|| bad("the path is not properly encoded"))?;
-    let client_host = host(&request);
-    let lookup = if proxy.options.host_routing {
-        let name = client_host.as_deref().unwrap_or_default();
-        format!("/{}{decoded}", name.split(':').next().unwrap_or_default())
+    let decoded =
+        routing_path(path.path()).ok_or_else(|| Trouble::bad("the path is not properly encoded"))?;
+    if request.version() == Version::HTTP_2 {
+        as_http1(&mut request);
+    }
+    let client_host = request.headers().get(HOST).cloned();
+    let client_host = client_host.as_ref().and_then(|host| host.to_str().ok());
+    let route = if proxy.options.host_routing {
+        let name = client_host.unwrap_or_default();
+        let lookup = format!("/{}{decoded}", name.split(':').next().unwrap_or_default());
+        proxy.routes().find(&lookup).cloned()
     } else {
-        decoded
+        proxy.routes().find(&decoded).cloned()
     };
-    let route = proxy
-        .routes()
-        .find(&lookup)
-        .cloned()
-        .ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
+    let route =
+        route.ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
 
     let upgrade = headers::upgrade(request.headers());
     let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -93,19 +121,20 @@ async fn forward(
         path.path(),
         route.target.authority()
     );
-    let outgoing = outgoing(proxy, peer, request, path, &route, upgrade.as_ref())?;
-    let sent = proxy.upstream.client.request(outgoing);
+    let outgoing = outgoing(visit, request, path, &route, upgrade.as_ref())?;
+    let sent = async {
+        match upgrade {
+            Some(_) => Box::pin(visit.upstream.send_upgrade(&route.target, outgoing)).await,
+            None => visit.upstream.send(&route.target, outgoing).await,
+        }
+    };
     let answered = match proxy.options.proxy_timeout {
         None => sent.await,
-        Some(limit) => tokio::time::timeout(limit, sent).await.map_err(|_| Trouble {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            reason: format!("{} did not answer within {limit:?}", route.target.authority()),
-        })?,
+        Some(limit) => tokio::time::timeout(limit, sent)
+            .await
+            .map_err(|_| Trouble::unavailable(&route, format!("no answer within {limit:?}")))?,
     };
-    let mut answer = answered.map_err(|error| Trouble {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        reason: format!("{}: {}", route.target.authority(), chain(&error)),
-    })?;
+    let mut answer = answered.map_err(|error| Trouble::unavailable(&route, format!("{error:#}")))?;
 
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.headers().get(UPGRADE).cloned();
@@ -121,67 +150,87 @@ async fn forward(
     headers::strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
     if switched {
-        parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         if let Some(protocol) = protocol {
             parts.headers.insert(UPGRADE, protocol);
         }
         route.touch();
         return Ok(Response::from_parts(parts, full("")));
     }
-    if parts.status.is_redirection()
-        && (proxy.options.auto_rewrite || proxy.options.protocol_rewrite.is_some())
-    {
+    let may_rewrite = proxy.options.auto_rewrite || proxy.options.protocol_rewrite.is_some();
+    if may_rewrite && (parts.status.is_redirection() || parts.status == StatusCode::CREATED) {
         headers::rewrite_location(
             &mut parts.headers,
             route.target.authority(),
-            client_host.as_deref(),
+            client_host,
             proxy.options.auto_rewrite,
             proxy.options.protocol_rewrite.as_deref(),
         );
     }
     // A flood of errors and redirects must not make a server look used.
-    let body = if parts.status.as_u16() < 300 {
-        Watched::new(body, route, Watch::End).boxed_unsync()
-    } else {
-        body.boxed_unsync()
-    };
-    Ok(Response::from_parts(parts, body))
+    let body = if parts.status.as_u16() < 300 { body.counting_for(route) } else { body };
+    Ok(Response::from_parts(parts, AnyBody::Answer(body)))
+}
+
+/// HTTP/2 names the host in the request's address and may cut a cookie into pieces (RFC 9113, 8.2.3).
+fn as_http1(request: &mut Request<Incoming>) {
+    if let Some(host) =
+        request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+    join_cookies(request.headers_mut());
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 fn outgoing(
-    proxy: &Proxy,
-    peer: Peer,
+    visit: &Visit,
     request: Request<Incoming>,
     path: &PathAndQuery,
     route: &Arc<Route>,
     upgrade: Option<&HeaderValue>,
 ) -> Result<Request<AnyBody>, Trouble> {
-    let bad =
-        |error: anyhow::Error| Trouble { status: StatusCode::BAD_REQUEST, reason: format!("{error:#}") };
+    let options = &visit.proxy.options;
     let (mut parts, body) = request.into_parts();
-    let inner = if proxy.options.include_prefix || route.prefix == "/" {
-        path.as_str()
+    let uri = if options.include_prefix || route.prefix == "/" {
+        route.target.uri(path, options.prepend_path)
     } else {
-        without_prefix(path.as_str(), &route.prefix)
+        let inner = without_prefix(path.as_str(), &route.prefix);
+        let inner = if inner.starts_with('/') { inner.to_owned() } else { format!("/{inner}") };
+        inner
+            .parse()
+            .map_err(anyhow::Error::from)
+            .and_then(|inner| route.target.uri(&inner, options.prepend_path))
     };
-    parts.uri = route.target.uri(inner, proxy.options.prepend_path).map_err(bad)?;
+    parts.uri = uri.map_err(|error| Trouble::bad(format!("{error:#}")))?;
     parts.version = Version::HTTP_11;
     headers::strip_hop_by_hop(&mut parts.headers);
-    if proxy.options.x_forward {
-        headers::add_forwarded(&mut parts.headers, peer, upgrade.is_some());
+    if options.x_forward {
+        headers::add_forwarded(&mut parts.headers, &visit.peer, upgrade.is_some());
     }
-    if proxy.options.change_origin || !parts.headers.contains_key(HOST) {
-        let host = HeaderValue::from_str(route.target.authority()).map_err(|error| bad(error.into()))?;
-        parts.headers.insert(HOST, host);
+    if options.change_origin || !parts.headers.contains_key(HOST) {
+        parts.headers.insert(HOST, route.target.host().clone());
     }
-    for (name, value) in &proxy.options.custom_headers {
+    for (name, value) in &options.custom_headers {
         parts.headers.insert(name.clone(), value.clone());
     }
     if let Some(protocol) = upgrade {
-        parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(UPGRADE, protocol.clone());
     }
-    let body = Watched::new(body, route.clone(), Watch::EachFrame).boxed_unsync();
+    let body = if hyper::body::Body::is_end_stream(&body) {
+        full("")
+    } else {
+        AnyBody::Upload(Upload::new(body, route.clone()))
+    };
     Ok(Request::from_parts(parts, body))
 }
 
@@ -190,13 +239,6 @@ fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     let depth = prefix.matches('/').count();
     let end = path.find('?').unwrap_or(path.len());
     path[..end].match_indices('/').nth(depth).map_or(&path[end..], |(at, _)| &path[at..])
-}
-
-fn host(request: &Request<Incoming>) -> Option<String> {
-    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    named
-        .map(str::to_owned)
-        .or_else(|| request.uri().authority().map(|authority| authority.as_str().to_owned()))
 }
 
 /// An error and its causes in one line.
@@ -214,6 +256,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_a_cookie_become_one_header() {
+        let mut map = HeaderMap::new();
+        map.append(COOKIE, HeaderValue::from_static("a=1"));
+        map.append(COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut map);
+        assert_eq!(map.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
 
     #[test]
     fn prefix_is_dropped_by_segments() {

@@ -66,7 +66,7 @@ impl Scanner {
                     };
                 }
                 At::Start | At::Headers | At::ChunkSize | At::Trailers => {
-                    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                    let Some(end) = memchr::memchr(b'\n', bytes) else {
                         self.keep(bytes);
                         return None;
                     };
@@ -156,6 +156,21 @@ fn number(text: &[u8], radix: u32) -> Option<u64> {
     u64::from_str_radix(text, radix).ok()
 }
 
+/// What is written in pieces that are no longer than this is joined: copying it costs less than the system's way of
+/// writing pieces does.
+const JOINED_BYTES_MAX: usize = 2 << 10;
+
+/// The pieces as one, if they are short.
+pub(crate) fn join<'a>(slices: &[io::IoSlice<'_>], joined: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for slice in slices {
+        let end = length + slice.len();
+        joined.get_mut(length..end)?.copy_from_slice(slice);
+        length = end;
+    }
+    joined.get(..length)
+}
+
 /// A connection on which no request with two lengths gets through.
 pub(crate) struct Framed<S> {
     stream: S,
@@ -197,7 +212,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let stream = Pin::new(&mut self.get_mut().stream);
+        let mut joined = [0; JOINED_BYTES_MAX];
+        match join(slices, &mut joined) {
+            Some(bytes) => stream.poll_write(context, bytes),
+            None => stream.poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

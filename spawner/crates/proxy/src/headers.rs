@@ -8,12 +8,29 @@ use http::header::{
 };
 use http::uri::Uri;
 
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// How the client reached this proxy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// Absent on a unix socket.
-    pub(crate) ip: Option<IpAddr>,
+    /// Its IP address as it is passed on; `unix:` on a unix socket.
+    pub(crate) address: HeaderValue,
     pub(crate) is_tls: bool,
+}
+
+impl Peer {
+    /// `ip` is absent on a unix socket.
+    pub(crate) fn new(ip: Option<IpAddr>, is_tls: bool) -> Self {
+        let address = ip
+            .and_then(|ip| HeaderValue::from_str(&ip.to_canonical().to_string()).ok())
+            .unwrap_or(HeaderValue::from_static("unix:"));
+        Self { address, is_tls }
+    }
 }
 
 /// The protocol named in `Upgrade`, if this is a request to change to it.
@@ -22,6 +39,11 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .any(|token| token.eq_ignore_ascii_case("upgrade"))
         .then(|| headers.get(UPGRADE).cloned())
         .flatten()
+}
+
+/// Whether the client wants the connection closed after the answer.
+pub(crate) fn closes(headers: &HeaderMap) -> bool {
+    tokens(headers).any(|token| token.eq_ignore_ascii_case("close"))
 }
 
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -35,12 +57,16 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Removes what is meant for this connection only (RFC 9110, 7.6.1).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = tokens(headers).filter_map(|token| token.parse().ok()).collect();
-    for name in named {
-        // Naming these would let a client take away what the proxy or the hub relies on.
-        if name != HOST && name != http::header::CONTENT_LENGTH && !name.as_str().starts_with("x-forwarded-")
-        {
-            headers.remove(name);
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers).filter_map(|token| token.parse().ok()).collect();
+        for name in named {
+            // Naming these would let a client take away what the proxy or the hub relies on.
+            if name != HOST
+                && name != http::header::CONTENT_LENGTH
+                && !name.as_str().starts_with("x-forwarded-")
+            {
+                headers.remove(name);
+            }
         }
     }
     for name in
@@ -48,43 +74,45 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
 }
 
 /// Appends to `X-Forwarded-{For,Port,Proto}` and sets `X-Forwarded-Host` if nobody has.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Peer, is_websocket: bool) {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
-    let port =
-        port_of(&host).map_or_else(|| if peer.is_tls { "443" } else { "80" }.to_owned(), str::to_owned);
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, is_websocket: bool) {
+    let host = headers.get(HOST).cloned().unwrap_or(HeaderValue::from_static(""));
+    let port = host.to_str().ok().and_then(port_of).and_then(|port| HeaderValue::from_str(port).ok());
+    let port = port.unwrap_or(HeaderValue::from_static(if peer.is_tls { "443" } else { "80" }));
     let proto = match (is_websocket, peer.is_tls) {
         (true, true) => "wss",
         (true, false) => "ws",
         (false, true) => "https",
         (false, false) => "http",
     };
-    let ip = peer.ip.map_or_else(|| "unix:".to_owned(), |ip| ip.to_canonical().to_string());
-    for (name, value) in
-        [("x-forwarded-for", ip.as_str()), ("x-forwarded-port", &port), ("x-forwarded-proto", proto)]
-    {
-        let earlier: Vec<String> = headers
-            .get_all(name)
-            .into_iter()
-            .filter_map(|value| value.to_str().ok())
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let joined =
-            if earlier.is_empty() { value.to_owned() } else { format!("{},{value}", earlier.join(",")) };
-        if let Ok(value) = HeaderValue::from_str(&joined) {
-            headers.insert(HeaderName::from_static(name), value);
+    append(headers, &X_FORWARDED_FOR, peer.address.clone());
+    append(headers, &X_FORWARDED_PORT, port);
+    append(headers, &X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    headers.entry(&X_FORWARDED_HOST).or_insert(host);
+}
+
+/// Makes one header of those there are and `value`.
+fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    let mut joined = String::new();
+    for earlier in headers.get_all(name) {
+        if let Ok(earlier) = earlier.to_str()
+            && !earlier.is_empty()
+        {
+            joined.push_str(earlier);
+            joined.push(',');
         }
     }
-    if !headers.contains_key("x-forwarded-host")
-        && let Ok(value) = HeaderValue::from_str(&host)
-    {
-        headers.insert(HeaderName::from_static("x-forwarded-host"), value);
-    }
+    let value = if joined.is_empty() {
+        value
+    } else {
+        joined.push_str(value.to_str().unwrap_or_default());
+        HeaderValue::from_str(&joined).unwrap_or(value)
+    };
+    headers.insert(name.clone(), value);
 }
 
 fn port_of(host: &str) -> Option<&str> {
@@ -154,8 +182,8 @@ mod tests {
             ("x-forwarded-for", "9.9.9.9"),
             ("x-forwarded-proto", "https"),
         ]);
-        let peer = Peer { ip: Some("::ffff:10.0.0.1".parse().unwrap()), is_tls: false };
-        add_forwarded(&mut map, peer, false);
+        let peer = Peer::new(Some("::ffff:10.0.0.1".parse().unwrap()), false);
+        add_forwarded(&mut map, &peer, false);
         assert_eq!(map["x-forwarded-for"], "9.9.9.9,10.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "https,http");
         assert_eq!(map["x-forwarded-port"], "8443");

@@ -1,45 +1,26 @@
-//! The listeners: accept, TLS, serve each connection within limits, drain at the end.
+//! The listeners: bind, accept, hand on; certificates read anew; drain at the end.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::header::{HOST, LOCATION};
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::Proxy;
-use crate::body::{AnyBody, full};
-use crate::framing::Framed;
-use crate::headers::Peer;
-use crate::metrics::Gauge;
-use crate::options::Address;
-use crate::{api, forward, tls};
+use crate::converse::{Accepted, Arrival, Door, Role};
+use crate::options::{Address, TlsFiles};
+use crate::pool::Upstream;
+use crate::workers::Workers;
+use crate::{Proxy, tls};
 
-/// Headers of one request, and how many.
-const HEADER_BYTES_MAX: usize = 64 << 10;
-const HEADERS_MAX: usize = 128;
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-
-/// What a listener's requests are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Public,
-    Api,
-    Metrics,
-    /// To https on this port.
-    Redirect(u16),
-}
+/// Connections at the same time to a listener that is not for the public: these stay reachable when clients have
+/// taken all of theirs.
+const INWARD_CONNECTIONS_MAX: usize = 256;
+/// How often the certificates' files are looked at.
+const CERTIFICATES_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 
 enum Listener {
     Tcp(TcpListener),
@@ -50,56 +31,47 @@ pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
     let options = &proxy.options;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let public_tls = options.tls.as_ref().map(tls::acceptor).transpose().context("--ssl-*")?;
-    let api_tls = options.api_tls.as_ref().map(tls::acceptor).transpose().context("--api-ssl-*")?;
+    let public_tls = incoming(options.tls.as_ref(), &[tls::HTTP2, tls::HTTP1]).context("--ssl-*")?;
+    let api_tls = incoming(options.api_tls.as_ref(), &[tls::HTTP1]).context("--api-ssl-*")?;
+    let outgoing = Arc::new(tls::Outgoing::for_targets(options).context("--client-ssl-*")?);
     let mut listeners = vec![
-        (bind(&options.public).await?, Role::Public, public_tls),
-        (bind(&options.api).await?, Role::Api, api_tls),
+        (bind(&options.public).await?, Role::Public, public_tls.clone()),
+        (bind(&options.api).await?, Role::Api, api_tls.clone()),
     ];
     if let Some(address) = &options.metrics {
         listeners.push((bind(address).await?, Role::Metrics, None));
     }
     if let Some((address, port)) = &options.redirect {
         listeners.push((bind(address).await?, Role::Redirect(*port), None));
-        info!("Added HTTP to HTTPS redirection from {address} to {port}");
     }
-    if options.auth_token.is_none() {
-        warn!("REST API is not authenticated: set CONFIGPROXY_AUTH_TOKEN");
-    }
-    let scheme = |tls: bool| if tls { "https" } else { "http" };
-    info!(
-        "Proxying {}://{} to {}",
-        scheme(options.tls.is_some()),
-        bound(&listeners[0].0, &options.public),
-        options.default_target.as_deref().unwrap_or("(no default)")
-    );
-    info!(
-        "Proxy API at {}://{}/api/routes",
-        scheme(options.api_tls.is_some()),
-        bound(&listeners[1].0, &options.api)
-    );
+    announce(options, &listeners);
     if let Some(path) = &options.pid_file {
         info!("Writing pid {} to {}", std::process::id(), path.display());
         std::fs::write(path, std::process::id().to_string())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
 
+    let workers = Arc::new(Destination::Workers(Workers::start(options.threads, &outgoing)?));
+    let here = Arc::new(Destination::Here(Arc::new(Upstream::new(outgoing.clone()))));
     // Every connection holds a receiver: they hear of the end through it, and are counted by it.
     let (draining, drain) = watch::channel(());
-    let slots = Arc::new(Semaphore::new(options.connections_max));
     let mut accepting = Vec::new();
-    for (listener, role, acceptor) in listeners {
-        // The API stays reachable when clients have taken all connections.
-        let slots = if role == Role::Public { slots.clone() } else { Arc::new(Semaphore::new(256)) };
-        let door = Door { proxy: proxy.clone(), role, acceptor, slots, drain: drain.clone() };
-        accepting.push(tokio::spawn(accept(listener, door)));
+    for (listener, role, tls) in listeners {
+        let (slots, to) = match role {
+            Role::Public => (options.connections_max, &workers),
+            Role::Api | Role::Metrics | Role::Redirect(_) => (INWARD_CONNECTIONS_MAX, &here),
+        };
+        let door = Arc::new(Door { proxy: proxy.clone(), role, tls, drain: drain.clone() });
+        accepting.push(tokio::spawn(accept(listener, door, Arc::new(Semaphore::new(slots)), to.clone())));
     }
     drop(drain);
+    let reloading = tokio::spawn(reload(public_tls, api_tls, outgoing, signal(SignalKind::hangup())?));
 
     tokio::select! {
-        _ = terminate.recv() => info!("Terminated; running requests may end"),
+        _ = terminate.recv() => warn!("Terminated"),
         _ = interrupt.recv() => warn!("Interrupted"),
     }
+    reloading.abort();
     for task in accepting {
         task.abort();
     }
@@ -112,6 +84,60 @@ pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
     }
     clean_up(&proxy);
     Ok(())
+}
+
+fn incoming(
+    files: Option<&TlsFiles>,
+    protocols: &'static [&'static [u8]],
+) -> anyhow::Result<Option<Arc<tls::Incoming>>> {
+    files.cloned().map(|files| tls::Incoming::for_listener(files, protocols).map(Arc::new)).transpose()
+}
+
+/// The lines that say where to find the proxy, as configurable-http-proxy words them.
+fn announce(options: &crate::options::Options, listeners: &[(Listener, Role, Option<Arc<tls::Incoming>>)]) {
+    if options.auth_token.is_none() {
+        warn!("REST API is not authenticated.");
+    }
+    for (listener, role, tls) in listeners {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        match role {
+            Role::Public => {
+                let to = options.default_target.as_deref().unwrap_or("(no default)");
+                info!("Proxying {scheme}://{} to {to}", bound(listener, &options.public));
+            }
+            Role::Api => info!("Proxy API at {scheme}://{}/api/routes", bound(listener, &options.api)),
+            Role::Metrics => {
+                if let Some(address) = &options.metrics {
+                    info!("Serve metrics at {scheme}://{}/metrics", bound(listener, address));
+                }
+            }
+            Role::Redirect(port) => {
+                if let Some((address, _)) = &options.redirect {
+                    info!("Added HTTP to HTTPS redirection from {} to {port}", bound(listener, address));
+                }
+            }
+        }
+    }
+}
+
+/// Reads certificates anew on SIGHUP, or when their files have changed. Open connections keep what they began with.
+async fn reload(
+    public: Option<Arc<tls::Incoming>>,
+    api: Option<Arc<tls::Incoming>>,
+    outgoing: Arc<tls::Outgoing>,
+    mut hangup: tokio::signal::unix::Signal,
+) {
+    let mut ticks = tokio::time::interval(CERTIFICATES_LOOKED_AT_EVERY);
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => true,
+            _ = ticks.tick() => false,
+        };
+        for tls in [&public, &api].into_iter().flatten() {
+            tls.reload(asked);
+        }
+        outgoing.reload(asked);
+    }
 }
 
 fn clean_up(proxy: &Proxy) {
@@ -178,41 +204,28 @@ fn bound(listener: &Listener, asked: &Address) -> String {
     }
 }
 
-/// All that serving a connection of one listener needs.
-struct Door {
-    proxy: Arc<Proxy>,
-    role: Role,
-    acceptor: Option<TlsAcceptor>,
-    slots: Arc<Semaphore>,
-    drain: watch::Receiver<()>,
-}
-
-async fn accept(listener: Listener, door: Door) {
-    let door = Arc::new(door);
+async fn accept(listener: Listener, door: Arc<Door>, slots: Arc<Semaphore>, to: Arc<Destination>) {
     loop {
-        let Ok(slot) = door.slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+            Listener::Tcp(listener) => listener.accept().await.and_then(|(stream, peer)| {
                 let _ = stream.set_nodelay(true);
                 keep_alive(&stream);
-                (Accepted::Tcp(stream), Some(peer.ip()))
+                Ok((Accepted::Tcp(stream.into_std()?), Some(peer.ip())))
             }),
             Listener::Unix(listener) => {
-                listener.accept().await.map(|(stream, _)| (Accepted::Unix(stream), None))
+                listener.accept().await.and_then(|(stream, _)| Ok((Accepted::Unix(stream.into_std()?), None)))
             }
         };
         match accepted {
             Ok((stream, ip)) => {
-                let door = door.clone();
-                tokio::spawn(async move {
-                    let _open = Gauge::enter(&door.proxy.metrics.connections);
-                    let peer = Peer { ip, is_tls: door.acceptor.is_some() };
-                    match stream {
-                        Accepted::Tcp(stream) => secure(&door, peer, stream).await,
-                        Accepted::Unix(stream) => secure(&door, peer, stream).await,
+                let arrival = Arrival { door: door.clone(), stream, ip, slot };
+                match to.as_ref() {
+                    Destination::Workers(workers) => workers.give(arrival),
+                    Destination::Here(upstream) => {
+                        tokio::spawn(arrival.serve(upstream.clone()));
                     }
-                    drop(slot);
-                });
+                }
             }
             Err(error) => {
                 // Out of file descriptors, most likely; accepting again at once would spin.
@@ -223,96 +236,10 @@ async fn accept(listener: Listener, door: Door) {
     }
 }
 
-enum Accepted {
-    Tcp(TcpStream),
-    Unix(tokio::net::UnixStream),
-}
-
-async fn secure<S>(door: &Arc<Door>, peer: Peer, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    match &door.acceptor {
-        None => converse(door, peer, stream).await,
-        Some(acceptor) => match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => converse(door, peer, stream).await,
-            Ok(Err(error)) => debug!(ip = ?peer.ip, %error, "TLS handshake failed"),
-            Err(_) => debug!(ip = ?peer.ip, "TLS handshake took too long"),
-        },
-    }
-}
-
-async fn converse<S>(door: &Arc<Door>, peer: Peer, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (proxy, role) = (door.proxy.clone(), door.role);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = proxy.clone();
-        async move {
-            Ok::<_, std::convert::Infallible>(match role {
-                Role::Public => forward::handle(proxy, peer, request).await,
-                Role::Api => api::handle(proxy, request).await,
-                Role::Metrics => metrics(&proxy, &request),
-                Role::Redirect(port) => redirect(port, &request),
-            })
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(door.proxy.options.header_time_max)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .half_close(false)
-        .serve_connection(TokioIo::new(Framed::new(stream)), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let mut drain = door.drain.clone();
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = drain.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(ip = ?peer.ip, "connection ended: {}", forward::chain(&error));
-    }
-}
-
-fn metrics(proxy: &Proxy, request: &Request<Incoming>) -> Response<AnyBody> {
-    if request.uri().path() != "/metrics" {
-        let mut response = Response::new(full("Not Found"));
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return response;
-    }
-    let routes = proxy.routes().count();
-    let mut response = Response::new(full(proxy.metrics.render(routes)));
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
-    response
-}
-
-fn redirect(port: u16, request: &Request<Incoming>) -> Response<AnyBody> {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    let mut response = Response::new(full(""));
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let location =
-        if port == 443 { format!("https://{name}{path}") } else { format!("https://{name}:{port}{path}") };
-    match location.parse() {
-        Ok(location) if !name.is_empty() => {
-            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-            response.headers_mut().insert(LOCATION, location);
-        }
-        Ok(_) | Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
-    }
-    response
+/// Who serves what a listener accepts.
+enum Destination {
+    Workers(Workers),
+    Here(Arc<Upstream>),
 }
 
 /// Notices peers that vanished without a word (after the time the system sets), so that their tunnels end.

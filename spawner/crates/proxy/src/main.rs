@@ -6,35 +6,38 @@
 
 mod api;
 mod body;
+mod converse;
 mod error_page;
 mod forward;
 mod framing;
 mod headers;
 mod listen;
+mod log;
 mod metrics;
 mod options;
 mod path;
+mod pool;
 mod routes;
 mod tls;
 mod tunnel;
 mod upstream;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use tracing::info;
 
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::routes::RouteTable;
-use crate::upstream::Upstream;
 
 /// What every request may use.
 pub(crate) struct Proxy {
     pub(crate) options: Options,
     /// Held for single look-ups and changes, never across a wait.
     pub(crate) routes: RwLock<RouteTable>,
-    pub(crate) upstream: Upstream,
     pub(crate) metrics: Metrics,
 }
 
@@ -60,13 +63,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let options = Options::from_command_line()?;
-    tracing_subscriber::fmt()
-        .with_env_filter(options.log_filter())
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .compact()
-        .init();
+    log::start(&options);
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("a cryptography provider was installed twice");
     }
@@ -74,11 +71,12 @@ fn run() -> anyhow::Result<()> {
     if let Some(target) = &options.default_target {
         let mut data = serde_json::Map::new();
         data.insert("target".to_owned(), target.clone().into());
+        info!("Adding route / -> {target}");
         table.add("/", data, routes::now_ms()).context("--default-target")?;
+        info!("Route added / -> {target}");
     }
-    let upstream = Upstream::new(&options)?;
-    let proxy = Proxy { options, routes: RwLock::new(table), upstream, metrics: Metrics::default() };
-    tokio::runtime::Builder::new_multi_thread()
+    let proxy = Proxy { options, routes: RwLock::new(table), metrics: Metrics::default() };
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?

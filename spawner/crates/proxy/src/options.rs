@@ -20,7 +20,7 @@ struct Arguments {
     #[arg(long)]
     port: Option<u16>,
     /// Public-facing unix socket instead of a port.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "port")]
     socket: Option<PathBuf>,
     /// SSL key to use, if any.
     #[arg(long)]
@@ -28,6 +28,10 @@ struct Arguments {
     /// SSL certificate (chain) to use, if any.
     #[arg(long)]
     ssl_cert: Option<PathBuf>,
+    /// Another certificate and key, for clients that ask for this name (NAME=CERT:KEY; `*.` stands for one label);
+    /// may be repeated.
+    #[arg(long = "ssl-sni", value_name = "NAME=CERT:KEY", action = ArgAction::Append)]
+    ssl_by_name: Vec<String>,
     /// Authority that client certificates come from.
     #[arg(long)]
     ssl_ca: Option<PathBuf>,
@@ -52,7 +56,7 @@ struct Arguments {
     #[arg(long)]
     api_port: Option<u16>,
     /// Inward-facing unix socket for API requests.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "api_port")]
     api_socket: Option<PathBuf>,
     #[arg(long)]
     api_ssl_key: Option<PathBuf>,
@@ -133,6 +137,9 @@ struct Arguments {
     /// Port for metrics; off unless given.
     #[arg(long)]
     metrics_port: Option<u16>,
+    /// Unix socket for metrics instead of a port.
+    #[arg(long, conflicts_with = "metrics_port")]
+    metrics_socket: Option<PathBuf>,
     /// Log level (debug, info, warn, error).
     #[arg(long, default_value = "info", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
     log_level: String,
@@ -153,7 +160,13 @@ struct Arguments {
     /// Client connections at the same time.
     #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections_max: u32,
+    /// Threads that carry traffic; default as many as there are processors, at most 8.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
+
+/// Threads that are not asked for beyond this many would cost memory for nothing: one carries gigabits.
+const THREADS_MAX: usize = 8;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +193,16 @@ pub(crate) struct TlsFiles {
     pub(crate) ca: Option<PathBuf>,
     pub(crate) request_cert: bool,
     pub(crate) reject_unauthorized: bool,
+    /// Certificates for clients that ask for these names.
+    pub(crate) by_name: Vec<NamedCertificate>,
+}
+
+/// `NAME=CERT:KEY`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedCertificate {
+    pub(crate) name: String,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 pub(crate) enum ErrorPages {
@@ -216,6 +239,7 @@ pub(crate) struct Options {
     pub(crate) proxy_timeout: Option<Duration>,
     pub(crate) drain_max: Duration,
     pub(crate) connections_max: usize,
+    pub(crate) threads: usize,
     log_level: String,
 }
 
@@ -255,6 +279,7 @@ impl Options {
             arguments.ssl_ca,
             arguments.ssl_request_cert,
             arguments.ssl_reject_unauthorized,
+            &arguments.ssl_by_name,
         )?;
         let api_tls = tls_files(
             "api-ssl",
@@ -263,6 +288,7 @@ impl Options {
             arguments.api_ssl_ca,
             arguments.api_ssl_request_cert,
             arguments.api_ssl_reject_unauthorized,
+            &[],
         )?;
         let client_identity = match (arguments.client_ssl_key, arguments.client_ssl_cert) {
             (Some(key), Some(cert)) => Some((key, cert)),
@@ -299,7 +325,10 @@ impl Options {
         Ok(Self {
             public,
             api,
-            metrics: arguments.metrics_port.map(|port| Address::Tcp { ip: all(&arguments.metrics_ip), port }),
+            metrics: match (arguments.metrics_socket, arguments.metrics_port) {
+                (Some(path), _) => Some(Address::Unix(path)),
+                (None, port) => port.map(|port| Address::Tcp { ip: all(&arguments.metrics_ip), port }),
+            },
             tls,
             api_tls,
             client_identity,
@@ -323,6 +352,10 @@ impl Options {
             proxy_timeout: millis(arguments.proxy_timeout),
             drain_max: Duration::from_millis(arguments.drain_timeout),
             connections_max: arguments.connections_max as usize,
+            threads: arguments.threads.map_or_else(
+                || std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX)),
+                usize::from,
+            ),
             log_level: arguments.log_level.to_lowercase(),
         })
     }
@@ -362,22 +395,43 @@ fn tls_files(
     ca: Option<PathBuf>,
     request_cert: bool,
     reject_unauthorized: bool,
+    by_name: &[String],
 ) -> anyhow::Result<Option<TlsFiles>> {
+    let by_name: Vec<_> =
+        by_name.iter().map(|text| named_certificate(text)).collect::<anyhow::Result<_>>()?;
     match (key, cert) {
         (Some(key), Some(cert)) => {
             ensure!(
                 !request_cert || ca.is_some(),
                 "--{name}-request-cert needs --{name}-ca: whose certificates should be accepted?"
             );
-            Ok(Some(TlsFiles { key, cert, ca, request_cert, reject_unauthorized }))
+            Ok(Some(TlsFiles { key, cert, ca, request_cert, reject_unauthorized, by_name }))
         }
-        (None, None) => Ok(None),
+        (None, None) => {
+            ensure!(
+                by_name.is_empty(),
+                "--ssl-sni needs --ssl-key and --ssl-cert, for clients that name nothing"
+            );
+            Ok(None)
+        }
         (Some(_), None) | (None, Some(_)) => bail!("--{name}-key and --{name}-cert need each other"),
     }
 }
 
+fn named_certificate(text: &str) -> anyhow::Result<NamedCertificate> {
+    let parts = text.split_once('=').and_then(|(name, files)| Some((name, files.split_once(':')?)));
+    let Some((name, (cert, key))) =
+        parts.filter(|(name, (cert, key))| ![name, cert, key].iter().any(|part| part.is_empty()))
+    else {
+        bail!("--ssl-sni {text:?} is not NAME=CERT:KEY");
+    };
+    Ok(NamedCertificate { name: name.to_owned(), cert: cert.into(), key: key.into() })
+}
+
 fn custom_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
-    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let Some((name, value)) = text.split_once(':') else {
+        bail!("A colon was expected in custom header: {text}");
+    };
     let name = name.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid name"))?;
     let value =
         value.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid value"))?;
@@ -438,6 +492,10 @@ mod tests {
             (vec!["--redirect-port", "80"], "certificates"),
             (vec!["--error-target", "http://x", "--error-path", "y"], "Pick one"),
             (vec!["--custom-header", "bad name: x"], "valid name"),
+            (vec!["--custom-header", "invalid"], "colon was expected"),
+            (vec!["--ssl-sni", "hub=cert"], "NAME=CERT:KEY"),
+            (vec!["--ssl-sni", "hub=c:k"], "--ssl-cert"),
+            (vec!["--socket", "x", "--port", "1"], "cannot be used with"),
         ] {
             let message = options(&arguments).err().map(|error| format!("{error:#}")).unwrap_or_default();
             assert!(message.contains(word), "{arguments:?} gave {message:?}");

@@ -2,8 +2,22 @@
 //!
 //! Routes are stored decoded (`/user/ä b`), as in configurable-http-proxy; what is forwarded stays as it came.
 
+use std::borrow::Cow;
+
 /// `None` if the path is not properly encoded UTF-8.
-pub(crate) fn routing_path(raw: &str) -> Option<String> {
+pub(crate) fn routing_path(raw: &str) -> Option<Cow<'_, str>> {
+    // Nearly all paths have nothing to resolve, and every request asks.
+    let is_plain = raw.starts_with('/')
+        && !raw.starts_with("//")
+        && !raw.contains("/.")
+        && !raw.bytes().any(|byte| byte == b'%' || byte == b'\\');
+    if is_plain {
+        return Some(Cow::Borrowed(raw));
+    }
+    resolved(raw).map(Cow::Owned)
+}
+
+fn resolved(raw: &str) -> Option<String> {
     let mut kept: Vec<&str> = Vec::new();
     // Browsers and Node read a backslash as a slash.
     let raw = raw.replace('\\', "/");
@@ -75,9 +89,12 @@ mod tests {
             ("/a/./b/.", "/a/b/"),
             ("/a\\..\\b", "/b"),
             ("/user/a@b.c/~x", "/user/a@b.c/~x"),
+            ("//user//a/", "/user//a/"),
+            ("/.hidden/a.b..", "/.hidden/a.b.."),
             ("/", "/"),
         ] {
             assert_eq!(routing_path(raw).as_deref(), Some(path), "{raw}");
+            assert_eq!(resolved(raw).as_deref(), Some(path), "{raw}");
         }
     }
 

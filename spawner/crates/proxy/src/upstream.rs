@@ -1,40 +1,30 @@
-//! Targets and the pool of connections to them: TCP, TLS and unix sockets.
+//! Targets, and connections to them: TCP, TLS and unix sockets.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use http::header::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-
-use crate::body::AnyBody;
-use crate::options::Options;
-use crate::tls;
-
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Idle connections kept per target, and for how long.
-const IDLE_PER_TARGET_MAX: usize = 64;
-const IDLE_MAX: Duration = Duration::from_secs(20);
-/// Marks a host name that is a unix socket's path in hex.
-const UNIX_SUFFIX: &str = ".unix-socket";
 
 /// Where a route leads, parsed once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     scheme: Scheme,
+    /// `localhost` for a unix socket.
     authority: Authority,
+    /// The same as a `Host` header.
+    host: HeaderValue,
     /// The target's own path without a trailing slash.
     base: String,
-    is_unix: bool,
+    socket: Option<PathBuf>,
+    key: Arc<str>,
 }
 
 impl Target {
@@ -49,10 +39,14 @@ impl Target {
                 socket.starts_with('/'),
                 "{text:?} does not name an absolute socket path, such as %2Frun%2Fx.sock"
             );
-            let hex: String = socket.bytes().map(|byte| format!("{byte:02x}")).collect();
-            let authority = format!("{hex}{UNIX_SUFFIX}").parse().context("the socket's path is too long")?;
-            let base = format!("/{base}").trim_end_matches('/').to_owned();
-            return Ok(Self { scheme: Scheme::HTTP, authority, base, is_unix: true });
+            return Ok(Self {
+                scheme: Scheme::HTTP,
+                authority: Authority::from_static("localhost"),
+                host: HeaderValue::from_static("localhost"),
+                base: format!("/{base}").trim_end_matches('/').to_owned(),
+                key: format!("unix:{socket}").into(),
+                socket: Some(socket.into()),
+            });
         }
         let uri: Uri =
             text.parse().with_context(|| format!("{text:?} is not a URL such as http://host:port"))?;
@@ -64,78 +58,50 @@ impl Target {
         let authority = parts.authority.with_context(|| format!("{text:?} names no host"))?;
         let base =
             parts.path_and_query.map(|path| path.path().trim_end_matches('/').to_owned()).unwrap_or_default();
-        Ok(Self { scheme, authority, base, is_unix: false })
+        // Who the target is told it is has no user name in it.
+        let named = authority.as_str().rsplit('@').next().unwrap_or_default();
+        Ok(Self {
+            host: HeaderValue::from_str(named).with_context(|| format!("{text:?} names no proper host"))?,
+            key: format!("{scheme}://{authority}").into(),
+            scheme,
+            authority,
+            base,
+            socket: None,
+        })
     }
 
     pub(crate) fn authority(&self) -> &str {
-        if self.is_unix { "localhost" } else { self.authority.as_str() }
+        self.authority.as_str()
     }
 
-    /// The upstream URL for a request's path.
-    pub(crate) fn uri(&self, path: &str, prepend_base: bool) -> anyhow::Result<Uri> {
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let whole = if prepend_base && !self.base.is_empty() { format!("{}{path}", self.base) } else { path };
-        let path: PathAndQuery = whole.parse().context("the path cannot be forwarded")?;
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path)
-            .build()
-            .context("the target's URL cannot be built")
+    /// `Host` for those who want the target's own.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
     }
-}
 
-#[derive(Clone)]
-pub(crate) struct Upstream {
-    pub(crate) client: Client<Connector, AnyBody>,
-}
+    /// The same for targets that share connections.
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
 
-impl Upstream {
-    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
-        let tls = tls::upstream(options)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(IDLE_PER_TARGET_MAX)
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .set_host(false)
-            .build(Connector { tls });
-        Ok(Self { client })
+    /// What to ask the target for, given what the proxy was asked for.
+    pub(crate) fn uri(&self, path: &PathAndQuery, prepend_base: bool) -> anyhow::Result<Uri> {
+        if prepend_base && !self.base.is_empty() {
+            let whole = format!("{}{path}", self.base);
+            return Ok(Uri::from(whole.parse::<PathAndQuery>().context("the path cannot be forwarded")?));
+        }
+        Ok(Uri::from(path.clone()))
     }
 }
 
-/// Opens connections for the pool.
-#[derive(Clone)]
-pub(crate) struct Connector {
-    tls: Option<TlsConnector>,
-}
-
-impl tower::Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = std::io::Result<Stream>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
+/// Opens a connection, however long that takes.
+pub(crate) async fn connect(target: &Target, tls: Option<TlsConnector>) -> std::io::Result<Stream> {
+    let host = target.authority.host().trim_matches(['[', ']']);
+    if let Some(path) = &target.socket {
+        return Ok(Stream::Unix(TokioIo::new(UnixStream::connect(path).await?)));
     }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = self.tls.clone();
-        Box::pin(async move {
-            tokio::time::timeout(CONNECT_MAX, connect(uri, tls))
-                .await
-                .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "connecting took too long"))?
-        })
-    }
-}
-
-async fn connect(uri: Uri, tls: Option<TlsConnector>) -> std::io::Result<Stream> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    if let Some(hex) = host.strip_suffix(UNIX_SUFFIX) {
-        return Ok(Stream::Unix(TokioIo::new(UnixStream::connect(socket_path(hex)).await?)));
-    }
-    let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
-    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let is_tls = target.scheme == Scheme::HTTPS;
+    let port = target.authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     crate::listen::keep_alive(&stream);
@@ -153,26 +119,10 @@ async fn connect(uri: Uri, tls: Option<TlsConnector>) -> std::io::Result<Stream>
     }
 }
 
-fn socket_path(hex: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes: Vec<u8> = hex
-        .as_bytes()
-        .chunks(2)
-        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
 pub(crate) enum Stream {
     Tcp(TokioIo<TcpStream>),
     Unix(TokioIo<UnixStream>),
     Tls(Box<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
 }
 
 impl Read for Stream {
@@ -231,6 +181,10 @@ impl Write for Stream {
         context: &mut Context<'_>,
         slices: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        // Heads come in one piece, for which the system's way of writing pieces costs more than that of writing.
+        if let [slice] = slices {
+            return self.poll_write(context, slice);
+        }
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
@@ -239,30 +193,29 @@ impl Write for Stream {
     }
 }
 
-/// Keeps `Arc` in one place for callers that share TLS settings.
-pub(crate) fn connector(config: rustls::ClientConfig) -> TlsConnector {
-    TlsConnector::from(Arc::new(config))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn asked(target: &str, path: &'static str, prepend_base: bool) -> String {
+        let target = Target::parse(target).unwrap();
+        target.uri(&PathAndQuery::from_static(path), prepend_base).unwrap().to_string()
+    }
+
     #[test]
     fn target_paths_are_joined_without_double_slashes() {
-        let target = Target::parse("http://127.0.0.1:9/base/").unwrap();
-        assert_eq!(target.uri("/x?y=1", true).unwrap(), "http://127.0.0.1:9/base/x?y=1");
-        assert_eq!(target.uri("/x", false).unwrap(), "http://127.0.0.1:9/x");
-        assert_eq!(Target::parse("http://h:1").unwrap().uri("/%2F%C3", true).unwrap().path(), "/%2F%C3");
+        assert_eq!(asked("http://127.0.0.1:9/base/", "/x?y=1", true), "/base/x?y=1");
+        assert_eq!(asked("http://127.0.0.1:9/base/", "/x", false), "/x");
+        assert_eq!(asked("http://h:1", "/%2F%C3", true), "/%2F%C3");
+        assert_eq!(asked("http://h:1", "/?q", true), "/?q");
     }
 
     #[test]
     fn unix_sockets_are_targets() {
         let target = Target::parse("http+unix://%2Frun%2Fx.sock/hub").unwrap();
-        let uri = target.uri("/a", true).unwrap();
-        assert_eq!(uri.path(), "/hub/a");
-        let hex = uri.host().unwrap().strip_suffix(UNIX_SUFFIX).unwrap();
-        assert_eq!(socket_path(hex), PathBuf::from("/run/x.sock"));
+        assert_eq!(target.socket, Some(PathBuf::from("/run/x.sock")));
+        assert_eq!(asked("unix+http://%2Frun%2Fx.sock/hub", "/a", true), "/hub/a");
+        assert_ne!(target.key(), Target::parse("http://localhost").unwrap().key());
     }
 
     #[test]

@@ -28,14 +28,14 @@ impl Proxy {
             .args(arguments)
             .env("CONFIGPROXY_AUTH_TOKEN", TOKEN)
             .env_remove("NUNA_LOG")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut process = Guarded::start(&mut command);
-        let errors = process.stderr.take().unwrap();
+        let log = process.stdout.take().unwrap();
         let (found, addresses) = mpsc::channel();
         // Reads on, so that the proxy never blocks on its log.
         std::thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
                 for marker in ["Proxying ", "Proxy API at "] {
                     if let Some((_, rest)) = line.split_once(marker) {
                         let address = rest.split("://").nth(1).unwrap();
