@@ -1,7 +1,7 @@
 //! Owns the values of a worker: in memory, or on disk, where `spill.rs` has put them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -52,7 +52,14 @@ impl Store {
 
     /// A value as another worker has it. If it was made here in the meantime, that stays where it is.
     pub(crate) fn insert_fetched(&self, block: Block, value: Value) {
-        self.places().entry(block).or_insert(Place::Memory(value));
+        let unused = match self.places().entry(block) {
+            Entry::Occupied(_) => Some(value),
+            Entry::Vacant(place) => {
+                place.insert(Place::Memory(value));
+                None
+            }
+        };
+        drop(unused);
     }
 
     pub(crate) fn remove(&self, blocks: &[Block]) {
@@ -176,7 +183,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         assert_eq!(store.get(block), Some(value.clone()));
         store.insert_fetched(block, value.clone());
-        assert!(store.disk_bytes(&[block]) > 0, "what another worker has does not bring it back");
+        assert!(store.is_any_on_disk(&[block]), "what another worker has does not bring it back");
         assert!(store.load(block));
         assert_eq!(store.get(block), Some(value));
         store.remove(&[block]);

@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn what_the_disk_has_lost_is_an_error_and_known_from_then_on() {
         for packed in [false, true] {
-            for read in [|place: &Arc<OnDisk>| place.read().map(drop), |place: &Arc<OnDisk>| parts(place).map(drop)] {
+            for read in
+                [|place: &Arc<OnDisk>| place.read().map(drop), |place: &Arc<OnDisk>| parts(place).map(drop)]
+            {
                 let (_directory, place) = on_disk(&value(5 * PART), packed);
                 let last = place.pieces[place.pieces.len() - 1];
                 place.file.write_all_at(&[0xee; 100], last.offset + last.stored as u64 - 100).unwrap();
