@@ -297,7 +297,8 @@ impl Running {
         // Not behind `qsub` and `qdel`: the plan lets one query run at a time.
         tokio::spawn(async move {
             let begun = std::time::Instant::now();
-            let answer = tokio::time::timeout(limit, batch.jobs()).await;
+            // Two commands where jobs that were followed have ended.
+            let answer = tokio::time::timeout(2 * limit, batch.follow(awaited.jobs())).await;
             let outcome = answer.unwrap_or(Err(StatusError::TimedOut { limit }));
             metrics.listed(outcome.is_ok(), begun.elapsed());
             let event = match outcome {

@@ -121,6 +121,10 @@ pub struct Awaited {
 }
 
 impl Awaited {
+    pub fn jobs(&self) -> &[JobId] {
+        &self.jobs
+    }
+
     pub fn misses_any(&self, snapshot: &Snapshot) -> bool {
         self.has_lost || self.jobs.iter().any(|job| snapshot.presence(job) == Presence::Absent)
     }

@@ -174,22 +174,24 @@ struct Sought {
     nameless: BTreeSet<u32>,
     /// Arrays of which jobs are followed.
     arrays: BTreeSet<JobId>,
+    /// These, and jobs of no array.
+    known: Vec<JobId>,
 }
 
 impl Sought {
     fn of(farm: &Farm) -> Self {
-        Self { nameless: farm.nameless(), arrays: farm.arrays() }
+        Self { nameless: farm.nameless(), arrays: farm.arrays(), known: farm.known() }
     }
 }
 
-/// All jobs that PBS lists, and with them the jobs of this cluster's arrays. PBS is asked a second time for those alone of
-/// which some job has begun: nobody else's arrays are taken apart for us.
+/// All jobs that PBS lists, those of this cluster that have ended, and the jobs of its arrays. PBS is asked a second time for
+/// those alone of which some job has begun: nobody else's arrays are taken apart for us.
 async fn list(
     settings: &Settings,
     batch: &dyn BatchSystem,
     sought: &Sought,
 ) -> Result<Snapshot, StatusError> {
-    let mut snapshot = batch.jobs().await?;
+    let mut snapshot = batch.follow(&sought.known).await?;
     let mut untouched = Vec::new();
     let mut begun = Vec::new();
     for job in snapshot.jobs.values().filter(|job| job.id.is_array() && is_ours(settings, job)) {

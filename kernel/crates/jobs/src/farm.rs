@@ -338,6 +338,12 @@ impl Farm {
         self.jobs.values().filter_map(|job| job.id.as_ref()?.array()).collect()
     }
 
+    /// What to ask PBS for: the arrays, and jobs that are of none.
+    pub fn known(&self) -> Vec<JobId> {
+        let named = |job: &Job| job.id.as_ref().map(|id| id.array().unwrap_or_else(|| id.clone()));
+        self.jobs.values().filter_map(named).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Jobs that may exist, but under an id that is not known.
     pub fn nameless(&self) -> BTreeSet<u32> {
         self.jobs.iter().filter(|(_, job)| job.id.is_none()).map(|(&ticket, _)| ticket).collect()

@@ -1,8 +1,10 @@
 //! The seam between those who need jobs and the batch system that runs them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
-use crate::{DeleteError, JobId, Snapshot, StatusError, SubmitError, UserName};
+use crate::{DeleteError, JobId, Presence, Snapshot, StatusError, SubmitError, UserName};
 
 /// A batch system. Every call has a time limit of its own; none retries.
 #[async_trait]
@@ -12,11 +14,35 @@ pub trait BatchSystem: Send + Sync {
     /// After [`SubmitError::TimedOut`] the job may exist all the same: look for its name in a later snapshot.
     async fn submit(&self, user: &UserName, script: &str) -> Result<JobId, SubmitError>;
 
-    /// All jobs of the server that this process may see, finished ones included as long as PBS remembers them. An array is
-    /// one of them; its jobs are not (see [`BatchSystem::sub_jobs`] and [`crate::Job::untouched`]).
+    /// All jobs of the server that this process may see and that are not over; some that are may be among them. An array is one
+    /// of them; its jobs are not (see [`BatchSystem::sub_jobs`] and [`crate::Job::untouched`]).
     ///
-    /// One query, however many jobs the caller follows. See [`Snapshot::presence`] for what its silence means.
+    /// One query, however many jobs the caller follows.
     async fn jobs(&self) -> Result<Snapshot, StatusError>;
+
+    /// What the server still knows of these jobs, over or not; one query for some hundreds. Nothing, where
+    /// [`BatchSystem::jobs`] lists all that is remembered.
+    async fn remembered(&self, jobs: &[JobId]) -> Result<Snapshot, StatusError> {
+        let _ = jobs;
+        Ok(Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true })
+    }
+
+    /// [`BatchSystem::jobs`], and those of `followed` that are over, as far as the server remembers them. See
+    /// [`Snapshot::presence`] for what its silence means of jobs that are followed.
+    ///
+    /// The history of a server is all users' jobs of two weeks: asked for as a whole it would be hundreds of megabytes
+    /// each time, so only those are asked for by name that were there before and are not any more.
+    async fn follow(&self, followed: &[JobId]) -> Result<Snapshot, StatusError> {
+        let mut snapshot = self.jobs().await?;
+        let is_missing = |job: &&JobId| !matches!(snapshot.presence(job), Presence::Listed(_));
+        let missing: Vec<JobId> = followed.iter().filter(is_missing).cloned().collect();
+        if !missing.is_empty() {
+            let more = self.remembered(&missing).await?;
+            snapshot.jobs.extend(more.jobs);
+            snapshot.complete &= more.complete;
+        }
+        Ok(snapshot)
+    }
 
     /// These arrays with all of their jobs, over or not; one query. What is not listed of an array is unknown to the server.
     async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError>;

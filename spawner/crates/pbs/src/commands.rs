@@ -32,6 +32,9 @@ const EXIT_SUDO: i32 = 1;
 /// What `qstat -x` says, with an empty list and exit code 0, where `job_history_enable` is not set.
 const NO_HISTORY: &str = "not configured to maintain job history";
 
+/// What it says of an id that the server does not know.
+const UNKNOWN_JOB: &str = "Unknown Job Id";
+
 /// In whose name `qsub` and `qdel` run. `qstat` always runs as this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunAs {
@@ -255,26 +258,11 @@ impl Commands {
         Ok(finished)
     }
 
-    /// What can be had of `arrays` and their jobs, or, if none are named, of all jobs.
-    async fn listed(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
-        match self.list(true, arrays).await? {
-            Listing::Read(snapshot) => Ok(snapshot),
-            Listing::NoHistory => match self.list(false, arrays).await? {
-                Listing::Read(snapshot) => Ok(snapshot),
-                Listing::NoHistory => Err(StatusError::Unreadable {
-                    message: "qstat complains that there is no history though none was asked for".to_owned(),
-                }),
-            },
-        }
-    }
-
-    /// One listing. `history` asks for finished jobs too; arrays that are named are listed with their jobs.
-    async fn list(&self, history: bool, arrays: &[JobId]) -> Result<Listing, StatusError> {
+    /// One `qstat -f` with these options and ids. Of ids that are named, those that it does not list are unknown to the server.
+    async fn list(&self, options: &[&'static str], ids: &[JobId]) -> Result<Listing, StatusError> {
         let arguments = |format: &'static str| {
-            let history = history.then_some("-x");
-            let expand = (!arrays.is_empty()).then_some("-t");
-            let options = history.into_iter().chain(expand).chain(["-f", "-F", format]);
-            options.chain(arrays.iter().map(JobId::as_str)).collect::<Vec<_>>()
+            let options = options.iter().copied().chain(["-f", "-F", format]);
+            options.chain(ids.iter().map(JobId::as_str)).collect::<Vec<_>>()
         };
         let mut finished = self.qstat(&arguments("json")).await?;
         let mut snapshot = match status::parse(&finished.stdout) {
@@ -289,9 +277,14 @@ impl Commands {
         if finished.stderr.contains(NO_HISTORY) {
             return Ok(Listing::NoHistory);
         }
+        let is_whole = match finished.code {
+            Some(0) => finished.stderr.trim().is_empty(),
+            Some(exit::UNKNOWN_JOB) if !ids.is_empty() => is_about_unknown_jobs(&finished.stderr),
+            Some(_) | None => false,
+        };
         // PBS lists what it can and reports the rest in its exit code, or in words alone: a list that comes with a
         // complaint may lack anything, and a job that is wrongly taken for gone is somebody's lost work.
-        if finished.code != Some(0) || !finished.stderr.trim().is_empty() {
+        if !is_whole {
             if snapshot.jobs.is_empty() {
                 let words = words("qstat", &finished.stderr);
                 let code = finished.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
@@ -301,6 +294,36 @@ impl Commands {
         }
         Ok(Listing::Read(snapshot))
     }
+
+    /// What the server knows of `ids`, in as few queries as their number allows.
+    async fn of(&self, options: &[&'static str], ids: &[JobId]) -> Result<Snapshot, StatusError> {
+        let mut all = Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true };
+        for some in ids.chunks(IDS_MAX) {
+            let with_history: Vec<&'static str> = ["-x"].into_iter().chain(options.iter().copied()).collect();
+            let snapshot = match self.list(&with_history, some).await? {
+                Listing::Read(snapshot) => snapshot,
+                Listing::NoHistory => match self.list(options, some).await? {
+                    Listing::Read(snapshot) => snapshot,
+                    Listing::NoHistory => return Err(no_history_was_asked_for()),
+                },
+            };
+            all.jobs.extend(snapshot.jobs);
+            all.server_time = snapshot.server_time;
+            all.complete &= snapshot.complete;
+        }
+        Ok(all)
+    }
+}
+
+/// Whether all that `qstat` complains of is ids that the server does not know.
+fn is_about_unknown_jobs(stderr: &str) -> bool {
+    let mut lines = stderr.lines().filter(|line| !line.trim().is_empty()).peekable();
+    lines.peek().is_some() && lines.all(|line| line.contains(UNKNOWN_JOB))
+}
+
+fn no_history_was_asked_for() -> StatusError {
+    let message = "qstat complains that there is no history though none was asked for".to_owned();
+    StatusError::Unreadable { message }
 }
 
 enum Listing {
@@ -348,18 +371,18 @@ impl BatchSystem for Commands {
     }
 
     async fn jobs(&self) -> Result<Snapshot, StatusError> {
-        self.listed(&[]).await
+        match self.list(&[], &[]).await? {
+            Listing::Read(snapshot) => Ok(snapshot),
+            Listing::NoHistory => Err(no_history_was_asked_for()),
+        }
+    }
+
+    async fn remembered(&self, jobs: &[JobId]) -> Result<Snapshot, StatusError> {
+        self.of(&[], jobs).await
     }
 
     async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
-        let mut all = Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true };
-        for some in arrays.chunks(IDS_MAX) {
-            let snapshot = self.listed(some).await?;
-            all.jobs.extend(snapshot.jobs);
-            all.server_time = snapshot.server_time;
-            all.complete &= snapshot.complete;
-        }
-        Ok(all)
+        self.of(&["-t"], arrays).await
     }
 
     async fn sees_all_jobs(&self) -> Result<bool, StatusError> {

@@ -51,11 +51,24 @@ impl State {
         all
     }
 
-    /// As `qstat` without `-t`.
-    fn listed(&self) -> BTreeMap<JobId, Job> {
+    /// As `qstat` without `-t`: with `-x` of these jobs, without it of all that are not over.
+    fn listed(&self, history_of: Option<&[JobId]>) -> BTreeMap<JobId, Job> {
         let mut all = self.all();
-        all.retain(|id, _| id.index().is_none());
+        all.retain(|id, job| {
+            id.index().is_none() && history_of.map_or(!job.state.is_over(), |jobs| jobs.contains(id))
+        });
         all
+    }
+
+    fn snapshot(&self, jobs: BTreeMap<JobId, Job>) -> Result<Snapshot, StatusError> {
+        match &self.trouble {
+            Some(trouble) => Err(trouble.clone()),
+            None => Ok(Snapshot {
+                jobs: if self.is_blind { Default::default() } else { jobs },
+                server_time: Some(self.clock),
+                complete: !self.has_holes,
+            }),
+        }
     }
 }
 
@@ -206,14 +219,13 @@ impl BatchSystem for FakeBatch {
     async fn jobs(&self) -> Result<Snapshot, StatusError> {
         let mut state = self.state();
         state.queries += 1;
-        match &state.trouble {
-            Some(trouble) => Err(trouble.clone()),
-            None => Ok(Snapshot {
-                jobs: if state.is_blind { Default::default() } else { state.listed() },
-                server_time: Some(state.clock),
-                complete: !state.has_holes,
-            }),
-        }
+        state.snapshot(state.listed(None))
+    }
+
+    async fn remembered(&self, jobs: &[JobId]) -> Result<Snapshot, StatusError> {
+        let mut state = self.state();
+        state.queries += 1;
+        state.snapshot(state.listed(Some(jobs)))
     }
 
     async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {

@@ -102,7 +102,7 @@ impl World for RealWorld {
 async fn wait(world: &dyn World, id: &JobId, holds: impl Fn(&Job) -> bool) -> Job {
     let started = Instant::now();
     loop {
-        let snapshot = world.batch().jobs().await.unwrap();
+        let snapshot = world.batch().follow(std::slice::from_ref(id)).await.unwrap();
         if let Presence::Listed(job) = snapshot.presence(id)
             && holds(job)
         {
@@ -153,7 +153,12 @@ async fn contract(world: &dyn World) {
 
     // A job nobody knows.
     let stranger: JobId = format!("999999.{}", id.as_str().split_once('.').unwrap().1).parse().unwrap();
-    assert_eq!(batch.jobs().await.unwrap().presence(&stranger), Presence::Absent);
+    let followed = [stranger.clone(), id.clone()];
+    let snapshot = batch.follow(&followed).await.unwrap();
+    assert_eq!(snapshot.presence(&stranger), Presence::Absent);
+    assert!(matches!(snapshot.presence(&id), Presence::Listed(job) if job.state.is_over()));
+    let living = batch.jobs().await.unwrap();
+    assert_eq!(living.presence(&id), Presence::Absent, "history is for those who ask for it by name");
     batch.delete(&alice, &stranger).await.unwrap();
 }
 

@@ -144,19 +144,80 @@ async fn trouble_is_never_an_empty_list() {
     assert!(matches!(pbs.commands().jobs().await.unwrap_err(), StatusError::Unreadable { .. }));
 }
 
-#[tokio::test]
-async fn a_server_without_history_is_asked_for_what_it_has() {
+/// Without a `-x` and ids it answers as one sample says, with them as another.
+fn with_history(now: &Sample, history: &Sample) -> Scripted {
     let pbs = Scripted::new();
-    pbs.answer("qstat.now", &sample("qstat-json-all"));
-    pbs.answer("qstat.history", &sample("qstat-no-history"));
+    pbs.answer("qstat.now", now).answer("qstat.history", history);
     let folder = pbs.folder.path().display();
     pbs.script(
         "qstat",
-        &format!("case \"$1\" in -x) exec '{folder}/qstat.history';; *) exec '{folder}/qstat.now';; esac"),
+        &format!(
+            "echo \"$*\" >> '{folder}/asked'\n\
+             case \"$1\" in -x) exec '{folder}/qstat.history';; *) exec '{folder}/qstat.now';; esac"
+        ),
     );
-    let snapshot = pbs.commands().jobs().await.unwrap();
-    assert!(snapshot.complete);
-    assert_eq!(snapshot.jobs.len(), 1);
+    pbs
+}
+
+fn asked(pbs: &Scripted) -> Vec<String> {
+    let text = std::fs::read_to_string(pbs.folder.path().join("asked")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn history_is_asked_for_by_name_and_only_of_jobs_that_are_missed() {
+    let all = sample("qstat-json-all");
+    let pbs = with_history(&all, &sample("qstat-json-F-exit3"));
+    let there = listed("qstat-json-all").await.jobs.into_keys().next().unwrap();
+    let ended = job("qstat-json-F-exit3").await.id;
+    let snapshot = pbs.commands().follow(std::slice::from_ref(&there)).await.unwrap();
+    assert!(snapshot.complete && snapshot.jobs.len() == 1);
+    let snapshot = pbs.commands().follow(&[there.clone(), ended.clone()]).await.unwrap();
+    assert!(snapshot.complete && snapshot.jobs.len() == 2);
+    assert!(matches!(snapshot.presence(&ended), Presence::Listed(job) if job.exit_status == Some(3)));
+    assert_eq!(
+        asked(&pbs),
+        ["-f -F json".to_owned(), "-f -F json".to_owned(), format!("-x -f -F json {ended}")]
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_not_even_the_history_knows_is_absent_and_trouble_is_not_that() {
+    let followed = ["999999.pbshead".parse().unwrap()];
+    let pbs = with_history(&sample("qstat-json-all"), &sample("qstat-x-unknown"));
+    let snapshot = pbs.commands().follow(&followed).await.unwrap();
+    assert_eq!(snapshot.presence(&followed[0]), Presence::Absent);
+    let unknown = sample("qstat-x-unknown");
+    for (code, complaint) in
+        [(153, "qstat: something new\n"), (0, "qstat: something new\n"), (153, ""), (1, "")]
+    {
+        let trouble = Sample { code, stderr: complaint.to_owned(), ..sample("qstat-x-unknown") };
+        let pbs = with_history(&sample("qstat-json-all"), &trouble);
+        assert!(pbs.commands().follow(&followed).await.is_err(), "{code} {complaint}");
+    }
+    let both = format!("{}qstat: something new\n", unknown.stderr);
+    let pbs = with_history(&sample("qstat-json-all"), &Sample { stderr: both, ..unknown });
+    assert!(pbs.commands().follow(&followed).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_without_history_is_asked_for_what_it_has() {
+    let pbs = with_history(&sample("qstat-x-unknown"), &sample("qstat-no-history"));
+    let followed = ["999999.pbshead".parse().unwrap()];
+    let all = sample("qstat-json-all");
+    let folder = pbs.folder.path().display().to_string();
+    pbs.answer("qstat.all", &all);
+    // Living jobs when nothing is named; a job that is not there when it is.
+    pbs.script(
+        "qstat",
+        &format!(
+            "case \"$*\" in -x*) exec '{folder}/qstat.history';; *999999*) exec '{folder}/qstat.now';; \
+             *) exec '{folder}/qstat.all';; esac"
+        ),
+    );
+    let snapshot = pbs.commands().follow(&followed).await.unwrap();
+    assert!(snapshot.complete && snapshot.jobs.len() == 1);
+    assert_eq!(snapshot.presence(&followed[0]), Presence::Absent);
 }
 
 /// PBS prints a value that reads as JSON as that JSON, so any user can write such things.
