@@ -76,6 +76,15 @@ fn to_client() -> Vec<ToClient> {
         EngineError::Task { task: "a[1]".into(), worker: "w".into(), cell: Some(3), message: "no".into() };
     vec![
         ToClient::Delivered { submission: 1, stage: 0, blocks: vec![4], shapes: vec![shape()] },
+        ToClient::Available {
+            submission: 1,
+            stage: 0,
+            key: StageKey(8),
+            block: 9,
+            bytes: 1 << 31,
+            worker: WorkerId(2),
+            address: "[::1]:80".parse().unwrap(),
+        },
         ToClient::Progress { submission: 1, done: 5, total: 9, stages: vec![3, 2], read_bytes: 8 },
         ToClient::Finished { submission: 1, read_bytes: 4 },
         ToClient::Failed { submission: 1, error },
@@ -102,15 +111,42 @@ fn to_worker() -> Vec<ToWorker> {
         ToWorker::Define(Box::new(definition)),
         ToWorker::Lease { blocks, inputs: vec![Located { blocks, worker: WorkerId(2) }] },
         ToWorker::Forget(vec![blocks]),
+        ToWorker::Adopt { blocks, from: WorkerId(9), bytes: 1 << 33 },
         ToWorker::Drop(vec![StageKey(3)]),
         ToWorker::Reclaim { stage: StageKey(1), count: 4 },
+        ToWorker::Library(LibraryId([3; 32])),
+        ToWorker::Drain,
     ]
 }
 
 fn from_worker() -> Vec<FromWorker> {
     let error = TaskError { message: "the store does not answer".into(), retryable: true };
+    let completed = Completed {
+        block: 70_000,
+        bytes: 800,
+        start_us: 1 << 40,
+        duration_us: 17,
+        thread: 3,
+        read_bytes: 1 << 20,
+        inline: Some(shape()),
+    };
+    let span = Span { stage: StageKey(1), block: 4, start_us: 5, duration_us: 6, kind: SpanKind::Transfer };
     vec![
+        FromWorker::Completed(vec![(StageKey(4), vec![completed.clone(), completed])]),
         FromWorker::Failed { stage: StageKey(1), block: 2, error },
+        FromWorker::InputMissing {
+            stage: StageKey(2),
+            block: 3,
+            input: StageKey(1),
+            input_block: 400,
+            worker: WorkerId(5),
+        },
+        FromWorker::Unreachable { worker: WorkerId(6), error: "no route to host".into() },
+        FromWorker::Spans(vec![span]),
+        FromWorker::Lasts { ms: 7_200_000 },
+        FromWorker::Draining { reason: "its job ends soon".into() },
+        FromWorker::Adopted { stage: StageKey(1), runs: vec![(0, 3), (70, 900)] },
+        FromWorker::NotAdopted { stage: StageKey(1), runs: vec![(3, 70)] },
         FromWorker::Reclaimed { stage: StageKey(1), runs: vec![(1, 2), (5, 90)] },
         FromWorker::Sample(Sample::default()),
         FromWorker::Leaving { reason: "walltime".into() },
