@@ -92,10 +92,13 @@ impl Scheduler {
             Event::ClientHeard(_) | Event::WorkerHeard(_) | Event::Sample { .. } => {}
             Event::WorkerReturned { worker, hello, state } => {
                 recovery.workers_awaited.remove(&worker);
+                // If it joined meanwhile and lost its connection, it is there once, as it says now.
+                recovery.deferred.retain(|event| event.worker() != Some(worker));
                 recovery.workers.insert(worker, (hello, state));
             }
             Event::ClientReturned { client, state } => {
                 recovery.clients_awaited.remove(&client);
+                recovery.deferred.retain(|event| event.client() != Some(client) || event.stands(&state));
                 recovery.clients.insert(client, state);
             }
             Event::WorkerLeft(worker) if recovery.workers.contains_key(&worker) => {
@@ -477,6 +480,8 @@ impl Event {
             | Event::WorkerLasts { worker, .. }
             | Event::Draining { worker }
             | Event::Unreachable { worker, .. }
+            | Event::WorkerJoined { worker, .. }
+            | Event::WorkerLeft(worker)
             | Event::Retire { worker } => Some(*worker),
             _ => None,
         }
@@ -490,8 +495,17 @@ impl Event {
             | Event::Ask { client, .. }
             | Event::Received { client, .. }
             | Event::Missing { client, .. }
-            | Event::Consumed { client, .. } => Some(*client),
+            | Event::Consumed { client, .. }
+            | Event::ClientJoined(client)
+            | Event::ClientLeft(client) => Some(*client),
             _ => None,
         }
+    }
+
+    /// Whether it is a plan that goes on without its client, and of which that does not speak any more.
+    fn stands(&self, state: &ClientReturn) -> bool {
+        let listed =
+            |submission| state.submissions.iter().any(|returning| returning.submission == submission);
+        matches!(self, Event::Submit { submission, plan, .. } if plan.terms.detached && !listed(*submission))
     }
 }

@@ -399,6 +399,35 @@ fn a_failure_counts_though_its_worker_leaves_before_the_others_are_back() {
 }
 
 #[test]
+fn those_that_join_and_come_back_before_the_others_are_there_once() {
+    let mut cluster = cluster().workers(1);
+    let submission = cluster.submit(farm(6));
+    lose_scheduler(&mut cluster, 0);
+    cluster.workers.insert(WorkerId(7), Worker::default());
+    cluster.handle(Event::WorkerJoined { worker: WorkerId(7), hello: hello(7) });
+    cluster.handle(Event::WorkerLeft(WorkerId(7)));
+    let second = ClientId(2);
+    cluster.handle(Event::ClientJoined(second));
+    let mut detached = farm(3);
+    detached.stages[0].keep = Keep::No;
+    detached.terms.detached = true;
+    cluster.handle(Event::Submit { client: second, submission: 1, plan: Box::new(farm(2)) });
+    cluster.handle(Event::Submit { client: second, submission: 2, plan: Box::new(detached) });
+    cluster.handle(Event::ClientLeft(second));
+    let again = ReturningSubmission { submission: 1, received: Vec::new() };
+    let state = ClientReturn { held: Vec::new(), submissions: vec![again] };
+    cluster.handle(Event::ClientReturned { client: second, state });
+    workers_return(&mut cluster);
+    client_returns(&mut cluster, Awaited::only(submission));
+    let totals = cluster.scheduler.totals();
+    assert_eq!((totals.workers, totals.clients), (2, 2));
+    assert_eq!(totals.computations_running, 2, "its client submits the third again");
+    cluster.run();
+    assert!(cluster.finished(submission));
+    assert_eq!(cluster.ran.len(), 6 + 3);
+}
+
+#[test]
 fn no_stage_gets_the_number_of_one_that_only_a_worker_knew_that_is_gone() {
     let mut cluster = cluster().workers(1);
     let submission = cluster.submit(farm(4));

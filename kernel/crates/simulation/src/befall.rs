@@ -45,6 +45,16 @@ impl World {
                     self.agenda.after(lasts, What::Mend(Party::Client(client)));
                 }
             }
+            Fault::BreakWorker { notices, back } => {
+                if let Some(machine) = self.any_machine() {
+                    self.break_connection(Party::Machine(machine), notices, back);
+                }
+            }
+            Fault::BreakClient { notices, back } => {
+                if let Some(client) = self.any_client() {
+                    self.break_connection(Party::Client(client), notices, back);
+                }
+            }
             Fault::CutPeers { lasts } => {
                 if let (Some(a), Some(b)) = (self.any_machine(), self.any_machine())
                     && a != b

@@ -95,7 +95,7 @@ impl World {
             return;
         }
         let from = Party::Client(number);
-        let what = What::InFlight(self.incarnation, Box::new(What::ToScheduler(from, event)));
+        let what = What::InFlight(self.connection(from), Box::new(What::ToScheduler(from, event)));
         self.network.send(&mut self.agenda, &mut self.rng, from, Party::Scheduler, what);
     }
 

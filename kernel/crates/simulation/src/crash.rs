@@ -83,6 +83,7 @@ impl World {
         if !self.scheduler.awaits_return() || self.sessions.contains_key(&machine.id) {
             return self.end_machine(number, 50 * MILLISECOND);
         }
+        self.network.join(party);
         machine.away = false;
         machine.last_heard = self.agenda.now;
         let worker = machine.id;
@@ -127,9 +128,11 @@ impl World {
         if self.down || !client.away {
             return;
         }
-        if self.network.is_cut(Party::Client(number)) {
+        // A client whose connection broke waits until the scheduler knows.
+        if self.network.is_cut(Party::Client(number)) || self.client_sessions.contains(&number) {
             return self.agenda.after(RETRY, What::ClientReturns(number));
         }
+        self.network.join(Party::Client(number));
         client.away = false;
         client.late |= !self.scheduler.awaits_return();
         client.last_heard = self.agenda.now;

@@ -17,6 +17,10 @@ pub(crate) enum Fault {
     CutWorker { lasts: Time },
     /// The scheduler and a client do not hear each other for a while.
     CutClient { lasts: Time },
+    /// The connection of a worker breaks, and with it goes what is on its way. Both live on, and it tries to come back.
+    BreakWorker { notices: Time, back: Time },
+    /// That of a client.
+    BreakClient { notices: Time, back: Time },
     /// Two workers do not hear each other for a while.
     CutPeers { lasts: Time },
     /// A client's process ends, and a new one begins its work again.
@@ -39,6 +43,8 @@ pub struct Faults {
     pub joins: u32,
     pub worker_cuts: u32,
     pub client_cuts: u32,
+    pub worker_breaks: u32,
+    pub client_breaks: u32,
     pub peer_cuts: u32,
     pub client_restarts: u32,
     pub slow_clients: u32,
@@ -61,6 +67,8 @@ impl Faults {
             joins: some(rng, 0.25, 3),
             worker_cuts: some(rng, 0.3, 3),
             client_cuts: some(rng, 0.1, 1),
+            worker_breaks: some(rng, 0.2, 2),
+            client_breaks: some(rng, 0.15, 2),
             peer_cuts: some(rng, 0.2, 3),
             client_restarts: some(rng, 0.15, 2),
             slow_clients: some(rng, 0.2, 2),
@@ -93,6 +101,9 @@ impl Faults {
         add(self.joins, rng, &|_| Fault::Join);
         add(self.worker_cuts, rng, &|rng| Fault::CutWorker { lasts: lasts(rng) });
         add(self.client_cuts, rng, &|rng| Fault::CutClient { lasts: lasts(rng) });
+        let soon = |rng: &mut StdRng| rng.random_range(0..100 * MILLISECOND);
+        add(self.worker_breaks, rng, &|rng| Fault::BreakWorker { notices: soon(rng), back: soon(rng) });
+        add(self.client_breaks, rng, &|rng| Fault::BreakClient { notices: soon(rng), back: soon(rng) });
         add(self.peer_cuts, rng, &|rng| Fault::CutPeers { lasts: lasts(rng) });
         add(self.client_restarts, rng, &|rng| Fault::RestartClient { back: back(rng) });
         add(self.slow_clients, rng, &|rng| Fault::SlowClient { lasts: lasts(rng) });

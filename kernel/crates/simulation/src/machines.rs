@@ -104,7 +104,7 @@ impl World {
             return;
         }
         let from = Party::Machine(number);
-        let what = What::InFlight(self.incarnation, Box::new(What::ToScheduler(from, event)));
+        let what = What::InFlight(self.connection(from), Box::new(What::ToScheduler(from, event)));
         self.network.send(&mut self.agenda, &mut self.rng, from, Party::Scheduler, what);
     }
 
@@ -186,6 +186,9 @@ impl World {
             }
         }
         let effects = machine.core.handle(events);
+        if self.events.is_multiple_of(self.setup.check_every) {
+            machine.core.assert_consistent();
+        }
         machine.assert_within_memory();
         reports.into_iter().for_each(|report| self.from_machine(number, report));
         for effect in effects {

@@ -1,5 +1,6 @@
 //! Owns the connections between the scheduler and everybody else: messages of one connection keep their order, those of
-//! different ones do not, and a cut link keeps what was sent until it is mended, as TCP does.
+//! different ones do not, a cut link keeps what was sent until it is mended, as TCP does, and what is on its way when a connection
+//! breaks is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,10 @@ pub(crate) struct Network {
     links: BTreeMap<(Party, Party), Link>,
     /// Parties that the scheduler's messages do not reach, nor theirs the scheduler.
     cut: BTreeSet<Party>,
+    /// How often the connection of a party was broken.
+    broken: BTreeMap<Party, u32>,
+    /// Parties whose connection is, until they are back.
+    apart: BTreeSet<Party>,
     /// Machines that cannot reach one another; the smaller number first.
     peers_cut: BTreeSet<(u32, u32)>,
 }
@@ -45,6 +50,9 @@ impl Network {
         what: What,
     ) {
         let outer = if from == Party::Scheduler { to } else { from };
+        if self.apart.contains(&outer) {
+            return;
+        }
         let link = self.links.entry((from, to)).or_default();
         if self.cut.contains(&outer) {
             link.kept.push(what);
@@ -71,6 +79,20 @@ impl Network {
                 self.send(agenda, rng, from, to, what);
             }
         }
+    }
+
+    /// What is sent from now on is lost, until [`Network::join`].
+    pub(crate) fn break_off(&mut self, party: Party) {
+        *self.broken.entry(party).or_default() += 1;
+        self.apart.insert(party);
+    }
+
+    pub(crate) fn join(&mut self, party: Party) {
+        self.apart.remove(&party);
+    }
+
+    pub(crate) fn times_broken(&self, party: Party) -> u32 {
+        self.broken.get(&party).copied().unwrap_or(0)
     }
 
     pub(crate) fn is_cut(&self, party: Party) -> bool {

@@ -35,8 +35,10 @@ const SETTLING: Time = 12 * SECOND;
 
 /// Something that happens.
 pub(crate) enum What {
-    /// On a connection of the scheduler's process that was there then: if it is lost, this never arrives.
-    InFlight(u32, Box<What>),
+    /// On a connection: if it is lost, this never arrives.
+    InFlight(Connection, Box<What>),
+    /// The scheduler finds that a connection is broken.
+    ConnectionLost(Connection),
     SchedulerBack,
     MachineReturns(u32),
     ClientReturns(u32),
@@ -98,6 +100,14 @@ pub(crate) enum What {
     ClientConsumes(u32, u64),
 }
 
+/// Between a party and a process of the scheduler's: each time one breaks, the next has another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    party: Party,
+    incarnation: u32,
+    number: u32,
+}
+
 /// A record of the scheduler's journal.
 pub(crate) struct Recorded {
     pub(crate) at: Time,
@@ -140,7 +150,7 @@ pub struct World {
     /// Attempts of blocks that fail a few times.
     pub(crate) attempts: HashMap<(StageKey, u64), u32>,
     tick: Option<Time>,
-    events: u64,
+    pub(crate) events: u64,
     pub(crate) workers_lost: u32,
     dismissed: u32,
     /// Blocks that ran to their end, each time counted.
@@ -243,7 +253,7 @@ impl World {
         }
         let mut until = self.agenda.now + SETTLING;
         while self.agenda.now < until {
-            let away = self.crashes > 0 && self.machines.values().any(|machine| machine.away);
+            let away = self.machines.values().any(|machine| machine.away);
             if away || self.down || self.scheduler.awaits_return() {
                 until = self.agenda.now + SETTLING;
             }
@@ -266,11 +276,12 @@ impl World {
     fn happen(&mut self, what: What) {
         self.events += 1;
         match what {
-            What::InFlight(incarnation, what) => {
-                if incarnation == self.incarnation {
+            What::InFlight(connection, what) => {
+                if connection == self.connection(connection.party) {
                     self.happen(*what);
                 }
             }
+            What::ConnectionLost(connection) => self.connection_lost(connection),
             What::SchedulerBack => self.scheduler_back(),
             What::MachineReturns(machine) => self.machine_returns(machine),
             What::ClientReturns(client) => self.client_returns(client),
@@ -380,8 +391,51 @@ impl World {
         self.zero + Duration::from_micros(time)
     }
 
+    pub(crate) fn connection(&self, party: Party) -> Connection {
+        Connection { party, incarnation: self.incarnation, number: self.network.times_broken(party) }
+    }
+
+    /// Nothing arrives any more that is on its way, nor what is said before the party is back: it notices at once, the
+    /// scheduler a little later.
+    pub(crate) fn break_connection(&mut self, party: Party, notices: Time, back: Time) {
+        let broken = self.connection(party);
+        let returns = match party {
+            Party::Machine(number) => {
+                let Some(machine) = self.machines.get_mut(&number).filter(|it| !it.away) else { return };
+                machine.away = true;
+                What::MachineReturns(number)
+            }
+            Party::Client(number) => {
+                let Some(client) = self.clients.get_mut(&number).filter(|it| !it.away) else { return };
+                client.away = true;
+                What::ClientReturns(number)
+            }
+            Party::Scheduler => return,
+        };
+        self.network.break_off(party);
+        self.agenda.after(notices, What::ConnectionLost(broken));
+        self.agenda.after(back, returns);
+    }
+
+    fn connection_lost(&mut self, Connection { party, incarnation, .. }: Connection) {
+        if incarnation != self.incarnation {
+            return;
+        }
+        let event = match party {
+            Party::Machine(machine) => {
+                let session = self.sessions.iter().find(|&(_, &of)| of == machine);
+                session.map(|(&worker, _)| Event::WorkerLeft(worker))
+            }
+            Party::Client(client) => Some(Event::ClientLeft(ClientId(client))),
+            Party::Scheduler => None,
+        };
+        if let Some(event) = event {
+            self.arrived_at_scheduler(party, event);
+        }
+    }
+
     fn from_scheduler(&mut self, to: Party, what: What) {
-        let what = What::InFlight(self.incarnation, Box::new(what));
+        let what = What::InFlight(self.connection(to), Box::new(what));
         self.network.send(&mut self.agenda, &mut self.rng, Party::Scheduler, to, what);
     }
 
@@ -391,7 +445,8 @@ impl World {
             return self.from_scheduler(Party::Client(client), what);
         }
         // Also where it stands from now on: others wait that came before.
-        let what = What::InFlight(self.incarnation, Box::new(What::HeldBack(client, Box::new(what))));
+        let connection = self.connection(Party::Client(client));
+        let what = What::InFlight(connection, Box::new(What::HeldBack(client, Box::new(what))));
         self.agenda.after(self.stands_from - now, what);
     }
 

@@ -115,6 +115,18 @@ impl Worker {
         wanted
     }
 
+    /// What values on their way are promised. Panics if they are not counted right.
+    pub(crate) fn adoptions_promised(&self) -> u64 {
+        let coming = self.adoptions.values().filter_map(|adoption| match adoption.state {
+            State::Waiting => None,
+            State::Coming { reserved } | State::Unwanted { reserved } => Some(reserved),
+        });
+        let coming: Vec<u64> = coming.collect();
+        assert_eq!(self.adoptions_coming, coming.len(), "values on their way to stay");
+        assert_eq!(self.adoptions_reserved, coming.iter().sum::<u64>(), "what they are promised");
+        self.adoptions_reserved
+    }
+
     /// Values of a stage that nobody wants any more.
     pub(crate) fn forget_adoptions(&mut self, stage: StageKey, start: u64, end: u64) {
         self.adoptions.retain(|&(of, block), adoption| {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod consistent;
 mod event;
 mod gather;
 mod inventory;

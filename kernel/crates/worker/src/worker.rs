@@ -49,7 +49,7 @@ pub struct Worker {
     pub(crate) settings: Settings,
     pub(crate) stages: BTreeMap<StageKey, Stage>,
     /// Stages with blocks to begin, most urgent last.
-    queue: BTreeSet<(u32, std::cmp::Reverse<StageKey>)>,
+    pub(crate) queue: BTreeSet<(u32, std::cmp::Reverse<StageKey>)>,
     pub(crate) begun: HashMap<Block, Begun>,
     pub(crate) gathering: BTreeMap<Block, Gathering>,
     /// Inputs on their way, with the blocks that wait for them.
