@@ -133,12 +133,13 @@ impl Running {
             }
         }
         let saved = self.save(&effects).await;
+        for effect in effects {
+            self.perform(effect, saved);
+        }
+        // Last: whoever is told of a user server looks at it next, on another thread.
         for (sender, answer) in answers {
             // Who asked may have gone.
             let _ = sender.send(answer);
-        }
-        for effect in effects {
-            self.perform(effect, saved);
         }
         let submitting: BTreeSet<ServerId> = self
             .scripts

@@ -13,13 +13,17 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const TOKEN: &str = "hub-token-of-the-user-8d1f4c";
 const SERVICE_TOKEN: &str = "token-of-the-service-77aa03";
 
+/// Of those many whom [`Setup::users`] makes. One round of hashing: what the directory takes is not what is looked at.
+pub const MANY_PASSWORD: &str = "many-people-have-it";
+const MANY_HASH: &str = "{PBKDF2-SHA256}1$BwcHBwcHBwcHBwcHBwcHBw$bwLmS4JuvE9QjbisTGGK6LmnguWxuno2T9VA+TblsmE";
+
 const PBS: &str = r#"
 server = "pbshead"
 queue_delay_seconds = 0.1
 kill_delay_seconds = 3
 [[nodes]]
 name = "NODE"
-ncpus = 8
+ncpus = NCPUS
 mem = "64gb"
 [[queues]]
 name = "workq"
@@ -116,11 +120,25 @@ pub struct Setup {
     pub limits: String,
     /// The jobs keep their code on disk instead of starting a launcher: the test is the launcher.
     pub is_launcher: bool,
+    /// So many people, `u0000` and so on, who all have [`MANY_PASSWORD`], instead of the usual ones.
+    pub users: Option<u64>,
+    /// Of the node.
+    pub ncpus: u32,
+    /// Between two queries of the batch system.
+    pub interval: Duration,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { node: "node1".to_owned(), directory: None, limits: String::new(), is_launcher: false }
+        Self {
+            node: "node1".to_owned(),
+            directory: None,
+            limits: String::new(),
+            is_launcher: false,
+            users: None,
+            ncpus: 8,
+            interval: Duration::from_millis(200),
+        }
     }
 }
 
@@ -161,12 +179,37 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A unix socket's path has to be short.
         let folder = tempfile::Builder::new().prefix("nuna-").tempdir_in("/tmp").unwrap();
-        for name in ["pbs", "home", "homes", "homes/alice", "homes/bob", "homes/carol", "state", "bin"] {
+        for name in [
+            "pbs",
+            "home",
+            "homes",
+            "homes/alice",
+            "homes/bob",
+            "homes/carol",
+            "state",
+            "bin",
+            "bin/real",
+            "codes",
+        ] {
             std::fs::DirBuilder::new().mode(0o700).create(folder.path().join(name)).unwrap();
         }
         for name in ["qsub", "qstat", "qdel"] {
             let target = program("nuna-pbs", "nuna-embedded-pbs");
             std::os::unix::fs::symlink(target, folder.path().join("bin").join(name)).unwrap();
+        }
+        if let Some(count) = setup.users {
+            write_users(&folder.path().join("users.toml"), count);
+            let (bin, marks) = (folder.path().join("bin"), folder.path().join("qstat.count"));
+            std::fs::rename(bin.join("qstat"), bin.join("real/qstat")).unwrap();
+            // A byte for each that is run.
+            let script = format!(
+                "#!/bin/sh\nprintf x >> '{}'\nexec '{}' \"$@\"\n",
+                marks.display(),
+                bin.join("real/qstat").display()
+            );
+            std::fs::write(bin.join("qstat"), script).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(bin.join("qstat"), mode).unwrap();
         }
         // An address of this machine for each test, so that ports need no luck.
         let pid = std::process::id().to_be_bytes();
@@ -178,7 +221,11 @@ impl World {
         let client = one_each().unix_socket(socket).build().unwrap();
         let web = one_each().no_proxy().build().unwrap();
         let mut world = Self { folder, nodes, processes: Vec::new(), client, web };
-        std::fs::write(world.path("pbs.toml"), PBS.replace("NODE", &setup.node)).unwrap();
+        std::fs::write(
+            world.path("pbs.toml"),
+            PBS.replace("NODE", &setup.node).replace("NCPUS", &setup.ncpus.to_string()),
+        )
+        .unwrap();
         world.start_pbs().await;
         let directory = match &setup.directory {
             Some(lines) => lines.clone(),
@@ -253,8 +300,9 @@ impl World {
         let template = if setup.is_launcher {
             let text = format!(
                 "#!/bin/sh\n#PBS -N {{{{ tag }}}}\n#PBS -q {{{{ queue }}}}\n#PBS -l walltime={{{{ walltime }}}}\n\
-                 #PBS -j oe\numask 077\ncat > '{folder}/code.new' <<'EOF'\n{{{{ code }}}}\nEOF\n\
-                 mv '{folder}/code.new' '{folder}/code'\nexec sleep 600\n"
+                 #PBS -j oe\numask 077\ncd '{folder}/codes'\ncat > new.$PBS_JOBID <<'EOF'\n{{{{ code }}}}\nEOF\n\
+                 cp new.$PBS_JOBID last.$PBS_JOBID\nmv new.$PBS_JOBID $PBS_JOBID\n\
+                 mv last.$PBS_JOBID '{folder}/code'\nexec sleep 600\n"
             );
             std::fs::write(self.path("job.tera"), text).unwrap();
             format!("[templates]\njob = \"{folder}/job.tera\"")
@@ -282,7 +330,7 @@ qsub = "{folder}/bin/qsub"
 qstat = "{folder}/bin/qstat"
 qdel = "{folder}/bin/qdel"
 run_as = "label"
-interval_seconds = 0.2
+interval_seconds = {interval}
 environment = {{ NUNA_PBS_DIR = "{folder}/pbs" }}
 [launcher]
 program = "{launcher}"
@@ -293,6 +341,7 @@ path = "/usr/bin:/bin"
 {template}
 {PROFILES}"#,
             nodes = self.nodes,
+            interval = setup.interval.as_secs_f64(),
             launcher = launcher.display(),
             limits = setup.limits,
         );
@@ -315,6 +364,10 @@ path = "/usr/bin:/bin"
             assert!(started.elapsed() < PATIENCE, "the service did not start: {log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    pub fn pid(&self, name: &str) -> u32 {
+        self.processes.iter().find(|(other, _)| other == name).unwrap().1.id()
     }
 
     /// As a crash would.
@@ -488,6 +541,19 @@ impl Drop for World {
             let _ = child.wait();
         }
     }
+}
+
+/// So many people with the password [`MANY_PASSWORD`].
+fn write_users(path: &Path, count: u64) {
+    let mut text = "suffix = \"dc=nuna,dc=local\"\n".to_owned();
+    for user in 0..count {
+        text += &format!(
+            "[[users]]\nuid = \"u{user:04}\"\ncn = \"Person {user}\"\nuid_number = {}\ngid_number = 3000\n\
+             password_hash = \"{MANY_HASH}\"\n",
+            10_000 + user
+        );
+    }
+    std::fs::write(path, text).unwrap();
 }
 
 fn signal(child: &Child, name: &str) {

@@ -3,6 +3,7 @@
 
 mod check;
 mod common;
+mod load;
 mod secrets;
 mod sign_in;
 mod slapd;
