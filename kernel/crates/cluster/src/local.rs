@@ -19,7 +19,7 @@ use crate::{
     memory::IntoByteCount,
     pick_up,
     processes::{Process, program},
-    spill::Folders,
+    spill::{Folders, spill_functions},
 };
 
 /// How long scheduler and workers may each take to start.
@@ -80,22 +80,7 @@ impl Local {
         self
     }
 
-    /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next is used
-    /// while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are their
-    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/scratch/me`), else a
-    /// folder beside the cluster file.
-    #[must_use]
-    pub fn spill(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.spill.add(folder.into());
-        self
-    }
-
-    /// As [`spill`](Self::spill), and each worker puts so much there at most, such as `"200GB"`.
-    #[must_use]
-    pub fn spill_within(mut self, folder: impl Into<PathBuf>, limit: impl IntoByteCount) -> Self {
-        self.spill.add_limited(folder.into(), limit);
-        self
-    }
+    spill_functions!("a folder beside the cluster file");
 
     /// Each worker has so many of something that tasks take with `needs`, such as `"gpu"`.
     #[must_use]

@@ -21,7 +21,7 @@ use crate::{
     local,
     memory::IntoByteCount,
     processes::{Process, program},
-    spill::Folders,
+    spill::{Folders, spill_functions},
 };
 
 /// How long the first submission is waited for, so that a refusal is this cell's error.
@@ -242,21 +242,7 @@ impl Pbs {
         self
     }
 
-    /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next is used
-    /// while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are their
-    /// owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/scratch/me`), else `/tmp`.
-    #[must_use]
-    pub fn spill(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.spill.add(folder.into());
-        self
-    }
-
-    /// As [`spill`](Self::spill), and each worker puts so much there at most, such as `"200GB"`.
-    #[must_use]
-    pub fn spill_within(mut self, folder: impl Into<PathBuf>, limit: impl IntoByteCount) -> Self {
-        self.spill.add_limited(folder.into(), limit);
-        self
-    }
+    spill_functions!("`/tmp`");
 
     /// As [`spill`](Self::spill).
     #[must_use]

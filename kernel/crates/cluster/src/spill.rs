@@ -12,6 +12,33 @@ use crate::{
 /// Folders for clusters whose builder names none: `/local/me=200GB:/scratch/me`.
 const VARIABLE: &str = "NUNA_SPILL";
 
+/// The builder's functions that name folders; `$default` says where values go if nobody names any.
+macro_rules! spill_functions {
+    ($default:literal) => {
+        /// A folder for what does not fit into memory, on a disk of each node's own if there is one. May be called again: the next
+        /// is used while one is full or fails. `$TMPDIR` and the like are looked up by each worker. Files there have no name, are
+        /// their owner's only, and go with the worker. If none is named: those of `NUNA_SPILL` (`/local/me=200GB:/scratch/me`),
+        #[doc = concat!("else ", $default, ".")]
+        #[must_use]
+        pub fn spill(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+            self.spill.add(folder.into());
+            self
+        }
+
+        /// As [`spill`](Self::spill), and each worker puts so much there at most, such as `"200GB"`.
+        #[must_use]
+        pub fn spill_within(
+            mut self,
+            folder: impl Into<std::path::PathBuf>,
+            limit: impl crate::memory::IntoByteCount,
+        ) -> Self {
+            self.spill.add_limited(folder.into(), limit);
+            self
+        }
+    };
+}
+pub(crate) use spill_functions;
+
 /// Folders in the order in which they are used.
 #[derive(Debug, Default)]
 pub(crate) struct Folders {

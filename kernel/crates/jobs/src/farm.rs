@@ -12,125 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nuna_pbs::{INDEX_MAX, JobId, JobState, Presence, Snapshot};
+use nuna_pbs::{INDEX_MAX, JobId};
 
+pub use self::event::{Effect, Event, Refusal, Status};
 use crate::settings::Pace;
 
-/// PBS is asked this many times less often while every job has its worker: their connections tell more.
-const POLL_RARELY: u32 = 6;
-/// And it may be busy with us for no more than this part of the time.
-const POLL_SHARE: u32 = 10;
+mod event;
+mod list;
+
 /// Waits between submissions double until here.
 const RETRY_MAX: Duration = Duration::from_secs(300);
-/// A job that no complete list has named so often is over.
-const ABSENT_MAX: u8 = 2;
-
-/// What is known of a job that was not submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Trying again cannot help.
-    Lasting,
-    /// It would be one too many, or an array too large: fewer may be taken, or the same once others have ended.
-    Full,
-    /// The queue takes no jobs at present.
-    Closed,
-    /// There is nobody to ask: PBS cannot be reached.
-    Away,
-    /// There is no such job; the next may be taken.
-    Passing,
-    /// Nobody knows whether there is one.
-    Unsure,
-}
-
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Somebody wants so many workers.
-    Want {
-        least: u32,
-        most: u32,
-    },
-    /// How many workers the work at hand could use, and the jobs whose workers have nothing to do.
-    Demand {
-        workers: u32,
-        idle: BTreeSet<u32>,
-    },
-    /// `id` is an array's if it was one; its jobs are those that were submitted with `ticket`.
-    Submitted {
-        ticket: u32,
-        id: JobId,
-    },
-    NotSubmitted {
-        ticket: u32,
-        reason: String,
-        refusal: Refusal,
-    },
-    /// `names` are the jobs of this cluster that are not over, and those in any case that have none of our ids yet; `took` is
-    /// what the answer cost.
-    Listed {
-        snapshot: Box<Snapshot>,
-        names: BTreeMap<u32, JobId>,
-        took: Duration,
-    },
-    NotListed {
-        reason: String,
-    },
-    /// The worker of a job is there, leaves by itself, or is gone.
-    Joined(u32),
-    Leaving(u32),
-    Left(u32),
-    Tick,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// One job, or an array of `count` jobs of which this is the first.
-    Submit {
-        ticket: u32,
-        count: u32,
-    },
-    /// Ask for all jobs.
-    Query,
-    Delete {
-        ticket: u32,
-        id: JobId,
-    },
-    /// Have the worker of that job finish what it does and leave.
-    Retire {
-        ticket: u32,
-    },
-}
-
-/// How things stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    pub least: u32,
-    pub most: u32,
-    /// Submitted and not started, or about to be.
-    pub queued: u32,
-    /// Started, without a worker yet.
-    pub starting: u32,
-    pub joined: u32,
-    pub leaving: u32,
-    /// Calls of `qsub`, all of them.
-    pub submissions: u32,
-    /// Those that PBS gave an id.
-    pub accepted: u32,
-    /// Those that PBS refused, and jobs that ended before their worker was of use.
-    pub failures: u32,
-    /// Why nothing is submitted any more.
-    pub paused: Option<String>,
-    /// Whose job's log may say more about that.
-    pub suspect: Option<u32>,
-    /// What is wrong with PBS at present.
-    pub trouble: Option<String>,
-}
-
-impl Status {
-    /// Workers that will come if nothing goes wrong.
-    pub fn coming(&self) -> u32 {
-        self.queued + self.starting
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -555,81 +446,6 @@ impl Farm {
         id.map_or_else(|| format!("number {ticket}"), ToString::to_string)
     }
 
-    fn listed(&mut self, now: Instant, snapshot: &Snapshot, names: &BTreeMap<u32, JobId>, took: Duration) {
-        self.asking = false;
-        self.query_cost = took;
-        self.query_at = None;
-        if self.failures_in_a_row == 0 && self.put_off == 0 {
-            self.trouble = None;
-        }
-        for (&ticket, id) in names {
-            match self.jobs.get_mut(&ticket) {
-                Some(job) if job.id.is_none() && job.stage != Stage::Submitting => {
-                    job.id = Some(id.clone());
-                    if job.stage == Stage::Unsure {
-                        self.enter(now, ticket, Stage::Queued);
-                    }
-                }
-                Some(_) => {}
-                // An earlier farm was lost while it submitted it, or had given it up for lost.
-                None => self.adopt(now, ticket, id.clone()),
-            }
-        }
-        let mut over: Vec<(u32, String)> = Vec::new();
-        let mut started = Vec::new();
-        for (&ticket, job) in &mut self.jobs {
-            let Some(id) = &job.id else {
-                // The list was asked for after qsub had given up, or its worker had left, and it is not there.
-                if matches!(job.stage, Stage::Unsure | Stage::Leaving) && snapshot.complete {
-                    job.absent += 1;
-                    if job.absent > ABSENT_MAX {
-                        over.push((ticket, "PBS does not know it".to_owned()));
-                    }
-                }
-                continue;
-            };
-            match snapshot.presence(id) {
-                Presence::Listed(found) if found.state.is_over() => over.push((ticket, how_it_ended(found))),
-                Presence::Listed(found) => {
-                    job.absent = 0;
-                    if found.state == JobState::Running && job.stage == Stage::Queued {
-                        started.push(ticket);
-                    }
-                }
-                Presence::Absent => {
-                    job.absent += 1;
-                    if job.absent >= ABSENT_MAX {
-                        over.push((ticket, "PBS does not know it any more".to_owned()));
-                    }
-                }
-                Presence::Unknown => {}
-            }
-        }
-        for ticket in started {
-            self.enter(now, ticket, Stage::Starting);
-        }
-        for (ticket, how) in over {
-            self.over(now, ticket, &how);
-        }
-    }
-
-    fn over(&mut self, now: Instant, ticket: u32, how: &str) {
-        let label = self.label(ticket);
-        let Some(job) = self.jobs.get(&ticket) else { return };
-        match job.stage {
-            // Its worker has not noticed yet; the connection will tell.
-            Stage::Joined => self.leaves(now, ticket, true),
-            Stage::Leaving => {}
-            Stage::Submitting | Stage::Unsure | Stage::Queued | Stage::Starting => {
-                if !job.given_up {
-                    let reason = format!("job {label} ended before its worker had joined: {how}");
-                    self.failed(now, reason, false, Some(ticket));
-                }
-            }
-        }
-        self.jobs.remove(&ticket);
-    }
-
     /// Jobs that take too long to start or to end.
     fn look_after(&mut self, now: Instant) {
         let late = |job: &Job, patience: Duration| now.saturating_duration_since(job.since) >= patience;
@@ -671,39 +487,5 @@ impl Farm {
             );
             self.failed(now, reason, false, Some(ticket));
         }
-    }
-
-    fn plan_query(&mut self, now: Instant) {
-        let known = |job: &&Job| job.stage != Stage::Submitting;
-        if !self.jobs.values().any(|job| known(&job)) {
-            self.query_at = None;
-            return;
-        }
-        if self.asking {
-            return;
-        }
-        let waiting = self.jobs.values().filter(known).any(|job| job.stage != Stage::Joined);
-        let poll = if waiting { self.pace.poll } else { self.pace.poll * POLL_RARELY };
-        let latest = now + poll.max(self.query_cost * POLL_SHARE);
-        let at = *self.query_at.get_or_insert(latest);
-        if at > latest {
-            self.query_at = Some(latest);
-        }
-        if at <= now {
-            self.asking = true;
-            self.query_at = None;
-            self.effects.push(Effect::Query);
-        }
-    }
-}
-
-/// In words for a person.
-fn how_it_ended(job: &nuna_pbs::Job) -> String {
-    let comment = job.comment.clone().filter(|comment| !comment.is_empty());
-    match (job.exit_status, comment) {
-        (Some(code), Some(comment)) => format!("exit code {code}; PBS says: {comment}"),
-        (Some(code), None) => format!("exit code {code}"),
-        (None, Some(comment)) => format!("PBS says: {comment}"),
-        (None, None) => "PBS does not say why".to_owned(),
     }
 }
