@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from pyarrow import parquet
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,50 @@ def test_workers_write_rows_once_though_one_is_lost(cells, tmp_path):
     rows = [line for file in files for line in file.read_text().splitlines()[1:]]
     assert len(files) == 200 and all(file.name.startswith("part-") for file in files)
     assert sorted(rows) == sorted(f"{x},{x},{x / 2:g}" for x in range(2000))
+
+
+@pytest.mark.parametrize("lost", ["worker", "scheduler"])
+def test_rows_are_in_parquet_files_once_though_some_fail_at_first_and_a_process_is_lost(cells, tmp_path, lost):
+    runs = tmp_path / "runs"
+    ran = cells.run(
+        "#[derive(Serialize, Deserialize)]\nstruct Sampled { x: u64, half: Option<f64>, name: String }\n"
+        'let parquet = Cluster::local().workers(2).threads(1).memory("200MB").start()?;\n'
+        "let sampled = parquet.map_with(captures!(String::from(\"%s\")), 0..2_000_u64, |marks: &String, x: u64| {\n"
+        "    std::thread::sleep(Duration::from_millis(1));\n"
+        '    // Fails the first time.\n'
+        '    assert!(x %% 50 != 7 || std::fs::File::create_new(format!("{marks}/{x}")).is_err(), "not yet");\n'
+        '    assert!(x != 77, "never");\n'
+        '    Sampled { x, half: (x >= 1000).then_some(x as f64 / 2.0), name: format!("«{x}»") }\n'
+        "}).retries(2).batch(10);\n"
+        'let written = sampled.to_parquet("%s").start();\n'
+        "while written.done() < 20 {}\n"
+        "let pid = parquet.%s;\n"
+        'std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;\n'
+        "let written = written.partial()?;\n"
+        "(written.rows, written.parts, written.failed)"
+        % (tmp_path, runs, {"worker": "info().workers[0].pid", "scheduler": "file().pid"}[lost])
+    )
+    assert ran.ok and ran.result == "(1999, 200, 1)", ran.failure or ran.result
+    names = sorted(path.name for path in runs.iterdir())
+    assert names == ["_failed-000007.csv"] + [f"part-{block:06}.parquet" for block in range(200)]
+    table = parquet.read_table(runs).sort_by("task")
+    assert [str(field.type) for field in table.schema] == ["int64", "int64", "double", "string"]
+    expected = [x for x in range(2000) if x != 77]
+    assert table["task"].to_pylist() == table["x"].to_pylist() == expected
+    assert table["half"].to_pylist() == [x / 2 if x >= 1000 else None for x in expected]
+    assert table["name"].to_pylist() == [f"«{x}»" for x in expected]
+    assert "never" in (runs / "_failed-000007.csv").read_text()
+    cells.run("parquet.shutdown();")
+
+
+def test_rows_of_a_table_are_parameters(cells, tmp_path):
+    (tmp_path / "runs.csv").write_text("viscosity,steps,label\n0.5,10,first\n0.25,20,\n")
+    ran = cells.run(
+        "#[derive(Serialize, Deserialize)]\nstruct Planned { steps: u32, viscosity: f64, label: Option<String> }\n"
+        f'let planned = scan_csv("{tmp_path}/runs.csv")?.compute()?.to_rows::<Planned>()?;\n'
+        "cluster.map(planned, |p: Planned| (f64::from(p.steps) * p.viscosity, p.label)).gather()?"
+    )
+    assert ran.ok and ran.result == '[(5.0, Some("first")), (5.0, None)]', ran.failure or ran.result
 
 
 def test_no_more_tasks_run_at_once_than_there_are_licences(cells, tmp_path):

@@ -69,6 +69,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "nuna-cluster",
             "nuna-frame",
             "nuna-labels",
+            "nuna-parquet",
             "nuna-plan",
             "nuna-runtime",
             "nuna-ship",

@@ -19,6 +19,7 @@ mod frame;
 mod group;
 mod join;
 mod parquet;
+mod rows;
 mod sort;
 mod table;
 mod time;

@@ -15,15 +15,20 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     rows::{self, Node, quoted},
     tasks::{AsCompleted, Tasks, TasksError},
-    written::zarr::Variables,
+    written::{traced::Field, zarr::Variables},
 };
 
+mod parquet;
+mod traced;
 mod zarr;
 
 /// Failures that are told one by one; of more only the number.
 const FAILURES_MAX: usize = 100;
 
-/// Results on their way into files; made by [`Tasks::to_csv`] and [`Tasks::to_zarr`]. Starts with [`start`](Self::start)
+/// Where blocks of rows as Parquet agree on their columns; it is gone when all are written.
+const SCHEMA: &str = ".schema";
+
+/// Results on their way into files; made by [`Tasks::to_csv`], [`Tasks::to_parquet`] and [`Tasks::to_zarr`]. Starts with [`start`](Self::start)
 /// or when somebody asks for what became of it. Dropping it cancels what has not been written.
 pub struct Writing {
     parts: Tasks<Part>,
@@ -84,6 +89,7 @@ struct Sink {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Format {
     Csv,
+    Parquet,
     Zarr { tasks: u64, tasks_per_block: u64 },
 }
 
@@ -101,6 +107,24 @@ impl<T: Serialize + DeserializeOwned + 'static> Tasks<T> {
     #[must_use]
     pub fn to_csv(&self, folder: impl AsRef<Path>) -> Writing {
         self.written(folder.as_ref(), |_, _| Format::Csv)
+    }
+
+    /// Lets the workers write the results into `folder`, as Parquet: `part-000000.parquet` and so on, packed with zstd, which
+    /// [`scan_parquet`](crate::scan_parquet), pandas, polars and pyarrow read as one table. Rows, and columns with their names, are
+    /// those of [`to_csv`](Self::to_csv). Integers become `int64` and floating-point numbers `float64`; truth and text stay what they
+    /// are; nothing is null, not a number NaN.
+    ///
+    /// The columns are those of the row's type, so that they are the same in each file, also where all of a field is nothing.
+    /// Sequences and maps are as many columns as they have elements: all must have the same, or the block that differs is an
+    /// error, as is an integer beyond `i64::MAX`.
+    ///
+    /// A task that fails has no row; it is in `_failed-000000.csv` and so on. Files appear whole and each row is there once, as with
+    /// [`to_csv`](Self::to_csv). Workers must see `folder` under the same path.
+    ///
+    /// `folder` is made; it is an error of [`Writing::result`] if there is something in it already, or tasks have started.
+    #[must_use]
+    pub fn to_parquet(&self, folder: impl AsRef<Path>) -> Writing {
+        self.written(folder.as_ref(), |_, _| Format::Parquet)
     }
 
     /// Lets the workers write the results into a Zarr store (version 3) at `folder`, which `open_zarr` and xarray read. Its
@@ -128,7 +152,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Tasks<T> {
             let sink = Sink { folder, format: format(layout.task_count, layout.tasks_per_block) };
             let shell = |sink: &Sink, (block, first, outcomes): Finishing<T>| {
                 let rows = outcomes.into_iter().map(|outcome| outcome.map(|row| rows::node(&row)));
-                sink.write(block, first, &mut rows.into_iter())
+                sink.write(block, first, &mut rows.into_iter(), traced::fields::<T>)
             };
             Ok(farm.finish(Call::over_tasks_with(&sink, shell)?))
         });
@@ -156,7 +180,14 @@ fn make(folder: &Path) -> io::Result<PathBuf> {
 type Row = Result<Result<Node, String>, Failure>;
 
 impl Sink {
-    fn write(&self, block: u64, first: u64, outcomes: &mut dyn Iterator<Item = Row>) -> Result<Part, String> {
+    /// `traced` says what the type of the rows does of their columns.
+    fn write(
+        &self,
+        block: u64,
+        first: u64,
+        outcomes: &mut dyn Iterator<Item = Row>,
+        traced: fn() -> Vec<Field>,
+    ) -> Result<Part, String> {
         let mut part = Part { block, rows: 0, bytes: 0, failures: Vec::new(), failed: 0 };
         let mut rows: Vec<Option<Vec<(String, Node)>>> = Vec::new();
         let mut failed = String::new();
@@ -166,7 +197,7 @@ impl Sink {
                     let row = row.map_err(|error| format!("the result of task {task} is no row: {error}"))?;
                     part.rows += 1;
                     rows.push(Some(match self.format {
-                        Format::Csv => row.columns(),
+                        Format::Csv | Format::Parquet => row.columns(),
                         Format::Zarr { .. } => row.variables(),
                     }));
                 }
@@ -190,45 +221,85 @@ impl Sink {
                 if part.rows > 0 {
                     part.bytes += put(&format!("part-{block:06}.csv"), csv(first, &rows).as_bytes())?;
                 }
-                if part.failed > 0 {
-                    let text = format!("task,message\n{failed}");
-                    part.bytes += put(&format!("failed-{block:06}.csv"), text.as_bytes())?;
+            }
+            Format::Parquet => {
+                if part.rows > 0 {
+                    let (schema, bytes) = parquet::file(first, &rows, &traced())
+                        .map_err(|error| format!("the rows of this block are no table: {error}"))?;
+                    agree(&self.folder.join(SCHEMA), &schema)?;
+                    part.bytes += put(&format!("part-{block:06}.parquet"), &bytes)?;
                 }
             }
             Format::Zarr { tasks, tasks_per_block } => {
                 let variables = Variables::of(first, rows, *tasks_per_block)?;
                 for (name, bytes) in variables.files(block, *tasks, *tasks_per_block) {
-                    let path = self.folder.join(&name);
                     if name.ends_with("zarr.json") {
-                        agree(&path, &bytes)?;
+                        part.bytes += agree(&self.folder.join(&name), &bytes)?;
+                    } else {
+                        part.bytes += put(&name, &bytes)?;
                     }
-                    part.bytes += put(&name, &bytes)?;
                 }
             }
+        }
+        // Readers of a folder of Parquet files pass over names that begin so.
+        let failures = match self.format {
+            Format::Csv => Some("failed"),
+            Format::Parquet => Some("_failed"),
+            Format::Zarr { .. } => None,
+        };
+        if let Some(name) = failures
+            && part.failed > 0
+        {
+            part.bytes +=
+                put(&format!("{name}-{block:06}.csv"), format!("task,message\n{failed}").as_bytes())?;
         }
         Ok(part)
     }
 }
 
-/// Every block writes the metadata, and all have to write the same.
-fn agree(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    match fs::read(path) {
-        Ok(there) if there != bytes => Err(format!(
-            "the rows of this block have other fields, types or lengths than those of another one that wrote {}; all must have the same",
-            path.display()
-        )),
-        Ok(_) | Err(_) => Ok(()),
+/// Every block comes with the metadata: the first one writes it, and all others have to have the same. How many bytes were
+/// written.
+fn agree(path: &Path, bytes: &[u8]) -> Result<u64, String> {
+    let failed = |error: io::Error| format!("cannot write {}: {error}", path.display());
+    let linked = placed(path, bytes, |beside, path| fs::hard_link(beside, path));
+    // Without links, as some file systems are, two that differ and meet in this moment are not noticed.
+    if linked.is_err() && !path.exists() {
+        whole(path, bytes).map_err(failed)?;
+    } else if linked.is_err() {
+        return if fs::read(path).map_err(failed)? == bytes { Ok(0) } else { Err(differs(path)) };
     }
+    Ok(bytes.len() as u64)
+}
+
+fn differs(path: &Path) -> String {
+    format!(
+        "the rows of this block have other fields, types or lengths than those of another one that wrote {}; all must have the same",
+        path.display()
+    )
+}
+
+/// The names of the columns of rows. Rows of one type have the same but for what they leave out; those that come later go to
+/// the end.
+fn names(rows: &[Option<Vec<(String, Node)>>]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows.iter().flatten() {
+        for (place, (name, _)) in row.iter().enumerate() {
+            if names.get(place) != Some(&name.as_str()) && !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// A row's field, which most rows have at the same place.
+fn field<'a>(row: &'a [(String, Node)], place: usize, name: &str) -> Option<&'a Node> {
+    let here = row.get(place).filter(|(column, _)| column == name);
+    here.or_else(|| row.iter().find(|(column, _)| column == name)).map(|(_, node)| node)
 }
 
 fn csv(first: u64, rows: &[Option<Vec<(String, Node)>>]) -> String {
-    // Rows of one type have the same columns but for what they leave out; those that come later go to the end.
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in rows.iter().flatten().flatten() {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
+    let names = names(rows);
     let mut text = String::from("task");
     for name in &names {
         text.push(',');
@@ -240,8 +311,7 @@ fn csv(first: u64, rows: &[Option<Vec<(String, Node)>>]) -> String {
         text.push_str(&task.to_string());
         for (place, name) in names.iter().enumerate() {
             text.push(',');
-            let here = row.get(place).filter(|(column, _)| column == name);
-            if let Some((_, node)) = here.or_else(|| row.iter().find(|(column, _)| column == name)) {
+            if let Some(node) = field(row, place, name) {
                 text.push_str(&node.csv());
             }
         }
@@ -252,6 +322,11 @@ fn csv(first: u64, rows: &[Option<Vec<(String, Node)>>]) -> String {
 
 /// Writes a file beside its place and renames it, so that nobody sees a part of it. Two may do so at once.
 fn whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    placed(path, bytes, |beside, path| fs::rename(beside, path))
+}
+
+/// Writes a file beside its place and has `place` put it there.
+fn placed(path: &Path, bytes: &[u8], place: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -264,11 +339,12 @@ fn whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&beside)?;
         file.write_all(bytes)?;
         drop(file);
-        fs::rename(&beside, path)
+        place(&beside, path)
     };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
+    let written = write();
+    // After a rename there is none.
+    let _ = fs::remove_file(&beside);
+    written
 }
 
 impl Writing {

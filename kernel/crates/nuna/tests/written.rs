@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use nuna::{MapTasks, TasksError, serde};
 use support::engine;
@@ -101,4 +101,108 @@ fn sequences_of_different_lengths_are_refused_in_a_zarr_store() {
     assert!(error.contains("`value` of task 1 has 2 elements, of another task 1"), "{error}");
     let text = engine().map(0..2, |x: i32| x.to_string()).to_zarr(folder.path().join("b.zarr"));
     assert!(text.result().unwrap_err().to_string().contains("use to_csv"));
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "nuna::serde")]
+struct Spin {
+    up: bool,
+    label: String,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "nuna::serde")]
+struct Sample {
+    x: u32,
+    energy: f32,
+    /// In no row of the first block, so that nothing but the type says what it is.
+    count: Option<i16>,
+    /// The same, with fields.
+    spin: Option<Spin>,
+    path: [f64; 2],
+}
+
+fn sample(x: u32) -> Sample {
+    assert!(x != 7, "unlucky");
+    let late = x >= 4;
+    Sample {
+        x,
+        energy: if x == 2 { f32::NAN } else { x as f32 / 2.0 },
+        count: late.then_some(x as i16 - 6),
+        spin: late.then(|| Spin { up: x % 2 == 0, label: format!("«{x}»") }),
+        path: [f64::from(x), -0.5],
+    }
+}
+
+/// What pyarrow reads from the whole folder.
+const READ: &str = r#"
+import sys, pyarrow.parquet as pq
+for part in sorted(__import__("pathlib").Path(sys.argv[1]).glob("part-*.parquet")):
+    pq.ParquetFile(part, page_checksum_verification=True).read()
+table = pq.read_table(sys.argv[1])
+print(", ".join(f"{field.name} {field.type}" for field in table.schema))
+for row in table.sort_by("task").to_pylist():
+    print(*row.values())
+"#;
+
+#[test]
+fn parts_of_parquet_are_one_table_for_pyarrow_and_for_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let writing = engine().map(0..10, sample).batch(4).to_parquet(&runs);
+    let written = writing.partial().unwrap();
+    assert_eq!((written.rows, written.failed, written.parts), (9, 1, 3));
+    assert_eq!(
+        names(&runs),
+        ["_failed-000001.csv", "part-000000.parquet", "part-000001.parquet", "part-000002.parquet"]
+    );
+    let read = Command::new(nuna_testing::python()).args(["-c", READ]).arg(&runs).output().unwrap();
+    let text = String::from_utf8(read.stdout).unwrap();
+    let expected = "task int64, x int64, energy double, count int64, spin.up bool, spin.label string, path.0 double, path.1 double
+0 0 0.0 None None None 0.0 -0.5
+1 1 0.5 None None None 1.0 -0.5
+2 2 nan None None None 2.0 -0.5
+3 3 1.5 None None None 3.0 -0.5
+4 4 2.0 -2 True «4» 4.0 -0.5
+5 5 2.5 -1 False «5» 5.0 -0.5
+6 6 3.0 0 True «6» 6.0 -0.5
+8 8 4.0 2 True «8» 8.0 -0.5
+9 9 4.5 3 False «9» 9.0 -0.5
+";
+    assert_eq!(text, expected, "{}", String::from_utf8_lossy(&read.stderr));
+    let back = nuna::scan_parquet(&runs).unwrap().compute().unwrap();
+    assert_eq!(back.column_text("task").unwrap(), ["0", "1", "2", "3", "4", "5", "6", "8", "9"]);
+    assert_eq!(back.missing("count").unwrap(), 4);
+    let error = writing.result().unwrap_err();
+    assert!(matches!(error, TasksError::Incomplete { .. }));
+}
+
+#[test]
+fn rows_that_are_no_one_table_are_refused_as_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |writing: nuna::Writing| writing.result().unwrap_err().to_string();
+    // Sequences of two lengths, in two blocks: the second one differs, whichever it is.
+    let error = refused(
+        engine().map(1..3_usize, |n: usize| vec![1.5; n]).batch(1).to_parquet(folder.path().join("a")),
+    );
+    assert!(
+        error.contains("the rows of this block have other fields, types or lengths than those of another"),
+        "{error}"
+    );
+    let error = refused(engine().map(0..2_u64, |n: u64| u64::MAX - n).to_parquet(folder.path().join("b")));
+    assert!(error.contains("`value` is 1844674407370955161") && error.contains("use to_csv"), "{error}");
+    let task = |n: u64| std::collections::BTreeMap::from([("task".to_owned(), n)]);
+    let error = refused(engine().map(0..2_u64, task).to_parquet(folder.path().join("c")));
+    assert!(error.contains("two columns would be called `task`"), "{error}");
+}
+
+#[test]
+fn rows_whose_type_says_nothing_are_the_columns_that_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |n: i32| std::collections::BTreeMap::from([("n".to_owned(), n), ("square".to_owned(), n * n)]);
+    let written = engine().map(-2..3, row).batch(2).to_parquet(folder.path().join("a")).result().unwrap();
+    assert_eq!(written.rows, 5);
+    let back = nuna::scan_parquet(folder.path().join("a")).unwrap().compute().unwrap();
+    assert_eq!(back.columns(), ["task", "n", "square"]);
+    assert_eq!(back.column_text("square").unwrap(), ["4", "1", "0", "1", "4"]);
 }
