@@ -129,6 +129,31 @@ def test_rows_of_a_table_are_parameters(cells, tmp_path):
     assert ran.ok and ran.result == '[(5.0, Some("first")), (5.0, None)]', ran.failure or ran.result
 
 
+def test_numbers_are_scattered_once_for_all_processes_of_a_node(cells):
+    ran = cells.run(
+        'let many = Cluster::local().workers(4).threads(1).memory("300MB").start()?;\n'
+        "let numbers = many.scatter_numbers(&(0..5_000_000).map(f64::from).collect::<Vec<f64>>())?;\n"
+        "let read = many.map_with(captures!(numbers.clone()), 0..400_usize, |numbers: &Scattered<[f64]>, i: usize| {\n"
+        "    std::thread::sleep(Duration::from_millis(5));\n"
+        "    (numbers[i], numbers.len())\n"
+        "}).batch(1).gather()?;\n"
+        "read.iter().enumerate().all(|(i, &(number, count))| number == i as f64 && count == 5_000_000)"
+    )
+    assert ran.ok and ran.result == "true", ran.failure or ran.result
+    mapped = [
+        {line.split()[4] for line in open(f"/proc/{pid}/maps") if "/memfd:nuna-value" in line}
+        for pid in json.loads(cells.run("many.info().workers.iter().map(|w| w.pid).collect::<Vec<_>>()").result)
+    ]
+    assert len(mapped) == 4 and all(len(files) == 1 and files == mapped[0] for files in mapped), mapped
+    # Their worker is lost, and they are there again.
+    ran = cells.run(
+        'std::process::Command::new("kill").args(["-9", &many.info().workers[0].pid.to_string()]).status()?;\n'
+        "many.map_with(captures!(numbers.clone()), 0..8_usize, |numbers: &Scattered<[f64]>, i: usize| numbers[i]).batch(1).gather()?"
+    )
+    assert ran.ok and json.loads(ran.result) == [float(i) for i in range(8)], ran.failure or ran.result
+    cells.run("many.shutdown();")
+
+
 def test_no_more_tasks_run_at_once_than_there_are_licences(cells, tmp_path):
     ran = cells.run(
         'let licensed = Cluster::local().workers(2).threads(2).memory("200MB").shared_resource("licence", 1).resource("gpu", 1).start()?;\n'

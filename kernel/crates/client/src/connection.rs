@@ -315,7 +315,7 @@ async fn serve(
     weak: &WeakOutbox,
     fetcher: &Arc<Fetcher>,
 ) -> Option<String> {
-    let Connection { mut reader, mut writer } = connection;
+    let Connection { mut reader, mut writer, .. } = connection;
     let beat = async {
         let mut beats = interval(HEARTBEAT);
         // The first would come before what must be said first.

@@ -43,6 +43,11 @@ impl Prepared for Word {
     fn run(&self, block: u64, inputs: Vec<Vec<Value>>) -> Result<Value, TaskError> {
         let argument = |at: usize| self.words[at].parse::<u64>().expect("the test wrote a number");
         match self.words[0].as_str() {
+            // The same, for all processes of a host to share.
+            "shared" => Ok(Value {
+                header: Bytes::from_static(nuna_ship::scatter::SHARED),
+                ..value(block, argument(1) as usize)
+            }),
             // The number, and a line in a file for each time it was computed.
             "note" => {
                 use std::io::Write as _;

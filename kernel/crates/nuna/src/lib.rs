@@ -66,7 +66,7 @@ pub use nuna_labels::{
 };
 pub use nuna_labels::{ReferencesOptions, write_references, write_references_with};
 pub use nuna_plan::EngineError;
-pub use nuna_ship::{Scattered, Ship};
+pub use nuna_ship::{Number, Scattered, Ship};
 pub use parameters::grid;
 pub use progress::progress;
 pub use publish::{Publications, Publish, PublishError, Publishing};

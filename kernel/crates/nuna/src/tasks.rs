@@ -11,7 +11,7 @@ use std::{
 };
 
 use nuna_plan::{Engine, EngineError, Finished, Running, Terms, Value};
-use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Scattered, Ship, ShipError, scatter};
+use nuna_ship::{Call, Failure, Farm, FarmOptions, Layout, Number, Scattered, Ship, ShipError, scatter};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::follow::Task;
@@ -593,17 +593,24 @@ pub trait MapTasks {
         let (plan, scattered) = Scattered::new(&value, Arc::clone(&engine), crate::session::origin())?;
         // Its place is better used for the copy that travels.
         drop(value);
-        let label = plan.label.clone();
-        let mut running = Engine::submit(engine.as_ref(), plan)?;
-        loop {
-            match running.next(PATIENCE)? {
-                Finished::End => return Ok(scattered),
-                Finished::Waiting { done, total } if crate::session::interrupted() => {
-                    return Err(TasksError::Interrupted { label, done, total });
-                }
-                Finished::Waiting { .. } | Finished::Block { .. } => {}
-            }
-        }
+        travel(engine.as_ref(), plan).map(|()| scattered)
+    }
+
+    /// As [`scatter`](Self::scatter), of numbers: tasks get a `Scattered<[f64]>` and read the numbers where they arrived. All worker
+    /// processes of the node that has them read the same memory; only those of other nodes have a copy each.
+    ///
+    /// ```text
+    /// let table = cluster.scatter_numbers(&table)?;
+    /// let sums = cluster.map_with(captures!(table), 0..1000, |table, i: usize| table[i] * 2.0);
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`scatter`](Self::scatter).
+    fn scatter_numbers<T: Number>(&self, numbers: &[T]) -> Result<Scattered<[T]>, TasksError> {
+        let engine = self.task_engine();
+        let origin = crate::session::origin();
+        let (plan, scattered) = Scattered::of_numbers(numbers, Arc::clone(&engine), origin)?;
+        travel(engine.as_ref(), plan).map(|()| scattered)
     }
 
     /// [`map_with`](Self::map_with) for a closure that can fail.
@@ -625,6 +632,21 @@ pub trait MapTasks {
         };
         let farm = farm(|| Call::over_tasks_with(&environment, shell), parameters);
         Tasks::new(self.task_engine(), farm, label_of::<F>())
+    }
+}
+
+/// Waits until a worker has what a plan brings.
+fn travel(engine: &dyn Engine, plan: nuna_plan::Plan) -> Result<(), TasksError> {
+    let label = plan.label.clone();
+    let mut running = engine.submit(plan)?;
+    loop {
+        match running.next(PATIENCE)? {
+            Finished::End => return Ok(()),
+            Finished::Waiting { done, total } if crate::session::interrupted() => {
+                return Err(TasksError::Interrupted { label, done, total });
+            }
+            Finished::Waiting { .. } | Finished::Block { .. } => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod link;
 mod memory;
 mod pinning;
 mod sample;
+mod sealed;
 mod spill;
 mod store;
 
@@ -149,7 +150,8 @@ async fn run(
     let settings = nuna_worker::Settings { id, threads: options.threads, memory_bytes, value_bytes };
     // Buffers that are used again and again: a fresh page costs more than what is put in it.
     let fetcher = Fetcher::new(connector.clone())
-        .memory(|bytes| Some(Box::new(nuna_array::Buffer::try_new(bytes)?) as Box<dyn PayloadMemory>));
+        .memory(|bytes| Some(Box::new(nuna_array::Buffer::try_new(bytes)?) as Box<dyn PayloadMemory>))
+        .sharing(sealed::open);
     let driver = driver::Driver::new(settings, pool.clone(), store, fetcher, data, epoch);
     let search = Search {
         connector,

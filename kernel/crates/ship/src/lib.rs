@@ -36,6 +36,6 @@ pub use nuna_plan::{LibraryId, TaskError};
 /// The encoding of parameters, results and environments.
 pub use postcard;
 pub use run::executor;
-pub use scatter::Scattered;
+pub use scatter::{Number, Scattered};
 pub use tasks::{Failure, Farm, FarmOptions, Finishing, Layout, outcomes};
 pub use timeout::runaways;

@@ -162,7 +162,9 @@ impl Run<'_> {
                 let folded = pairs.finish()?;
                 self.follow(&folded, &mut body)?;
             }
-            Prologue::Value(bytes) => return Ok(Value { header: Bytes::new(), body: bytes.clone() }),
+            Prologue::Value(bytes) => {
+                return Ok(Value { header: Bytes::from_static(scatter::SHARED), body: bytes.clone() });
+            }
             Prologue::Blocks(blocks) => {
                 let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
                 return blocks.run(block, &values);

@@ -15,22 +15,30 @@ use bytes::Bytes;
 use nuna_plan::{BlockGrid, Engine, HeldId, Keep, MemoryBound, Origin, Plan, Stage, Terms, Work, WorkKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
+pub use self::numbers::Number;
+use self::numbers::{Here, bytes_of};
 use crate::{
     error::ShipError,
     tasks::{Begin, Payload},
 };
 
+mod numbers;
+
 /// A value may take this much, serialised: it travels in one message.
 pub const SCATTER_BYTES_MAX: usize = 192 << 20;
 
+/// The header of a scattered value, which tells a worker that the processes of its host may share its memory.
+pub const SHARED: &[u8] = b"shared";
+
 /// A value on the workers, for tasks to read. Clones are handles to the same value, which is freed with the last of them
-/// and the last task that reads it. Within tasks it is the value: `table[i]`, `table.len()`.
-pub struct Scattered<T> {
+/// and the last task that reads it. Within tasks it is the value: `table[i]`, `table.len()`. Of numbers, `Scattered<[f64]>`, the
+/// worker processes of a node read the same memory; of other types each has the value for itself.
+pub struct Scattered<T: ?Sized> {
     id: HeldId,
     /// Where it is held for this process.
     held: Option<Arc<Held>>,
     /// Where tasks read it.
-    here: Option<Arc<T>>,
+    here: Option<Here<T>>,
 }
 
 /// Keeps a scattered value on the workers.
@@ -57,30 +65,31 @@ impl Drop for Held {
     }
 }
 
-impl<T> Clone for Scattered<T> {
+impl<T: ?Sized> Clone for Scattered<T> {
     fn clone(&self) -> Self {
         Scattered { id: self.id, held: self.held.clone(), here: self.here.clone() }
     }
 }
 
-impl<T> std::fmt::Debug for Scattered<T> {
+impl<T: ?Sized> std::fmt::Debug for Scattered<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Scattered<{}>", std::any::type_name::<T>())
     }
 }
 
-impl<T> Deref for Scattered<T> {
+impl<T: ?Sized> Deref for Scattered<T> {
     type Target = T;
 
     /// # Panics
     /// Outside of tasks: this process keeps no copy.
     fn deref(&self) -> &T {
-        self.here.as_deref().unwrap_or_else(|| {
-            panic!(
+        match &self.here {
+            Some(here) => here.get(),
+            None => panic!(
                 "a scattered {} is on the workers only: use it within tasks, or keep a copy here",
                 std::any::type_name::<T>()
-            )
-        })
+            ),
+        }
     }
 }
 
@@ -94,15 +103,42 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Scattered<T> {
         engine: Arc<dyn Engine>,
         origin: Option<Origin>,
     ) -> Result<(Plan, Self), ShipError> {
-        let name = || format!("scatter {}", std::any::type_name::<T>());
         let bytes = postcard::to_stdvec(value)
-            .map_err(|error| ShipError::Pack { name: name(), message: error.to_string() })?;
+            .map_err(|error| ShipError::Pack { name: Self::name(), message: error.to_string() })?;
+        Self::of_bytes(bytes, engine, origin)
+    }
+}
+
+impl<T: Number> Scattered<[T]> {
+    /// As [`new`](Scattered::new), of numbers that tasks read where they arrive.
+    ///
+    /// # Errors
+    /// If they take more than [`SCATTER_BYTES_MAX`].
+    pub fn of_numbers(
+        numbers: &[T],
+        engine: Arc<dyn Engine>,
+        origin: Option<Origin>,
+    ) -> Result<(Plan, Self), ShipError> {
+        Self::of_bytes(bytes_of(numbers).to_vec(), engine, origin)
+    }
+}
+
+impl<T: ?Sized> Scattered<T> {
+    fn name() -> String {
+        format!("scatter {}", std::any::type_name::<T>())
+    }
+
+    fn of_bytes(
+        bytes: Vec<u8>,
+        engine: Arc<dyn Engine>,
+        origin: Option<Origin>,
+    ) -> Result<(Plan, Self), ShipError> {
         if bytes.len() > SCATTER_BYTES_MAX {
             return Err(ShipError::TooLarge { bytes: bytes.len(), limit: SCATTER_BYTES_MAX });
         }
         let id = engine.new_held_id();
         let held = Arc::new(Held { id, engine });
-        Ok((plan(name(), id, bytes, origin)?, Scattered { id, held: Some(held), here: None }))
+        Ok((plan(Self::name(), id, bytes, origin)?, Scattered { id, held: Some(held), here: None }))
     }
 }
 
@@ -154,7 +190,7 @@ pub(crate) fn reading<R>(values: HashMap<HeldId, Bytes>, read: impl FnOnce() -> 
     read()
 }
 
-impl<T> Serialize for Scattered<T> {
+impl<T: ?Sized> Serialize for Scattered<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(held) = &self.held {
             PACKED.with_borrow_mut(|packed| {
@@ -171,8 +207,25 @@ impl<'de, T: DeserializeOwned + Send + Sync + 'static> Deserialize<'de> for Scat
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let id = HeldId::deserialize(deserializer)?;
         let here = Decoded(PhantomData).get(id).map_err(serde::de::Error::custom)?;
+        Ok(Scattered { id, held: None, here: here.map(Here::from) })
+    }
+}
+
+impl<'de, T: Number> Deserialize<'de> for Scattered<[T]> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = HeldId::deserialize(deserializer)?;
+        let of_bytes = |bytes| {
+            let wrong = || serde::de::Error::custom("a scattered value cannot be read as whole numbers");
+            Here::of_bytes(bytes).ok_or_else(wrong)
+        };
+        let here = read(id).map(of_bytes).transpose()?;
         Ok(Scattered { id, held: None, here })
     }
+}
+
+/// The bytes of a value, if the block that is read has it among its inputs.
+fn read(id: HeldId) -> Option<Bytes> {
+    READ.with_borrow(|values| values.get(&id).cloned())
 }
 
 /// Values of this process, each decoded once and kept for as long as somebody uses it.
@@ -189,7 +242,7 @@ struct Decoded<T>(PhantomData<T>);
 impl<T: DeserializeOwned + Send + Sync + 'static> Decoded<T> {
     /// Nothing where it is not among what the block reads, as in the process that scattered it.
     fn get(self, id: HeldId) -> Result<Option<Arc<T>>, String> {
-        let Some(bytes) = READ.with_borrow(|values| values.get(&id).cloned()) else { return Ok(None) };
+        let Some(bytes) = read(id) else { return Ok(None) };
         if let Some(value) = known(id, TypeId::of::<T>()) {
             return Ok(value.downcast().ok());
         }

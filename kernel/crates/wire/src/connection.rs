@@ -17,7 +17,7 @@ use crate::{
     frame::{FrameError, FrameReader, FrameWriter, Limits},
     message::{Greeting, GreetingAnswer, PROTOCOL, Role, RoleAnswer},
     payload::Payload,
-    shortcut::{Shortcuts, Stream, is_own},
+    shortcut::{Shortcuts, Stream, is_own, process_of},
 };
 
 /// How long the other side may take until it has shown who it is.
@@ -36,6 +36,7 @@ pub type Writer = FrameWriter<WriteHalf<Stream>>;
 pub struct Connection {
     pub reader: Reader,
     pub writer: Writer,
+    short_to: Option<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -305,8 +306,18 @@ impl Incoming {
 
 impl Connection {
     fn new(stream: Stream) -> Self {
+        let short_to = process_of(&stream);
         let (reader, writer) = tokio::io::split(stream);
-        Self { reader: FrameReader::new(reader, Limits::GREETING), writer: FrameWriter::new(writer) }
+        Self {
+            reader: FrameReader::new(reader, Limits::GREETING),
+            writer: FrameWriter::new(writer),
+            short_to,
+        }
+    }
+
+    /// The other side's process, as the system calls it, if it is one of this user and host.
+    pub fn short_to(&self) -> Option<u32> {
+        self.short_to
     }
 
     async fn send<H: serde::Serialize>(&mut self, header: &H) -> Result<(), FrameError> {

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Mutex, time::Duration};
 
+use bytes::Bytes;
 use nuna_plan::Value;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -9,7 +10,7 @@ use crate::{
     connection::{ConnectError, Connection, Connector},
     frame::{Allocate, FrameError},
     id::StageKey,
-    message::{Fetch, Fetched},
+    message::{Fetch, Fetched, Shared},
     payload::{Payload, unpack},
 };
 
@@ -26,7 +27,11 @@ pub struct Fetcher {
     idle: Mutex<HashMap<SocketAddr, Vec<Connection>>>,
     permits: Semaphore,
     allocate: Option<Allocate>,
+    open: Option<OpenShared>,
 }
+
+/// Maps what a process of this user and host has described.
+pub type OpenShared = fn(u32, &Shared) -> Option<Bytes>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -42,13 +47,26 @@ pub enum FetchError {
 
 impl Fetcher {
     pub fn new(connector: Connector) -> Self {
-        Self { connector, idle: Mutex::default(), permits: Semaphore::new(FETCHES_MAX), allocate: None }
+        Self {
+            connector,
+            idle: Mutex::default(),
+            permits: Semaphore::new(FETCHES_MAX),
+            allocate: None,
+            open: None,
+        }
     }
 
     /// Large answers are read into memory of this kind.
     #[must_use]
     pub fn memory(mut self, allocate: Allocate) -> Self {
         self.allocate = Some(allocate);
+        self
+    }
+
+    /// Values that a process of this host shares are opened so, instead of sent.
+    #[must_use]
+    pub fn sharing(mut self, open: OpenShared) -> Self {
+        self.open = Some(open);
         self
     }
 
@@ -63,9 +81,8 @@ impl Fetcher {
     ) -> Result<Vec<Option<Value>>, FetchError> {
         let _permit = self.permits.acquire().await.map_err(|_| FetchError::Closed)?;
         let kept = self.lock().get_mut(&address).and_then(Vec::pop);
-        let request = Fetch { items };
         if let Some(mut connection) = kept
-            && let Ok(values) = ask(&mut connection, &request).await
+            && let Ok(values) = self.ask(&mut connection, &items).await
         {
             self.keep(address, connection);
             return Ok(values);
@@ -74,8 +91,35 @@ impl Fetcher {
         if let Some(allocate) = self.allocate {
             connection.reader.set_memory(allocate);
         }
-        let values = ask(&mut connection, &request).await?;
+        let values = self.ask(&mut connection, &items).await?;
         self.keep(address, connection);
+        Ok(values)
+    }
+
+    async fn ask(
+        &self,
+        connection: &mut Connection,
+        items: &[(StageKey, u64)],
+    ) -> Result<Vec<Option<Value>>, FetchError> {
+        // Whose memory it is says the system, not the message.
+        let open = self.open.zip(connection.short_to());
+        let request = Fetch { items: items.to_vec(), shares: open.is_some() };
+        let (mut values, shared) = ask(connection, &request).await?;
+        let mut unopened = Vec::new();
+        for (number, shared) in shared {
+            let number = number as usize;
+            let value = values.get_mut(number).and_then(Option::as_mut).ok_or(FetchError::Closed)?;
+            let (open, pid) = open.ok_or(FetchError::Closed)?;
+            match open(pid, &shared) {
+                Some(body) => value.body = body,
+                None => unopened.push(number),
+            }
+        }
+        if !unopened.is_empty() {
+            let items = unopened.iter().map(|&number| items[number]).collect();
+            let (again, _) = ask(connection, &Fetch { items, shares: false }).await?;
+            unopened.into_iter().zip(again).for_each(|(number, value)| values[number] = value);
+        }
         Ok(values)
     }
 
@@ -97,7 +141,10 @@ impl Fetcher {
     }
 }
 
-async fn ask(connection: &mut Connection, request: &Fetch) -> Result<Vec<Option<Value>>, FetchError> {
+/// Values, and the bodies that some of them lack.
+type Answer = (Vec<Option<Value>>, Vec<(u32, Shared)>);
+
+async fn ask(connection: &mut Connection, request: &Fetch) -> Result<Answer, FetchError> {
     let answer = async {
         connection.writer.write(request, Payload::new()).await?;
         connection.writer.flush().await?;
@@ -105,7 +152,7 @@ async fn ask(connection: &mut Connection, request: &Fetch) -> Result<Vec<Option<
         let mut values = unpack(&payload, answer.shapes.iter().copied().flatten())?.into_iter();
         let found: Vec<Option<Value>> =
             answer.shapes.iter().map(|shape| shape.and_then(|_| values.next())).collect();
-        if found.len() == request.items.len() { Ok(found) } else { Err(FetchError::Closed) }
+        if found.len() == request.items.len() { Ok((found, answer.shared)) } else { Err(FetchError::Closed) }
     };
     timeout(ANSWER_DEADLINE, answer).await.map_err(|_| FetchError::Silent)?
 }

@@ -23,7 +23,7 @@ pub use cluster_file::ClusterFile;
 pub use connection::{Acceptor, ConnectError, Connection, Connector, Incoming};
 pub use credentials::{Authority, Credentials, CredentialsError, Party};
 pub use door::{Door, RefusalCounts, Refusals};
-pub use fetch::{FetchError, Fetcher};
+pub use fetch::{FetchError, Fetcher, OpenShared};
 pub use frame::{Allocate, FrameError, FrameReader, FrameWriter, Limits, PayloadMemory};
 pub use id::{ClientId, StageKey, WorkerId};
 pub use outbox::{Outbox, OutboxError, Outgoing, outbox};

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Raised whenever a message changes.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The first frame of every connection, from the side that connected. Its form never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -501,10 +501,24 @@ pub struct WorkerReturn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
     pub items: Vec<(StageKey, u64)>,
+    /// Whether the other side, on the same host, may describe a value instead of sending it.
+    pub shares: bool,
 }
 
 /// The answer to [`Fetch`], in the same order; the payload holds the values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     pub shapes: Vec<Option<ValueShape>>,
+    /// Bodies that are not in the payload, with the numbers of their values.
+    pub shared: Vec<(u32, Shared)>,
+}
+
+/// Memory of a process that others of its user and host may map: a sealed file without a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// The file, in the process that says so.
+    pub descriptor: i32,
+    /// By which it is known again.
+    pub inode: u64,
+    pub length: u64,
 }

@@ -52,6 +52,13 @@ impl Shortcuts {
     }
 }
 
+/// The process at the other end, if this one's namespace has a number for it.
+pub(crate) fn process_of(stream: &Stream) -> Option<u32> {
+    let Stream::Short(stream) = stream else { return None };
+    let pid = u32::try_from(stream.peer_cred().ok()?.pid()?).ok()?;
+    Some(pid).filter(|&pid| pid != 0)
+}
+
 /// Whether the process at the other end ran under this process's user when it connected or listened.
 pub(crate) fn is_own(stream: &UnixStream) -> bool {
     /// What the kernel says of users that have no number in this namespace.

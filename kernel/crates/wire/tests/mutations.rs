@@ -159,6 +159,10 @@ fn from_worker() -> Vec<FromWorker> {
     ]
 }
 
+fn shared() -> nuna_wire::message::Shared {
+    nuna_wire::message::Shared { descriptor: 3, inode: 1 << 40, length: 1 << 20 }
+}
+
 fn shape() -> nuna_wire::ValueShape {
     nuna_wire::ValueShape { header: 3, body: 5 }
 }
@@ -244,8 +248,8 @@ async fn damaged_messages_are_errors_or_other_messages() {
     try_all(to_worker()).await;
     try_all(from_worker()).await;
     try_all(vec![Greeting { protocol: PROTOCOL, build: "build".into() }]).await;
-    try_all(vec![Fetch { items: vec![(StageKey(3), 1 << 50); 3] }]).await;
-    try_all(vec![Fetched { shapes: vec![None, Some(shape())] }]).await;
+    try_all(vec![Fetch { items: vec![(StageKey(3), 1 << 50); 3], shares: true }]).await;
+    try_all(vec![Fetched { shapes: vec![None, Some(shape())], shared: vec![(1, shared())] }]).await;
 }
 
 #[test]

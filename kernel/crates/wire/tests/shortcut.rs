@@ -31,7 +31,7 @@ async fn converse(incoming: Incoming) {
     while let Ok(Some((request, _))) = connection.reader.read::<Fetch>().await {
         let mut payload = Payload::new();
         let shapes = request.items.iter().map(|_| Some(payload.push(&value()))).collect();
-        connection.writer.write(&Fetched { shapes }, payload).await.unwrap();
+        connection.writer.write(&Fetched { shapes, shared: Vec::new() }, payload).await.unwrap();
         connection.writer.flush().await.unwrap();
     }
 }

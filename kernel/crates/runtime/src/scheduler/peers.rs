@@ -73,7 +73,7 @@ pub(crate) fn converse<In, Out>(
         let _place = place;
         let reason = match incoming.welcome(answer).await {
             Err(error) => error.to_string(),
-            Ok(Connection { mut reader, mut writer }) => {
+            Ok(Connection { mut reader, mut writer, .. }) => {
                 let (written, read) =
                     (outgoing.write_to(&mut writer), read_all(&mut reader, &inbox, received));
                 tokio::select! {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use nuna_plan::Value;
 use nuna_wire::{
     Acceptor, Door, Incoming, Payload,
     connection::CONNECTIONS_MAX,
@@ -10,6 +12,7 @@ use nuna_wire::{
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
+    sealed,
     spill::PART_MAX,
     store::{Offer, Store},
 };
@@ -51,16 +54,27 @@ async fn converse(incoming: Incoming, store: Arc<Store>, room: &Semaphore) -> an
         let _place = if store.is_any_on_disk(&request.items) { Some(room.acquire().await?) } else { None };
         let store = store.clone();
         let offers = tokio::task::spawn_blocking(move || store.offer(&request.items)).await?;
+        let shares = request.shares && connection.short_to().is_some();
         let mut payload = Payload::new();
-        let mut push = |offer| match offer {
-            Offer::Value(value) => payload.push(&value),
+        let (mut shared, mut kept) = (Vec::new(), Vec::new());
+        let mut push = |number: usize, offer| match offer {
+            Offer::Value(value) => {
+                let described = if shares { sealed::describe(&value.body) } else { None };
+                let Some(described) = described else { return payload.push(&value) };
+                shared.push((number as u32, described));
+                let shape = payload.push(&Value { header: value.header.clone(), body: Bytes::new() });
+                // It stays until the answer is written: it may be gone from the store by then.
+                kept.push(value);
+                shape
+            }
             Offer::Later(shape, reading) => {
                 payload.push_later(shape, Box::new(reading));
                 shape
             }
         };
-        let shapes = offers.into_iter().map(|offer| offer.map(&mut push)).collect();
-        connection.writer.write(&Fetched { shapes }, payload).await?;
+        let offers = offers.into_iter().enumerate();
+        let shapes = offers.map(|(number, offer)| offer.map(|offer| push(number, offer))).collect();
+        connection.writer.write(&Fetched { shapes, shared }, payload).await?;
         connection.writer.flush().await?;
     }
     Ok(())

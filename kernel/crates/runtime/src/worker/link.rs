@@ -195,7 +195,7 @@ impl Link {
 impl There {
     fn new(connection: Connection) -> Self {
         let (outbox, mut outgoing) = outbox::<FromWorker>(OUTBOX_BYTES_MAX);
-        let Connection { mut reader, mut writer } = connection;
+        let Connection { mut reader, mut writer, .. } = connection;
         let writing = tokio::spawn(async move { outgoing.write_to(&mut writer).await });
         let (sender, messages) = mpsc::channel(INBOX_MESSAGES);
         let reading = tokio::spawn(async move {

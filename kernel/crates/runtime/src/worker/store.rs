@@ -11,6 +11,7 @@ use nuna_worker::Block;
 
 use super::{
     memory::Memory,
+    sealed,
     spill::{OnDisk, Reading, Spill},
 };
 
@@ -45,7 +46,9 @@ impl Store {
         Self { places: Mutex::default(), spill, memory, refused: Mutex::default() }
     }
 
+    /// A large value that many processes of a host read moves to memory that they can share.
     pub(crate) fn insert(&self, block: Block, value: Value) {
+        let value = sealed::shareable(value);
         let before = self.places().insert(block, Place::Memory(value));
         drop(before);
     }
@@ -140,7 +143,7 @@ impl Store {
 
     /// Reads the value back into memory. False if it is lost.
     pub(crate) fn load(&self, block: Block) -> bool {
-        let Some(value) = self.get(block) else { return false };
+        let Some(value) = self.get(block).map(sealed::shareable) else { return false };
         let mut places = self.places();
         let Some(place) = places.get_mut(&block) else { return false };
         let before = std::mem::replace(place, Place::Memory(value));
