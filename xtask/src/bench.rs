@@ -3,6 +3,8 @@
 mod analysis;
 mod engine;
 mod limits;
+mod proxy;
+mod websocket;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,8 @@ use crate::{setup, tools, tools::Repository};
 #[derive(Args)]
 pub(crate) struct Options {
     /// `kernel`, `mean` (time mean of a Zarr store), `tasks` (100,000 trivial tasks), or `engine` (tasks, graphs, latency,
-    /// simulation, memory and rechunk, as a table; not among `all`), or `analysis` (means, NDVI, spectra, CSV; the same).
+    /// simulation, memory and rechunk, as a table; not among `all`), `analysis` (means, NDVI, spectra, CSV; the same), or `proxy` (beside
+    /// configurable-http-proxy and nginx; the same).
     #[arg(default_value = "all")]
     which: String,
     /// Folder that the peers' `gen_data.py` wrote; `mean` needs it.
@@ -37,11 +40,14 @@ pub(crate) struct Options {
 
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let all = options.which == "all";
-    if !all && !["kernel", "mean", "tasks", "engine", "analysis"].contains(&options.which.as_str()) {
+    if !all && !["kernel", "mean", "tasks", "engine", "analysis", "proxy"].contains(&options.which.as_str()) {
         bail!(
-            "no bench is called {:?}; there are kernel, mean, tasks, engine, analysis and all",
+            "no bench is called {:?}; there are kernel, mean, tasks, engine, analysis, proxy and all",
             options.which
         );
+    }
+    if options.which == "proxy" {
+        return proxy::run(repository);
     }
     setup::run(repository, setup::Extent::Run)?;
     if options.which == "engine" {

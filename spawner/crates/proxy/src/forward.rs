@@ -1,5 +1,6 @@
 //! One proxied request: find the route, pass it on, pass the answer back, keep the route's activity.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, UPGRADE};
@@ -60,7 +61,11 @@ pub(crate) async fn handle(visit: &Visit, request: Request<Incoming>) -> Respons
     // Said to clients that ask for it in every answer, as Node does.
     let keeps = request.version() == Version::HTTP_11 && !is_upgrade && !headers::closes(request.headers());
     count(if is_upgrade { &proxy.metrics.requests_ws } else { &proxy.metrics.requests_web });
-    let mut response = match forward(visit, request, &path).await {
+    let answered = match prepare(visit, request, &path) {
+        Ok(prepared) => forward(visit, prepared).await,
+        Err(trouble) => Err(trouble),
+    };
+    let mut response = match answered {
         Ok(response) => {
             proxy.metrics.proxied(response.status().as_u16());
             response
@@ -84,11 +89,18 @@ pub(crate) async fn handle(visit: &Visit, request: Request<Incoming>) -> Respons
     response
 }
 
-async fn forward(
-    visit: &Visit,
-    mut request: Request<Incoming>,
-    path: &PathAndQuery,
-) -> Result<Response<AnyBody>, Trouble> {
+/// A request ready to be sent, and where.
+struct Prepared {
+    request: Request<AnyBody>,
+    route: Arc<Route>,
+    /// The client's side of a change of protocols, if it asks for one.
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    /// `Host` as the client gave it.
+    host: Option<HeaderValue>,
+}
+
+/// All that needs no waiting; apart, since what a waiting function has at hand is moved for each request.
+fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -> Result<Prepared, Trouble> {
     let proxy = &visit.proxy;
     if request.method() == Method::CONNECT {
         return Err(Trouble {
@@ -101,10 +113,9 @@ async fn forward(
     if request.version() == Version::HTTP_2 {
         as_http1(&mut request);
     }
-    let client_host = request.headers().get(HOST).cloned();
-    let client_host = client_host.as_ref().and_then(|host| host.to_str().ok());
+    let host = request.headers().get(HOST).cloned();
     let route = if proxy.options.host_routing {
-        let name = client_host.unwrap_or_default();
+        let name = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         let lookup = format!("/{}{decoded}", name.split(':').next().unwrap_or_default());
         proxy.routes().find(&lookup).cloned()
     } else {
@@ -112,34 +123,44 @@ async fn forward(
     };
     let route =
         route.ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
-
-    let upgrade = headers::upgrade(request.headers());
-    let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let protocol = headers::upgrade(request.headers());
+    let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     debug!(
         "PROXY {} {} to {}",
         if upgrade.is_some() { "WS" } else { "WEB" },
         path.path(),
         route.target.authority()
     );
-    let outgoing = outgoing(visit, request, path, &route, upgrade.as_ref())?;
-    let sent = async {
-        match upgrade {
-            Some(_) => Box::pin(visit.upstream.send_upgrade(&route.target, outgoing)).await,
-            None => visit.upstream.send(&route.target, outgoing).await,
+    let request = outgoing(visit, request, path, &route, protocol.as_ref())?;
+    Ok(Prepared { request, route, upgrade, host })
+}
+
+async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>, Trouble> {
+    let proxy = &visit.proxy;
+    let Prepared { request, route, upgrade, host } = prepared;
+    let answered = {
+        let target = &route.target;
+        let is_upgrade = upgrade.is_some();
+        let sent = pin!(async move {
+            match is_upgrade {
+                // Boxed, since it is rare and large beside the rest.
+                true => Box::pin(visit.upstream.send_upgrade(target, request)).await,
+                false => visit.upstream.send(target, request).await,
+            }
+        });
+        match proxy.options.proxy_timeout {
+            None => sent.await,
+            Some(limit) => tokio::time::timeout(limit, sent)
+                .await
+                .map_err(|_| Trouble::unavailable(&route, format!("no answer within {limit:?}")))?,
         }
-    };
-    let answered = match proxy.options.proxy_timeout {
-        None => sent.await,
-        Some(limit) => tokio::time::timeout(limit, sent)
-            .await
-            .map_err(|_| Trouble::unavailable(&route, format!("no answer within {limit:?}")))?,
     };
     let mut answer = answered.map_err(|error| Trouble::unavailable(&route, format!("{error:#}")))?;
 
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.headers().get(UPGRADE).cloned();
     if switched {
-        let client = client_upgrade.ok_or_else(|| Trouble {
+        let client = upgrade.ok_or_else(|| Trouble {
             status: StatusCode::BAD_GATEWAY,
             reason: format!("{} switched protocols without being asked", route.target.authority()),
         })?;
@@ -162,7 +183,7 @@ async fn forward(
         headers::rewrite_location(
             &mut parts.headers,
             route.target.authority(),
-            client_host,
+            host.as_ref().and_then(|host| host.to_str().ok()),
             proxy.options.auto_rewrite,
             proxy.options.protocol_rewrite.as_deref(),
         );

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 
 use crate::body::AnyBody;
@@ -58,6 +59,28 @@ impl Channel {
         }
     }
 
+    /// Sends a request and waits for the head of the answer.
+    fn exchange(
+        &mut self,
+        request: Request<AnyBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<AnyBody>>>> {
+        let sent = self.sender.try_send_request(request);
+        let connection = &mut self.connection;
+        async move {
+            let mut sent = std::pin::pin!(sent);
+            poll_fn(|context| {
+                if let Some(running) = connection
+                    && Pin::new(running).poll(context).is_ready()
+                {
+                    *connection = None;
+                }
+                // The connection alone answers, and it has just run: nobody needs to be woken for what it said.
+                sent.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            })
+            .await
+        }
+    }
+
     /// Whether another request may be sent now. Errors of an ended connection have been told to its request.
     fn is_free(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
@@ -78,20 +101,20 @@ impl Upstream {
         target: &Target,
         mut request: Request<AnyBody>,
     ) -> anyhow::Result<Response<Answer>> {
-        while let Some(mut channel) = self.take(target) {
-            match exchange(&mut channel, request).await {
+        loop {
+            let (mut channel, is_fresh) = match self.take(target) {
+                Some(channel) => (channel, false),
+                // Boxed, since it is rare and large beside the rest of a request.
+                None => (Box::new(Box::pin(self.open(target)).await?), true),
+            };
+            match channel.exchange(request).await {
                 Ok(response) => return Ok(self.answer(target, channel, response)),
                 Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(failed.into_error().into()),
+                    Some(unsent) if !is_fresh => request = unsent,
+                    Some(_) | None => return Err(failed.into_error().into()),
                 },
             }
         }
-        // Boxed, since it is rare and large beside the rest of a request.
-        let mut channel = Box::new(Box::pin(self.open(target)).await?);
-        let response =
-            exchange(&mut channel, request).await.map_err(hyper::client::conn::TrySendError::into_error)?;
-        Ok(self.answer(target, channel, response))
     }
 
     /// Sends a request to change protocols, over a connection of its own that runs as a task.
@@ -178,24 +201,6 @@ impl Upstream {
     }
 }
 
-async fn exchange(
-    channel: &mut Channel,
-    request: Request<AnyBody>,
-) -> Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<AnyBody>>> {
-    let Channel { sender, connection } = channel;
-    let mut sent = std::pin::pin!(sender.try_send_request(request));
-    poll_fn(|context| {
-        if let Some(running) = connection
-            && Pin::new(running).poll(context).is_ready()
-        {
-            *connection = None;
-        }
-        // The connection alone answers, and it has just run: nobody needs to be woken for what it said.
-        sent.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    })
-    .await
-}
-
 /// A connection that is in use.
 struct Lease {
     channel: Box<Channel>,
@@ -222,12 +227,10 @@ impl Answer {
         if let Some(route) = self.success_of.take() {
             route.touch();
         }
-        if let Some(mut lease) = self.lease.take() {
-            // It has to run once more to be ready for another request.
-            lease.channel.drive(&mut Context::from_waker(Waker::noop()));
-            if lease.channel.is_free() {
-                lease.home.keep(lease.key, lease.channel);
-            }
+        if let Some(lease) = self.lease.take() {
+            // Whether it is free is found out when it is taken: until this answer has been passed on, the buffer
+            // that it lies in could not be read into again.
+            lease.home.keep(lease.key, lease.channel);
         }
     }
 }

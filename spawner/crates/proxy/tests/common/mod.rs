@@ -4,8 +4,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use nuna_testing::Guarded;
 
@@ -18,13 +18,17 @@ pub struct Proxy {
     pub process: Guarded,
     pub public: SocketAddr,
     pub api: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"));
+        if !arguments.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
         command
-            .args(["--ip", "127.0.0.1", "--port", "0", "--api-ip", "127.0.0.1", "--api-port", "0"])
+            .args(["--ip", "127.0.0.1", "--api-ip", "127.0.0.1", "--api-port", "0"])
             .args(arguments)
             .env("CONFIGPROXY_AUTH_TOKEN", TOKEN)
             .env_remove("NUNA_LOG")
@@ -33,6 +37,8 @@ impl Proxy {
         let mut process = Guarded::start(&mut command);
         let log = process.stdout.take().unwrap();
         let (found, addresses) = mpsc::channel();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let lines = kept.clone();
         // Reads on, so that the proxy never blocks on its log.
         std::thread::spawn(move || {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
@@ -43,11 +49,35 @@ impl Proxy {
                         let _ = found.send(address[..end].to_owned());
                     }
                 }
+                lines.lock().unwrap().push(line);
             }
         });
         let next =
             || addresses.recv_timeout(PATIENCE).expect("the proxy said where it listens").parse().unwrap();
-        Self { public: next(), api: next(), process }
+        Self { public: next(), api: next(), process, log: kept }
+    }
+
+    /// The first line of the log with these words, waited for.
+    pub fn logged(&self, words: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let lines = self.log.lock().unwrap().clone();
+            if let Some(line) = lines.iter().find(|line| line.contains(words)) {
+                return line.clone();
+            }
+            assert!(started.elapsed() < PATIENCE, "no {words:?} in {lines:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub fn activity(&self, path: &str) -> String {
+        let route = self.api("GET", &format!("/api/routes{path}"), "").json();
+        route["last_activity"].as_str().unwrap().to_owned()
     }
 
     pub fn api(&self, method: &str, path: &str, body: &str) -> Answer {
@@ -99,6 +129,16 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
     }
+}
+
+/// A self-signed certificate and its key as files in `folder`; their paths.
+pub fn certificate(folder: &std::path::Path, name: &str) -> (String, String) {
+    let certified = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let stem = name.replace('*', "star");
+    let (cert, key) = (folder.join(format!("{stem}.pem")), folder.join(format!("{stem}.key")));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    (cert.to_str().unwrap().to_owned(), key.to_str().unwrap().to_owned())
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {
