@@ -59,10 +59,17 @@ class ServiceClient:
         self.socket_path = socket_path
         self.timeout_seconds = timeout_seconds
 
-    async def sign_in(self, username: str, password: str, timeout_seconds: float) -> dict:
-        """`{"name", "groups", "admin"}`, or a `ServiceError` such as `wrong_password`."""
-        body = {"username": username, "password": password}
+    async def sign_in(
+        self, username: str, password: str, timeout_seconds: float, address: str | None = None
+    ) -> dict:
+        """`{"name", "groups", "admin"}`, or a `ServiceError` such as `wrong_password`. `address` is the browser's."""
+        body = {"username": username, "password": password, "address": address}
         return await self._json("POST", "/auth", body, timeout_seconds)
+
+    async def standing(self, user: str) -> dict:
+        """The same as the directory has it now, without a password; `no_such_user`, `account_locked` and
+        `not_allowed` are its decisions, other errors say nothing about the user."""
+        return await self._json("GET", f"/users/{quote(user, safe='')}/standing")
 
     async def form(self, user: str) -> str:
         """HTML of the profiles `user` may choose from."""

@@ -49,6 +49,7 @@ class FakeService:
         self.users = {"alice": ("wonder", ["ocean", "users"], False), "carol": ("marvel", ["hub-admins"], True)}
         self.servers: dict[str, FakeServer] = {}
         self.asked: list[str] = []
+        self.addresses: list[str | None] = []
         self.refuse: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
         self.created = asyncio.Event()
         self.hold_create: asyncio.Event | None = None
@@ -64,6 +65,7 @@ class FakeService:
         app.add_routes(
             [
                 web.post("/auth", self._auth),
+                web.get("/users/{name}/standing", self._standing),
                 web.get("/form", self._form),
                 web.post("/options", self._options),
                 web.post("/servers", self._create),
@@ -102,10 +104,18 @@ class FakeService:
 
     async def _auth(self, request):
         body = await request.json()
+        self.addresses.append(body.get("address"))
         known = self.users.get(body["username"])
         if known is None or known[0] != body["password"]:
             return refusal(401, "wrong_password", "The user name or the password is wrong.")
         return web.json_response({"name": body["username"], "groups": known[1], "admin": known[2]})
+
+    async def _standing(self, request):
+        name = request.match_info["name"]
+        if name not in self.users:
+            return refusal(403, "no_such_user", "The user directory has no such user any more.")
+        _, groups, admin = self.users[name]
+        return web.json_response({"name": name, "groups": groups, "admin": admin})
 
     async def _form(self, request):
         if request.query["user"] not in self.users:

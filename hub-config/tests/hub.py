@@ -18,6 +18,7 @@ HUB_CANARY = "canary-of-the-hub"
 CONFIG = """
 load_subconfig({embedded!r})
 c.NunaSpawner.poll_interval = 1
+c.NunaAuthenticator.auth_refresh_age = 1
 """
 
 
@@ -139,6 +140,11 @@ class Browser:
         answer = self.api("GET", f"/users/{user}")
         answer.raise_for_status()
         return answer.json()["servers"].get("")
+
+    def groups(self, user: str) -> list[str]:
+        answer = self.api("GET", f"/users/{user}")
+        answer.raise_for_status()
+        return sorted(answer.json()["groups"])
 
     def wait_ready(self, user: str) -> None:
         def is_ready():

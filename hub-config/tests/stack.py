@@ -1,7 +1,9 @@
 """All of the hub's side as real programs: batch system, directory, spawner service, hub and proxy, on loopback."""
 
 import json
+import os
 import secrets
+import signal
 import subprocess
 from pathlib import Path
 
@@ -111,6 +113,10 @@ class Stack:
         process = self._running.pop(name)
         process.kill()
         process.wait()
+
+    def pause(self, name: str, is_paused: bool) -> None:
+        """Stops a program as a machine does that swaps, or lets it go on."""
+        os.kill(self._running[name].pid, signal.SIGSTOP if is_paused else signal.SIGCONT)
 
     def stop(self) -> None:
         self.hub.stop()

@@ -5,6 +5,7 @@ import threading
 
 import processes
 import pytest
+import requests
 from fake_service import FakeService
 from hub import Browser, Hub, text_of
 from processes import until
@@ -154,3 +155,29 @@ def test_refusals_reach_the_pages_and_nothing_else_breaks(hub, thread):
     assert fake.server.state == "queued"
     thread.say("gone", 100, "The job was deleted.")
     browser.wait_stopped("alice")
+
+
+def test_who_loses_access_loses_it_without_a_new_sign_in(hub, thread):
+    """The demo's hub asks again before each start; here the age is short, so that each page asks."""
+    fake = thread.fake
+    alice, stranger = signed_in(hub), Browser(hub)
+    # A forged address changes nothing about whose guess it is.
+    stranger.get("/hub/login")
+    stranger._session.headers.update({"X-Forwarded-For": "203.0.113.9", "X-Real-Ip": "203.0.113.9"})
+    stranger.sign_in("alice", "guess")
+    assert fake.addresses[-1] == "127.0.0.1"
+
+    token = alice.api("POST", "/users/alice/tokens", json={"note": "script"}).json()["token"]
+    assert hub.whose(token) == "alice"
+    fake.users["alice"] = ("wonder", ["users", "ice"], False)
+    until(lambda: alice.groups("alice") == ["ice", "users"], "the new group", evidence=hub.log)
+    # Nobody knows, so nothing changes.
+    fake.refuse["GET", "users"] = [(503, "directory_unreachable", "The directory does not answer.")] * 4
+    assert "/hub/home" in alice.get("/hub/home").url
+
+    del fake.users["alice"]
+    fake.refuse.clear()
+    until(lambda: "/hub/login" in alice.get("/hub/home").url, "the cookie to end", evidence=hub.log)
+    with pytest.raises(requests.HTTPError):
+        hub.whose(token)
+    assert "POST /servers" not in fake.asked

@@ -1,6 +1,8 @@
 """The hub's side as a site runs it: real hub, proxy, service, launcher, batch system and directory. No browser."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import processes
@@ -72,6 +74,37 @@ def test_directory_that_is_down_is_not_a_wrong_password(stack):
         config.write_text("\n".join(lines))
         stack.crash("nuna-spawner")
         stack.start_service()
+
+
+def test_hub_is_healthy_while_the_directory_is_silent(stack):
+    """A directory that accepts connections and says nothing: people are told in bounded time, and the hub goes on."""
+    alice = Browser(stack.hub)
+    assert "/hub/spawn" in alice.sign_in("alice", stack.password("alice")).url
+    pages = []
+    people = [
+        threading.Thread(target=lambda user=user: pages.append(Browser(stack.hub).sign_in(user, stack.password(user))))
+        for user in ("alice", "bob", "carol") * 3
+    ]
+    stack.pause("nuna-directory", True)
+    try:
+        begun, slowest = time.monotonic(), 0.0
+        for person in people:
+            person.start()
+        while any(person.is_alive() for person in people):
+            asked = time.monotonic()
+            assert requests.get(f"{stack.hub.url}/hub/health", timeout=30).status_code == 200
+            slowest = max(slowest, time.monotonic() - asked)
+            # Whoever is signed in goes on working: nothing of it needs the directory.
+            assert alice.get("/hub/home").status_code == 200
+            time.sleep(0.1)
+        took = time.monotonic() - begun
+        print(f"silent directory: slowest /hub/health {slowest:.3f} s, nine sign-ins refused within {took:.1f} s")
+        assert slowest < 1 and took < 40
+        assert [page.status_code for page in pages] == [503] * 9
+        assert all("directory does not answer" in text_of(page.text) for page in pages)
+    finally:
+        stack.pause("nuna-directory", False)
+    assert "/hub/spawn" in Browser(stack.hub).sign_in("bob", stack.password("bob")).url
 
 
 def test_profile_of_another_group_is_neither_shown_nor_given(stack):

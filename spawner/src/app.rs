@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nuna_pbs::{BatchSystem, Commands, RunAs};
+use nuna_pbs::{BatchSystem, Commands, RunAs, UserName};
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::{Directory, Identity, LdapDirectory, Throttle};
+use crate::auth::{Directory, Identity, LdapDirectory, Standings, Throttle};
 use crate::clock::Clock;
 use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord};
 use crate::journal::Journal;
@@ -33,7 +33,10 @@ pub struct App {
     /// Longest wait for one PBS command.
     pub command_max: Duration,
     pub sign_ins: Semaphore,
+    /// Wrong passwords by name, and by address.
     pub throttle: Throttle,
+    pub address_throttle: Throttle,
+    pub standings: Standings,
     /// Of this machine, and never a user server's.
     pub own_ports: Vec<u16>,
     /// True once the service has been told to end.
@@ -120,6 +123,8 @@ pub fn start(
     let app = App {
         sign_ins: Semaphore::new(config.limits.sign_ins_max),
         throttle: Throttle::new(config.limits.wrong_passwords_per_minute),
+        address_throttle: Throttle::new(config.limits.wrong_passwords_per_minute_per_address),
+        standings: Standings::new(config.directory.lookup_keep()),
         own_ports: own_ports(&config),
         templates: parts.templates,
         profiles: parts.profiles,
@@ -142,6 +147,13 @@ impl App {
         let (journal, user) = (self.journal.clone(), user.to_owned());
         let found = tokio::task::spawn_blocking(move || journal.user(&user)).await??;
         Ok(found.map(|identity| identity.groups).unwrap_or_default())
+    }
+
+    /// Who has lost their access is in no group.
+    pub async fn forget(&self, user: &UserName) -> anyhow::Result<()> {
+        let (journal, user) = (self.journal.clone(), user.clone());
+        tokio::task::spawn_blocking(move || journal.forget_user(&user)).await??;
+        Ok(())
     }
 
     pub async fn remember(&self, identity: &Identity) -> anyhow::Result<()> {

@@ -103,6 +103,21 @@ impl From<SignInError> for ApiError {
                 "not_allowed",
                 "Name and password are right, but this account may not use JupyterHub. Ask an administrator.",
             ),
+            SignInError::Locked { .. } => Self::new(
+                StatusCode::FORBIDDEN,
+                "account_locked",
+                "This account is locked or has expired. Ask an administrator.",
+            ),
+            SignInError::Gone => Self::new(
+                StatusCode::FORBIDDEN,
+                "no_such_user",
+                "The user directory has no such user any more.",
+            ),
+            SignInError::NoLookup => Self::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "not_looked_up",
+                "Nobody is looked up here: there is no directory.lookup_dn.",
+            ),
             SignInError::Unreachable { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "directory_unreachable",

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nuna_pbs::UserName;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +173,17 @@ impl Journal {
             .map_err(|source| JournalError::Damaged { key: key.to_owned(), source })?;
         let transaction = self.database.begin_write()?;
         transaction.open_table(USERS)?.insert(key, bytes.as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes nothing if nobody of that name is known.
+    pub fn forget_user(&self, name: &UserName) -> Result<(), JournalError> {
+        if self.user(name.as_str())?.is_none() {
+            return Ok(());
+        }
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(USERS)?.remove(name.as_str())?;
         transaction.commit()?;
         Ok(())
     }

@@ -27,6 +27,7 @@ impl Timing {
 struct Inner {
     sign_ins: BTreeMap<&'static str, u64>,
     sign_in_time: Timing,
+    lookups: BTreeMap<&'static str, u64>,
     submissions: BTreeMap<&'static str, u64>,
     submission_time: Timing,
     deletions: BTreeMap<&'static str, u64>,
@@ -53,6 +54,11 @@ impl Metrics {
             *inner.sign_ins.entry(outcome).or_default() += 1;
             inner.sign_in_time.add(took);
         });
+    }
+
+    /// Somebody was asked about who has signed in.
+    pub fn looked_up(&self, outcome: &'static str) {
+        self.change(|inner| *inner.lookups.entry(outcome).or_default() += 1);
     }
 
     pub fn submitted(&self, outcome: &Result<JobId, SubmitError>, took: Duration) {
@@ -118,6 +124,13 @@ impl Metrics {
         let mut out = String::new();
         let by_word = [
             ("nuna_sign_ins_total", "counter", "Sign-ins by outcome", "outcome", &inner.sign_ins),
+            (
+                "nuna_standings_total",
+                "counter",
+                "Questions about people by outcome",
+                "outcome",
+                &inner.lookups,
+            ),
             ("nuna_submissions_total", "counter", "Jobs submitted by outcome", "outcome", &inner.submissions),
             ("nuna_deletions_total", "counter", "Jobs deleted by outcome", "outcome", &inner.deletions),
             ("nuna_job_lists_total", "counter", "Queries of all jobs by outcome", "outcome", &inner.lists),

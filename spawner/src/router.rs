@@ -26,6 +26,7 @@ const LAUNCH_TIME_MAX: Duration = Duration::from_secs(30);
 pub fn hub(app: Arc<App>) -> Router {
     Router::new()
         .route("/auth", post(sign_in::sign_in))
+        .route("/users/{name}/standing", get(sign_in::standing))
         .route("/form", get(options::form))
         .route("/options", post(options::options))
         .route("/servers", post(servers::create))

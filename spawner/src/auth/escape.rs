@@ -38,7 +38,12 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
 
 /// The value of the first part of a distinguished name: `cn=ocean,ou=groups` gives `ocean`.
 pub(super) fn first_value(dn: &str) -> Option<String> {
-    let (_, rest) = dn.split_once('=')?;
+    first_part(dn).map(|(_, value)| value)
+}
+
+/// Name and value of the first part of a distinguished name.
+pub(super) fn first_part(dn: &str) -> Option<(String, String)> {
+    let (name, rest) = dn.split_once('=')?;
     let mut value = Vec::new();
     let mut bytes = rest.bytes();
     while let Some(byte) = bytes.next() {
@@ -59,11 +64,13 @@ pub(super) fn first_value(dn: &str) -> Option<String> {
     }
     let value = String::from_utf8(value).ok()?;
     let value = value.trim();
-    (!value.is_empty()).then(|| value.to_owned())
+    (!value.is_empty()).then(|| (name.trim().to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -81,5 +88,74 @@ mod tests {
         assert_eq!(first_value("CN=a\\, b\\2C c+x=y,dc=x").unwrap(), "a, b, c");
         assert_eq!(first_value("nothing"), None);
         assert_eq!(first_value("cn=,dc=x"), None);
+    }
+
+    /// A filter as the server reads it.
+    fn parsed(filter: &str) -> String {
+        format!("{:?}", ldap3::parse_filter(filter).unwrap())
+    }
+
+    /// Splits where a distinguished name has its parts (RFC 4514).
+    fn parts(dn: &str) -> Vec<&str> {
+        let (mut parts, mut start, mut is_escaped) = (Vec::new(), 0, false);
+        for (at, letter) in dn.char_indices() {
+            if letter == ',' && !is_escaped {
+                parts.push(&dn[start..at]);
+                start = at + 1;
+            }
+            is_escaped = letter == '\\' && !is_escaped;
+        }
+        parts.push(&dn[start..]);
+        parts
+    }
+
+    /// Letters that mean something to filters and names, among others.
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof!["[ -~]{0,24}", "[*()\\\\,=+<>#;\"a\u{0}é\n{}dnuser ]{0,24}", any::<String>()]
+    }
+
+    proptest! {
+        /// Whatever is typed is one value that is compared, and the filter is otherwise as the administrator wrote it.
+        #[test]
+        fn a_name_is_one_value_in_a_filter(user in name(), dn in name()) {
+            let templates = [
+                "(uid={user})",
+                "(&(objectClass=person)(|(uid={user})(mail={user}@x)))",
+                "(|(member={dn})(uniqueMember={dn})(memberUid={user}))",
+                "(member:1.2.840.113556.1.4.1941:={dn})",
+            ];
+            for template in templates {
+                // Two letters that nothing else in the templates is.
+                let plain = parsed(&filter(template, "U", "D"));
+                let bytes = |text: &str, more: &str| {
+                    let bytes = [text.as_bytes(), more.as_bytes()].concat();
+                    format!("inner: {bytes:?}")
+                };
+                let expected = plain
+                    .replace(&bytes("U", "@x"), "\u{1}")
+                    .replace(&bytes("U", ""), "\u{2}")
+                    .replace(&bytes("D", ""), "\u{3}")
+                    .replace('\u{1}', &bytes(&user, "@x"))
+                    .replace('\u{2}', &bytes(&user, ""))
+                    .replace('\u{3}', &bytes(&dn, ""));
+                prop_assert_eq!(parsed(&filter(template, &user, &dn)), expected);
+            }
+        }
+
+        /// And one value in the first part of a distinguished name.
+        #[test]
+        fn a_name_is_one_value_in_a_distinguished_name(user in name()) {
+            let dn = bind_name("uid={user},ou=people,dc=x", &user);
+            let parts = parts(&dn);
+            prop_assert_eq!(&parts[1..], ["ou=people", "dc=x"]);
+            let expected = Some(("uid".to_owned(), user.trim().to_owned())).filter(|(_, value)| !value.is_empty());
+            prop_assert_eq!(first_part(&dn), expected);
+        }
+
+        /// What a directory says is read without a fault.
+        #[test]
+        fn any_distinguished_name_is_read(dn in any::<String>()) {
+            let _ = first_part(&dn);
+        }
     }
 }

@@ -1,345 +1,316 @@
-//! Sign-in against LDAP servers: a fresh connection for each, limits on every step, and the next server when one
-//! does not answer. A password is sent in one bind request and kept nowhere.
+//! Sign-in against LDAP servers, and what they say about somebody who has signed in: limits on every step, and the
+//! next server when one does not answer. A password is sent in bind requests and kept nowhere.
 
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, SearchOptions};
+use futures::FutureExt;
+use ldap3::{Scope, SearchEntry};
 use nuna_pbs::UserName;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::escape;
-use super::{Directory, Identity, SignInError};
-use crate::config::{DirectorySettings, Fault, ServerUrl, is_dn, read_secret};
+use super::connection::{Connection, Trouble, misconfigured};
+use super::servers::Servers;
+use super::{Directory, Identity, SignInError, account, escape, groups};
+use crate::config::{DirectorySettings, Fault, is_dn};
 use crate::secret::Secret;
 
-/// Groups of one person.
-const GROUPS_MAX: i32 = 2000;
-/// One server's turn at a sign-in, in timeouts of one step.
+/// One server's turn at a question, in timeouts of one step.
 const TURN: u32 = 3;
+/// For all servers together. The hub waits longer.
+const TURNS_MAX: Duration = Duration::from_secs(30);
 const USER_LENGTH_MAX: usize = 64;
 const PASSWORD_LENGTH_MAX: usize = 1024;
-/// Where Linux distributions keep the authorities everybody trusts.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
-
-/// LDAP result codes (RFC 4511, appendix A).
-mod code {
-    pub(super) const TIME_LIMIT: u32 = 3;
-    pub(super) const ADMIN_LIMIT: u32 = 11;
-    /// Of a bind: password expired, account locked.
-    pub(super) const CONSTRAINT_VIOLATION: u32 = 19;
-    pub(super) const NO_SUCH_OBJECT: u32 = 32;
-    pub(super) const INVALID_DN_SYNTAX: u32 = 34;
-    pub(super) const INAPPROPRIATE_AUTHENTICATION: u32 = 48;
-    pub(super) const INVALID_CREDENTIALS: u32 = 49;
-    pub(super) const BUSY: u32 = 51;
-    pub(super) const UNAVAILABLE: u32 = 52;
-    pub(super) const UNWILLING: u32 = 53;
-}
+/// Holds for every entry.
+const ANY: &str = "(objectClass=*)";
 
 pub struct LdapDirectory {
     settings: DirectorySettings,
-    servers: Vec<ServerUrl>,
-    lookup_password: Option<Secret>,
-    tls: Option<Arc<ClientConfig>>,
-    timeout: Duration,
-    /// The server that answered last is asked first.
-    preferred: AtomicUsize,
+    /// What `user_name_attribute` says, or the search for users.
+    name_attribute: Option<String>,
+    servers: Arc<Servers>,
 }
 
-/// Why one server could not settle a sign-in.
-enum Trouble {
-    /// The next server may do better.
-    Server(String),
-    /// It would say the same.
-    Final(SignInError),
-}
-
-impl From<SignInError> for Trouble {
-    fn from(error: SignInError) -> Self {
-        Self::Final(error)
-    }
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    SignIn { user: &'a UserName, password: &'a Secret },
+    LookUp { user: &'a UserName },
 }
 
 impl LdapDirectory {
     pub fn new(settings: &DirectorySettings) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let servers: Vec<ServerUrl> =
-            settings.servers.iter().filter_map(|text| ServerUrl::parse(text).ok()).collect();
-        let lookup_password = settings
-            .lookup_password_file
-            .as_deref()
-            .map(|path| read_secret("directory.lookup_password_file", path))
-            .transpose()
-            .map_err(|fault| faults.push(fault))
-            .unwrap_or_default();
-        let needs_tls = settings.start_tls || servers.iter().any(|server| server.is_tls);
-        let tls =
-            if needs_tls { client_config(settings).map_err(|fault| faults.push(fault)).ok() } else { None };
-        if !faults.is_empty() {
-            return Err(faults);
-        }
         Ok(Self {
-            timeout: settings.timeout(),
+            servers: Arc::new(Servers::new(settings)?),
+            name_attribute: settings.name_attribute(),
             settings: settings.clone(),
-            servers,
-            lookup_password,
-            tls,
-            preferred: AtomicUsize::new(0),
         })
     }
 
-    async fn connect(&self, server: &ServerUrl) -> Result<Ldap, String> {
-        let mut settings =
-            LdapConnSettings::new().set_conn_timeout(self.timeout).set_starttls(self.settings.start_tls);
-        if let Some(tls) = &self.tls {
-            settings = settings.set_config(tls.clone());
-        }
-        let (connection, ldap) = LdapConnAsync::with_settings(settings, &server.to_string())
-            .await
-            .map_err(|error| self.describe(&error))?;
-        tokio::spawn(async move {
-            // Ends when the handle is dropped. What goes wrong shows in the operation under way.
-            if let Err(error) = connection.drive().await {
-                debug!("LDAP connection: {error}");
+    /// Asks one server after the other until one settles it.
+    async fn settle(&self, order: Vec<usize>, question: Question<'_>) -> Result<Identity, SignInError> {
+        let begun = Instant::now();
+        let mut tried = Vec::new();
+        for index in order {
+            let server = self.servers.url(index);
+            // Each step has its limit; a server that is slow at all of them has used up its turn as well.
+            let limit =
+                (self.servers.connector.timeout() * TURN).min(TURNS_MAX.saturating_sub(begun.elapsed()));
+            if limit.is_zero() {
+                tried.push(format!("{server}: there was no time left to ask"));
+                continue;
             }
-        });
-        Ok(ldap)
+            // The library gives up on bytes that are no LDAP by panicking.
+            let answer = AssertUnwindSafe(self.answer(index, question)).catch_unwind();
+            let why = match tokio::time::timeout(limit, answer).await {
+                Ok(Ok(Ok(identity))) => {
+                    self.servers.answered(index);
+                    return Ok(identity);
+                }
+                // That there was no free connection says nothing about the server.
+                Ok(Ok(Err(Trouble::Final(error @ SignInError::Unreachable { .. })))) => return Err(error),
+                Ok(Ok(Err(Trouble::Final(error)))) => {
+                    self.servers.answered(index);
+                    return Err(error);
+                }
+                Ok(Ok(Err(Trouble::Server(why) | Trouble::Stale(why)))) => why,
+                Ok(Err(_)) => "it answered something that is not LDAP".to_owned(),
+                Err(_) => format!("not done within {} s", limit.as_secs_f64()),
+            };
+            self.servers.failed(index, &why);
+            tried.push(format!("{server}: {why}"));
+        }
+        Err(SignInError::Unreachable { tried })
     }
 
-    fn describe(&self, error: &LdapError) -> String {
-        match error {
-            LdapError::Timeout { .. } => format!("no answer within {} s", self.timeout.as_secs_f64()),
-            LdapError::LdapResult { result } => format!("LDAP result {}: {}", result.rc, result.text),
-            other => other.to_string(),
-        }
-    }
-
-    /// A bind that is refused because of the name or password is `Ok(Err(why))`.
-    async fn bind(&self, ldap: &mut Ldap, dn: &str, password: &str) -> Result<Result<(), String>, Trouble> {
-        let result = ldap
-            .with_timeout(self.timeout)
-            .simple_bind(dn, password)
-            .await
-            .map_err(|error| Trouble::Server(self.describe(&error)))?;
-        match result.rc {
-            0 => Ok(Ok(())),
-            code::INVALID_CREDENTIALS
-            | code::NO_SUCH_OBJECT
-            | code::INVALID_DN_SYNTAX
-            | code::INAPPROPRIATE_AUTHENTICATION
-            | code::CONSTRAINT_VIOLATION
-            | code::UNWILLING => Ok(Err(format!("LDAP result {} {}", result.rc, result.text))),
-            code::BUSY | code::UNAVAILABLE | code::TIME_LIMIT | code::ADMIN_LIMIT => {
-                Err(Trouble::Server(format!("LDAP result {}: {}", result.rc, result.text)))
+    async fn answer(&self, index: usize, question: Question<'_>) -> Result<Identity, Trouble> {
+        let once = async || match question {
+            Question::SignIn { user, password } => self.sign_in_at(index, user, password).await,
+            Question::LookUp { user } => {
+                let mut lent = self.servers.lend(index).await?;
+                let outcome = self.look_up_at(&mut lent.connection, user).await;
+                lent.back(outcome)
             }
-            other => {
-                Err(Trouble::Server(format!("unexpected LDAP result {other} to a bind: {}", result.text)))
-            }
-        }
-    }
-
-    async fn search(
-        &self,
-        ldap: &mut Ldap,
-        base: &str,
-        scope: Scope,
-        filter: &str,
-        attributes: Vec<&str>,
-    ) -> Result<Vec<SearchEntry>, Trouble> {
-        let options = SearchOptions::new().sizelimit(GROUPS_MAX);
-        let result = ldap
-            .with_search_options(options)
-            .with_timeout(self.timeout)
-            .search(base, scope, filter, attributes)
-            .await
-            .map_err(|error| Trouble::Server(self.describe(&error)))?;
-        match result.1.rc {
-            0 => Ok(result.0.into_iter().map(SearchEntry::construct).collect()),
-            code::BUSY | code::UNAVAILABLE | code::TIME_LIMIT | code::ADMIN_LIMIT => {
-                Err(Trouble::Server(format!("LDAP result {} to a search below {base}", result.1.rc)))
-            }
-            other => {
-                let text = &result.1.text;
-                let message = format!(
-                    "the directory answered LDAP result {other} ({text}) to the search {filter} below {base}; \
-                     check directory.user_base, group_base and the rights of the account that searches"
-                );
-                Err(SignInError::Misconfigured { message }.into())
-            }
-        }
-    }
-
-    async fn bind_lookup(&self, ldap: &mut Ldap) -> Result<(), Trouble> {
-        let (Some(dn), Some(password)) = (&self.settings.lookup_dn, &self.lookup_password) else {
-            return Ok(());
         };
-        self.bind(ldap, dn, password.reveal()).await?.map_err(|why| {
-            let message = format!("the directory refused directory.lookup_dn {dn}: {why}");
-            Trouble::Final(SignInError::Misconfigured { message })
-        })
+        match once().await {
+            Err(Trouble::Stale(why)) => {
+                debug!(server = %self.servers.url(index), "a kept connection failed: {why}");
+                self.servers.drop_kept(index);
+                once().await
+            }
+            outcome => outcome,
+        }
     }
 
-    /// The one entry of this user below `user_base`.
-    async fn find(&self, ldap: &mut Ldap, base: &str, user: &UserName) -> Result<Option<String>, Trouble> {
+    fn attributes(&self) -> Vec<&str> {
+        let more = [&self.name_attribute, &self.settings.member_of];
+        account::STATE.into_iter().chain(more.into_iter().flatten().map(String::as_str)).collect()
+    }
+
+    /// The one entry of this user below `base`.
+    async fn find(
+        &self,
+        connection: &mut Connection,
+        base: &str,
+        user: &UserName,
+    ) -> Result<Option<SearchEntry>, Trouble> {
         let filter = escape::filter(&self.settings.user_filter, user.as_str(), "");
-        let mut entries = self.search(ldap, base, Scope::Subtree, &filter, vec!["1.1"]).await?;
+        let mut entries = connection.search(base, Scope::Subtree, &filter, self.attributes()).await?;
         match (entries.pop(), entries.is_empty()) {
-            (Some(entry), true) if !entry.dn.is_empty() => Ok(Some(entry.dn)),
-            (Some(_), false) => {
-                let message =
-                    format!("{filter} below {base} finds more than one entry; narrow directory.user_filter");
-                Err(SignInError::Misconfigured { message }.into())
-            }
+            (Some(entry), true) if !entry.dn.is_empty() => Ok(Some(entry)),
+            (Some(_), false) => Err(misconfigured(format!(
+                "{filter} below {base} finds more than one entry; narrow directory.user_filter"
+            ))),
             (Some(_) | None, _) => Ok(None),
         }
     }
 
     async fn sign_in_at(
         &self,
-        server: &ServerUrl,
+        index: usize,
         user: &UserName,
         password: &Secret,
     ) -> Result<Identity, Trouble> {
-        let mut ldap = self.connect(server).await.map_err(Trouble::Server)?;
+        let connector = &self.servers.connector;
         let wrong = |why: String| Trouble::Final(SignInError::WrongPassword { why });
-        let dn = match (&self.settings.user_dn, &self.settings.user_base) {
-            (Some(template), base) => {
-                let name = escape::bind_name(template, user.as_str());
-                self.bind(&mut ldap, &name, password.reveal()).await?.map_err(wrong)?;
-                match base {
-                    _ if is_dn(template) => Some(name),
-                    Some(base) => self.find(&mut ldap, base, user).await?,
-                    None => None,
-                }
+        let base = self.settings.user_base.as_deref().unwrap_or_default();
+        let server = self.servers.url(index);
+        let (mut own, entry) = match &self.settings.user_dn {
+            Some(template) if is_dn(template) => {
+                let dn = escape::bind_name(template, user.as_str());
+                let mut own = connector.open(server).await?;
+                own.bind(&dn, password).await?.map_err(wrong)?;
+                let entry = self.own_entry(index, &mut own, &dn).await?;
+                (own, entry)
             }
-            (None, base) => {
-                self.bind_lookup(&mut ldap).await?;
-                let base = base.as_deref().unwrap_or_default();
-                let dn = self
-                    .find(&mut ldap, base, user)
-                    .await?
-                    .ok_or_else(|| wrong(format!("no entry below {base}")))?;
-                self.bind(&mut ldap, &dn, password.reveal()).await?.map_err(wrong)?;
-                Some(dn)
+            Some(template) => {
+                let name = escape::bind_name(template, user.as_str());
+                let mut own = connector.open(server).await?;
+                own.bind(&name, password).await?.map_err(wrong)?;
+                let found = if connector.has_lookup_account() {
+                    self.find_as_lookup(index, base, user).await?
+                } else {
+                    self.find(&mut own, base, user).await?
+                };
+                let entry = found.ok_or_else(|| {
+                    misconfigured(format!(
+                        "{name} has signed in, and {base} has no entry for it; check directory.user_filter"
+                    ))
+                })?;
+                // What was typed may be one person's sign-in name and another's account: the entry decides.
+                own.bind(&entry.dn, password).await?.map_err(wrong)?;
+                (own, entry)
+            }
+            None => {
+                let found = self.find_as_lookup(index, base, user).await?;
+                let entry = found.ok_or_else(|| wrong(format!("no entry below {base}")))?;
+                let mut own = connector.open(server).await?;
+                own.bind(&entry.dn, password).await?.map_err(wrong)?;
+                (own, entry)
             }
         };
-        let groups = self.groups(&mut ldap, user, dn.as_deref()).await?;
+        if connector.has_lookup_account() {
+            let mut lent = self.servers.lend(index).await?;
+            let outcome = self.identify(&mut lent.connection, user, entry).await;
+            lent.back(outcome)
+        } else {
+            self.identify(&mut own, user, entry).await
+        }
+    }
+
+    async fn find_as_lookup(
+        &self,
+        index: usize,
+        base: &str,
+        user: &UserName,
+    ) -> Result<Option<SearchEntry>, Trouble> {
+        let mut lent = self.servers.lend(index).await?;
+        let outcome = self.find(&mut lent.connection, base, user).await;
+        lent.back(outcome)
+    }
+
+    /// The entry of who has just signed in on `own`.
+    async fn own_entry(&self, index: usize, own: &mut Connection, dn: &str) -> Result<SearchEntry, Trouble> {
+        let has_account = self.servers.connector.has_lookup_account();
+        let entry = if has_account {
+            let mut lent = self.servers.lend(index).await?;
+            let outcome = lent.connection.read(dn, ANY, self.attributes()).await;
+            lent.back(outcome)?
+        } else {
+            own.read(dn, ANY, self.attributes()).await?
+        };
+        match entry {
+            Some(entry) => Ok(entry),
+            None if has_account || self.name_attribute.is_some() || self.settings.member_of.is_some() => {
+                Err(misconfigured(format!(
+                    "{dn} has signed in, and its entry cannot be read; give the account of directory.lookup_dn, or                      people themselves, the right to"
+                )))
+            }
+            // Who may not read their own entry has nothing in it that is needed.
+            None => Ok(SearchEntry {
+                dn: dn.to_owned(),
+                attrs: HashMap::default(),
+                bin_attrs: HashMap::default(),
+            }),
+        }
+    }
+
+    /// Name, groups and rank that go with an entry, unless it is locked or in no group that may sign in.
+    async fn identify(
+        &self,
+        connection: &mut Connection,
+        typed: &UserName,
+        entry: SearchEntry,
+    ) -> Result<Identity, Trouble> {
+        let name = match &self.name_attribute {
+            Some(attribute) => account::name(&entry, attribute)?,
+            None => typed.clone(),
+        };
+        if name != *typed {
+            debug!(%name, "the entry names another account than was typed");
+        }
+        if let Some(why) = account::locked(&entry, now()) {
+            return Err(SignInError::Locked { why }.into());
+        }
+        if let Some(template) = &self.settings.locked_filter {
+            let filter = escape::filter(template, name.as_str(), &entry.dn);
+            if connection.read(&entry.dn, &filter, vec!["1.1"]).await?.is_some() {
+                return Err(SignInError::Locked { why: "directory.locked_filter".to_owned() }.into());
+            }
+        }
+        let groups = groups::of(connection, &self.settings, &name, &entry).await?;
         let is_member = |names: &[String]| names.iter().any(|name| groups.contains(name));
         if !self.settings.allowed_groups.is_empty() && !is_member(&self.settings.allowed_groups) {
             return Err(SignInError::NotAllowed.into());
         }
         let admin = is_member(&self.settings.admin_groups);
-        Ok(Identity { name: user.clone(), groups, admin })
+        Ok(Identity { name, groups, admin })
     }
 
-    async fn groups(
-        &self,
-        ldap: &mut Ldap,
-        user: &UserName,
-        dn: Option<&str>,
-    ) -> Result<Vec<String>, Trouble> {
-        let settings = &self.settings;
-        if settings.group_base.is_none() && settings.member_of.is_none() {
-            return Ok(Vec::new());
-        }
-        self.bind_lookup(ldap).await?;
-        let mut groups: Vec<String> = match (&settings.group_base, &settings.member_of, dn) {
-            (Some(base), _, dn) => {
-                let filter = escape::filter(&settings.group_filter, user.as_str(), dn.unwrap_or_default());
-                let attribute = settings.group_attribute.as_str();
-                let entries = self.search(ldap, base, Scope::Subtree, &filter, vec![attribute]).await?;
-                entries.into_iter().flat_map(|entry| values(entry, attribute)).collect()
+    async fn look_up_at(&self, connection: &mut Connection, user: &UserName) -> Result<Identity, Trouble> {
+        let (found, base) = match (&self.settings.user_dn, &self.settings.user_base) {
+            (Some(template), _) if is_dn(template) => {
+                let dn = escape::bind_name(template, user.as_str());
+                let base = dn.split_once(',').map(|(_, base)| base.to_owned()).unwrap_or_default();
+                (connection.read(&dn, ANY, self.attributes()).await?, base)
             }
-            (None, Some(attribute), Some(dn)) => {
-                let entries =
-                    self.search(ldap, dn, Scope::Base, "(objectClass=*)", vec![attribute.as_str()]).await?;
-                let values = entries.into_iter().flat_map(|entry| values(entry, attribute));
-                values.filter_map(|dn| escape::first_value(&dn)).collect()
+            (_, base) => {
+                let base = base.clone().unwrap_or_default();
+                (self.find(connection, &base, user).await?, base)
             }
-            (None, Some(_) | None, _) => Vec::new(),
         };
-        groups.sort();
-        groups.dedup();
-        Ok(groups)
+        let Some(entry) = found else {
+            // An account that has lost its rights sees nobody, which must not end everybody's sessions.
+            return match connection.read(&base, ANY, vec!["1.1"]).await? {
+                Some(_) => Err(SignInError::Gone.into()),
+                None => Err(misconfigured(format!(
+                    "{base} cannot be read any more, so nobody can say whether {user} exists; check the rights of \
+                     directory.lookup_dn"
+                ))),
+            };
+        };
+        let identity = self.identify(connection, user, entry).await?;
+        // Another name of the same person: such a user is not.
+        if identity.name == *user { Ok(identity) } else { Err(SignInError::Gone.into()) }
     }
-}
-
-/// Attribute names are the same in any case.
-fn values(entry: SearchEntry, attribute: &str) -> Vec<String> {
-    entry
-        .attrs
-        .into_iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case(attribute))
-        .flat_map(|(_, values)| values)
-        .collect()
 }
 
 #[async_trait::async_trait]
 impl Directory for LdapDirectory {
     async fn sign_in(&self, user: &str, password: &Secret) -> Result<Identity, SignInError> {
         let wrong = |why: &str| SignInError::WrongPassword { why: why.to_owned() };
-        // A bind without a password succeeds as nobody (RFC 4513, 5.1.2).
-        if password.reveal().is_empty() {
-            return Err(wrong("the password is empty"));
+        // A bind without a password succeeds as nobody (RFC 4513, 5.1.2), and some servers read no further than a
+        // NUL, or cut off blanks.
+        if password.reveal().trim().is_empty() || password.reveal().contains('\0') {
+            return Err(wrong("the password is empty, or holds a NUL"));
         }
         if password.reveal().len() > PASSWORD_LENGTH_MAX || user.len() > USER_LENGTH_MAX {
             return Err(wrong("name or password is longer than any"));
         }
         // Directories take either case; accounts have one.
         let user: UserName = user.trim().to_lowercase().parse().map_err(|_| wrong("not a user name"))?;
-        let first = self.preferred.load(Ordering::Relaxed);
-        let count = self.servers.len();
-        let mut tried = Vec::new();
-        for index in (0..count).map(|step| (first + step) % count) {
-            let server = &self.servers[index];
-            // Each step has its limit; a server that is slow at all of them has used up its turn as well.
-            let limit = self.timeout * TURN;
-            let outcome = tokio::time::timeout(limit, self.sign_in_at(server, &user, password)).await;
-            match outcome.unwrap_or_else(|_| {
-                Err(Trouble::Server(format!("not done within {} s", limit.as_secs_f64())))
-            }) {
-                Ok(identity) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(identity);
-                }
-                Err(Trouble::Final(error)) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Err(error);
-                }
-                Err(Trouble::Server(why)) => {
-                    warn!(%server, "the directory server did not settle a sign-in: {why}");
-                    tried.push(format!("{server}: {why}"));
-                }
-            }
+        let (order, _) = self.servers.order();
+        self.settle(order, Question::SignIn { user: &user, password }).await
+    }
+
+    async fn look_up(&self, user: &UserName) -> Result<Identity, SignInError> {
+        if !self.servers.connector.has_lookup_account() {
+            return Err(SignInError::NoLookup);
         }
-        Err(SignInError::Unreachable { tried })
+        let (order, any) = self.servers.order();
+        if !any {
+            // Nobody waits at the keyboard for this answer: it can come later.
+            return Err(SignInError::Unreachable { tried: vec!["no server has answered lately".to_owned()] });
+        }
+        self.settle(order, Question::LookUp { user }).await
     }
 
     async fn probe(&self) -> Vec<Result<String, String>> {
         let mut lines = Vec::new();
-        for server in &self.servers {
-            let outcome = async {
-                let mut ldap = self.connect(server).await?;
-                match self.bind_lookup(&mut ldap).await {
-                    Ok(()) => {}
-                    Err(Trouble::Server(why)) => return Err(why),
-                    Err(Trouble::Final(error)) => return Err(error.to_string()),
-                }
-                // Everybody may read the root entry; an empty answer will do.
-                ldap.with_timeout(self.timeout)
-                    .search("", Scope::Base, "(objectClass=*)", vec!["supportedLDAPVersion"])
-                    .await
-                    .map_err(|error| self.describe(&error))?;
-                Ok(())
-            }
-            .await;
-            lines.push(match outcome {
+        for index in self.servers.indices() {
+            let server = self.servers.url(index);
+            lines.push(match self.servers.probe(index).await {
                 Ok(()) => Ok(format!("{server} answers")),
                 Err(why) => Err(format!("{server}: {why}")),
             });
@@ -348,30 +319,8 @@ impl Directory for LdapDirectory {
     }
 }
 
-fn client_config(settings: &DirectorySettings) -> Result<Arc<ClientConfig>, Fault> {
-    let key = "directory.ca_file";
-    let fault = |wrong: String, remedy: &str| Fault { key: key.to_owned(), wrong, remedy: remedy.to_owned() };
-    let system = || SYSTEM_AUTHORITIES.iter().map(std::path::PathBuf::from).find(|path| path.exists());
-    let path = settings.ca_file.clone().or_else(system).ok_or_else(|| {
-        fault(
-            "this machine has no list of authorities".to_owned(),
-            "install ca-certificates, or name a PEM file",
-        )
-    })?;
-    let pem = "name a PEM file with the certificate of the servers' authority";
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&path)
-        .and_then(Iterator::collect)
-        .map_err(|error| fault(format!("{} cannot be read: {error}", path.display()), pem))?;
-    let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(fault(format!("{} holds no usable authority", path.display()), pem));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| fault(format!("TLS cannot be set up: {error}"), pem))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+/// Seconds after 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,63 +1,101 @@
-//! How often a name may be tried with wrong passwords. The directory may count too; this counts before it is asked.
+//! How often a name may be tried with wrong passwords, and from an address. The directory may count too; this counts
+//! before it is asked.
 //!
 //! Only for a minute: a longer lock would let anybody keep others out.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Millis;
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// Names kept at the same time. A flood of names beyond is not followed; the number of sign-ins bounds it.
+/// Counted each for itself. What a flood has beyond shares the counts of `SHARED_MAX`, so that it neither fills memory
+/// nor hides guesses.
 const NAMES_MAX: usize = 10_000;
+const SHARED_MAX: usize = 1024;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Guesses {
     first: Millis,
     count: u32,
 }
 
 #[derive(Debug)]
+struct Counts {
+    names: HashMap<String, Guesses>,
+    shared: Vec<Guesses>,
+}
+
+#[derive(Debug)]
 pub struct Throttle {
-    names: Mutex<HashMap<String, Guesses>>,
+    counts: Mutex<Counts>,
+    hasher: RandomState,
     max: u32,
 }
 
 impl Throttle {
     pub fn new(max: u32) -> Self {
-        Self { names: Mutex::default(), max }
+        let counts = Counts { names: HashMap::new(), shared: vec![Guesses::default(); SHARED_MAX] };
+        Self { counts: Mutex::new(counts), hasher: RandomState::new(), max }
     }
 
     /// Counts an attempt before its outcome is known, since many may run at once; or says how long to wait.
     pub fn begin(&self, now: Millis, name: &str) -> Result<(), Duration> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= NAMES_MAX {
-            names.retain(|_, guesses| now < guesses.first.after(WINDOW));
-            if names.len() >= NAMES_MAX && !names.contains_key(name) {
-                return Ok(());
+        self.change(name, Some(now), |guesses| {
+            let end = guesses.first.after(WINDOW);
+            if now >= end {
+                *guesses = Guesses { first: now, count: 0 };
+            } else if guesses.count >= self.max {
+                return Err(end.since(now));
+            }
+            guesses.count += 1;
+            Ok(())
+        })
+    }
+
+    /// The password was right, so that what was wrong before is forgiven.
+    pub fn succeeded(&self, name: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.names.remove(name).is_none() {
+            drop(counts);
+            self.undecided(name);
+        }
+    }
+
+    /// Nobody could say, or nothing was wrong: this attempt does not count.
+    pub fn undecided(&self, name: &str) {
+        self.change(name, None, |guesses| guesses.count = guesses.count.saturating_sub(1));
+    }
+
+    /// With the guesses of a name, which is added at a time.
+    fn change<T>(&self, name: &str, add: Option<Millis>, change: impl FnOnce(&mut Guesses) -> T) -> T {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = add
+            && !counts.names.contains_key(name)
+        {
+            if counts.names.len() >= NAMES_MAX {
+                counts.names.retain(|_, guesses| now < guesses.first.after(WINDOW));
+            }
+            if counts.names.len() < NAMES_MAX {
+                counts.names.insert(name.to_owned(), Guesses { first: now, count: 0 });
             }
         }
-        let guesses = names.entry(name.to_owned()).or_insert(Guesses { first: now, count: 0 });
-        let end = guesses.first.after(WINDOW);
-        if now >= end {
-            *guesses = Guesses { first: now, count: 0 };
-        } else if guesses.count >= self.max {
-            return Err(end.since(now));
-        }
-        guesses.count += 1;
-        Ok(())
+        let place = self.hasher.hash_one(name) as usize % SHARED_MAX;
+        let Counts { names, shared } = &mut *counts;
+        change(names.get_mut(name).unwrap_or(&mut shared[place]))
     }
+}
 
-    /// The password was right.
-    pub fn succeeded(&self, name: &str) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-
-    /// Nobody could say.
-    pub fn undecided(&self, name: &str) {
-        if let Some(guesses) = self.names.lock().unwrap_or_else(PoisonError::into_inner).get_mut(name) {
-            guesses.count = guesses.count.saturating_sub(1);
+/// What is counted for an address: of IPv6 the network, since whoever has one address there has them all.
+pub fn address_key(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
 }
@@ -93,14 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_names_does_not_fill_memory() {
-        let throttle = Throttle::new(1);
-        for number in 0..2 * NAMES_MAX {
+    fn a_flood_of_names_neither_fills_memory_nor_hides_guesses() {
+        let throttle = Throttle::new(10);
+        for number in 0..NAMES_MAX {
             assert_eq!(throttle.begin(at(0), &number.to_string()), Ok(()));
         }
-        assert_eq!(throttle.names.lock().unwrap().len(), NAMES_MAX);
+        let guessed = (0..1000).filter(|_| throttle.begin(at(1), "victim").is_ok()).count();
+        assert_eq!(guessed, 10);
+        throttle.undecided("victim");
+        assert_eq!(throttle.begin(at(1), "victim"), Ok(()));
+        assert_eq!(throttle.counts.lock().unwrap().names.len(), NAMES_MAX);
         assert_eq!(throttle.begin(at(61), "late"), Ok(()));
-        assert_eq!(throttle.names.lock().unwrap().len(), 1, "old ones make room");
-        assert!(throttle.begin(at(61), "late").is_err());
+        assert_eq!(throttle.counts.lock().unwrap().names.len(), 1, "old ones make room");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let key = |text: &str| address_key(text.parse().unwrap());
+        assert_eq!(key("10.1.2.3"), "10.1.2.3");
+        assert_eq!(key("::ffff:10.1.2.3"), "10.1.2.3");
+        assert_eq!(key("2001:db8:1:2:3:4:5:6"), key("2001:db8:1:2::1"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
     }
 }

@@ -20,7 +20,12 @@ pub struct DirectorySettings {
     /// Finds the user's entry below `user_base`.
     #[serde(default = "default_user_filter")]
     pub user_filter: String,
-    /// Searches for users and groups; without it, users are searched anonymously and groups as the user.
+    /// Attribute of the entry that names the Unix account; without it, the one that `user_filter` compares.
+    pub user_name_attribute: Option<String>,
+    /// Entries for which it holds are locked, with `{user}` and `{dn}`; beside the usual attributes.
+    pub locked_filter: Option<String>,
+    /// Looks up users and groups; without it, users are searched anonymously and groups as the user, and nobody is
+    /// looked up after sign-in.
     pub lookup_dn: Option<String>,
     pub lookup_password_file: Option<PathBuf>,
     /// Groups are searched below it…
@@ -33,6 +38,12 @@ pub struct DirectorySettings {
     pub group_attribute: String,
     /// Or groups are the values of this attribute of the user's entry, such as `memberOf`.
     pub member_of: Option<String>,
+    /// Groups that are members of groups are followed to this depth; 0 is for groups that name the person.
+    #[serde(default)]
+    pub nested_groups: u32,
+    /// Finds the groups that the group `{dn}` is a member of.
+    #[serde(default = "default_nested_group_filter")]
+    pub nested_group_filter: String,
     /// Members administer JupyterHub.
     #[serde(default)]
     pub admin_groups: Vec<String>,
@@ -50,6 +61,15 @@ pub struct DirectorySettings {
     /// For connecting, and for each answer.
     #[serde(default = "default_timeout_seconds")]
     pub timeout_seconds: f64,
+    /// Connections that look up at the same time.
+    #[serde(default = "default_lookup_connections_max")]
+    pub lookup_connections_max: usize,
+    /// One that has not been used for this long is closed.
+    #[serde(default = "default_lookup_idle_seconds")]
+    pub lookup_idle_seconds: f64,
+    /// What was looked up about a person counts for this long.
+    #[serde(default = "default_lookup_keep_seconds")]
+    pub lookup_keep_seconds: f64,
 }
 
 fn default_user_filter() -> String {
@@ -60,6 +80,10 @@ fn default_group_filter() -> String {
     "(|(member={dn})(uniqueMember={dn})(memberUid={user}))".to_owned()
 }
 
+fn default_nested_group_filter() -> String {
+    "(|(member={dn})(uniqueMember={dn}))".to_owned()
+}
+
 fn default_group_attribute() -> String {
     "cn".to_owned()
 }
@@ -67,6 +91,22 @@ fn default_group_attribute() -> String {
 fn default_timeout_seconds() -> f64 {
     5.0
 }
+
+fn default_lookup_connections_max() -> usize {
+    8
+}
+
+fn default_lookup_idle_seconds() -> f64 {
+    60.0
+}
+
+fn default_lookup_keep_seconds() -> f64 {
+    15.0
+}
+
+/// A depth beyond which nobody means what they have.
+const NESTED_MAX: u32 = 16;
+const LOOKUP_CONNECTIONS_MAX: usize = 256;
 
 /// One of `servers`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +174,15 @@ impl DirectorySettings {
             faults.absolute("directory.ca_file", path);
         }
         faults.seconds("directory.timeout_seconds", self.timeout_seconds, 60.0);
+        faults.seconds("directory.lookup_idle_seconds", self.lookup_idle_seconds, 3600.0);
+        faults.seconds("directory.lookup_keep_seconds", self.lookup_keep_seconds, 3600.0);
+        if !(1..=LOOKUP_CONNECTIONS_MAX).contains(&self.lookup_connections_max) {
+            faults.add(
+                "directory.lookup_connections_max",
+                format!("{} is not between 1 and {LOOKUP_CONNECTIONS_MAX}", self.lookup_connections_max),
+                "leave it out for the default",
+            );
+        }
     }
 
     fn check_users(&self, faults: &mut Faults) {
@@ -148,14 +197,24 @@ impl DirectorySettings {
                 format!("{template:?} does not have {{user}} once"),
                 "put {user} where the name goes",
             ),
-            (Some(template), None) if !is_dn(template) && self.needs_dn() => faults.add(
+            (Some(template), None) if !is_dn(template) => faults.add(
                 "directory.user_base",
-                format!("{template:?} is not a distinguished name, so the user's entry must be searched for groups"),
+                format!("{template:?} is not a distinguished name, so the entry must be searched that says whose account it is"),
                 "add user_base and user_filter, such as (sAMAccountName={user})",
             ),
             (Some(_), _) | (None, Some(_)) => {}
         }
         check_filter("directory.user_filter", &self.user_filter, &["{user}"], faults);
+        if let Some(filter) = &self.locked_filter {
+            check_filter("directory.locked_filter", filter, &[], faults);
+        }
+        if self.is_searched() && self.name_attribute().is_none() {
+            faults.add(
+                "directory.user_name_attribute",
+                "user_filter does not compare {user} with exactly one attribute, so nothing names the account",
+                "write the attribute that does, such as uid",
+            );
+        }
         match (&self.lookup_dn, &self.lookup_password_file) {
             (Some(_), Some(path)) => faults.absolute("directory.lookup_password_file", path),
             (None, None) => {}
@@ -193,10 +252,43 @@ impl DirectorySettings {
             );
         }
         check_filter("directory.group_filter", &self.group_filter, &["{dn}", "{user}"], faults);
+        check_filter("directory.nested_group_filter", &self.nested_group_filter, &["{dn}"], faults);
+        if self.nested_groups > NESTED_MAX {
+            faults.add(
+                "directory.nested_groups",
+                format!("{} is more than {NESTED_MAX}", self.nested_groups),
+                "give the depth that your groups have",
+            );
+        }
     }
 
-    fn needs_dn(&self) -> bool {
-        self.member_of.is_some() || (self.group_base.is_some() && self.group_filter.contains("{dn}"))
+    /// Whether entries are found by a search, and not by their name.
+    fn is_searched(&self) -> bool {
+        !self.user_dn.as_deref().is_some_and(is_dn)
+    }
+
+    /// The attribute that names the account: the one given, or that of `user_filter` if entries are searched.
+    pub fn name_attribute(&self) -> Option<String> {
+        if self.user_name_attribute.is_some() || !self.is_searched() {
+            return self.user_name_attribute.clone();
+        }
+        let mut compared = self.user_filter.match_indices("={user}").map(|(at, _)| {
+            let before = &self.user_filter[..at];
+            &before[before.rfind('(').map_or(0, |open| open + 1)..]
+        });
+        let is_name = |name: &&str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        };
+        let once = self.user_filter.matches("{user}").count() == 1;
+        compared.next().filter(is_name).filter(|_| once).map(str::to_owned)
+    }
+
+    pub fn lookup_idle(&self) -> Duration {
+        seconds(self.lookup_idle_seconds)
+    }
+
+    pub fn lookup_keep(&self) -> Duration {
+        seconds(self.lookup_keep_seconds)
     }
 
     pub fn timeout(&self) -> Duration {
@@ -210,20 +302,102 @@ pub fn is_dn(template: &str) -> bool {
 }
 
 fn check_filter(key: &str, filter: &str, names: &[&str], faults: &mut Faults) {
-    let open = filter.matches('(').count();
-    let is_balanced = filter.starts_with('(') && filter.ends_with(')') && open == filter.matches(')').count();
-    if !is_balanced {
+    // Filled with what is a value in every syntax.
+    let filled = filter.replace("{user}", "x").replace("{dn}", "x");
+    if !filled.starts_with('(') || ldap3::parse_filter(&filled).is_err() {
         faults.add(
             key,
             format!("{filter:?} is not a filter"),
-            "write it in parentheses, as many closed as opened",
+            "write it in parentheses, as many closed as opened, such as (uid={user})",
         );
     }
-    if !names.iter().any(|name| filter.contains(name)) {
+    if !names.is_empty() && !names.iter().any(|name| filter.contains(name)) {
         faults.add(
             key,
             format!("{filter:?} is the same for everybody"),
             format!("put {} into it", names.join(" or ")),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever stands in the file is told, not a fault of the program.
+        #[test]
+        fn any_settings_are_checked(
+            server in prop_oneof!["ldaps?://[a-z0-9.:@/?\\[\\]-]{0,20}", any::<String>()],
+            text in prop_oneof!["[(){}&|!=*\\\\a-z]{0,30}", "\\(&\\(a=\\{user\\}\\)[(){}a=*~<>:]{0,10}\\)"],
+            number in any::<f64>(),
+            count in any::<u32>(),
+        ) {
+            let mut table = toml::Table::new();
+            table.insert("servers".to_owned(), vec![server].into());
+            for key in ["user_dn", "user_base", "user_filter", "locked_filter", "group_filter", "nested_group_filter"] {
+                table.insert(key.to_owned(), text.clone().into());
+            }
+            for key in ["timeout_seconds", "lookup_idle_seconds", "lookup_keep_seconds"] {
+                table.insert(key.to_owned(), number.into());
+            }
+            table.insert("nested_groups".to_owned(), i64::from(count).into());
+            let settings: DirectorySettings = toml::from_str(&table.to_string()).unwrap();
+            settings.check(&mut Faults::default());
+            let _ = (settings.name_attribute(), settings.timeout(), settings.lookup_idle(), settings.lookup_keep());
+        }
+    }
+
+    fn faults(lines: &str) -> Vec<String> {
+        let text = format!("servers = ['ldaps://ldap.example.org']\n{lines}");
+        let settings: DirectorySettings = toml::from_str(&text).unwrap();
+        let mut faults = Faults::default();
+        settings.check(&mut faults);
+        faults.0.into_iter().map(|fault| fault.key).collect()
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let user = "user_dn = 'uid={user},ou=people,dc=x'";
+        assert!(faults(user).is_empty());
+        for (lines, key) in [
+            ("", "user_dn"),
+            ("user_dn = '{user}@example.org'", "user_base"),
+            ("user_base = 'dc=x'\nuser_filter = '(|(uid={user})(mail={user}))'", "user_name_attribute"),
+            ("user_base = 'dc=x'\nuser_filter = '(mail={user}@x)(uid=x)'", "user_filter"),
+            ("user_base = 'dc=x'\nuser_filter = '(uid=*)'", "user_filter"),
+            ("user_dn = 'uid={user},dc=x'\nlocked_filter = 'locked'", "locked_filter"),
+            ("user_dn = 'uid={user},dc=x'\nnested_groups = 17", "nested_groups"),
+            ("user_dn = 'uid={user},dc=x'\nnested_group_filter = '(member={user})'", "nested_group_filter"),
+            ("user_dn = 'uid={user},dc=x'\nlookup_connections_max = 0", "lookup_connections_max"),
+            ("user_dn = 'uid={user},dc=x'\nlookup_keep_seconds = -1", "lookup_keep_seconds"),
+        ] {
+            let found = faults(lines);
+            assert!(found.contains(&format!("directory.{key}")), "{lines}: {found:?}");
+        }
+        // Active Directory's rule for groups within groups.
+        assert!(
+            faults(&format!(
+                "{user}\ngroup_base = 'dc=x'\ngroup_filter = '(member:1.2.840.113556.1.4.1941:={{dn}})'"
+            ))
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_account_s_name_is_what_users_are_searched_by() {
+        let named = |lines: &str| {
+            let text = format!("servers = []\n{lines}");
+            toml::from_str::<DirectorySettings>(&text).unwrap().name_attribute()
+        };
+        assert_eq!(named("user_base = 'dc=x'").as_deref(), Some("uid"));
+        let filter = "user_filter = '(&(objectClass=person)(sAMAccountName={user})(!(x=y)))'";
+        assert_eq!(named(filter).as_deref(), Some("sAMAccountName"));
+        assert_eq!(named("user_filter = '(|(uid={user})(mail={user}@x))'"), None);
+        assert_eq!(named("user_filter = '(uid>={user})'"), None);
+        assert_eq!(named("user_dn = 'uid={user},dc=x'"), None);
+        assert_eq!(named("user_dn = 'uid={user},dc=x'\nuser_name_attribute = 'uid'").as_deref(), Some("uid"));
     }
 }

@@ -27,6 +27,8 @@ pub struct LimitSettings {
     pub sign_ins_max: usize,
     /// Of one name; after that it has to wait for the rest of the minute.
     pub wrong_passwords_per_minute: u32,
+    /// From one address, whatever the names.
+    pub wrong_passwords_per_minute_per_address: u32,
     /// How long a user server that is gone can be asked about.
     pub remember_seconds: f64,
     /// Requests under way get this long when the service is told to end.
@@ -42,6 +44,7 @@ impl Default for LimitSettings {
             servers_max: 2000,
             sign_ins_max: 64,
             wrong_passwords_per_minute: 10,
+            wrong_passwords_per_minute_per_address: 100,
             remember_seconds: 3600.0,
             drain_seconds: 10.0,
         }
@@ -63,6 +66,10 @@ impl LimitSettings {
             ("limits.servers_max", self.servers_max),
             ("limits.sign_ins_max", self.sign_ins_max),
             ("limits.wrong_passwords_per_minute", self.wrong_passwords_per_minute as usize),
+            (
+                "limits.wrong_passwords_per_minute_per_address",
+                self.wrong_passwords_per_minute_per_address as usize,
+            ),
         ] {
             if value == 0 {
                 faults.add(key, "0 would serve nobody", "leave it out for the default");

@@ -107,7 +107,7 @@ impl Faults {
 pub enum ConfigError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is not valid TOML, or has a key nobody knows:\n{source}", path.display())]
+    #[error("{} is not valid TOML, or has a key nobody knows:\n{source}{}", path.display(), nearest(source.message()))]
     Syntax { path: PathBuf, source: toml::de::Error },
     #[error("{} has {} fault{}:\n{}", path.display(), faults.len(), if faults.len() == 1 { "" } else { "s" }, lines(faults))]
     Faults { path: PathBuf, faults: Vec<Fault> },
@@ -115,6 +115,21 @@ pub enum ConfigError {
 
 fn lines(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A hint about an unknown key or word, from serde's words: the nearest of those it expected.
+fn nearest(message: &str) -> String {
+    // "unknown field `a`, expected one of `b`, `c`"; between the marks are the words.
+    let mut words = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = words.next().filter(|_| message.starts_with("unknown ")) else {
+        return String::new();
+    };
+    let far = unknown.chars().count().div_ceil(2).min(5);
+    let found = words
+        .map(|word| (strsim::osa_distance(unknown, word), word))
+        .filter(|(distance, word)| *distance < far || word.starts_with(unknown))
+        .min();
+    found.map(|(_, word)| format!("did you mean `{word}`?\n")).unwrap_or_default()
 }
 
 impl Config {
@@ -189,4 +204,29 @@ pub fn read_secret(key: &str, path: &Path) -> Result<crate::secret::Secret, Faul
         return Err(fault(wrong, "write the secret as its only line"));
     }
     Ok(crate::secret::Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(toml: &str) -> String {
+        nearest(toml::from_str::<Config>(toml).unwrap_err().message())
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_nearest_one() {
+        for (toml, expected) in [
+            ("[directry]", "directory"),
+            ("[directory]\nservers = []\nuser_bsae = 'x'", "user_base"),
+            ("[directory]\nservers = []\nlookup_pasword_file = 'x'", "lookup_password_file"),
+            ("[directory]\nservers = []\nnested_group = 2", "nested_groups"),
+            ("[limits]\nwrong_passwords = 2", "wrong_passwords_per_minute"),
+            ("[batch]\nqdle = 'x'", "qdel"),
+        ] {
+            assert_eq!(hint(toml), format!("did you mean `{expected}`?\n"), "{toml}");
+        }
+        assert_eq!(hint("[directory]\nservers = []\nzzzzzz = 2"), "");
+        assert_eq!(hint("[directory]\nservers = 2"), "");
+    }
 }

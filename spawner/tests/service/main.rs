@@ -3,8 +3,10 @@
 
 mod check;
 mod common;
+mod guessing;
 mod load;
 mod secrets;
 mod sign_in;
 mod slapd;
+mod standing;
 mod user_servers;

@@ -119,7 +119,7 @@ async fn the_next_server_is_asked_when_one_does_not_answer() {
     world.kill("service");
     world.start_service().await;
     world.sign_in("alice").await;
-    let warnings = || world.log().matches("did not settle a sign-in").count();
+    let warnings = || world.log().matches("did not settle a question").count();
     assert_eq!(warnings(), 3);
     world.sign_in("alice").await;
     assert_eq!(warnings(), 3, "the one that answered is asked first from now on");

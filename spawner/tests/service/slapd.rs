@@ -1,7 +1,8 @@
-//! Sign-in against OpenLDAP's own server, where the machine has it (`cargo xtask setup` installs it for tests).
+//! Sign-in against OpenLDAP's own server, which `cargo xtask setup` installs for tests.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use crate::common::{PATIENCE, Setup, World};
@@ -33,6 +34,13 @@ objectClass: account
 objectClass: simpleSecurityObject
 uid: reader
 userPassword: reader's secret
+
+# Somewhere else, another server says.
+dn: ou=elsewhere,dc=nuna,dc=local
+objectClass: referral
+objectClass: extensibleObject
+ou: elsewhere
+ref: ldap://127.0.0.1:9/ou=elsewhere,dc=other
 
 dn: uid=alice,ou=people,dc=nuna,dc=local
 objectClass: inetOrgPerson
@@ -70,6 +78,38 @@ uid: nopassword
 cn: N
 sn: N
 
+dn: uid=carl,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: carl
+uid: carlos
+cn: Carl
+sn: C
+mail: c.smith@nuna.local
+userPassword: carl-password
+
+dn: cn=Two Names,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: dora
+uid: theodora
+cn: Two Names
+sn: D
+userPassword: dora-password
+
+dn: uid=expired,ou=people,dc=nuna,dc=local
+objectClass: account
+objectClass: shadowAccount
+objectClass: simpleSecurityObject
+uid: expired
+shadowExpire: 10
+userPassword: expired-password
+
+dn: uid=slow,ou=people,dc=nuna,dc=local
+objectClass: inetOrgPerson
+uid: slow
+cn: S
+sn: S
+userPassword: {CRYPT}SLOW
+
 dn: cn=posix,ou=groups,dc=nuna,dc=local
 objectClass: posixGroup
 cn: posix
@@ -81,6 +121,27 @@ dn: cn=names,ou=groups,dc=nuna,dc=local
 objectClass: groupOfNames
 cn: names
 member: uid=alice,ou=people,dc=nuna,dc=local
+memberOf: cn=outer,ou=groups,dc=nuna,dc=local
+
+dn: cn=outer,ou=groups,dc=nuna,dc=local
+objectClass: groupOfNames
+cn: outer
+member: cn=names,ou=groups,dc=nuna,dc=local
+member: cn=far,ou=groups,dc=nuna,dc=local
+memberOf: cn=far,ou=groups,dc=nuna,dc=local
+
+# A member of a group that is its own member.
+dn: cn=far,ou=groups,dc=nuna,dc=local
+objectClass: groupOfUniqueNames
+cn: far
+uniqueMember: cn=outer,ou=groups,dc=nuna,dc=local
+memberOf: cn=OUTER, ou=groups,dc=nuna,dc=local
+memberOf: cn=top,ou=groups,dc=nuna,dc=local
+
+dn: cn=top,ou=groups,dc=nuna,dc=local
+objectClass: groupOfNames
+cn: top
+member: cn=far,ou=groups,dc=nuna,dc=local
 
 dn: cn=unique\\, names,ou=groups,dc=nuna,dc=local
 objectClass: groupOfUniqueNames
@@ -93,13 +154,27 @@ cn: others
 member: uid=guest,ou=guests,ou=people,dc=nuna,dc=local
 ";
 
-struct Slapd {
+/// Of 600 000 rounds: a wrong password takes long, an unknown name does not.
+const SLOW_PASSWORD: &str = "$6$rounds=600000$nunasalt$DXS5VqmMBMcnO0Z.Kg7nBR0JFA3V6O7PtzdB1wg0tGmji6qMkWtjXhfyEJc.1PuB1/RoFuXmXKWT9BLmN3V.n0";
+
+pub struct Slapd {
     process: Child,
     folder: tempfile::TempDir,
-    host: String,
+    pub host: String,
     /// The same server under an address that its certificate does not name.
     other: String,
 }
+
+/// What the server shows to prove who it is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Certificate {
+    Good,
+    Expired,
+    SelfSigned,
+}
+
+/// More than one server in one program of tests.
+static SERVERS: AtomicU8 = AtomicU8::new(1);
 
 impl Drop for Slapd {
     fn drop(&mut self) {
@@ -108,13 +183,18 @@ impl Drop for Slapd {
     }
 }
 
-fn slapd() -> Slapd {
+pub fn slapd() -> Slapd {
+    slapd_with(Certificate::Good)
+}
+
+fn slapd_with(certificate: Certificate) -> Slapd {
     assert!(Path::new(SLAPD).exists(), "there is no {SLAPD}; `cargo xtask setup`, run as root, installs it");
     let folder = tempfile::Builder::new().prefix("nuna-slapd-").tempdir_in("/tmp").unwrap();
     let pid = std::process::id().to_be_bytes();
     // An address of this machine for each test, so that ports need no luck.
-    let address = |second: u8| format!("127.{second}.{}.{}", pid[2], pid[3].clamp(1, 254));
-    let (host, other) = (address(pid[1] & 0x3f), address(pid[1] & 0x3f | 0x40));
+    let own = SERVERS.fetch_add(1, Ordering::Relaxed);
+    let address = |second: u8| format!("127.{second}.{}.{}", pid[2] ^ pid[3], own.clamp(1, 254));
+    let (host, other) = (address(pid[3] & 0x3f), address(pid[3] & 0x3f | 0x40));
     let path = |name: &str| folder.path().join(name).display().to_string();
 
     let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -125,8 +205,16 @@ fn slapd() -> Slapd {
     let issuer = Issuer::new(authority, authority_key);
     let mut server = CertificateParams::new(Vec::<String>::new()).unwrap();
     server.subject_alt_names = vec![SanType::IpAddress(host.parse().unwrap())];
+    if certificate == Certificate::Expired {
+        server.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        server.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    }
     let key = KeyPair::generate().unwrap();
-    std::fs::write(path("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    let signed = match certificate {
+        Certificate::Good | Certificate::Expired => server.signed_by(&key, &issuer),
+        Certificate::SelfSigned => server.self_signed(&key),
+    };
+    std::fs::write(path("server.pem"), signed.unwrap().pem()).unwrap();
     std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
     let stranger = rcgen::generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
     std::fs::write(path("other.pem"), stranger.cert.pem()).unwrap();
@@ -135,10 +223,10 @@ fn slapd() -> Slapd {
     let config = format!(
         "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\n\
          include /etc/ldap/schema/inetorgperson.schema\ninclude /etc/ldap/schema/nis.schema\n\
-         modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\n\
+         modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload ppolicy\n\
          TLSCACertificateFile {ca}\nTLSCertificateFile {cert}\nTLSCertificateKeyFile {key}\n\
-         database mdb\nmaxsize 16777216\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\n\
-         directory {data}\noverlay memberof\n\
+         database mdb\nmaxsize 16777216\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\nrootpw root-password\n\
+         directory {data}\noverlay memberof\noverlay ppolicy\n\
          access to attrs=userPassword by anonymous auth by * none\n\
          access to * by users read by anonymous auth by * none\n",
         ca = path("ca.pem"),
@@ -147,41 +235,78 @@ fn slapd() -> Slapd {
         data = path("data"),
     );
     std::fs::write(path("slapd.conf"), config).unwrap();
-    std::fs::write(path("entries.ldif"), LDIF).unwrap();
+    std::fs::write(path("entries.ldif"), LDIF.replace("SLOW", SLOW_PASSWORD)).unwrap();
+    let reader = path("reader");
+    std::fs::write(&reader, "reader's secret\n").unwrap();
+    std::fs::set_permissions(&reader, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let added = Command::new("/usr/sbin/slapadd")
         .args(["-f", &path("slapd.conf"), "-l", &path("entries.ldif")])
         .output()
         .unwrap();
     assert!(added.status.success(), "slapadd: {}", String::from_utf8_lossy(&added.stderr));
-    let log = std::fs::File::create(path("slapd.log")).unwrap();
-    let urls = format!("ldap://{host}:13890 ldaps://{host}:16360 ldaps://{other}:16360");
-    let process = Command::new(SLAPD)
-        // In the foreground, with statistics: binds and searches are in the log.
-        .args(["-d", "256", "-f", &path("slapd.conf"), "-h", &urls])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let process = Slapd::spawn(folder.path(), &host, &other);
     let slapd = Slapd { process, folder, host, other };
-    let started = Instant::now();
-    while std::net::TcpStream::connect(format!("{}:16360", slapd.host)).is_err() {
-        assert!(started.elapsed() < PATIENCE, "slapd did not start: {}", slapd.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    slapd.wait();
     slapd
 }
 
 impl Slapd {
-    fn log(&self) -> String {
+    fn spawn(folder: &Path, host: &str, other: &str) -> Child {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(folder.join("slapd.log")).unwrap();
+        let urls = format!("ldap://{host}:13890 ldaps://{host}:16360 ldaps://{other}:16360");
+        Command::new(SLAPD)
+            // In the foreground, with statistics: binds and searches are in the log.
+            .args(["-d", "256", "-f", &folder.join("slapd.conf").display().to_string(), "-h", &urls])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn wait(&self) {
+        let started = Instant::now();
+        while std::net::TcpStream::connect(format!("{}:16360", self.host)).is_err() {
+            assert!(started.elapsed() < PATIENCE, "slapd did not start: {}", self.log());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// As a machine that swaps: connections are accepted by the kernel, and nothing is answered.
+    pub fn pause(&self, is_paused: bool) {
+        let name = if is_paused { "-STOP" } else { "-CONT" };
+        assert!(
+            Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap().success()
+        );
+    }
+
+    /// Everybody's connections break.
+    pub fn restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = Self::spawn(self.folder.path(), &self.host, &self.other);
+        self.wait();
+    }
+
+    /// As the directory's administrator.
+    pub async fn as_root(&self) -> ldap3::Ldap {
+        let (connection, mut root) =
+            ldap3::LdapConnAsync::new(&format!("ldap://{}:13890", self.host)).await.unwrap();
+        ldap3::drive!(connection);
+        root.simple_bind("cn=root,dc=nuna,dc=local", "root-password").await.unwrap().success().unwrap();
+        root
+    }
+
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("slapd.log")).unwrap()
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
-    async fn world(&self, directory: &str) -> World {
+    pub async fn world(&self, directory: &str) -> World {
         let lines = directory
             .replace("HOST", &self.host)
             .replace("OTHER", &self.other)
@@ -192,9 +317,9 @@ impl Slapd {
 
 const TEMPLATE: &str =
     "user_dn = 'uid={user},ou=people,dc=nuna,dc=local'\ngroup_base = 'ou=groups,dc=nuna,dc=local'";
-const ALICE: &str = "wonder \\ land*()";
+pub const ALICE: &str = "wonder \\ land*()";
 
-async fn sign_in(world: &World, user: &str, password: &str) -> (u16, serde_json::Value) {
+pub async fn sign_in(world: &World, user: &str, password: &str) -> (u16, serde_json::Value) {
     let answer = world.post("/auth", json!({"username": user, "password": password})).await;
     (answer.status, answer.json())
 }
@@ -234,26 +359,39 @@ async fn bind_by_template_over_tls_and_start_tls() {
 /// Whoever cannot prove to be the directory does not get to see a password.
 #[tokio::test]
 async fn a_server_without_a_trusted_certificate_learns_no_password() {
-    let slapd = slapd();
-    for server in [
-        "servers = ['ldaps://HOST:16360']\nca_file = 'FOLDERother.pem'",
-        "servers = ['ldap://HOST:13890']\nstart_tls = true\nca_file = 'FOLDERother.pem'",
-        // The authority is right, the name is not.
-        "servers = ['ldaps://OTHER:16360']\nca_file = 'FOLDERca.pem'",
+    let ours = "servers = ['ldaps://HOST:16360']\nca_file = 'FOLDERca.pem'";
+    let start_tls = "servers = ['ldap://HOST:13890']\nstart_tls = true\nca_file = 'FOLDERca.pem'";
+    for (certificate, servers) in [
+        (Certificate::Expired, vec![ours.to_owned(), start_tls.to_owned()]),
+        (Certificate::SelfSigned, vec![ours.to_owned(), start_tls.to_owned()]),
+        (
+            Certificate::Good,
+            vec![
+                ours.replace("ca.pem", "other.pem"),
+                start_tls.replace("ca.pem", "other.pem"),
+                // The authority is right, the name is not.
+                ours.replace("HOST", "OTHER"),
+            ],
+        ),
     ] {
-        let world = slapd.world(&format!("{server}\n{TEMPLATE}")).await;
-        let (status, answer) = sign_in(&world, "alice", ALICE).await;
-        assert_eq!((status, &answer["error"]["code"]), (503, &json!("directory_unreachable")), "{server}");
+        let slapd = slapd_with(certificate);
+        for server in servers {
+            let world = slapd.world(&format!("{server}\n{TEMPLATE}")).await;
+            let (status, answer) = sign_in(&world, "alice", ALICE).await;
+            assert_eq!(
+                (status, &answer["error"]["code"]),
+                (503, &json!("directory_unreachable")),
+                "{server}"
+            );
+            assert!(world.log().contains("certificate"), "{}", world.log());
+        }
+        assert!(!slapd.log().contains("BIND"), "{}", slapd.log());
     }
-    assert!(!slapd.log().contains("BIND"), "{}", slapd.log());
 }
 
 #[tokio::test]
 async fn search_then_bind_with_an_account_of_its_own() {
     let slapd = slapd();
-    let password = slapd.file("reader");
-    std::fs::write(&password, "reader's secret\n").unwrap();
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let lines = "servers = ['ldap://HOST:13890']\nuser_base = 'ou=people,dc=nuna,dc=local'\n\
                  lookup_dn = 'uid=reader,dc=nuna,dc=local'\nlookup_password_file = 'FOLDERreader'\nmember_of = 'memberOf'";
     let world = slapd.world(lines).await;
