@@ -14,6 +14,8 @@ pub(crate) fn start(options: &Options) {
         .with_env_filter(options.log_filter())
         .with_writer(std::io::stdout)
         .with_ansi(false)
+        // The hub that started us may be gone, and its end of the pipe with it.
+        .log_internal_errors(false)
         .event_format(AsConfigProxy)
         .init();
 }
