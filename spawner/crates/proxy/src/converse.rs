@@ -20,7 +20,7 @@ use tracing::debug;
 use crate::Proxy;
 use crate::body::{AnyBody, full};
 use crate::forward::{self, Visit};
-use crate::framing::Framed;
+use crate::framing::{Departure, Framed};
 use crate::headers::Peer;
 use crate::metrics::Gauge;
 use crate::pool::Upstream;
@@ -91,7 +91,7 @@ impl Arrival {
 
 async fn secure<S>(door: &Door, visit: Arc<Visit>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Departure + Unpin + Send + 'static,
 {
     let Some(tls) = &door.tls else { return http1(door, visit, stream).await };
     match tokio::time::timeout(HANDSHAKE_MAX, Box::pin(tls.current().accept(stream))).await {
@@ -147,7 +147,7 @@ macro_rules! until_drained {
 
 async fn http1<S>(door: &Door, visit: Arc<Visit>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Departure + Unpin + Send + 'static,
 {
     let (role, service_visit) = (door.role, visit.clone());
     let service = service_fn(move |request| answer(role, service_visit.clone(), request));
@@ -155,7 +155,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(door.proxy.options.header_time_max)
         .max_buf_size(HEADER_BYTES_MAX)
-        .half_close(false)
+        .half_close(S::IS_SEEN)
         .serve_connection(TokioIo::new(Framed::new(stream)), service)
         .with_upgrades();
     until_drained!(door, visit, connection);

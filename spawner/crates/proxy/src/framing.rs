@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 
 /// Longest start of a line that is kept: the names looked for, and any number.
 const LINE_BYTES_MAX: usize = 128;
@@ -171,6 +172,46 @@ pub(crate) fn join<'a>(slices: &[io::IoSlice<'_>], joined: &'a mut [u8]) -> Opti
     joined.get(..length)
 }
 
+/// A stream of which it may be seen without reading that the other side has gone.
+///
+/// While a request is answered, hyper finds that out by reading, for which it gets another buffer for every request;
+/// where this trait can tell, it is spared that.
+pub(crate) trait Departure {
+    const IS_SEEN: bool;
+
+    /// Ready once the other side has gone; never if that is not seen.
+    fn poll_departed(&mut self, context: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Departure for TcpStream {
+    const IS_SEEN: bool = true;
+
+    fn poll_departed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0];
+        match self.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+            // More than was asked for so far: another request, which has to wait.
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Departure for UnixStream {
+    const IS_SEEN: bool = false;
+
+    fn poll_departed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl<S> Departure for tokio_rustls::server::TlsStream<S> {
+    const IS_SEEN: bool = false;
+
+    fn poll_departed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
 /// A connection on which no request with two lengths gets through.
 pub(crate) struct Framed<S> {
     stream: S,
@@ -202,7 +243,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
+impl<S: AsyncWrite + Departure + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
@@ -225,7 +266,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        // Asked for whenever a connection has run. A request that has been read whole is being answered, or there is
+        // none, and then hyper reads and sees the end itself.
+        if this.scanner.at == At::Start && this.stream.poll_departed(context).is_ready() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has gone")));
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

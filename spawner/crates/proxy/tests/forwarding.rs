@@ -330,6 +330,49 @@ fn unix_sockets_work_on_both_sides() {
 }
 
 #[test]
+fn a_client_that_leaves_takes_its_request_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{target}"));
+    for body in ["", "hello"] {
+        let mut client = connect(proxy.public);
+        write!(client, "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
+        let (mut upstream, _) = listener.accept().unwrap();
+        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while !seen.ends_with(format!("\r\n\r\n{body}").as_bytes()) {
+            let length = upstream.read(&mut buffer).unwrap();
+            seen.extend_from_slice(&buffer[..length]);
+        }
+        drop(client);
+        // The end, or a reset: not the time-out.
+        match upstream.read(&mut buffer) {
+            Ok(length) => assert_eq!(length, 0),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+#[test]
+fn requests_sent_at_once_are_answered_in_turn() {
+    let proxy = Proxy::start(&[]);
+    proxy.route("/", &format!("http://{}", echo()));
+    let mut client = connect(proxy.public);
+    let requests: String =
+        (0..20).map(|index| format!("GET /n{index} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    client.write_all(requests.as_bytes()).unwrap();
+    client.write_all(b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let places: Vec<_> = (0..20).map(|index| text.find(&format!("GET /n{index} ")).unwrap()).collect();
+    assert!(places.is_sorted() && text.find("GET /last ").unwrap() > places[19], "{text}");
+}
+
+#[test]
 fn running_requests_finish_after_sigterm_and_new_ones_find_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
