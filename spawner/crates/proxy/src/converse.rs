@@ -107,17 +107,33 @@ where
     }
 }
 
-async fn answer(
+/// What is asked, looked at as far as that needs no waiting.
+enum Asked {
+    Public(Box<forward::Begun>),
+    Api(Box<Request<Incoming>>),
+    Answered(Response<AnyBody>),
+}
+
+fn answer(
     role: Role,
     visit: Arc<Visit>,
     request: Request<Incoming>,
-) -> Result<Response<AnyBody>, Infallible> {
-    Ok(match role {
-        Role::Public => forward::handle(&visit, request).await,
-        Role::Api => api::handle(visit.proxy.clone(), request).await,
-        Role::Metrics => metrics(&visit.proxy, &request),
-        Role::Redirect(port) => redirect(port, &request),
-    })
+) -> impl Future<Output = Result<Response<AnyBody>, Infallible>> {
+    let asked = match role {
+        Role::Public => {
+            forward::begin(&visit, request).map_or_else(|own| Asked::Answered(*own), Asked::Public)
+        }
+        Role::Api => Asked::Api(Box::new(request)),
+        Role::Metrics => Asked::Answered(metrics(&visit.proxy, &request)),
+        Role::Redirect(port) => Asked::Answered(redirect(port, &request)),
+    };
+    async move {
+        Ok(match asked {
+            Asked::Public(begun) => forward::finish(&visit, begun).await,
+            Asked::Api(request) => Box::pin(api::handle(visit.proxy.clone(), *request)).await,
+            Asked::Answered(response) => response,
+        })
+    }
 }
 
 /// Runs a connection to its end, or lets it finish what it does once the proxy is told to end.

@@ -90,7 +90,7 @@ async fn from_target(
         .uri(target.uri(&path.parse()?, true)?)
         .header(http::header::HOST, target.host())
         .body(full(""))?;
-    let answer = visit.upstream.send(target, request).await?;
+    let answer = visit.upstream.send(target, Box::new(request)).await?;
     let (parts, body) = answer.into_parts();
     let mut response = Response::new(AnyBody::Answer(body));
     *response.status_mut() = status;

@@ -46,32 +46,50 @@ impl Trouble {
     }
 }
 
-pub(crate) async fn handle(visit: &Visit, request: Request<Incoming>) -> Response<AnyBody> {
-    let proxy = &visit.proxy;
+/// A request that has been looked at, and waits to be sent or refused. Behind a pointer: what a waiting function has at
+/// hand is moved for each request, and a request is large.
+pub(crate) struct Begun {
+    method: Method,
+    path: PathAndQuery,
+    is_upgrade: bool,
+    /// Whether to say that the connection is kept, as Node does in every answer.
+    keeps: bool,
+    prepared: Result<Prepared, Trouble>,
+}
+
+/// All that needs no waiting. `Err` is an answer of our own.
+pub(crate) fn begin(visit: &Visit, request: Request<Incoming>) -> Result<Box<Begun>, Box<Response<AnyBody>>> {
+    let metrics = &visit.proxy.metrics;
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if path.as_str() == HEALTH_PATH {
         let mut response = Response::new(full(r#"{"status":"OK"}"#));
         response
             .headers_mut()
             .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        return response;
+        return Err(Box::new(response));
     }
     let method = request.method().clone();
     let is_upgrade = headers::upgrade(request.headers()).is_some();
-    // Said to clients that ask for it in every answer, as Node does.
     let keeps = request.version() == Version::HTTP_11 && !is_upgrade && !headers::closes(request.headers());
-    count(if is_upgrade { &proxy.metrics.requests_ws } else { &proxy.metrics.requests_web });
-    let answered = match prepare(visit, request, &path) {
+    count(if is_upgrade { &metrics.requests_ws } else { &metrics.requests_web });
+    let prepared = prepare(visit, request, &path);
+    Ok(Box::new(Begun { method, path, is_upgrade, keeps, prepared }))
+}
+
+pub(crate) async fn finish(visit: &Visit, begun: Box<Begun>) -> Response<AnyBody> {
+    let metrics = &visit.proxy.metrics;
+    let Begun { method, path, is_upgrade, keeps, prepared } = *begun;
+    let answered = match prepared {
         Ok(prepared) => forward(visit, prepared).await,
         Err(trouble) => Err(trouble),
     };
     let mut response = match answered {
         Ok(response) => {
-            proxy.metrics.proxied(response.status().as_u16());
+            metrics.proxied(response.status().as_u16());
             response
         }
         Err(trouble) => {
-            proxy.metrics.proxied(trouble.status.as_u16());
+            metrics.proxied(trouble.status.as_u16());
             // The query may hold a token, so it is not logged.
             error!("{} {method} {} {}", trouble.status.as_u16(), path.path(), trouble.reason);
             if is_upgrade {
@@ -91,7 +109,7 @@ pub(crate) async fn handle(visit: &Visit, request: Request<Incoming>) -> Respons
 
 /// A request ready to be sent, and where.
 struct Prepared {
-    request: Request<AnyBody>,
+    request: Box<Request<AnyBody>>,
     route: Arc<Route>,
     /// The client's side of a change of protocols, if it asks for one.
     upgrade: Option<hyper::upgrade::OnUpgrade>,
@@ -99,7 +117,6 @@ struct Prepared {
     host: Option<HeaderValue>,
 }
 
-/// All that needs no waiting; apart, since what a waiting function has at hand is moved for each request.
 fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -> Result<Prepared, Trouble> {
     let proxy = &visit.proxy;
     if request.method() == Method::CONNECT {
@@ -131,7 +148,7 @@ fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -
         path.path(),
         route.target.authority()
     );
-    let request = outgoing(visit, request, path, &route, protocol.as_ref())?;
+    let request = Box::new(outgoing(visit, request, path, &route, protocol.as_ref())?);
     Ok(Prepared { request, route, upgrade, host })
 }
 
@@ -144,7 +161,7 @@ async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>,
         let sent = pin!(async move {
             match is_upgrade {
                 // Boxed, since it is rare and large beside the rest.
-                true => Box::pin(visit.upstream.send_upgrade(target, request)).await,
+                true => Box::pin(visit.upstream.send_upgrade(target, *request)).await,
                 false => visit.upstream.send(target, request).await,
             }
         });

@@ -99,7 +99,7 @@ impl Upstream {
     pub(crate) async fn send(
         self: &Arc<Self>,
         target: &Target,
-        mut request: Request<AnyBody>,
+        mut request: Box<Request<AnyBody>>,
     ) -> anyhow::Result<Response<Answer>> {
         loop {
             let (mut channel, is_fresh) = match self.take(target) {
@@ -107,10 +107,10 @@ impl Upstream {
                 // Boxed, since it is rare and large beside the rest of a request.
                 None => (Box::new(Box::pin(self.open(target)).await?), true),
             };
-            match channel.exchange(request).await {
+            match channel.exchange(*request).await {
                 Ok(response) => return Ok(self.answer(target, channel, response)),
                 Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if !is_fresh => request = unsent,
+                    Some(unsent) if !is_fresh => *request = unsent,
                     Some(_) | None => return Err(failed.into_error().into()),
                 },
             }
