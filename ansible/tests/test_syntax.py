@@ -182,6 +182,14 @@ def test_helper_runs_the_commands_that_the_service_names(tmp_path):
     assert set(config) <= set(known)
 
 
+def test_on_slurm_both_files_name_slurm_s_commands_and_none_of_pbs(tmp_path):
+    out = render(tmp_path / "out", site() | {"nuna_batch": {"system": "slurm"}})
+    helper = tomllib.loads(out["submit.toml"].read_text())
+    assert helper == {"sbatch": "/usr/bin/sbatch", "scancel": "/usr/bin/scancel"}
+    batch = tomllib.loads(out["spawner.toml"].read_text())["batch"]
+    assert batch == {"system": "slurm", "run_as": ["sudo", "-n", "/usr/libexec/nuna-submit"]}
+
+
 def test_sudo_gives_one_program_to_one_account(rendered):
     lines = [line for line in rendered["sudoers"].read_text().splitlines() if line and not line.startswith("#")]
     assert lines == [

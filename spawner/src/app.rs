@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nuna_pbs::{BatchSystem, Commands, RunAs, UserName};
+use nuna_pbs::{BatchSystem, Caller, RunAs, UserName};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Directory, Identity, LdapDirectory, Standings, Throttle};
 use crate::clock::Clock;
-use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord};
+use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord, System};
 use crate::journal::Journal;
 use crate::lifecycle::polling::PollPlan;
 use crate::lifecycle::{Driver, Fleet, Keeper, Limits, Owners};
@@ -30,7 +30,7 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub limits: Limits,
-    /// Longest wait for one PBS command.
+    /// Longest wait for one command of the batch system.
     pub command_max: Duration,
     pub sign_ins: Semaphore,
     /// Wrong passwords by name, and by address.
@@ -53,7 +53,8 @@ pub struct Parts {
 impl Parts {
     pub fn new(config: &Config) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let templates = Templates::new(&config.templates).map_err(|found| faults.extend(found)).ok();
+        let templates =
+            Templates::new(&config.templates, config.batch.system).map_err(|found| faults.extend(found)).ok();
         let directory = LdapDirectory::new(&config.directory).map_err(|found| faults.extend(found)).ok();
         let profiles = Profiles::new(config.profiles.clone());
         if let Err(fault) = config.hub.api_token() {
@@ -75,18 +76,44 @@ impl Parts {
     }
 }
 
-pub fn commands(settings: &BatchSettings) -> Commands {
-    Commands {
-        qsub: settings.qsub.clone(),
-        qstat: settings.qstat.clone(),
-        qdel: settings.qdel.clone(),
-        environment: settings.environment.clone(),
-        run_as: match &settings.run_as {
+/// The batch system that the configuration names, with what is asked of it by those who know which one it is.
+pub enum Batch {
+    Pbs(nuna_pbs::Commands),
+    Slurm(nuna_slurm::Commands),
+}
+
+impl Batch {
+    pub fn new(settings: &BatchSettings) -> Self {
+        let run_as = match &settings.run_as {
             RunAsSettings::Word(RunAsWord::Myself) => RunAs::Myself,
             RunAsSettings::Word(RunAsWord::Label) => RunAs::Label,
             RunAsSettings::Helper(argv) => RunAs::Helper { argv: argv.clone() },
-        },
-        timeout: settings.timeout(),
+        };
+        let (environment, timeout) = (settings.environment.clone(), settings.timeout());
+        match settings.system {
+            System::Pbs => Self::Pbs(nuna_pbs::Commands {
+                qsub: settings.program("batch.qsub"),
+                qstat: settings.program("batch.qstat"),
+                qdel: settings.program("batch.qdel"),
+                environment,
+                run_as,
+                timeout,
+            }),
+            System::Slurm => Self::Slurm(nuna_slurm::Commands {
+                sbatch: settings.program("batch.sbatch"),
+                squeue: settings.program("batch.squeue"),
+                scancel: settings.program("batch.scancel"),
+                scontrol: settings.program("batch.scontrol"),
+                caller: Caller { run_as, environment, timeout },
+            }),
+        }
+    }
+
+    pub fn into_system(self) -> Arc<dyn BatchSystem> {
+        match self {
+            Self::Pbs(commands) => Arc::new(commands),
+            Self::Slurm(commands) => Arc::new(commands),
+        }
     }
 }
 
@@ -115,7 +142,8 @@ pub fn start(
         RunAsSettings::Word(RunAsWord::Myself) => Owners::Service,
         RunAsSettings::Word(RunAsWord::Label) | RunAsSettings::Helper(_) => Owners::Users,
     };
-    let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records);
+    let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records)
+        .on(config.batch.system);
     let command_max = config.batch.timeout() + COMMAND_GRACE;
     let driver =
         Driver { fleet, batch, journal: journal.clone(), metrics: metrics.clone(), clock, command_max };

@@ -4,13 +4,17 @@ use std::fmt::Display;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-use nuna_pbs::BatchSystem;
+use nuna_pbs::{BatchSystem, Queues};
 
-use crate::app::{Parts, commands};
+use crate::app::{Batch, Parts};
 use crate::auth::Directory;
-use crate::config::Config;
+use crate::config::{Config, OptionSettings, System, parse_walltime, walltime_text};
 use crate::{journal, listen};
+
+/// A batch system that remembers jobs for less than this after their end may have forgotten one before it is asked.
+const FORGETFUL: Duration = Duration::from_secs(60);
 
 /// Lines about what is well and what is not.
 struct Report<'a> {
@@ -106,15 +110,15 @@ fn folders(config: &Config, report: &mut Report<'_>) {
 }
 
 async fn batch(config: &Config, report: &mut Report<'_>) {
-    for (key, path) in [
-        ("batch.qsub", &config.batch.qsub),
-        ("batch.qstat", &config.batch.qstat),
-        ("batch.qdel", &config.batch.qdel),
-    ] {
-        report.outcome(key, is_program(path).map(|()| format!("{} is a program", path.display())));
+    for (key, path) in config.batch.programs() {
+        report.outcome(key, is_program(&path).map(|()| format!("{} is a program", path.display())));
     }
-    let commands = commands(&config.batch);
-    if let Some(outcome) = commands.helper().await {
+    let batch = Batch::new(&config.batch);
+    let helper = match &batch {
+        Batch::Pbs(commands) => commands.helper().await,
+        Batch::Slurm(commands) => commands.caller.helper().await,
+    };
+    if let Some(outcome) = helper {
         let good = |version| format!("this account may call the helper, {version}");
         let wrong = |error| {
             format!(
@@ -123,6 +127,32 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
         };
         report.outcome("batch.run_as", outcome.map(good).map_err(wrong));
     }
+    let (key, queues) = match &batch {
+        Batch::Pbs(commands) => {
+            pbs(commands, report).await;
+            ("batch.qstat", commands.queues().await)
+        }
+        Batch::Slurm(commands) => {
+            slurm(commands, report).await;
+            ("batch.scontrol", commands.queues().await)
+        }
+    };
+    match queues {
+        Ok(queues) => profiles(config, &queues, report),
+        Err(error) => report.wrong(format_args!("{key}: {error}")),
+    }
+    let key = match config.batch.system {
+        System::Pbs => "batch.qstat",
+        System::Slurm => "batch.squeue",
+    };
+    let system = config.batch.system;
+    match batch.into_system().jobs().await {
+        Ok(snapshot) => report.good(format_args!("{key}: {system} lists {} jobs", snapshot.jobs.len())),
+        Err(error) => report.wrong(format_args!("{key}: {error}")),
+    }
+}
+
+async fn pbs(commands: &nuna_pbs::Commands, report: &mut Report<'_>) {
     match commands.server().await {
         Ok(facts) => {
             report.good(format_args!("batch: PBS server {} answers, version {}", facts.name, facts.version));
@@ -141,9 +171,72 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
         }
         Err(error) => report.wrong(format_args!("batch.qstat: {error}")),
     }
-    match commands.jobs().await {
-        Ok(snapshot) => report.good(format_args!("batch.qstat: PBS lists {} jobs", snapshot.jobs.len())),
-        Err(error) => report.wrong(format_args!("batch.qstat: {error}")),
+}
+
+async fn slurm(commands: &nuna_slurm::Commands, report: &mut Report<'_>) {
+    match commands.cluster().await {
+        Ok(facts) => {
+            report.good(format_args!(
+                "batch: Slurm's cluster {} answers, version {}",
+                facts.name, facts.version
+            ));
+            if facts.memory < FORGETFUL {
+                report.notice(format_args!(
+                    "batch: Slurm forgets jobs {} s after their end, so people may not be told how theirs ended; \
+                     set MinJobAge = 300 in slurm.conf",
+                    facts.memory.as_secs()
+                ));
+            }
+            if !facts.enforces_limits {
+                report.notice(
+                    "batch: Slurm takes jobs that a partition never runs, which people learn after a minute; \
+                     set EnforcePartLimits = ALL in slurm.conf for an answer at once",
+                );
+            }
+        }
+        Err(error) => report.wrong(format_args!("batch.scontrol: {error}")),
+    }
+    if matches!(commands.sees_all_jobs().await, Ok(false)) {
+        report.wrong(
+            "batch: squeue does not show other users' jobs to this account; take `jobs` out of PrivateData in \
+             slurm.conf, or let the service run as Slurm's own account",
+        );
+    }
+}
+
+/// Whether the batch system has each profile's queue, and would run what the profile asks for.
+fn profiles(config: &Config, queues: &Queues, report: &mut Report<'_>) {
+    // `queue@server` is another server's, which is not asked.
+    for (key, profile) in config.profiles.iter().filter(|(_, profile)| !profile.queue.contains('@')) {
+        let Some(queue) = queues.queues.get(&profile.queue) else {
+            let known: Vec<&str> = queues.queues.keys().map(String::as_str).collect();
+            let system = config.batch.system;
+            report.wrong(format_args!(
+                "profiles.{key}.queue: {system} has no {:?}; it has {}",
+                profile.queue,
+                known.join(", ")
+            ));
+            continue;
+        };
+        if !queue.enabled || !queue.started {
+            let what = if queue.enabled { "starts no jobs" } else { "takes no jobs" };
+            report.notice(format_args!("profiles.{key}.queue: {} {what} at the moment", queue.name));
+        }
+        let longest = profile.options.values().find_map(|option| match option {
+            OptionSettings::Walltime { max, .. } => parse_walltime(max),
+            OptionSettings::Choice { .. } | OptionSettings::Number { .. } => None,
+        });
+        if let (Some(asked), Some(limit)) =
+            (longest.or_else(|| parse_walltime(&profile.walltime)), queue.walltime_max)
+            && asked > limit
+        {
+            report.wrong(format_args!(
+                "profiles.{key}: {} is more than the {} that {} allows",
+                walltime_text(asked),
+                walltime_text(limit),
+                queue.name
+            ));
+        }
     }
 }
 

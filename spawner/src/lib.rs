@@ -1,7 +1,8 @@
-//! The service behind JupyterHub: who may sign in, which profiles they have, and their servers as PBS jobs.
+//! The service behind JupyterHub: who may sign in, which profiles they have, and their servers as jobs of PBS
+//! or Slurm.
 //!
 //! `router` has every route on one page, `lifecycle` what happens to a user server, `auth` the directory,
-//! `journal` what survives a restart. PBS commands are `nuna-pbs`'s, dashboards `nuna-gateway`'s, the inside of a
+//! `journal` what survives a restart. PBS commands are `nuna-pbs`'s, Slurm's `nuna-slurm`'s, dashboards `nuna-gateway`'s, the inside of a
 //! job `nuna-singleuser`'s; JupyterHub's classes are in `hub-config/`.
 #![forbid(unsafe_code)]
 
@@ -19,5 +20,6 @@ pub mod metrics;
 pub mod profiles;
 pub mod router;
 pub mod secret;
+pub mod select;
 pub mod serve;
 pub mod templates;

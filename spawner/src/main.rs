@@ -3,16 +3,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use nuna_spawner::app::commands;
+use nuna_spawner::app::Batch;
 use nuna_spawner::config::Config;
 use nuna_spawner::{check, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The service behind JupyterHub: sign-in, profiles, user servers as PBS jobs, dashboards.
+/// The service behind JupyterHub: sign-in, profiles, user servers as PBS or Slurm jobs, dashboards.
 #[derive(Debug, Parser)]
 #[command(name = "nuna-spawner", version)]
 struct Arguments {
@@ -83,7 +82,7 @@ fn run(path: &Path, die_with_parent: bool, log: LogFormat) -> anyhow::Result<Exi
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let batch = Arc::new(commands(&config.batch));
+        let batch = Batch::new(&config.batch).into_system();
         let serving = serve::start(config, batch).await?;
         serving
             .until(async move {

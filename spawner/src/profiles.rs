@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{OptionSettings, ProfileSettings, parse_walltime, walltime_text};
+use crate::select::size_bytes;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
@@ -32,6 +33,7 @@ pub struct Resources {
     pub walltime: String,
     pub account: Option<String>,
     pub project: Option<String>,
+    pub directives: Vec<String>,
 }
 
 impl Resources {
@@ -46,24 +48,6 @@ impl Resources {
         let named = [("CPU_LIMIT", cores), ("MEM_LIMIT", memory)];
         named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
-}
-
-/// A size as PBS reads it (pbs_resources(7)): a number, of bytes unless a unit follows; `w` counts words of 8 bytes.
-fn size_bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.to_ascii_lowercase();
-    let word = if unit.ends_with('w') { 8 } else { 1 };
-    let power = match unit.trim_end_matches(['b', 'w']) {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power))?.checked_mul(word)
 }
 
 /// Values of one profile's options, each with a value that fits.
@@ -201,6 +185,7 @@ impl Profiles {
             walltime,
             account: profile.account.clone(),
             project: profile.project.clone(),
+            directives: profile.directives.clone(),
         })
     }
 }
@@ -308,18 +293,6 @@ mod tests {
 
     fn form_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn sizes_are_read_as_pbs_reads_them() {
-        for (text, bytes) in
-            [("1024", 1024), ("2kb", 2048), ("1MB", 1 << 20), ("3gw", 24 << 30), ("1T", 1 << 40)]
-        {
-            assert_eq!(size_bytes(text), Some(bytes), "{text}");
-        }
-        for text in ["", "gb", "4 gb", "4xb", "99999999999999pb"] {
-            assert_eq!(size_bytes(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -10,15 +10,20 @@ use serde::Serialize;
 use tera::{Tera, Value};
 
 use crate::config::{
-    Fault, LauncherSettings, OptionSettings, ProfileSettings, TemplateSettings, is_one_line, parse_walltime,
-    walltime_text,
+    Fault, LauncherSettings, OptionSettings, ProfileSettings, System, TemplateSettings, is_one_line,
+    parse_walltime, walltime_text,
 };
 use crate::profiles::Resources;
 use crate::secret::Code;
+use crate::select::{Chunk, ChunkError};
 
 const JOB: &str = "job.sh";
 const FORM: &str = "form.html";
+/// What a job does, below the directives of either system.
+const BODY: &str = "job-body.sh";
 const JOB_TEXT: &str = include_str!("../templates/job.sh.tera");
+const JOB_SLURM_TEXT: &str = include_str!("../templates/job-slurm.sh.tera");
+const BODY_TEXT: &str = include_str!("../templates/job-body.sh.tera");
 const FORM_TEXT: &str = include_str!("../templates/form.html.tera");
 
 #[derive(Debug, thiserror::Error)]
@@ -27,19 +32,27 @@ pub enum TemplateError {
     ControlCharacter { name: String },
     #[error("the job script does not hand the one-time code to the launcher's standard input")]
     NoCode,
-    #[error("the #PBS line {line:?} of the job script comes after its first command, where PBS ignores it")]
-    LateDirective { line: String },
+    #[error("the line {line:?} of the job script comes after its first command, where {system} ignores it")]
+    LateDirective { line: String, system: System },
+    #[error("the profile's select statement cannot be told to Slurm: {0}")]
+    Select(#[from] ChunkError),
     #[error("the template {name} cannot be filled in: {message}")]
     Render { name: &'static str, message: String },
 }
 
-pub struct Templates(Tera);
+pub struct Templates {
+    tera: Tera,
+    system: System,
+}
 
 /// What a job script is made of.
 #[derive(Serialize)]
 pub struct JobContext<'a> {
     #[serde(flatten)]
     resources: &'a Resources,
+    /// The select statement taken apart, where it is as simple as that.
+    #[serde(flatten)]
+    chunk: Option<Chunk>,
     tag: &'a str,
     user: &'a str,
     home: Option<String>,
@@ -61,6 +74,7 @@ impl<'a> JobContext<'a> {
     ) -> Self {
         Self {
             resources,
+            chunk: Chunk::parse(&resources.select).ok(),
             tag,
             user: user.as_str(),
             home: launcher.home.as_ref().map(|home| home.replace("{user}", user.as_str())),
@@ -97,13 +111,19 @@ struct FormOption<'a> {
 }
 
 impl Templates {
-    pub fn new(settings: &TemplateSettings) -> Result<Self, Vec<Fault>> {
+    pub fn new(settings: &TemplateSettings, system: System) -> Result<Self, Vec<Fault>> {
         let mut tera = Tera::default();
         tera.autoescape_on(vec![".html"]);
         tera.register_filter("quote", quote);
         let mut faults = Vec::new();
+        let job = match system {
+            System::Pbs => JOB_TEXT,
+            System::Slurm => JOB_SLURM_TEXT,
+        };
         for (name, key, own, text) in [
-            (JOB, "templates.job", &settings.job, JOB_TEXT),
+            // First, since a template that includes another is refused while that is missing.
+            (BODY, "templates", &None, BODY_TEXT),
+            (JOB, "templates.job", &settings.job, job),
             (FORM, "templates.form", &settings.form, FORM_TEXT),
         ] {
             let outcome = match own {
@@ -117,16 +137,19 @@ impl Templates {
                 faults.push(Fault { key: key.to_owned(), wrong, remedy: remedy.to_owned() });
             }
         }
-        if faults.is_empty() { Ok(Self(tera)) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { tera, system }) } else { Err(faults) }
     }
 
     pub fn job(&self, context: &JobContext<'_>) -> Result<String, TemplateError> {
         let render = |message: String| TemplateError::Render { name: JOB, message };
+        if self.system == System::Slurm {
+            Chunk::parse(&context.resources.select)?;
+        }
         let value = serde_json::to_value(context).map_err(|error| render(error.to_string()))?;
         check_lines("", &value)?;
         let filled = tera::Context::from_value(value).map_err(|error| render(whole(&error)))?;
-        let script = self.0.render(JOB, &filled).map_err(|error| render(whole(&error)))?;
-        check_script(&script, context.code)?;
+        let script = self.tera.render(JOB, &filled).map_err(|error| render(whole(&error)))?;
+        check_script(&script, context.code, self.system)?;
         Ok(script)
     }
 
@@ -135,7 +158,7 @@ impl Templates {
             profiles.iter().map(|(key, profile)| form_profile(key, profile)).collect();
         let mut context = tera::Context::new();
         context.insert("profiles", &profiles);
-        self.0
+        self.tera
             .render(FORM, &context)
             .map_err(|error| TemplateError::Render { name: FORM, message: whole(&error) })
     }
@@ -205,15 +228,15 @@ fn check_lines(name: &str, value: &Value) -> Result<(), TemplateError> {
 }
 
 /// What holds for every script, whoever wrote its template.
-fn check_script(script: &str, code: &str) -> Result<(), TemplateError> {
+fn check_script(script: &str, code: &str, system: System) -> Result<(), TemplateError> {
     if script.lines().filter(|line| *line == code).count() != 1 || script.matches(code).count() != 1 {
         return Err(TemplateError::NoCode);
     }
     let mut has_begun = false;
     for line in script.lines() {
-        if line.trim_start().starts_with("#PBS") {
+        if line.trim_start().starts_with(system.directive()) {
             if has_begun {
-                return Err(TemplateError::LateDirective { line: line.to_owned() });
+                return Err(TemplateError::LateDirective { line: line.to_owned(), system });
             }
         } else {
             has_begun |= !line.trim().is_empty() && !line.starts_with('#');

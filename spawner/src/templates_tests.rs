@@ -38,13 +38,13 @@ fn resources(fields: &[(&str, &str)]) -> Option<Resources> {
 }
 
 fn built_in() -> Templates {
-    Templates::new(&TemplateSettings::default()).unwrap()
+    Templates::new(&TemplateSettings::default(), System::Pbs).unwrap()
 }
 
 fn own(text: &str) -> Result<Templates, Vec<Fault>> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    Templates::new(&TemplateSettings { job: Some(file.path().to_owned()), form: None })
+    Templates::new(&TemplateSettings { job: Some(file.path().to_owned()), form: None }, System::Pbs)
 }
 
 fn script(
@@ -55,6 +55,47 @@ fn script(
     let (user, code) = ("alice".parse().unwrap(), Code::from_text(CODE));
     let url = "http://hub:8092/services/nuna";
     templates.job(&JobContext::new(resources, launcher, url, &user, "nuna-abcd012345", &code))
+}
+
+#[test]
+fn the_script_of_a_profile_on_slurm() {
+    let mut resources = resources(&[("profile", "full"), ("full.nodes", "2")]).unwrap();
+    resources.select = "2:ncpus=4:mem=4gb:ngpus=1".to_owned();
+    resources.directives = vec!["--qos=high".to_owned(), "--exclusive".to_owned()];
+    let templates = Templates::new(&TemplateSettings::default(), System::Slurm).unwrap();
+    let launcher =
+        LauncherSettings { program: "/opt/nuna/bin/nuna-singleuser".into(), ..LauncherSettings::default() };
+    let text = script(&templates, &resources, &launcher).unwrap();
+    let directives: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    assert_eq!(
+        directives[..directives.len() - 1],
+        [
+            "#!/bin/sh",
+            "#SBATCH --job-name=nuna-abcd012345",
+            "#SBATCH --partition=workq",
+            "#SBATCH --nodes=2",
+            "#SBATCH --ntasks-per-node=1",
+            "#SBATCH --cpus-per-task=4",
+            "#SBATCH --mem=4096M",
+            "#SBATCH --gres=gpu:1",
+            "#SBATCH --time=01:00:00",
+            "#SBATCH --account=a-1",
+            "#SBATCH --output=nuna-abcd012345.o%j",
+            "#SBATCH --no-requeue",
+            "#SBATCH --mail-type=NONE",
+            "#SBATCH --propagate=NONE",
+            "#SBATCH --qos=high",
+            "#SBATCH --exclusive",
+        ]
+    );
+    let (_, body) = text.split_once("# A notebook server").unwrap();
+    let pbs = script(&built_in(), &resources, &launcher).unwrap();
+    assert_eq!(body, pbs.split_once("# A notebook server").unwrap().1, "the same on both");
+    assert!(pbs.contains("#PBS -m n\n#PBS --qos=high\n#PBS --exclusive\n# A"), "{pbs}");
+
+    resources.select = "1:ncpus=1+2:ncpus=4".to_owned();
+    let error = script(&templates, &resources, &launcher).unwrap_err();
+    assert!(error.to_string().contains("joins different chunks"), "{error}");
 }
 
 #[test]

@@ -254,14 +254,24 @@ fn kernel(repository: &Repository) -> Result<()> {
     tools::run("install the kernel", &mut nuna)
 }
 
-/// The browser, what lays networks for several hosts, the LDAP client and the LDAP server that stands for a site's own, which no language's registry holds.
+/// The browser, what lays networks for several hosts, the LDAP client and the LDAP server that stands for a site's own, and a
+/// Slurm, which no language's registry holds.
 fn system_packages() -> Result<()> {
-    let wanted = [
+    let mut wanted = vec![
         ("chromium", "/usr/bin/chromium"),
         ("iproute2", "/usr/bin/ip"),
         ("ldap-utils", "/usr/bin/ldapsearch"),
         ("slapd", "/usr/sbin/slapd"),
     ];
+    // Its tests make accounts of their own, which only root can; for others they are skipped.
+    if nix::unistd::Uid::effective().is_root() {
+        wanted.extend([
+            ("munge", "/usr/sbin/munged"),
+            ("slurm-client", "/usr/bin/sbatch"),
+            ("slurmctld", "/usr/sbin/slurmctld"),
+            ("slurmd", "/usr/sbin/slurmd"),
+        ]);
+    }
     let missing: Vec<&str> =
         wanted.iter().filter(|(_, path)| !Path::new(path).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {

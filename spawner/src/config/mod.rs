@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use batch::{BatchSettings, RunAsSettings, RunAsWord};
+pub use batch::{BatchSettings, RunAsSettings, RunAsWord, System};
 pub use directory::{DirectorySettings, ServerUrl, is_dn};
 pub use hub::HubSettings;
 pub use launcher::{LauncherSettings, is_one_line, is_variable};
@@ -171,6 +171,9 @@ impl Config {
         }
         for (key, profile) in &self.profiles {
             profile.check(key, &mut faults);
+            if self.batch.system == System::Slurm {
+                profile.check_for_slurm(key, &mut faults);
+            }
         }
         faults.0
     }

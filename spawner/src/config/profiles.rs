@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Faults;
 use super::launcher::is_one_line;
+use crate::select::Chunk;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +22,9 @@ pub struct ProfileSettings {
     pub walltime: String,
     pub account: Option<String>,
     pub project: Option<String>,
+    /// More directives of the batch system, each an option as on its command line.
+    #[serde(default)]
+    pub directives: Vec<String>,
     /// Members of one of these may use it; everybody if empty.
     #[serde(default)]
     pub groups: Vec<String>,
@@ -104,7 +108,7 @@ impl ProfileSettings {
             faults.add(
                 path("queue"),
                 format!("{:?} is not a queue's name", self.queue),
-                "qstat -Q lists the queues",
+                "qstat -Q lists the queues, sinfo the partitions",
             );
         }
         let plain = self.select.replace(['{', '}'], "");
@@ -133,6 +137,15 @@ impl ProfileSettings {
                 faults.add(path(field), format!("{value:?} is not a name"), "use letters, digits, - _ and .");
             }
         }
+        for directive in &self.directives {
+            if !directive.starts_with('-') || !is_one_line(directive) {
+                faults.add(
+                    path("directives"),
+                    format!("{directive:?} is not an option"),
+                    "write each as behind #PBS or #SBATCH, such as \"-l place=excl\" or \"--qos=high\"",
+                );
+            }
+        }
         for group in &self.groups {
             if group.trim().is_empty() || !is_one_line(group) {
                 faults.add(
@@ -146,9 +159,54 @@ impl ProfileSettings {
             option.check(&path(&format!("options.{name}")), name, self, faults);
         }
     }
+
+    /// What Slurm has no word for. The select statement is translated with every value that people can choose.
+    pub(super) fn check_for_slurm(&self, key: &str, faults: &mut Faults) {
+        let path = |field: &str| format!("profiles.{key}.{field}");
+        if self.place.is_some() {
+            let remedy = "leave it out; directives = [\"--exclusive\"] is Slurm's place=excl";
+            faults.add(path("place"), "it means nothing to Slurm", remedy);
+        }
+        if self.project.is_some() {
+            let remedy = "leave it out; account, or directives = [\"--wckey=NAME\"], may be what is meant";
+            faults.add(path("project"), "Slurm has no projects", remedy);
+        }
+        if let Some(error) = self.selects().iter().find_map(|select| Chunk::parse(select).err()) {
+            let remedy =
+                "use nodes, ncpus, mem and ngpus, such as 1:ncpus=4:mem=8gb, and directives for the rest";
+            faults.add(path("select"), error.to_string(), remedy);
+        }
+    }
+
+    /// The select statement with every option at its default, and with each other value of each option.
+    fn selects(&self) -> Vec<String> {
+        let filled = |changed: &str, value: &str| {
+            self.options.iter().fold(self.select.clone(), |select, (name, option)| {
+                let default = option.values().into_iter().next().unwrap_or_default();
+                let value = if name == changed { value } else { &default };
+                select.replace(&format!("{{{name}}}"), value)
+            })
+        };
+        let others = self
+            .options
+            .iter()
+            .flat_map(|(name, option)| option.values().into_iter().map(move |value| (name, value)));
+        std::iter::once(filled("", "")).chain(others.map(|(name, value)| filled(name, &value))).collect()
+    }
 }
 
 impl OptionSettings {
+    /// The default, then others: all choices, the ends of a range.
+    fn values(&self) -> Vec<String> {
+        match self {
+            Self::Choice { choices, default, .. } => {
+                std::iter::once(default).chain(choices).cloned().collect()
+            }
+            Self::Number { min, max, default, .. } => [default, min, max].map(i64::to_string).to_vec(),
+            Self::Walltime { .. } => Vec::new(),
+        }
+    }
+
     fn check(&self, path: &str, name: &str, profile: &ProfileSettings, faults: &mut Faults) {
         if !is_word(name, "_") || matches!(name, "profile") {
             faults.add(

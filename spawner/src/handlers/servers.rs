@@ -197,8 +197,9 @@ async fn submitted(app: &App, id: &ServerId) -> Result<(), ApiError> {
         Ok(Ok(view)) => view.clone(),
         Ok(Err(_)) => return Err(ApiError::ending()),
         Err(_) => {
-            let message = "PBS takes too long to accept jobs at the moment. Try again later.";
-            return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "pbs_unreachable", message));
+            let system = app.config.batch.system;
+            let message = format!("{system} takes too long to accept jobs at the moment. Try again later.");
+            return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "pbs_unreachable", &message));
         }
     };
     match view.failure {

@@ -17,6 +17,7 @@ use super::server;
 use super::state::{Failure, ServerId, Spec, State};
 use super::view::View;
 use crate::clock::Clock;
+use crate::config::System;
 use crate::journal::{Changes, Journal};
 use crate::metrics::Metrics;
 
@@ -219,7 +220,7 @@ impl Running {
             Effect::Delete { id, user, job } => self.delete(id, user, job),
             Effect::List => self.list(),
             Effect::Publish(id) => self.publish(&id),
-            Effect::Log(note) => log(&note),
+            Effect::Log(note) => log(self.driver.fleet.system(), &note),
         }
     }
 
@@ -242,6 +243,7 @@ impl Running {
     fn submit(&mut self, id: ServerId, saved: bool) {
         let Some(spec) = self.driver.fleet.server(&id).map(|server| server.spec().clone()) else { return };
         let script = self.scripts.remove(&id).filter(|_| saved);
+        let system = self.driver.fleet.system();
         let (batch, metrics, limit) =
             (self.driver.batch.clone(), self.driver.metrics.clone(), self.driver.command_max);
         self.spawn(async move {
@@ -263,7 +265,7 @@ impl Running {
                 }
                 Err(error) => {
                     warn!(user = %spec.user, server = id.as_str(), "{error}");
-                    submit_failed(error)
+                    submit_failed(system, error)
                 }
             };
             Some(Event::Server(id, event))
@@ -308,7 +310,7 @@ impl Running {
                     if snapshot.complete && awaited.misses_any(&snapshot) {
                         snapshot.complete = sees_all_jobs(&*batch, &is_blind, limit).await;
                     }
-                    debug!(jobs = snapshot.jobs.len(), complete = snapshot.complete, "PBS listed its jobs");
+                    debug!(jobs = snapshot.jobs.len(), complete = snapshot.complete, "the jobs are listed");
                     Event::Listed(Box::new(snapshot))
                 }
                 Err(error) => Event::ListFailed { words: list_words(error) },
@@ -351,28 +353,28 @@ async fn sees_all_jobs(batch: &dyn BatchSystem, is_blind: &AtomicBool, limit: Du
         Ok(false) => {
             if !is_blind.swap(true, Ordering::Relaxed) {
                 error!(
-                    "PBS does not show other users' jobs to this account, so nobody can tell a job that is gone from \
-                     one that is hidden; set the server's query_other_jobs = True (qmgr)"
+                    "the batch system does not show other users' jobs to this account, so nobody can tell a job that is gone \
+                     from one that is hidden; `nuna-spawner check` says what to set"
                 );
             }
             false
         }
         Err(error) => {
-            debug!("PBS did not say whether it shows all jobs: {error}");
+            debug!("the batch system did not say whether it shows all jobs: {error}");
             false
         }
     }
 }
 
-pub(super) fn submit_failed(error: SubmitError) -> server::Event {
+pub(super) fn submit_failed(system: System, error: SubmitError) -> server::Event {
     match error {
         SubmitError::Rejected { words, .. } => {
-            let message = format!("PBS did not accept the job: {words}");
+            let message = format!("{system} did not accept the job: {words}");
             server::Event::SubmitFailed { failure: Failure::PbsRejected, message }
         }
         SubmitError::Unreachable { words } => {
             let message = format!(
-                "The PBS server cannot be reached ({words}). Nothing was submitted; try again later."
+                "The {system} server cannot be reached ({words}). Nothing was submitted; try again later."
             );
             server::Event::SubmitFailed { failure: Failure::PbsUnreachable, message }
         }
@@ -398,16 +400,16 @@ fn list_words(error: StatusError) -> String {
     }
 }
 
-fn log(note: &Note) {
+fn log(system: System, note: &Note) {
     match note {
         Note::Impossible(story) => error!("{story}"),
         Note::Orphan { user, job, name } => {
             warn!(target: "audit", %user, %job, name, "a job of ours belongs to no user server; it is deleted");
         }
         Note::PbsSilent { words } => {
-            warn!("PBS does not answer: {words}; user servers count as unknown, not as gone")
+            warn!("{system} does not answer: {words}; user servers count as unknown, not as gone")
         }
-        Note::PbsAnswersAgain => info!("PBS answers again"),
+        Note::PbsAnswersAgain => info!("{system} answers again"),
     }
 }
 

@@ -12,6 +12,7 @@ use super::server::{self, UserServer};
 use super::state::{LaunchReport, Limits, ServerId, Spec, State};
 use super::view::{PbsHealth, View};
 use crate::clock::Millis;
+use crate::config::System;
 use crate::secret::{Digest, Sealed};
 
 /// A job of ours that belongs to nobody is deleted again if it is still there after this long.
@@ -148,6 +149,7 @@ pub struct Fleet {
     /// Every job of this service has a name that begins so, and no job of another service has.
     tag_prefix: String,
     owners: Owners,
+    system: System,
     plan: PollPlan,
     pbs: PbsHealth,
     orphans: BTreeMap<JobId, Millis>,
@@ -169,6 +171,7 @@ impl Fleet {
             limits,
             tag_prefix,
             owners,
+            system: System::default(),
             plan,
             pbs: PbsHealth::Unknown,
             orphans: BTreeMap::new(),
@@ -179,7 +182,19 @@ impl Fleet {
         fleet
     }
 
-    fn insert(&mut self, server: UserServer) {
+    /// The same on a certain batch system: people are told its name.
+    pub fn on(mut self, system: System) -> Self {
+        self.system = system;
+        self.servers.values_mut().for_each(|server| server.system = system);
+        self
+    }
+
+    pub fn system(&self) -> System {
+        self.system
+    }
+
+    fn insert(&mut self, mut server: UserServer) {
+        server.system = self.system;
         let id = server.spec.id.clone();
         if server.spec.environment.is_some() {
             self.codes.insert(server.spec.code.clone(), id.clone());

@@ -417,7 +417,7 @@ fn queue_and_start_have_limits_of_their_own() {
 fn a_job_that_can_never_run_is_not_waited_for() {
     let mut scene = Scene::queued();
     let comment = "Can Never Run: Insufficient amount of resource: ncpus (R: 400 A: 8 T: 8)".to_owned();
-    let jobs = [Job { comment: Some(comment.clone()), ..scene.job(JobState::Queued) }];
+    let jobs = [Job { comment: Some(comment.clone()), never_runs: true, ..scene.job(JobState::Queued) }];
     scene.list(10, &jobs);
     assert!(scene.view().message.contains(&comment), "told at once: {}", scene.view().message);
     // It was a node that came back.

@@ -10,15 +10,14 @@ use nuna_pbs::{Job, JobId, QueuePosition};
 use super::state::{Address, Ending, Failure, LaunchReport, Limits, Reason, Spec, State};
 use super::view;
 use crate::clock::Millis;
+use crate::config::System;
 use crate::secret::Digest;
 
 /// Transitions kept for the log if something impossible happens.
 const STORY_LENGTH_MAX: usize = 16;
 /// A job is gone when this many lists in a row do not name it.
 const ABSENCES: u8 = 2;
-/// How PBS's scheduler begins its comment on a job that no machine it has could run.
-const HOPELESS: &str = "Can Never Run";
-/// It may say so while nodes come back from a restart.
+/// A scheduler may say that a job can never run while nodes come back from a restart.
 const HOPELESS_GRACE: Duration = Duration::from_secs(60);
 /// A launcher that reported failure ends by itself; `qdel` follows if it does not.
 const LAUNCHER_GRACE: Duration = Duration::from_secs(5);
@@ -121,6 +120,8 @@ struct Deletion {
 #[derive(Clone, Debug)]
 pub struct UserServer {
     pub(crate) spec: Spec,
+    /// Whose words people are told.
+    pub(crate) system: System,
     pub(crate) state: State,
     pub(crate) news: News,
     absences: u8,
@@ -151,7 +152,7 @@ impl UserServer {
     fn with_state(now: Millis, spec: Spec, state: State) -> Self {
         let deletion = Deletion { next: now, again: DELETE_AGAIN_MIN, is_running: false };
         let story = VecDeque::from([(now, format!("begins as {}", state.word()))]);
-        Self { spec, state, news: News::default(), absences: 0, deletion, story }
+        Self { spec, system: System::default(), state, news: News::default(), absences: 0, deletion, story }
     }
 
     pub fn state(&self) -> &State {
@@ -264,7 +265,6 @@ impl UserServer {
     fn seen(&mut self, now: Millis, seen: &Job, position: Option<QueuePosition>) -> Vec<Effect> {
         self.absences = 0;
         let delete_words = self.news.delete_words.take();
-        let is_hopeless = seen.comment.as_deref().is_some_and(|comment| comment.starts_with(HOPELESS));
         self.news = News {
             comment: seen.comment.clone(),
             estimated_start: seen.estimated_start,
@@ -273,7 +273,7 @@ impl UserServer {
             is_suspended: seen.state == nuna_pbs::JobState::Suspended,
             is_held: seen.state == nuna_pbs::JobState::Held,
             delete_words,
-            hopeless_since: is_hopeless.then(|| self.news.hopeless_since.unwrap_or(now)),
+            hopeless_since: seen.never_runs.then(|| self.news.hopeless_since.unwrap_or(now)),
         };
         if seen.state.is_over() {
             return match &self.state {
@@ -446,7 +446,7 @@ impl UserServer {
     }
 
     fn over(&mut self, now: Millis, seen: Option<&Job>) -> Vec<Effect> {
-        let ending = view::ending(&self.state, seen);
+        let ending = view::ending(self.system, &self.state, seen);
         self.gone(now, ending)
     }
 

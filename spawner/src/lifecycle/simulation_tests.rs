@@ -193,7 +193,7 @@ impl World {
                 let script = format!("#PBS -N {}\n", spec.tag);
                 let event = match block_on(self.batch.submit(&spec.user, &script)) {
                     Ok(job) => server::Event::Submitted { job },
-                    Err(error) => submit_failed(error),
+                    Err(error) => submit_failed(System::Pbs, error),
                 };
                 Event::Server(id, event)
             }
@@ -230,7 +230,7 @@ impl World {
         let Asked::Submit(id) = self.commands[index].asked.clone() else { return };
         let late = self.now + self.random.below(LATE_MAX);
         let reaches = (!self.random.one_in(3)).then_some(late);
-        let event = submit_failed(SubmitError::TimedOut { limit: Duration::from_secs(20) });
+        let event = submit_failed(System::Pbs, SubmitError::TimedOut { limit: Duration::from_secs(20) });
         self.counts.lost += 1;
         self.note(format!("qsub of {id} hangs, reaches {reaches:?}"));
         let command = &mut self.commands[index];

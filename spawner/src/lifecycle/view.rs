@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::server::{News, UserServer};
 use super::state::{Address, Ending, Failure, Reason, ServerId, State};
+use crate::config::System;
 
 /// PBS's exit status of a job that ran out of walltime.
 const EXIT_WALLTIME: i32 = -29;
@@ -70,7 +71,7 @@ impl UserServer {
         let (failure, detail, exit) = match &self.state {
             State::Gone { ending, .. } => (ending.failure, ending.detail.clone(), ending.exit),
             State::Stopping { reason, .. } | State::Lost { reason, .. } => {
-                let (failure, _, detail) = told(reason);
+                let (failure, _, detail) = told(self.system, reason);
                 (failure, detail, None)
             }
             State::Submitting { .. }
@@ -123,33 +124,36 @@ impl UserServer {
     }
 
     fn message(&self, pbs: &PbsHealth) -> String {
+        let system = self.system;
         let silent = |rest: &str| match pbs {
             PbsHealth::Silent { words } => {
-                Some(format!("PBS does not answer at the moment ({words}); {rest}."))
+                Some(format!("{system} does not answer at the moment ({words}); {rest}."))
             }
             PbsHealth::Unknown | PbsHealth::Answers => None,
         };
         match &self.state {
             State::Submitting { stop: None } => format!("Submitting a job to queue {}.", self.spec.queue),
-            State::Submitting { stop: Some(_) } => "Stopping; PBS is still accepting the job.".to_owned(),
+            State::Submitting { stop: Some(_) } => format!("Stopping; {system} is still accepting the job."),
             State::Queued { job, .. } => {
                 silent(&format!("job {job} keeps its place in queue {}", self.spec.queue))
-                    .unwrap_or_else(|| queued(job, &self.spec.queue, &self.news))
+                    .unwrap_or_else(|| queued(system, job, &self.spec.queue, &self.news))
             }
             State::Starting { job, .. } => {
                 let host =
                     self.news.exec_host.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
                 let what = if self.spec.environment.is_some() { "started" } else { "runs" };
                 if self.news.is_suspended {
-                    format!("Job {job} is suspended by PBS{host}.")
+                    format!("Job {job} is suspended by {system}{host}.")
                 } else {
                     format!("Job {job} {what}{host}; the notebook server is starting.")
                 }
             }
-            State::Running { job, .. } if self.news.is_suspended => format!("Job {job} is suspended by PBS."),
+            State::Running { job, .. } if self.news.is_suspended => {
+                format!("Job {job} is suspended by {system}.")
+            }
             State::Running { job, .. } => silent(&format!("job {job} was running when it last did"))
                 .unwrap_or_else(|| format!("The notebook server runs in job {job}.")),
-            State::Lost { reason, .. } => told(reason).1,
+            State::Lost { reason, .. } => told(system, reason).1,
             State::Stopping { job, reason, .. } => {
                 let mut message = match reason {
                     Reason::Requested => format!("Stopping job {job}."),
@@ -158,10 +162,10 @@ impl UserServer {
                     | Reason::NeverRuns { .. }
                     | Reason::LaunchFailed(_)
                     | Reason::NoAnswer { .. }
-                    | Reason::Restarted => told(reason).1,
+                    | Reason::Restarted => told(system, reason).1,
                 };
                 if let Some(words) = &self.news.delete_words {
-                    message.push_str(&format!(" PBS did not delete job {job} yet: {words}"));
+                    message.push_str(&format!(" {system} did not delete job {job} yet: {words}"));
                 }
                 message
             }
@@ -170,7 +174,7 @@ impl UserServer {
     }
 }
 
-fn queued(job: &JobId, queue: &str, news: &News) -> String {
+fn queued(system: System, job: &JobId, queue: &str, news: &News) -> String {
     let mut message = if news.is_held {
         format!("Job {job} is held in queue {queue}")
     } else {
@@ -184,7 +188,7 @@ fn queued(job: &JobId, queue: &str, news: &News) -> String {
     }
     message.push('.');
     if let Some(comment) = news.comment.as_deref().map(without_prefix).filter(|comment| !comment.is_empty()) {
-        message.push_str(&format!(" PBS: {comment}"));
+        message.push_str(&format!(" {system}: {comment}"));
     }
     message
 }
@@ -209,12 +213,14 @@ pub(crate) fn in_words(duration: Duration) -> String {
 }
 
 /// A reason as failure, sentence and further lines.
-fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
+fn told(system: System, reason: &Reason) -> (Option<Failure>, String, Option<String>) {
     match reason {
         Reason::Requested => (None, "The server was stopped.".to_owned(), None),
         Reason::QueueWait { limit, words } => {
-            let pbs =
-                words.as_deref().map(|words| format!(" PBS: {}", without_prefix(words))).unwrap_or_default();
+            let pbs = words
+                .as_deref()
+                .map(|words| format!(" {system}: {}", without_prefix(words)))
+                .unwrap_or_default();
             let message = format!(
                 "The job waited {} in the queue, which is the limit; it was removed. Try a smaller profile, or later.{pbs}",
                 in_words(*limit)
@@ -231,7 +237,7 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
         }
         Reason::NeverRuns { words } => {
             let message = format!(
-                "PBS has nothing that could run the job, so it was removed. Choose less. PBS: {words}"
+                "{system} has nothing that could run the job, so it was removed. Choose less. {system}: {words}"
             );
             (Some(Failure::PbsRejected), message, None)
         }
@@ -246,7 +252,7 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
         Reason::NoAnswer { words } => (
             Some(Failure::PbsUnreachable),
             format!(
-                "PBS did not say whether it took the job ({words}). If it did, the job is removed; try again."
+                "{system} did not say whether it took the job ({words}). If it did, the job is removed; try again."
             ),
             None,
         ),
@@ -259,17 +265,17 @@ fn told(reason: &Reason) -> (Option<Failure>, String, Option<String>) {
 }
 
 /// How a user server ended whose job is over, or is no longer listed (`seen` is `None`).
-pub(crate) fn ending(state: &State, seen: Option<&Job>) -> Ending {
+pub(crate) fn ending(system: System, state: &State, seen: Option<&Job>) -> Ending {
     let exit = seen.and_then(|job| job.exit_status);
-    let how = how_the_job_ended(seen, exit);
+    let how = how_the_job_ended(system, seen, exit);
     let (failure, message, detail) = match state {
         // All the launcher knows is that it was told to end.
         State::Stopping { job, reason: Reason::LaunchFailed(report), .. } if exit == Some(EXIT_WALLTIME) => (
             Some(Failure::LaunchFailed),
             format!("Job {job} reached its walltime before its notebook server answered: {}", report.message),
-            told(&Reason::LaunchFailed(report.clone())).2,
+            told(system, &Reason::LaunchFailed(report.clone())).2,
         ),
-        State::Stopping { reason, .. } | State::Lost { reason, .. } => told(reason),
+        State::Stopping { reason, .. } | State::Lost { reason, .. } => told(system, reason),
         State::Running { .. } if exit == Some(0) => (None, "The server ended by itself.".to_owned(), None),
         State::Running { job, .. } => (Some(Failure::JobEnded), format!("Job {job} ended: {how}."), None),
         State::Queued { job, .. } | State::Starting { job, .. } => (
@@ -282,8 +288,8 @@ pub(crate) fn ending(state: &State, seen: Option<&Job>) -> Ending {
     Ending { exit, failure, message, detail }
 }
 
-fn how_the_job_ended(seen: Option<&Job>, exit: Option<i32>) -> String {
-    let Some(job) = seen else { return "PBS does not know it any more".to_owned() };
+fn how_the_job_ended(system: System, seen: Option<&Job>, exit: Option<i32>) -> String {
+    let Some(job) = seen else { return format!("{system} does not know it any more") };
     let reason = match exit {
         Some(EXIT_WALLTIME) => "it reached its walltime".to_owned(),
         Some(exit) if exit == EXIT_SIGNAL + SIGTERM => {
@@ -293,12 +299,12 @@ fn how_the_job_ended(seen: Option<&Job>, exit: Option<i32>) -> String {
             "it was killed by signal 9, perhaps because it used too much memory".to_owned()
         }
         Some(exit) if exit > EXIT_SIGNAL => format!("it was ended by signal {}", exit - EXIT_SIGNAL),
-        Some(exit) if exit < 0 => format!("PBS could not run it (status {exit})"),
+        Some(exit) if exit < 0 => format!("{system} could not run it (status {exit})"),
         Some(exit) => format!("exit status {exit}"),
-        None => "PBS gives no exit status".to_owned(),
+        None => format!("{system} gives no exit status"),
     };
     match job.comment.as_deref().filter(|comment| !comment.is_empty()) {
-        Some(comment) => format!("{reason}. PBS: {}", comment.trim_end_matches('.')),
+        Some(comment) => format!("{reason}. {system}: {}", comment.trim_end_matches('.')),
         None => reason,
     }
 }

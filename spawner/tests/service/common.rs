@@ -126,6 +126,8 @@ pub struct Setup {
     pub ncpus: u32,
     /// Between two queries of the batch system.
     pub interval: Duration,
+    /// `[batch]` and `[launcher]` instead of those of the embedded batch system, which then is not started.
+    pub batch: Option<String>,
 }
 
 impl Default for Setup {
@@ -138,6 +140,7 @@ impl Default for Setup {
             users: None,
             ncpus: 8,
             interval: Duration::from_millis(200),
+            batch: None,
         }
     }
 }
@@ -226,7 +229,9 @@ impl World {
             PBS.replace("NODE", &setup.node).replace("NCPUS", &setup.ncpus.to_string()),
         )
         .unwrap();
-        world.start_pbs().await;
+        if setup.batch.is_none() {
+            world.start_pbs().await;
+        }
         let directory = match &setup.directory {
             Some(lines) => lines.clone(),
             None => {
@@ -309,6 +314,25 @@ impl World {
         } else {
             String::new()
         };
+        let batch = setup.batch.clone().unwrap_or_else(|| {
+            format!(
+                r#"
+[batch]
+qsub = "{folder}/bin/qsub"
+qstat = "{folder}/bin/qstat"
+qdel = "{folder}/bin/qdel"
+run_as = "label"
+interval_seconds = {interval}
+environment = {{ NUNA_PBS_DIR = "{folder}/pbs" }}
+[launcher]
+program = "{launcher}"
+home = "{folder}/homes/{{user}}"
+path = "/usr/bin:/bin"
+"#,
+                interval = setup.interval.as_secs_f64(),
+                launcher = launcher.display()
+            )
+        });
         let config = format!(
             r#"
 [socket]
@@ -325,24 +349,12 @@ folder = "{folder}/state"
 [directory]
 {directory}
 timeout_seconds = 1
-[batch]
-qsub = "{folder}/bin/qsub"
-qstat = "{folder}/bin/qstat"
-qdel = "{folder}/bin/qdel"
-run_as = "label"
-interval_seconds = {interval}
-environment = {{ NUNA_PBS_DIR = "{folder}/pbs" }}
-[launcher]
-program = "{launcher}"
-home = "{folder}/homes/{{user}}"
-path = "/usr/bin:/bin"
+{batch}
 [limits]
 {limits}
 {template}
 {PROFILES}"#,
             nodes = self.nodes,
-            interval = setup.interval.as_secs_f64(),
-            launcher = launcher.display(),
             limits = setup.limits,
         );
         std::fs::write(self.path("spawner.toml"), config).unwrap();

@@ -5,8 +5,11 @@ mod check;
 mod common;
 mod guessing;
 mod load;
+#[path = "../../crates/slurm/tests/common/mod.rs"]
+mod room;
 mod secrets;
 mod sign_in;
 mod slapd;
+mod slurm;
 mod standing;
 mod user_servers;

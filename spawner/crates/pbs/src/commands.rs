@@ -1,23 +1,19 @@
 //! The driver: runs the site's `qsub`, `qstat` and `qdel`, and reads what they say.
-//!
-//! The commands get a clean environment, so nothing of this process's own reaches a job's variables, which every
-//! user of the cluster can read.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::{cleaned, exit, is_about_connection, words};
-use crate::process::{Finished, Invocation, Trouble, run};
+use crate::caller::{Caller, RunAs};
+use crate::error::{exit, is_about_connection, words};
+use crate::process::{Finished, Trouble};
 use crate::{
     BatchSystem, DeleteError, JobId, Queues, Rejection, Snapshot, StatusError, SubmitError, UserName, queues,
     separated, status,
 };
 
-const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A slow server answers `qstat` for 10,000 jobs in some seconds; more is trouble.
 const LIMIT_DEFAULT: Duration = Duration::from_secs(30);
 /// What `qsub` puts into a job's name and attributes is bounded by PBS, the script by `jobscript_max_size`.
@@ -26,25 +22,11 @@ const SCRIPT_BYTES_MAX: usize = 4 << 20;
 /// Ids that one `qstat` or `qdel` gets.
 const IDS_MAX: usize = 200;
 
-/// sudo's own, for whatever keeps it from running the command.
-const EXIT_SUDO: i32 = 1;
-
 /// What `qstat -x` says, with an empty list and exit code 0, where `job_history_enable` is not set.
 const NO_HISTORY: &str = "not configured to maintain job history";
 
 /// What it says of an id that the server does not know.
 const UNKNOWN_JOB: &str = "Unknown Job Id";
-
-/// In whose name `qsub` and `qdel` run. `qstat` always runs as this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunAs {
-    /// All jobs belong to the account this process runs as.
-    Myself,
-    /// The same, and the embedded batch system labels each with its user (`NUNA_PBS_USER`).
-    Label,
-    /// `argv` is followed by the user's name, the word `qsub` or `qdel`, and arguments: `sudo -n …/nuna-submit`.
-    Helper { argv: Vec<String> },
-}
 
 /// The commands of an installed PBS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +63,6 @@ impl Default for Commands {
             timeout: LIMIT_DEFAULT,
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Submit,
-    Delete,
 }
 
 impl Commands {
@@ -161,90 +137,22 @@ impl Commands {
 
     /// Asks the helper for its version, which proves that this account may call it. Nothing to ask without one.
     pub async fn helper(&self) -> Option<Result<String, String>> {
-        let RunAs::Helper { argv } = &self.run_as else { return None };
-        let line = argv.join(" ");
-        let argv = argv.iter().map(String::as_str).chain(["--version"]).map(OsString::from).collect();
-        let invocation =
-            Invocation { argv, environment: self.environment(None), folder: PathBuf::from("/"), stdin: None };
-        Some(match run(invocation, self.timeout).await {
-            Ok(finished) if finished.code == Some(0) => {
-                Ok(cleaned(&String::from_utf8_lossy(&finished.stdout)))
-            }
-            Ok(finished) => Err(format!("`{line} --version` failed: {}", words("", &finished.stderr))),
-            Err(Trouble::TimedOut) => {
-                Err(format!("`{line} --version` did not answer within {} s", self.timeout.as_secs()))
-            }
-            Err(Trouble::NotRun(message) | Trouble::Failed(message)) => Err(message),
-        })
+        self.caller().helper().await
     }
 
-    fn environment(&self, user: Option<&UserName>) -> BTreeMap<String, OsString> {
-        let own = |name: &str| std::env::var_os(name);
-        let mut environment = BTreeMap::from([("PATH".to_owned(), OsString::from(SEARCH_PATH))]);
-        for name in ["HOME", "USER", "LOGNAME"] {
-            environment.extend(own(name).map(|value| (name.to_owned(), value)));
-        }
-        for (name, value) in &self.environment {
-            let value = match user {
-                Some(user) => value.replace("{user}", user.as_str()),
-                None => value.clone(),
-            };
-            environment.insert(name.clone(), value.into());
-        }
-        if let (RunAs::Label, Some(user)) = (&self.run_as, user) {
-            environment.insert("NUNA_PBS_USER".to_owned(), user.as_str().into());
-        }
-        environment
-    }
-
-    /// `qsub` and `qdel`, in the user's name.
-    async fn as_user(
-        &self,
-        user: &UserName,
-        verb: Verb,
-        arguments: &[&str],
-        stdin: Option<String>,
-    ) -> Result<Finished, Trouble> {
-        let (path, word) = match verb {
-            Verb::Submit => (&self.qsub, "qsub"),
-            Verb::Delete => (&self.qdel, "qdel"),
-        };
-        let mut argv: Vec<OsString> = match &self.run_as {
-            RunAs::Myself | RunAs::Label => vec![path.into()],
-            RunAs::Helper { argv } => {
-                argv.iter().map(String::as_str).chain([user.as_str(), word]).map(OsString::from).collect()
-            }
-        };
-        argv.extend(arguments.iter().map(OsString::from));
-        let environment = self.environment(Some(user));
-        let home = environment.get("HOME").map(PathBuf::from);
-        let folder = home.filter(|home| home.is_dir()).unwrap_or_else(|| PathBuf::from("/"));
-        let finished = run(Invocation { argv, environment, folder, stdin }, self.timeout).await?;
-        // sudo and the helper complain in their own names: that is the site's set-up, not PBS's answer. sudo also
-        // warns (of a host name, say) and goes on; then the command has the word, with an exit code of its own.
-        let complaint = finished.stderr.lines().find(|line| {
-            matches!(self.run_as, RunAs::Helper { .. })
-                && ((line.starts_with("sudo:") && finished.code == Some(EXIT_SUDO))
-                    || line.starts_with("nuna-submit:"))
-        });
-        match complaint {
-            Some(line) if finished.code != Some(0) => Err(Trouble::NotRun(words("", line))),
-            _ => Ok(finished),
-        }
+    fn caller(&self) -> Caller {
+        let Self { run_as, environment, timeout, .. } = self.clone();
+        Caller { run_as, environment, timeout }
     }
 
     async fn qstat(&self, arguments: &[&str]) -> Result<Finished, StatusError> {
-        let mut argv: Vec<OsString> = vec![(&self.qstat).into()];
-        argv.extend(arguments.iter().map(OsString::from));
-        let mut environment = self.environment(None);
         // qstat prints local times without their zone.
-        environment.insert("TZ".to_owned(), "UTC".into());
-        let folder = PathBuf::from("/");
-        let finished = run(Invocation { argv, environment, folder, stdin: None }, self.timeout)
-            .await
-            .map_err(|trouble| match trouble {
-                Trouble::TimedOut => StatusError::TimedOut { limit: self.timeout },
-                Trouble::NotRun(message) | Trouble::Failed(message) => StatusError::Failed { message },
+        let finished =
+            self.caller().myself(&self.qstat, arguments, &[("TZ", "UTC")]).await.map_err(|trouble| {
+                match trouble {
+                    Trouble::TimedOut => StatusError::TimedOut { limit: self.timeout },
+                    Trouble::NotRun(message) | Trouble::Failed(message) => StatusError::Failed { message },
+                }
             })?;
         if finished.stdout.is_empty() && finished.code != Some(0) {
             let words = words("qstat", &finished.stderr);
@@ -341,13 +249,13 @@ impl BatchSystem for Commands {
         }
         // -f: no background process of the user that stays behind on this machine.
         let finished =
-            self.as_user(user, Verb::Submit, &["-f"], Some(script.to_owned())).await.map_err(|trouble| {
-                match trouble {
+            self.caller().user(user, &self.qsub, "qsub", &["-f"], Some(script.to_owned())).await.map_err(
+                |trouble| match trouble {
                     Trouble::TimedOut => SubmitError::TimedOut { limit: self.timeout },
                     Trouble::NotRun(message) => SubmitError::NotRun { message },
                     Trouble::Failed(message) => SubmitError::Failed { message },
-                }
-            })?;
+                },
+            )?;
         let words = words("qsub", &finished.stderr);
         match finished.code {
             Some(0) => {
@@ -411,10 +319,12 @@ impl Commands {
     /// One `qdel`. Its exit code is that of the last job it could not delete; all others were.
     async fn delete_some(&self, user: &UserName, ids: &[&str]) -> Result<(), DeleteError> {
         let finished =
-            self.as_user(user, Verb::Delete, ids, None).await.map_err(|trouble| match trouble {
-                Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
-                Trouble::NotRun(message) | Trouble::Failed(message) => DeleteError::Failed { message },
-            })?;
+            self.caller().user(user, &self.qdel, "qdel", ids, None).await.map_err(
+                |trouble| match trouble {
+                    Trouble::TimedOut => DeleteError::TimedOut { limit: self.timeout },
+                    Trouble::NotRun(message) | Trouble::Failed(message) => DeleteError::Failed { message },
+                },
+            )?;
         let words = words("qdel", &finished.stderr);
         match finished.code {
             Some(0 | exit::FINISHED | exit::UNKNOWN_JOB | exit::HISTORY_DELETED | exit::ARRAY_JOB_OVER) => {

@@ -1,11 +1,11 @@
-//! What can go wrong with a PBS command, and how its exit codes and words are read.
+//! What can go wrong with a command of a batch system, and how PBS's exit codes and words are read.
 
 use std::time::Duration;
 
-/// Longest text of PBS that is passed on to a person.
+/// Longest text of a batch system that is passed on to a person.
 const WORDS_LENGTH_MAX: usize = 600;
 
-/// Why PBS did not take a job.
+/// Why a batch system did not take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     UnknownQueue,
@@ -20,15 +20,17 @@ pub enum Rejection {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// `words` are PBS's own, fit for a page once escaped.
-    #[error("PBS did not accept the job: {words} (qsub exit code {exit_code})")]
+    /// `words` are the batch system's own, fit for a page once escaped.
+    #[error("the batch system did not accept the job: {words} (exit code {exit_code})")]
     Rejected { exit_code: i32, words: String, kind: Rejection },
-    #[error("the PBS server cannot be reached: {words}; is it running, and does /etc/pbs.conf name it?")]
+    #[error(
+        "the batch system's server cannot be reached: {words}; is it running, and does this machine's configuration (/etc/pbs.conf, slurm.conf) name it?"
+    )]
     Unreachable { words: String },
-    #[error("qsub did not answer within {} s; the job may have been submitted all the same", limit.as_secs())]
+    #[error("submitting did not answer within {} s; the job may have been submitted all the same", limit.as_secs())]
     TimedOut { limit: Duration },
     /// The command, or the helper in front of it, did not run: there is no job.
-    #[error("qsub could not be run: {message}")]
+    #[error("the command that submits jobs could not be run: {message}")]
     NotRun { message: String },
     /// It ran and answered what nobody understands: there may be a job.
     #[error("submitting the job failed: {message}")]
@@ -37,23 +39,27 @@ pub enum SubmitError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
-    #[error("the PBS server cannot be reached: {words}; is it running, and does /etc/pbs.conf name it?")]
+    #[error(
+        "the batch system's server cannot be reached: {words}; is it running, and does this machine's configuration (/etc/pbs.conf, slurm.conf) name it?"
+    )]
     Unreachable { words: String },
-    #[error("qstat did not answer within {} s", limit.as_secs())]
+    #[error("the list of jobs did not come within {} s", limit.as_secs())]
     TimedOut { limit: Duration },
-    #[error("the answer of qstat cannot be read: {message}")]
+    #[error("the batch system's answer cannot be read: {message}")]
     Unreadable { message: String },
-    #[error("asking PBS for its jobs failed: {message}")]
+    #[error("asking the batch system failed: {message}")]
     Failed { message: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteError {
-    #[error("PBS did not delete the job: {words} (qdel exit code {exit_code})")]
+    #[error("the batch system did not delete the job: {words} (exit code {exit_code})")]
     Rejected { exit_code: i32, words: String },
-    #[error("the PBS server cannot be reached: {words}; is it running, and does /etc/pbs.conf name it?")]
+    #[error(
+        "the batch system's server cannot be reached: {words}; is it running, and does this machine's configuration (/etc/pbs.conf, slurm.conf) name it?"
+    )]
     Unreachable { words: String },
-    #[error("qdel did not answer within {} s", limit.as_secs())]
+    #[error("deleting did not answer within {} s", limit.as_secs())]
     TimedOut { limit: Duration },
     #[error("deleting the job failed: {message}")]
     Failed { message: String },
@@ -92,8 +98,8 @@ impl Rejection {
     }
 }
 
-/// PBS's complaint as one line: usage texts, the command's name and control characters removed.
-pub(crate) fn words(command: &str, stderr: &str) -> String {
+/// A command's complaint as one line: usage texts, the command's name and control characters removed.
+pub fn words(command: &str, stderr: &str) -> String {
     let mut lines = Vec::new();
     for line in stderr.lines() {
         let line: String =
@@ -111,7 +117,7 @@ pub(crate) fn words(command: &str, stderr: &str) -> String {
 }
 
 /// Without control characters, and without those that turn the direction of writing.
-pub(crate) fn cleaned(text: &str) -> String {
+pub fn cleaned(text: &str) -> String {
     let text: String = text.chars().map(|letter| if is_printable(letter) { letter } else { ' ' }).collect();
     shortened(text.trim())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{Indices, JobId};
 
-/// PBS's state letters.
+/// The states of a job, which are PBS's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobState {
     Queued,
@@ -25,7 +25,7 @@ pub enum JobState {
     Begun,
     /// A job of an array that is over (`X`).
     Expired,
-    /// A letter of a newer PBS.
+    /// A letter of a newer PBS, `?` for a word of a newer Slurm.
     Other(char),
 }
 
@@ -88,8 +88,10 @@ pub struct Job {
     pub owner: String,
     pub state: JobState,
     pub queue: String,
-    /// Why it waits, or how it ended, in PBS's words without control characters.
+    /// Why it waits, or how it ended, in the batch system's words without control characters.
     pub comment: Option<String>,
+    /// The scheduler says that nothing it has could ever run it as it was asked for.
+    pub never_runs: bool,
     /// The first host of `exec_host`.
     pub exec_host: Option<String>,
     /// As PBS counts: 256 and a signal's number added, negative for PBS's own reasons (−29: walltime).
@@ -127,6 +129,7 @@ impl Job {
             state,
             queue: String::new(),
             comment: None,
+            never_runs: false,
             exec_host: None,
             exit_status: None,
             estimated_start: None,

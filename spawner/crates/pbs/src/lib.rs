@@ -1,11 +1,13 @@
-//! Jobs of a PBS batch system, as programs see them: submit one, follow all of them with a single query, delete one.
+//! Jobs of a batch system, as programs see them: submit one, follow all of them with a single query, delete one.
 //!
-//! [`BatchSystem`] is the seam; [`Commands`] is the driver that runs the site's own `qsub`, `qstat` and `qdel`,
-//! and [`fake::FakeBatch`] is the one tests script. This crate is the only one that runs a PBS command. It knows
-//! neither profiles nor users' rights: what to submit, and whether to, is the caller's.
+//! [`BatchSystem`] is the seam; [`Commands`] is the driver that runs a PBS site's own `qsub`, `qstat` and `qdel`,
+//! and [`fake::FakeBatch`] is the one tests script. This crate is the only one that runs a PBS command; the driver for
+//! Slurm is `nuna-slurm`, which calls its commands as this one does ([`Caller`]). Neither knows profiles nor users'
+//! rights: what to submit, and whether to, is the caller's.
 #![forbid(unsafe_code)]
 
 mod batch;
+mod caller;
 mod commands;
 mod error;
 pub mod fake;
@@ -18,9 +20,11 @@ mod separated;
 mod status;
 
 pub use batch::BatchSystem;
-pub use commands::{Commands, RunAs, ServerFacts};
-pub use error::{DeleteError, Rejection, StatusError, SubmitError};
+pub use caller::{Caller, RunAs};
+pub use commands::{Commands, ServerFacts};
+pub use error::{DeleteError, Rejection, StatusError, SubmitError, cleaned, words};
 pub use id::{InvalidJobId, InvalidUserName, JobId, UserName};
 pub use indices::{INDEX_MAX, Indices, InvalidIndices};
 pub use job::{Array, Job, JobState, Presence, QueuePosition, Snapshot};
+pub use process::{Finished, Trouble};
 pub use queues::{Queue, Queues, Share};

@@ -27,14 +27,18 @@ pub(crate) struct Invocation {
     pub(crate) stdin: Option<String>,
 }
 
-pub(crate) struct Finished {
+/// What a command did.
+#[derive(Debug)]
+pub struct Finished {
     /// Absent if a signal ended it.
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: String,
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
 }
 
-pub(crate) enum Trouble {
+/// Why there is nothing to read.
+#[derive(Debug)]
+pub enum Trouble {
     TimedOut,
     /// It did not run at all, with a sentence.
     NotRun(String),

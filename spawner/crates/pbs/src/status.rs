@@ -18,6 +18,9 @@ use crate::{Array, Indices, Job, JobId, JobState, Snapshot};
 /// A larger array is nonsense: sites allow some thousand jobs in one.
 const ARRAY_SIZE_MAX: u64 = 1_000_000;
 
+/// How the scheduler begins its comment on a job that no machine it has could run.
+const HOPELESS: &str = "Can Never Run";
+
 /// What is kept of one job's attributes, as text.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
@@ -81,12 +84,14 @@ impl Fields {
         let is_copy = id.index().is_some() && take("array_index").is_none();
         let exit_status = take("Exit_status").filter(|_| !is_copy);
         let owner = take("Job_Owner").unwrap_or_default();
+        let comment = take("comment").map(|text| cleaned(&text)).filter(|text| !text.is_empty());
         Some(Job {
             state,
             name: cleaned(&take("Job_Name").unwrap_or_default()),
             owner: owner.split('@').next().unwrap_or_default().to_owned(),
             queue: cleaned(&take("queue").unwrap_or_default()),
-            comment: take("comment").map(|text| cleaned(&text)).filter(|text| !text.is_empty()),
+            never_runs: comment.as_deref().is_some_and(|comment| comment.starts_with(HOPELESS)),
+            comment,
             exec_host: take("exec_host").and_then(|text| first_host(&text)),
             exit_status: exit_status.and_then(|text| text.parse().ok()),
             estimated_start: take("estimated.start_time").and_then(|text| seconds(&text)),

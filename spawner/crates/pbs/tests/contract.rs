@@ -1,25 +1,16 @@
-//! One suite that every `BatchSystem` passes: the fake, and the real driver against the embedded batch system.
+//! The suite that every `BatchSystem` passes, for those of PBS: the fake, and the real driver against the embedded batch
+//! system or a real one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod common;
+mod suite;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Embedded, PATIENCE, user};
+use common::{Embedded, user};
 use nuna_pbs::fake::FakeBatch;
-use nuna_pbs::{BatchSystem, Job, JobId, JobState, Presence, Rejection, StatusError, SubmitError};
-
-/// How a test lets the world go on, which in the fake does not move by itself.
-trait World {
-    fn batch(&self) -> &dyn BatchSystem;
-    /// A script that runs until `let_end`.
-    fn script(&self, directives: &str) -> String;
-    fn let_start(&self, id: &JobId);
-    fn let_end(&self, id: &JobId, exit_status: i32);
-    fn node(&self) -> &str {
-        "node1"
-    }
-}
+use nuna_pbs::{BatchSystem, JobId, JobState, Presence, Rejection, StatusError, SubmitError};
+use suite::{World, contract, contract_of_arrays};
 
 struct FakeWorld(FakeBatch);
 
@@ -97,125 +88,6 @@ impl World for RealWorld {
     fn node(&self) -> &str {
         &self.node
     }
-}
-
-async fn wait(world: &dyn World, id: &JobId, holds: impl Fn(&Job) -> bool) -> Job {
-    let started = Instant::now();
-    loop {
-        let snapshot = world.batch().follow(std::slice::from_ref(id)).await.unwrap();
-        if let Presence::Listed(job) = snapshot.presence(id)
-            && holds(job)
-        {
-            return job.clone();
-        }
-        assert!(started.elapsed() < PATIENCE, "{id}: {:?}", snapshot.presence(id));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn contract(world: &dyn World) {
-    let batch = world.batch();
-    let [alice, bob] = ["alice", "bob"].map(user);
-
-    // A job of its own accord.
-    let id = batch.submit(&alice, &world.script("#PBS -N nuna-one\n#PBS -q workq")).await.unwrap();
-    let job = wait(world, &id, |_| true).await;
-    assert_eq!((job.name.as_str(), job.owner.as_str(), job.queue.as_str()), ("nuna-one", "alice", "workq"));
-    world.let_start(&id);
-    let job = wait(world, &id, |job| job.state == JobState::Running).await;
-    assert_eq!(job.exec_host.as_deref(), Some(world.node()));
-    assert!(job.start_time.is_some() && job.exit_status.is_none() && job.comment.is_some());
-    world.let_end(&id, 3);
-    let job = wait(world, &id, |job| job.state.is_over()).await;
-    assert_eq!((job.exit_status, job.exec_host.as_deref()), (Some(3), Some(world.node())));
-    // It is history now; deleting it is no error, twice.
-    batch.delete(&alice, &id).await.unwrap();
-    batch.delete(&alice, &id).await.unwrap();
-
-    // A running job deleted.
-    let id = batch.submit(&bob, &world.script("#PBS -N nuna-two")).await.unwrap();
-    world.let_start(&id);
-    wait(world, &id, |job| job.state == JobState::Running).await;
-    assert!(batch.delete(&alice, &id).await.is_err(), "a job of somebody else");
-    batch.delete(&bob, &id).await.unwrap();
-    let job = wait(world, &id, |job| job.state.is_over()).await;
-    assert_eq!(job.exit_status, Some(271));
-    assert!(job.comment.unwrap().contains("terminated by bob@"));
-
-    // A queued job deleted never ran.
-    let id = batch.submit(&alice, &world.script("#PBS -q stopped")).await.unwrap();
-    let job = wait(world, &id, |job| job.state.is_pending()).await;
-    assert_eq!(job.queue, "stopped");
-    assert_eq!(batch.jobs().await.unwrap().position(&id).unwrap().ahead, 0);
-    batch.delete(&alice, &id).await.unwrap();
-    let job = wait(world, &id, |job| job.state.is_over()).await;
-    assert_eq!((job.exit_status, job.start_time), (None, None));
-
-    // A job nobody knows.
-    let stranger: JobId = format!("999999.{}", id.as_str().split_once('.').unwrap().1).parse().unwrap();
-    let followed = [stranger.clone(), id.clone()];
-    let snapshot = batch.follow(&followed).await.unwrap();
-    assert_eq!(snapshot.presence(&stranger), Presence::Absent);
-    assert!(matches!(snapshot.presence(&id), Presence::Listed(job) if job.state.is_over()));
-    let living = batch.jobs().await.unwrap();
-    assert_eq!(living.presence(&id), Presence::Absent, "history is for those who ask for it by name");
-    batch.delete(&alice, &stranger).await.unwrap();
-}
-
-/// Waits for a job of an array.
-async fn wait_in(world: &dyn World, id: &JobId, holds: impl Fn(&Job) -> bool) -> Job {
-    let array = id.array().unwrap();
-    let started = Instant::now();
-    loop {
-        let snapshot = world.batch().sub_jobs(std::slice::from_ref(&array)).await.unwrap();
-        assert!(snapshot.complete && matches!(snapshot.presence(&array), Presence::Listed(_)));
-        if let Presence::Listed(job) = snapshot.presence(id)
-            && holds(job)
-        {
-            return job.clone();
-        }
-        assert!(started.elapsed() < PATIENCE, "{id}: {:?}", snapshot.presence(id));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn contract_of_arrays(world: &dyn World) {
-    let batch = world.batch();
-    let alice = user("alice");
-
-    // While none has begun, the array's own record says all.
-    let id =
-        batch.submit(&alice, &world.script("#PBS -N nuna-many\n#PBS -J 1-3\n#PBS -q stopped")).await.unwrap();
-    assert!(id.is_array(), "{id}");
-    let array = wait(world, &id, |_| true).await;
-    assert_eq!((array.name.as_str(), array.state), ("nuna-many", JobState::Queued));
-    let waiting: Vec<JobId> = array.untouched().unwrap().into_iter().map(|job| job.id).collect();
-    assert_eq!(waiting, [1, 2, 3].map(|index| id.sub_job(index)));
-    batch.delete_all(&alice, &waiting).await.unwrap();
-    assert!(wait(world, &id, |array| array.state.is_over()).await.untouched().is_none());
-    // It is history now; deleting it is no error, nor is deleting one of its jobs.
-    batch.delete(&alice, &id).await.unwrap();
-    batch.delete_all(&alice, &waiting).await.unwrap();
-
-    let id = batch.submit(&alice, &world.script("#PBS -J 0-4:2\n#PBS -q workq")).await.unwrap();
-    let [first, second, third] = [0, 2, 4].map(|index| id.sub_job(index));
-    [&first, &second].into_iter().for_each(|id| world.let_start(id));
-    wait_in(world, &second, |job| job.state == JobState::Running).await;
-    let job = wait_in(world, &first, |job| job.state == JobState::Running).await;
-    assert_eq!((job.owner.as_str(), job.exec_host.as_deref()), ("alice", Some(world.node())));
-    let snapshot = batch.jobs().await.unwrap();
-    let Presence::Listed(array) = snapshot.presence(&id) else { panic!("the array is not listed") };
-    assert_eq!((array.state, array.untouched()), (JobState::Begun, None));
-    assert!(snapshot.jobs.keys().all(|id| id.index().is_none()), "jobs of arrays are for those who ask");
-    // One that waits is over at once, one that runs ends, the third goes its way.
-    batch.delete_all(&alice, &[third.clone(), first.clone()]).await.unwrap();
-    assert_eq!(wait_in(world, &first, |job| job.state.is_over()).await.exit_status, Some(271));
-    let job = wait_in(world, &third, |job| job.state.is_over()).await;
-    assert_eq!((job.exit_status, job.exec_host), (None, None));
-    batch.delete(&alice, &third).await.unwrap();
-    world.let_end(&second, 4);
-    assert_eq!(wait_in(world, &second, |job| job.state.is_over()).await.exit_status, Some(4));
-    assert!(wait(world, &id, |array| array.state.is_over()).await.array.is_some());
 }
 
 #[tokio::test]

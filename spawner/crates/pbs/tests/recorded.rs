@@ -51,6 +51,7 @@ async fn every_state_is_read() {
         assert_eq!(job.state, state, "{name}");
         assert!(job.comment.clone().unwrap_or_default().starts_with(comment), "{name}: {:?}", job.comment);
         assert_eq!(job.owner, "alice", "{name}");
+        assert_eq!(job.never_runs, name.ends_with("never"), "{name}");
     }
 }
 

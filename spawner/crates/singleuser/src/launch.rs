@@ -79,10 +79,12 @@ struct Launch {
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<i32> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let service = Service::new(&settings.service, settings.service_patience)?;
-    let job = std::env::var("PBS_JOBID")
-        .ok()
-        .filter(|job| !job.is_empty())
-        .context("PBS_JOBID is not set: this program runs inside a PBS job")?;
+    let job = ["PBS_JOBID", "SLURM_JOB_ID"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|job| !job.is_empty()))
+        .context(
+            "neither PBS_JOBID nor SLURM_JOB_ID is set: this program runs inside a job of PBS or Slurm",
+        )?;
     let code = read_code().await?;
     let address = address::choose(settings.bind.as_deref(), service.url())?;
     let host = address.to_string();

@@ -15,9 +15,12 @@ const UID_MIN: u32 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Absolute paths.
-    pub qsub: PathBuf,
-    pub qdel: PathBuf,
+    /// Absolute paths: of PBS's commands, of Slurm's, or of both where a site moves from one to the other. What is
+    /// not named cannot be called.
+    pub qsub: Option<PathBuf>,
+    pub qdel: Option<PathBuf>,
+    pub sbatch: Option<PathBuf>,
+    pub scancel: Option<PathBuf>,
     /// Accounts below are refused.
     #[serde(default = "uid_min")]
     pub uid_min: u32,
@@ -46,6 +49,8 @@ pub enum ConfigError {
     Unreadable { path: String, reason: std::io::Error },
     #[error("{path} is not a valid configuration: {reason}")]
     Invalid { path: String, reason: String },
+    #[error("the configuration names no {word}, so nobody may call it")]
+    NotNamed { word: &'static str },
     #[error("{path} must be {wanted}: others could change what runs as the user")]
     NotTrusted { path: String, wanted: &'static str },
 }
@@ -70,10 +75,22 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        for (key, path) in [("qsub", &self.qsub), ("qdel", &self.qdel)] {
-            if !path.is_absolute() {
+        for (key, path) in self.commands() {
+            if let Some(path) = path
+                && !path.is_absolute()
+            {
                 return Err(format!("{key} = {path:?} must be an absolute path"));
             }
+        }
+        for [submit, delete] in [["qsub", "qdel"], ["sbatch", "scancel"]] {
+            if self.command(submit).is_some() != self.command(delete).is_some() {
+                return Err(format!("{submit} and {delete} belong together: name both or neither"));
+            }
+        }
+        if self.commands().iter().all(|(_, path)| path.is_none()) {
+            return Err(
+                "it names no commands: qsub and qdel of PBS, or sbatch and scancel of Slurm".to_owned()
+            );
         }
         if self.uid_min < UID_MIN {
             return Err(format!("uid_min = {} is below {UID_MIN}, where system accounts are", self.uid_min));
@@ -92,8 +109,27 @@ impl Config {
         Ok(())
     }
 
+    fn commands(&self) -> [(&'static str, Option<&PathBuf>); 4] {
+        [
+            ("qsub", self.qsub.as_ref()),
+            ("qdel", self.qdel.as_ref()),
+            ("sbatch", self.sbatch.as_ref()),
+            ("scancel", self.scancel.as_ref()),
+        ]
+    }
+
+    fn command(&self, word: &str) -> Option<&PathBuf> {
+        self.commands().into_iter().find(|(key, _)| *key == word)?.1
+    }
+
+    /// The program that this word stands for.
+    pub fn program(&self, word: &'static str) -> Result<PathBuf, ConfigError> {
+        let path = self.command(word).ok_or(ConfigError::NotNamed { word })?;
+        self.trusted_program(path)
+    }
+
     /// `path` with its links followed, if only root can change what is there.
-    pub fn trusted_program(&self, path: &Path) -> Result<PathBuf, ConfigError> {
+    fn trusted_program(&self, path: &Path) -> Result<PathBuf, ConfigError> {
         let unreadable = |reason| ConfigError::Unreadable { path: path.display().to_string(), reason };
         // The link itself must be root's as well as what it points to.
         if let Some(folder) = path.parent() {
@@ -164,5 +200,9 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         assert!(parse("qsub = 'qsub'\nqdel = '/b'").unwrap_err().contains("absolute"));
+        assert!(parse("sbatch = '/usr/bin/sbatch'").unwrap_err().contains("belong together"));
+        assert!(parse("uid_min = 2000").unwrap_err().contains("names no commands"));
+        let slurm = parse("sbatch = '/a'\nscancel = '/b'").unwrap();
+        assert!(matches!(slurm.program("qsub"), Err(ConfigError::NotNamed { word: "qsub" })));
     }
 }

@@ -1,8 +1,8 @@
-//! Becomes a user and runs `qsub` or `qdel` for them.
+//! Becomes a user and runs `qsub` or `qdel`, or Slurm's `sbatch` or `scancel`, for them.
 //!
 //! The spawner service may call this as root, through sudo, and nothing else. So this program trusts nobody: not the
 //! service (which may be taken over), not its arguments, environment or open files. It decides three things — which
-//! user, which of two programs, which few arguments — and everything else is fixed or comes from a file that only
+//! user, which of four programs, which few arguments — and everything else is fixed or comes from a file that only
 //! root can write. What a job contains is the user's own matter: the script arrives on standard input and runs as
 //! that user.
 #![forbid(unsafe_code)]
@@ -30,14 +30,18 @@ pub const CONFIG_PATH: &str = "/etc/nuna/submit.toml";
 pub const EXIT_REFUSED: u8 = 125;
 
 pub const USAGE: &str = "\
-Runs a PBS command as a user. To be called through sudo by the spawner service.
+Runs a command of PBS or Slurm as a user. To be called through sudo by the spawner service.
 
-usage: nuna-submit USER qsub [-f]        the job script is read from standard input
+usage: nuna-submit USER qsub [-f]              the job script is read from standard input
        nuna-submit USER qdel JOB_ID...
+       nuna-submit USER sbatch [--parsable]    the same for Slurm
+       nuna-submit USER scancel JOB_ID...
 
-/etc/nuna/submit.toml, which only root may write, names the commands:
+/etc/nuna/submit.toml, which only root may write, names the commands, of PBS or of Slurm:
     qsub = \"/opt/pbs/bin/qsub\"
     qdel = \"/opt/pbs/bin/qdel\"
+    sbatch = \"/usr/bin/sbatch\"
+    scancel = \"/usr/bin/scancel\"
 and may set uid_min, limit_seconds, groups and [environment].";
 
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +72,7 @@ fn prepare(config: &Path, arguments: &[OsString]) -> Result<(String, Command), E
     }
     let request = Request::parse(arguments)?;
     let config = Config::read(config)?;
-    let program = match request.verb {
-        Verb::Submit => config.trusted_program(&config.qsub)?,
-        Verb::Delete => config.trusted_program(&config.qdel)?,
-    };
+    let program = config.program(request.verb.word())?;
     let person = Person::find(&request.user, &config)?;
 
     identity::close_inherited_files()?;

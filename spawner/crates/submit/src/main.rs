@@ -1,4 +1,4 @@
-//! `nuna-submit USER qsub|qdel [ARGUMENT…]`: the program behind one line of `sudoers`. All of it is in the library.
+//! `nuna-submit USER qsub|qdel|sbatch|scancel [ARGUMENT…]`: the program behind one line of `sudoers`. All of it is in the library.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "--help and --version answer on standard output")]
 

@@ -1,4 +1,4 @@
-//! The arguments: a user's name, one of two words, and what may follow each. Everything else is refused.
+//! The arguments: a user's name, one of four words, and what may follow each. Everything else is refused.
 
 use std::ffi::OsString;
 
@@ -8,15 +8,30 @@ const JOB_IDS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    Submit,
-    Delete,
+    Qsub,
+    Qdel,
+    Sbatch,
+    Scancel,
 }
 
 impl Verb {
     pub fn word(self) -> &'static str {
         match self {
-            Self::Submit => "qsub",
-            Self::Delete => "qdel",
+            Self::Qsub => "qsub",
+            Self::Qdel => "qdel",
+            Self::Sbatch => "sbatch",
+            Self::Scancel => "scancel",
+        }
+    }
+
+    /// The only option there is. Everything else about a job is in its script.
+    fn option(self) -> Option<&'static str> {
+        match self {
+            // No background process of the user's.
+            Self::Qsub => Some("-f"),
+            // The job's number, and nothing around it.
+            Self::Sbatch => Some("--parsable"),
+            Self::Qdel | Self::Scancel => None,
         }
     }
 }
@@ -30,16 +45,16 @@ pub struct Request {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    #[error("expected a user name, qsub or qdel, and arguments; see nuna-submit --help")]
+    #[error("expected a user name, qsub, qdel, sbatch or scancel, and arguments; see nuna-submit --help")]
     Incomplete,
     #[error("{word:?} is not a user name: small letters, digits, _ . - (32 at most, a letter or _ first)")]
     UserName { word: String },
-    #[error("{word:?} is neither qsub nor qdel")]
+    #[error("{word:?} is none of qsub, qdel, sbatch and scancel")]
     Verb { word: String },
     #[error("{word:?} is not an argument {verb} may have here")]
     Argument { word: String, verb: &'static str },
-    #[error("qdel needs 1 to {JOB_IDS_MAX} job ids, not {count}")]
-    JobIdCount { count: usize },
+    #[error("{verb} needs 1 to {JOB_IDS_MAX} job ids, not {count}")]
+    JobIdCount { count: usize, verb: &'static str },
 }
 
 impl Request {
@@ -51,26 +66,28 @@ impl Request {
             return Err(RequestError::UserName { word: shown(user) });
         }
         let verb = match verb.as_str() {
-            "qsub" => Verb::Submit,
-            "qdel" => Verb::Delete,
+            "qsub" => Verb::Qsub,
+            "qdel" => Verb::Qdel,
+            "sbatch" => Verb::Sbatch,
+            "scancel" => Verb::Scancel,
             other => return Err(RequestError::Verb { word: shown(other) }),
         };
         let is_allowed = |word: &str| match verb {
-            // No background process of the user's; everything else about a job is in its script.
-            Verb::Submit => word == "-f",
-            Verb::Delete => is_job_id(word),
+            Verb::Qsub | Verb::Sbatch => verb.option() == Some(word),
+            Verb::Qdel => is_job_id(word),
+            Verb::Scancel => is_slurm_job_id(word),
         };
         if let Some(word) = rest.iter().find(|word| !is_allowed(word)) {
             return Err(RequestError::Argument { word: shown(word), verb: verb.word() });
         }
         match verb {
-            Verb::Submit if rest.len() > 1 => {
+            Verb::Qsub | Verb::Sbatch if rest.len() > 1 => {
                 return Err(RequestError::Argument { word: shown(&rest[1]), verb: verb.word() });
             }
-            Verb::Delete if rest.is_empty() || rest.len() > JOB_IDS_MAX => {
-                return Err(RequestError::JobIdCount { count: rest.len() });
+            Verb::Qdel | Verb::Scancel if rest.is_empty() || rest.len() > JOB_IDS_MAX => {
+                return Err(RequestError::JobIdCount { count: rest.len(), verb: verb.word() });
             }
-            Verb::Submit | Verb::Delete => {}
+            Verb::Qsub | Verb::Qdel | Verb::Sbatch | Verb::Scancel => {}
         }
         Ok(Self { user: user.clone(), verb, arguments: rest.to_vec() })
     }
@@ -94,6 +111,16 @@ fn is_job_id(word: &str) -> bool {
         && word.bytes().all(is_legal)
 }
 
+/// `123`, or `123_7` of an array.
+fn is_slurm_job_id(word: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    word.len() <= JOB_ID_LENGTH_MAX
+        && match word.split_once('_') {
+            Some((number, index)) => is_number(number) && is_number(index),
+            None => is_number(word),
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
@@ -105,15 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn the_two_commands_are_understood() {
+    fn the_commands_are_understood() {
         let request = parse(&["alice", "qsub", "-f"]).unwrap();
-        assert_eq!(
-            (request.user.as_str(), request.verb, request.arguments.len()),
-            ("alice", Verb::Submit, 1)
-        );
+        assert_eq!((request.user.as_str(), request.verb, request.arguments.len()), ("alice", Verb::Qsub, 1));
         assert!(parse(&["alice", "qsub"]).is_ok());
         let request = parse(&["a.b-c_9", "qdel", "12.head", "13[].head", "14[3].head.example.org"]).unwrap();
         assert_eq!(request.arguments.len(), 3);
+        assert_eq!(parse(&["alice", "sbatch", "--parsable"]).unwrap().verb, Verb::Sbatch);
+        assert_eq!(parse(&["alice", "scancel", "12", "13_4"]).unwrap().arguments, ["12", "13_4"]);
     }
 
     #[test]
@@ -139,6 +165,21 @@ mod tests {
             &["alice", "qdel", "all"],
             &["alice", "qdel", "1.head;id"],
             &["alice", "qdel", "1.head 2.head"],
+            &["alice", "sbatch", "-f"],
+            &["alice", "sbatch", "--parsable", "--parsable"],
+            &["alice", "sbatch", "--parsable=1"],
+            &["alice", "sbatch", "--uid=root"],
+            &["alice", "sbatch", "--wrap=id"],
+            &["alice", "sbatch", "/etc/shadow"],
+            &["alice", "scancel"],
+            &["alice", "scancel", "-u", "bob"],
+            &["alice", "scancel", "--me"],
+            &["alice", "scancel", "1.head"],
+            &["alice", "scancel", "1_"],
+            &["alice", "scancel", "_1"],
+            &["alice", "scancel", "1_[2-3]"],
+            &["alice", "squeue"],
+            &["alice", "scontrol", "shutdown"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
