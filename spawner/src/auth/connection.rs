@@ -1,6 +1,7 @@
 //! One connection to one LDAP server: TLS as configured, binds, searches with limits, and what each answer means.
 //!
-//! Referrals are not followed: a password or a question goes to the servers of the configuration and nowhere else.
+//! A password or a question goes to the servers of the configuration and nowhere else: a referral is an answer, and only
+//! the caller knows whether where it points is allowed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub(super) enum Trouble {
     Server(String),
     /// A connection that was kept failed, maybe because the server closed it meanwhile: a new one may do.
     Stale(String),
+    /// Another directory has the entries, the server says: at one of these URLs.
+    Referred(Vec<String>),
     /// It would say the same.
     Final(SignInError),
 }
@@ -184,7 +187,7 @@ impl Connection {
             | code::INAPPROPRIATE_AUTHENTICATION
             | code::CONSTRAINT_VIOLATION
             | code::UNWILLING => Ok(Err(words(&result))),
-            code::REFERRAL => Err(referred(&result)),
+            code::REFERRAL => Err(Trouble::Referred(result.refs)),
             code::BUSY | code::UNAVAILABLE | code::TIME_LIMIT | code::ADMIN_LIMIT => {
                 Err(Trouble::Server(words(&result)))
             }
@@ -220,7 +223,7 @@ impl Connection {
             debug!(refs = ?result.refs, "references to other directories are not followed");
         }
         match result.rc {
-            code::REFERRAL => Err(referred(&result)),
+            code::REFERRAL => Err(Trouble::Referred(result.refs)),
             code::BUSY | code::UNAVAILABLE | code::TIME_LIMIT | code::ADMIN_LIMIT => {
                 Err(Trouble::Server(format!("{} to a search below {base}", words(&result))))
             }
@@ -272,15 +275,6 @@ pub(super) fn values<'a>(entry: &'a SearchEntry, attribute: &str) -> &'a [String
 fn words(result: &LdapResult) -> String {
     let text: String = result.text.chars().take(WORDS_MAX).collect();
     format!("LDAP result {} {}", result.rc, text.escape_debug())
-}
-
-fn referred(result: &LdapResult) -> Trouble {
-    let refs: String = result.refs.join(" ").chars().take(WORDS_MAX).collect();
-    misconfigured(format!(
-        "the directory refers to another one ({}), and referrals are not followed; name the server that has \
-         the entries in directory.servers",
-        refs.escape_debug()
-    ))
 }
 
 fn describe(error: &LdapError, limit: Duration) -> String {

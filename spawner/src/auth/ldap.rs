@@ -74,6 +74,10 @@ impl LdapDirectory {
                     self.servers.answered(index);
                     return Err(error);
                 }
+                Ok(Ok(Err(Trouble::Referred(urls)))) => {
+                    self.servers.answered(index);
+                    return Err(refused(&urls));
+                }
                 Ok(Ok(Err(Trouble::Server(why) | Trouble::Stale(why)))) => why,
                 Ok(Err(_)) => "it answered something that is not LDAP".to_owned(),
                 Err(_) => format!("not done within {} s", limit.as_secs_f64()),
@@ -84,7 +88,21 @@ impl LdapDirectory {
         Err(SignInError::Unreachable { tried })
     }
 
+    /// Asks where a server refers to, if that is allowed, and no further.
     async fn answer(&self, index: usize, question: Question<'_>) -> Result<Identity, Trouble> {
+        match self.answer_at(index, question).await {
+            Err(Trouble::Referred(urls)) => match self.servers.referred(&urls) {
+                Some(other) if other != index => {
+                    debug!(server = %self.servers.url(other), "asked, as another server refers to it");
+                    self.answer_at(other, question).await
+                }
+                Some(_) | None => Err(Trouble::Referred(urls)),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn answer_at(&self, index: usize, question: Question<'_>) -> Result<Identity, Trouble> {
         let once = async || match question {
             Question::SignIn { user, password } => self.sign_in_at(index, user, password).await,
             Question::LookUp { user } => {
@@ -317,6 +335,16 @@ impl Directory for LdapDirectory {
         }
         lines
     }
+}
+
+fn refused(urls: &[String]) -> SignInError {
+    let urls: String = urls.join(" ").chars().take(200).collect();
+    let message = format!(
+        "the directory refers to another one ({}), which directory.referral_servers does not allow; name the server \
+         that has the entries in directory.servers, or allow it",
+        urls.escape_debug()
+    );
+    SignInError::Misconfigured { message }
 }
 
 /// Seconds after 1970.

@@ -41,6 +41,8 @@ impl Health {
 
 struct Server {
     url: ServerUrl,
+    /// Asked only when another one refers to it.
+    is_referred: bool,
     health: Mutex<Health>,
     /// One attempt in the background at a time.
     is_tried: AtomicBool,
@@ -69,13 +71,18 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn new(settings: &DirectorySettings) -> Result<Self, Vec<Fault>> {
-        let urls: Vec<ServerUrl> =
-            settings.servers.iter().filter_map(|text| ServerUrl::parse(text).ok()).collect();
-        let connector = Connector::new(settings, &urls)?;
+        let parsed = |texts: &[String]| -> Vec<ServerUrl> {
+            texts.iter().filter_map(|text| ServerUrl::parse(text).ok()).collect()
+        };
+        let (urls, referred) = (parsed(&settings.servers), parsed(&settings.referral_servers));
+        let connector = Connector::new(settings, &[urls.as_slice(), &referred].concat())?;
         let list = urls
             .into_iter()
-            .map(|url| Server {
+            .map(|url| (url, false))
+            .chain(referred.into_iter().map(|url| (url, true)))
+            .map(|(url, is_referred)| Server {
                 url,
+                is_referred,
                 health: Mutex::default(),
                 is_tried: AtomicBool::new(false),
                 idle: Mutex::default(),
@@ -104,7 +111,7 @@ impl Servers {
         let now = Instant::now();
         let mut order = Vec::new();
         let mut resting = Vec::new();
-        for (index, server) in self.list.iter().enumerate() {
+        for (index, server) in self.list.iter().enumerate().filter(|(_, server)| !server.is_referred) {
             match server.health().rests_until {
                 None => order.push(index),
                 Some(until) => {
@@ -119,6 +126,12 @@ impl Servers {
         resting.sort();
         order.extend(resting.into_iter().map(|(_, index)| index));
         (order, any)
+    }
+
+    /// The server of the configuration that one of these URLs points to.
+    pub(super) fn referred(&self, urls: &[String]) -> Option<usize> {
+        let targets = urls.iter().filter_map(|url| ServerUrl::of_referral(url));
+        targets.filter_map(|target| self.list.iter().position(|server| server.url == target)).next()
     }
 
     pub(super) fn answered(&self, index: usize) {
@@ -168,6 +181,7 @@ impl Servers {
     pub(super) async fn probe(&self, index: usize) -> Result<(), String> {
         let why = |trouble| match trouble {
             Trouble::Server(why) | Trouble::Stale(why) => why,
+            Trouble::Referred(urls) => format!("it refers to {urls:?}"),
             Trouble::Final(error) => error.to_string(),
         };
         let mut connection = self.connector.open_lookup(&self.list[index].url).await.map_err(why)?;
@@ -240,7 +254,7 @@ impl Lent<'_> {
         match outcome {
             Err(Trouble::Server(why)) if self.is_kept => Err(Trouble::Stale(why)),
             Err(Trouble::Server(_) | Trouble::Stale(_)) => outcome,
-            Ok(_) | Err(Trouble::Final(_)) => {
+            Ok(_) | Err(Trouble::Final(_) | Trouble::Referred(_)) => {
                 self.servers.keep(&self.servers.list[self.index], self.connection);
                 outcome
             }

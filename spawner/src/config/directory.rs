@@ -13,6 +13,9 @@ use super::{Faults, seconds};
 pub struct DirectorySettings {
     /// `ldap://host:389` or `ldaps://host:636`; the next one is asked when one does not answer.
     pub servers: Vec<String>,
+    /// Asked when one of `servers` refers to them; referrals to others are refused.
+    #[serde(default)]
+    pub referral_servers: Vec<String>,
     /// Who signs in, with `{user}`: `uid={user},ou=people,dc=example,dc=org`, or `{user}@example.org` for Active
     /// Directory. Without it, the user's entry is searched below `user_base`.
     pub user_dn: Option<String>,
@@ -125,10 +128,22 @@ impl ServerUrl {
             Some(_) | None => return Err(format!("{text:?} is neither ldap:// nor ldaps://")),
         };
         let host = url.host().filter(|host| !host.is_empty()).ok_or(format!("{text:?} names no host"))?;
+        // What is no port must not become the usual one.
+        if url.port_u16().is_none() && url.authority().is_some_and(|authority| authority.as_str() != host) {
+            return Err(format!("{text:?} has no port that can be"));
+        }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || text.contains('@') {
             return Err(format!("{text:?} has more than scheme, host and port"));
         }
         Ok(Self { is_tls, host: host.to_owned(), port: url.port_u16().unwrap_or(port) })
+    }
+
+    /// Where a referral points: scheme, host and port. What it says about names and filters is left aside, since the
+    /// question stays the same.
+    pub fn of_referral(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let authority = rest.split(['/', '?']).next()?;
+        Self::parse(&format!("{}://{}", scheme.to_ascii_lowercase(), authority.to_ascii_lowercase())).ok()
     }
 
     pub fn is_loopback(&self) -> bool {
@@ -153,14 +168,14 @@ impl DirectorySettings {
                 "write servers = [\"ldaps://ldap.example.org\"]",
             );
         }
-        for text in &self.servers {
+        let all = self.servers.iter().map(|text| ("directory.servers", text));
+        let all = all.chain(self.referral_servers.iter().map(|text| ("directory.referral_servers", text)));
+        for (key, text) in all {
             match ServerUrl::parse(text) {
-                Err(wrong) => {
-                    faults.add("directory.servers", wrong, "write ldaps://HOST or ldap://HOST:PORT")
-                }
+                Err(wrong) => faults.add(key, wrong, "write ldaps://HOST or ldap://HOST:PORT"),
                 Ok(url) if !url.is_tls && !self.start_tls && !self.allow_plaintext && !url.is_loopback() => {
                     faults.add(
-                        "directory.servers",
+                        key,
                         format!("{text} would get passwords unencrypted over the network"),
                         "use ldaps://, or set start_tls = true (or, knowing what it means, allow_plaintext = true)",
                     );
@@ -383,6 +398,23 @@ mod tests {
                 "{user}\ngroup_base = 'dc=x'\ngroup_filter = '(member:1.2.840.113556.1.4.1941:={{dn}})'"
             ))
             .is_empty()
+        );
+    }
+
+    #[test]
+    fn referrals_point_to_servers() {
+        let target = |text: &str| ServerUrl::of_referral(text).map(|url| url.to_string());
+        assert_eq!(
+            target("ldap://Other.example.org/ou=a,dc=b??sub").as_deref(),
+            Some("ldap://other.example.org:389")
+        );
+        assert_eq!(target("LDAPS://h:1636/dc=%zz?x@y").as_deref(), Some("ldaps://h:1636"));
+        for bad in ["", "ldap:///dc=x", "http://h/", "ldap://user@h/", "ldapi://%2frun", "ldap://h:99999/"] {
+            assert_eq!(target(bad), None, "{bad}");
+        }
+        assert!(
+            faults("user_base = 'dc=x'\nreferral_servers = ['ldap://ldap2.example.org']")
+                .contains(&"directory.referral_servers".to_owned())
         );
     }
 

@@ -96,11 +96,15 @@ async fn the_time_of_a_refusal_does_not_say_whether_the_name_exists() {
         let mut times = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..7 {
             for (name, times) in ["slow", "nobody", "no name"].into_iter().zip(&mut times) {
-                let begun = Instant::now();
-                assert_eq!(sign_in(&world, name, "guess").await.0, 401);
-                times.push(begun.elapsed());
+                let (begun, refused) = (Instant::now(), sign_in(&world, name, "guess").await.0);
+                // On a machine that is busy the work may take longer than the directory is waited for.
+                if refused != 503 {
+                    assert_eq!(refused, 401);
+                    times.push(begun.elapsed());
+                }
             }
         }
+        assert!(times.iter().all(|times| times.len() > 3), "{times:?}");
         let medians = times.map(|mut times| {
             times.sort();
             times[times.len() / 2]

@@ -154,8 +154,8 @@ cn: others
 member: uid=guest,ou=guests,ou=people,dc=nuna,dc=local
 ";
 
-/// Of 600 000 rounds: a wrong password takes long, an unknown name does not.
-const SLOW_PASSWORD: &str = "$6$rounds=600000$nunasalt$DXS5VqmMBMcnO0Z.Kg7nBR0JFA3V6O7PtzdB1wg0tGmji6qMkWtjXhfyEJc.1PuB1/RoFuXmXKWT9BLmN3V.n0";
+/// Of 100 000 rounds: a wrong password takes long, an unknown name does not.
+const SLOW_PASSWORD: &str = "$6$rounds=100000$nunasalt$uG.Khzd1rjRLPuOO5BxgWbFRRzxmkov0VUVVf8xVXVZKTfdDauAvGY9Ygk.fSLZlGu4fu0bUbAFazieyZxCVB.";
 
 pub struct Slapd {
     process: Child,

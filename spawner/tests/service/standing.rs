@@ -326,12 +326,66 @@ async fn referrals_are_refused_and_say_so() {
     let world = slapd.world(&format!("{lines}\n{LOOKUP}")).await;
     let (status, answer) = sign_in(&world, "alice", ALICE).await;
     assert_eq!((status, code(&answer)), (500, "internal"));
-    assert!(world.log().contains("referrals are not followed"), "{}", world.log());
+    assert!(world.log().contains("directory.referral_servers does not allow"), "{}", world.log());
     // A reference among what is found is left aside: what is here is found.
     let world = slapd
         .world(&format!("servers = ['ldap://HOST:13890']\nuser_base = 'dc=nuna,dc=local'\n{LOOKUP}"))
         .await;
     assert_eq!(sign_in(&world, "alice", ALICE).await.0, 200);
+}
+
+/// Two servers, each with a part of the directory.
+#[tokio::test]
+async fn an_allowed_referral_is_followed_once_and_gets_the_password_then_only() {
+    let (here, there) = (slapd(), slapd());
+    let elsewhere = "ou=elsewhere,dc=nuna,dc=local";
+    let point = async |at: &Slapd, to: &Slapd| {
+        let url = format!("ldap://{}:13890/{elsewhere}", to.host);
+        let mut root = at.as_root().await;
+        let change = vec![Mod::Replace("ref", HashSet::from([url.as_str()]))];
+        let control = ldap3::controls::ManageDsaIt;
+        root.with_controls(ldap3::controls::RawControl::from(control))
+            .modify(elsewhere, change)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+    };
+    point(&here, &there).await;
+    let mut root = there.as_root().await;
+    let control = ldap3::controls::RawControl::from(ldap3::controls::ManageDsaIt);
+    root.with_controls(control).delete(elsewhere).await.unwrap().success().unwrap();
+    let unit =
+        vec![("objectClass", HashSet::from(["organizationalUnit"])), ("ou", HashSet::from(["elsewhere"]))];
+    root.add(elsewhere, unit).await.unwrap().success().unwrap();
+    let erin = [
+        ("objectClass", "inetOrgPerson"),
+        ("uid", "erin"),
+        ("cn", "E"),
+        ("sn", "E"),
+        ("userPassword", "erin-password"),
+    ];
+    let erin = erin.map(|(name, value)| (name, HashSet::from([value]))).to_vec();
+    root.add(&format!("uid=erin,{elsewhere}"), erin).await.unwrap().success().unwrap();
+
+    let lines = format!("servers = ['ldap://HOST:13890']\nuser_base = '{elsewhere}'\n{LOOKUP}");
+    let world = here.world(&lines).await;
+    assert_eq!(sign_in(&world, "erin", "erin-password").await.0, 500);
+    let world = here.world(&format!("{lines}\nreferral_servers = ['ldap://127.0.0.1:9']")).await;
+    assert_eq!(sign_in(&world, "erin", "erin-password").await.0, 500, "another one is allowed");
+    assert!(!there.log().contains("BIND dn=\"uid="), "{}", there.log());
+
+    let allowed = format!("{lines}\nreferral_servers = ['ldap://{}:13890']", there.host);
+    let world = here.world(&allowed).await;
+    let (status, answer) = sign_in(&world, "erin", "erin-password").await;
+    assert_eq!((status, &answer["name"]), (200, &json!("erin")), "{answer}\n{}", world.log());
+    assert_eq!(sign_in(&world, "erin", "wrong").await.0, 401);
+    assert_eq!(standing(&world, "erin").await.0, 200);
+    assert_eq!(code(&standing(&world, "alice").await.1), "no_such_user");
+    assert!(
+        !here.log().contains("BIND dn=\"uid=erin"),
+        "the password went where the entry is, and nowhere else"
+    );
 }
 
 /// What is no LDAP at all, before and after TLS would begin.
