@@ -154,7 +154,7 @@ fn read(stdout: &[u8], mark: &Mark) -> Result<(Vec<Record>, bool), String> {
     let text = String::from_utf8_lossy(stdout);
     let mut fields: Vec<&str> = text.split(mark.0.as_str()).collect();
     let rest = fields.pop().unwrap_or_default();
-    if !rest.trim().is_empty() || fields.len() % FIELDS.len() != 0 {
+    if !rest.trim().is_empty() || !fields.len().is_multiple_of(FIELDS.len()) {
         let start: String = text.chars().take(80).collect();
         return Err(format!("it does not have the fields asked for; it begins {:?}", cleaned(&start)));
     }
