@@ -33,6 +33,8 @@ pub enum ClusterError {
     NotFound { name: String, running: Vec<String> },
     #[error("`{text}` is not an amount of memory; write for example \"4GB\" or \"500MiB\"")]
     BadMemory { text: String },
+    #[error("a worker cannot do with {bytes} bytes of memory; say the unit, for example \"4GB\"")]
+    LittleMemory { bytes: u64 },
     #[error(
         "a cluster needs at least one worker and one thread, but {workers} workers of {threads} threads were asked for"
     )]

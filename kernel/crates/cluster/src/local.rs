@@ -27,6 +27,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);
 /// What workers get together if nobody says: the rest is for the notebook and the file cache.
 const MEMORY_SHARE: f64 = 0.6;
+const MEMORY_MIN: u64 = 16 << 20;
 
 /// A cluster on this machine that has not started.
 #[derive(Debug)]
@@ -150,6 +151,7 @@ impl Local {
                     / self.workers as u64
             }
         };
+        check_memory(memory)?;
         let program = self.program.map_or_else(program, Ok)?;
         let kernel = if self.directory.is_none() { lifeline::kernel() } else { None };
         let directory = self.directory.unwrap_or_else(cluster_file::clusters_directory);
@@ -213,6 +215,12 @@ impl Local {
         retired(&pick_up::retire());
         Ok(cluster)
     }
+}
+
+/// # Errors
+/// If it is less than a worker's program takes up before it has done anything: most likely a unit was forgotten.
+pub(crate) fn check_memory(bytes: u64) -> Result<(), ClusterError> {
+    if bytes < MEMORY_MIN { Err(ClusterError::LittleMemory { bytes }) } else { Ok(()) }
 }
 
 fn retired(names: &[String]) {

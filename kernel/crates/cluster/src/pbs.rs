@@ -9,7 +9,7 @@ use std::{
 };
 
 use nuna_client::Client;
-use nuna_jobs::{Pace, PbsCommands, Request, Settings, Task, parse_walltime};
+use nuna_jobs::{Pace, PbsCommands, Request, SelectChunk, Settings, Task, parse_walltime};
 use nuna_pbs::{Queues, UserName};
 use nuna_runtime::{scheduler, worker};
 use nuna_wire::{ClusterFile, cluster_file, credentials::private_directory};
@@ -39,6 +39,7 @@ const LINGER: Duration = Duration::from_secs(600);
 pub struct Pbs {
     request: Request,
     job_array: bool,
+    cores: Option<u32>,
     memory: Option<u64>,
     threads: Option<u16>,
     least: u32,
@@ -73,6 +74,7 @@ impl Pbs {
                 set_up: Vec::new(),
             },
             job_array: false,
+            cores: None,
             memory: None,
             threads: None,
             least: 1,
@@ -107,14 +109,14 @@ impl Pbs {
         self
     }
 
-    /// Cores of each job, and threads of its worker; 1 if not said.
+    /// Cores of each job, and threads of its worker; if not said, those of `select`, else 1.
     #[must_use]
     pub fn cores(mut self, cores: u32) -> Self {
-        self.request.cores = cores;
+        self.cores = Some(cores);
         self
     }
 
-    /// Memory of each job, such as `"115GB"`; 4 GiB for each core if not said. The worker's process keeps within
+    /// Memory of each job, such as `"115GB"`; if not said, that of `select`, else 4 GiB for each core. The worker's process keeps within
     /// 85 % of it; the rest is for what closures allocate themselves.
     #[must_use]
     pub fn memory(self, memory: impl IntoByteCount) -> Self {
@@ -130,8 +132,8 @@ impl Pbs {
         self.with(parsed, |pbs, walltime| pbs.request.walltime = walltime)
     }
 
-    /// What jobs ask for in PBS's words, one chunk, such as `"1:ncpus=8:mem=32gb:ngpus=1"`. Say `cores` and `memory`
-    /// too: they are what workers use.
+    /// What jobs ask for in PBS's words, one chunk, such as `"1:ncpus=8:mem=32gb:ngpus=1"`. Workers use the cores and
+    /// the memory that it says, unless `cores` and `memory` say less.
     #[must_use]
     pub fn select(mut self, select: impl Into<String>) -> Self {
         self.request.select = Some(select.into());
@@ -317,12 +319,15 @@ impl Pbs {
         if self.most == 0 || self.least > self.most {
             return Err(ClusterError::BadScale { least: self.least, most: self.most });
         }
-        if self.threads == Some(0) || self.request.cores > u32::from(u16::MAX) {
+        let mut request = self.request.clone();
+        let chunk = request.select.as_deref().map_or(Ok(SelectChunk::default()), SelectChunk::read)?;
+        request.cores = self.cores.or(chunk.cores).unwrap_or(1);
+        if self.threads == Some(0) || request.cores > u32::from(u16::MAX) {
             return Err(ClusterError::Nothing { workers: self.most as usize, threads: 0 });
         }
-        let mut request = self.request.clone();
-        request.memory_bytes =
-            self.memory.unwrap_or_else(|| MEMORY_PER_CORE.saturating_mul(u64::from(request.cores)));
+        let usual = || MEMORY_PER_CORE.saturating_mul(u64::from(request.cores));
+        request.memory_bytes = self.memory.or(chunk.memory_bytes).unwrap_or_else(usual);
+        local::check_memory(request.memory_bytes)?;
         nuna_jobs::check(&request, self.least, queues, user)?;
         Ok(request)
     }

@@ -353,6 +353,10 @@ fn what_the_queue_would_refuse_is_refused_before_anything_is_submitted() {
     assert!(said(batch.cluster().memory("4 horses")).contains("not an amount of memory"));
     assert!(said(batch.cluster().scale(0)).contains("ask for one or more"));
     assert!(said(batch.cluster().set_up("a\nb")).contains("one line"));
+    assert!(said(batch.cluster().memory("4")).contains("4 bytes of memory; say the unit"));
+    assert!(said(batch.cluster().walltime("2")).contains("say the unit: \"2h\""));
+    let more = batch.cluster().select("1:ncpus=2:mem=1gb").cores(8);
+    assert!(said(more).contains("asks for 2 cores, but workers would use 8"));
     assert_eq!(batch.jobs(), 0);
 }
 

@@ -15,6 +15,8 @@ fn mistakes_are_named() {
     assert!(
         matches!(local().memory("much").start(), Err(ClusterError::BadMemory { text }) if text == "much")
     );
+    let error = local().memory("4").start().unwrap_err().to_string();
+    assert!(error.contains("4 bytes of memory; say the unit"), "{error}");
     assert!(matches!(local().name("../../etc").start(), Err(ClusterError::BadName { .. })));
     let error = local().program("/does/not/exist").start().unwrap_err().to_string();
     assert!(error.contains("/does/not/exist"), "{error}");

@@ -4,25 +4,35 @@ use std::time::Duration;
 
 use nuna_pbs::{Queue, Queues};
 
-use crate::{request::Request, walltime::show_walltime};
+use crate::{request::Request, select::SelectChunk, walltime::show_walltime};
 
 /// Shorter jobs would spend their time starting and leaving.
 const WALLTIME_MIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    #[error("{what} is {text:?}, but it must be one line without control characters, and not empty")]
+    #[error(
+        "{what} is {text:?}, but it must be one line without control characters, and not empty; say each line by itself"
+    )]
     NotOneLine { what: &'static str, text: String },
     #[error("{what} is {text:?}, but PBS knows letters, digits, and `_ - . @ : /` there")]
     BadName { what: &'static str, text: String },
     #[error("a worker needs at least one core, and memory; {cores} cores and {bytes} bytes were asked for")]
     Nothing { cores: u32, bytes: u64 },
-    #[error("a walltime of {} is too short for a worker to start and leave in; ask for {} at least", show_walltime(*asked), show_walltime(*least))]
+    #[error("a walltime of {} is too short for a worker to start and leave in; ask for {} at least, and say the unit: \"2h\"", show_walltime(*asked), show_walltime(*least))]
     WalltimeShort { asked: Duration, least: Duration },
     #[error(
         "the select {select:?} asks for more than one chunk; each worker is a job of one chunk, so write `1:…` and ask for more workers with `.scale(n)`"
     )]
     Chunks { select: String },
+    #[error(
+        "`{amount}` in the select {select:?} is no amount that PBS knows; write for example `ncpus=8:mem=32gb`"
+    )]
+    SelectAmount { select: String, amount: String },
+    #[error(
+        "the select {select:?} asks for {there}, but workers would use {asked}; leave one of the two out, or say the same in both"
+    )]
+    SelectLess { select: String, there: String, asked: String },
     #[error(
         "the directive {text:?} makes each worker's job an array of workers of one name; say `.job_array()` instead, and PBS gets one array for all of them"
     )]
@@ -39,10 +49,14 @@ pub enum RequestError {
     NotAllowed { queue: String, user: String },
     #[error("queue {queue:?} allows {most} cores for each job, but {asked} were asked for")]
     Cores { queue: String, most: u64, asked: u64 },
-    #[error("queue {queue:?} allows {most} bytes of memory for each job, but {asked} were asked for")]
+    #[error("queue {queue:?} allows {} of memory for each job, but {} were asked for", gibibytes(*most), gibibytes(*asked))]
     Memory { queue: String, most: u64, asked: u64 },
     #[error("queue {queue:?} allows a walltime of {}, but {} was asked for", show_walltime(*most), show_walltime(*asked))]
     Walltime { queue: String, most: Duration, asked: Duration },
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
 }
 
 /// Whether PBS would take `workers` such jobs of `user`, as far as its queues say; `queues` is absent if it was not asked.
@@ -81,6 +95,18 @@ pub fn check(
         let several = count.parse::<u64>().is_ok_and(|count| count != 1) || select.contains('+');
         if several || select.contains(char::is_whitespace) {
             return Err(RequestError::Chunks { select: select.clone() });
+        }
+    }
+    if let Some(select) = &request.select {
+        let chunk = SelectChunk::read(select)?;
+        let less = |there: String, asked: String| {
+            Err(RequestError::SelectLess { select: select.clone(), there, asked })
+        };
+        if let Some(there) = chunk.cores.filter(|&there| there < request.cores) {
+            return less(format!("{there} cores"), request.cores.to_string());
+        }
+        if let Some(there) = chunk.memory_bytes.filter(|&there| there < request.memory_bytes) {
+            return less(gibibytes(there), gibibytes(request.memory_bytes));
         }
     }
     if request.cores == 0 || request.memory_bytes == 0 {
@@ -207,6 +233,10 @@ mod tests {
         assert!(matches!(bad(evil), RequestError::NotOneLine { .. }));
         let two = Request { select: Some("2:ncpus=1".into()), ..request("short") };
         assert!(matches!(bad(two), RequestError::Chunks { .. }));
+        let less = Request { select: Some("1:ncpus=1:mem=4gb".into()), ..request("short") };
+        assert!(bad(less).to_string().contains("asks for 1 cores, but workers would use 2"));
+        let little = Request { select: Some("1:ncpus=2:mem=512mb".into()), ..request("short") };
+        assert!(bad(little).to_string().contains("asks for 0.5 GiB, but workers would use 1.0 GiB"));
         let array = Request { directives: vec!["-J 1-9".into()], ..request("short") };
         assert!(bad(array).to_string().contains(".job_array()"));
         let brief = Request { walltime: Duration::from_secs(3), ..request("short") };

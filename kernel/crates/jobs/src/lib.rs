@@ -10,11 +10,13 @@ mod check;
 pub mod driver;
 mod farm;
 mod request;
+mod select;
 mod settings;
 mod walltime;
 
 pub use check::{RequestError, check};
 pub use farm::{Effect, Event, Farm, Refusal, Status};
 pub use request::{Request, Task};
+pub use select::SelectChunk;
 pub use settings::{Pace, PbsCommands, Settings};
 pub use walltime::{parse_walltime, show_walltime};

@@ -144,7 +144,7 @@ fn text(value: &Json) -> Option<String> {
 }
 
 /// `2gb`, `1024` (bytes), `100kw` (words of 8 bytes), in bytes.
-fn size(text: &str) -> Option<u64> {
+pub fn size(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = lower[..digits].parse().ok()?;
