@@ -91,7 +91,8 @@ def test_rows_are_in_parquet_files_once_though_some_fail_at_first_and_a_process_
     ran = cells.run(
         "#[derive(Serialize, Deserialize)]\nstruct Sampled { x: u64, half: Option<f64>, name: String }\n"
         'let parquet = Cluster::local().workers(2).threads(1).memory("200MB").start()?;\n'
-        "let sampled = parquet.map_with(captures!(String::from(\"%s\")), 0..2_000_u64, |marks: &String, x: u64| {\n"
+        'let marks = String::from("%s");\n'
+        "let sampled = parquet.map_with(captures!(marks), 0..2_000_u64, |marks: &String, x: u64| {\n"
         "    std::thread::sleep(Duration::from_millis(1));\n"
         '    // Fails the first time.\n'
         '    assert!(x %% 50 != 7 || std::fs::File::create_new(format!("{marks}/{x}")).is_err(), "not yet");\n'
@@ -133,7 +134,7 @@ def test_numbers_are_scattered_once_for_all_processes_of_a_node(cells):
     ran = cells.run(
         'let many = Cluster::local().workers(4).threads(1).memory("300MB").start()?;\n'
         "let numbers = many.scatter_numbers(&(0..5_000_000).map(f64::from).collect::<Vec<f64>>())?;\n"
-        "let read = many.map_with(captures!(numbers.clone()), 0..400_usize, |numbers: &Scattered<[f64]>, i: usize| {\n"
+        "let read = many.map_with(captures!(numbers), 0..400_usize, |numbers: &Scattered<[f64]>, i: usize| {\n"
         "    std::thread::sleep(Duration::from_millis(5));\n"
         "    (numbers[i], numbers.len())\n"
         "}).batch(1).gather()?;\n"
@@ -148,7 +149,7 @@ def test_numbers_are_scattered_once_for_all_processes_of_a_node(cells):
     # Their worker is lost, and they are there again.
     ran = cells.run(
         'std::process::Command::new("kill").args(["-9", &many.info().workers[0].pid.to_string()]).status()?;\n'
-        "many.map_with(captures!(numbers.clone()), 0..8_usize, |numbers: &Scattered<[f64]>, i: usize| numbers[i]).batch(1).gather()?"
+        "many.map_with(captures!(numbers), 0..8_usize, |numbers: &Scattered<[f64]>, i: usize| numbers[i]).batch(1).gather()?"
     )
     assert ran.ok and json.loads(ran.result) == [float(i) for i in range(8)], ran.failure or ran.result
     cells.run("many.shutdown();")
