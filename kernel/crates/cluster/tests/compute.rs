@@ -115,13 +115,13 @@ fn held_values_serve_later_plans_of_the_client_until_released() {
 
 #[test]
 fn a_block_that_no_worker_has_the_memory_for_is_refused_at_once() {
-    let started = start_with_memory(1, 1, "10MB");
+    let started = start_with_memory(1, 1, "20MB");
     let mut plan = farm("square", 4);
     plan.stages[0].bound.scratch = 40_000_000;
     let error = run(&started.cluster.client(), plan).unwrap_err();
     let EngineError::Memory { stage, limit, .. } = &error else { panic!("{error}") };
-    assert!(stage == "square" && *limit < 10_000_000, "{error}");
-    assert!(error.to_string().contains("the rest of its 10000000 bytes"), "{error}");
+    assert!(stage == "square" && *limit < 20_000_000, "{error}");
+    assert!(error.to_string().contains("the rest of its 20000000 bytes"), "{error}");
 }
 
 #[test]
