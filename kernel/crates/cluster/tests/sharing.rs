@@ -18,10 +18,10 @@ fn mapped(pid: u32) -> BTreeSet<String> {
 fn scatter(started: &Started, word: &str, tasks: u64) -> HeldId {
     let client = started.cluster.client();
     let held = client.new_held_id();
-    run(&client, plan(vec![stage(word, BlockGrid::line(1), Keep::Hold(held))])).unwrap();
+    run(&client, plan(vec![stage(word, BlockGrid::line(1), Keep::Hold(held))])).expect("it is made");
     let map = BlockMap::Axes { input_grid: BlockGrid::line(1), axes: vec![AxisMap::All] };
     let read = reads(stage("sleep 20", BlockGrid::line(tasks), Keep::Deliver), Source::Held(held), map);
-    assert_eq!(run(&client, plan(vec![read])).unwrap().len() as u64, tasks);
+    assert_eq!(run(&client, plan(vec![read])).expect("it is read").len() as u64, tasks);
     held
 }
 

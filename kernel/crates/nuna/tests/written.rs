@@ -129,7 +129,7 @@ fn sample(x: u32) -> Sample {
         x,
         energy: if x == 2 { f32::NAN } else { x as f32 / 2.0 },
         count: late.then_some(x as i16 - 6),
-        spin: late.then(|| Spin { up: x % 2 == 0, label: format!("«{x}»") }),
+        spin: late.then(|| Spin { up: x.is_multiple_of(2), label: format!("«{x}»") }),
         path: [f64::from(x), -0.5],
     }
 }
