@@ -389,7 +389,7 @@ fn outside_a_job_it_says_what_it_is() {
         child.stdin.take().unwrap().write_all(code.as_bytes()).unwrap();
         stderr(&finish(child))
     };
-    assert!(run("", CODE).contains("PBS_JOBID is not set"));
+    assert!(run("", CODE).contains("neither PBS_JOBID nor SLURM_JOB_ID is set"));
     assert!(run("12.head", "").contains("no one-time code"));
     assert!(run("12.head", "hello\n").contains("not hexadecimal"));
 }
