@@ -223,6 +223,16 @@ def test_only_the_unit_that_needs_sudo_can_gain_privileges(rendered):
         assert dict(settings_of(rendered[name]))["ProtectSystem"] == "strict"
 
 
+def test_sockets_of_the_unit_are_those_of_the_configuration(rendered):
+    config = tomllib.loads(rendered["spawner.toml"].read_text())
+    listen = [value for key, value in settings_of(rendered["nuna-spawner.socket"]) if key == "ListenStream"]
+    assert listen == [config["socket"]["path"], config["nodes"]["listen"]]
+    service = dict(settings_of(rendered["nuna-spawner.service"]))
+    assert (service["Type"], service["Requires"]) == ("notify", "nuna-spawner.socket")
+    assert service["RuntimeDirectoryPreserve"] == "yes", "the socket would be removed with its folder"
+    assert int(service["WatchdogSec"]) >= 60, "a disk may be slow"
+
+
 def test_programs_know_the_options_that_units_give_them(rendered):
     for unit, name in (("nuna-proxy.service", "nuna-proxy"), ("nuna-spawner.service", "nuna-spawner")):
         command = shlex.split(dict(settings_of(rendered[unit]))["ExecStart"])

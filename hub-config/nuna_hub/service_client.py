@@ -25,19 +25,21 @@ class ServiceError(Exception):
 
     `code` is the service's own stable code, or one of `service_unreachable` (nothing was sent),
     `service_timeout` and `service_broken` (something was). `message` is fit for a page. `status` is the HTTP
-    status, 503 if there was no answer. `answer` is the refusal's JSON, for codes that carry more.
+    status, 503 if there was no answer. `answer` is the refusal's JSON, for codes that carry more. `request` is what the
+    service's log calls the request.
     """
 
-    def __init__(self, code: str, message: str, status: int = 503, answer: dict | None = None):
+    def __init__(self, code: str, message: str, status: int = 503, answer: dict | None = None, request: str = ""):
         super().__init__(code, message, status)
         self.code = code
         self.message = message
         self.status = status
         self.answer = answer or {}
+        self.request = request
 
     def __str__(self) -> str:
         error = self.answer.get("error")
-        request = error.get("request") if isinstance(error, dict) else None
+        request = (error.get("request") if isinstance(error, dict) else None) or self.request
         suffix = f", request {request}" if request else ""
         return f"{self.message} ({self.code}, {self.status}{suffix})"
 
@@ -99,7 +101,7 @@ class ServiceClient:
             head = await self._in_time(exchange, exchange.send(), self.timeout_seconds)
             if head.status >= 400:
                 answer = await self._in_time(exchange, _whole(exchange), self.timeout_seconds)
-                raise _refusal(head.status, answer)
+                raise _refusal(head.status, answer, exchange.request_id)
             rest = b""
             async with aclosing(exchange.body()) as pieces:
                 while (piece := await self._in_time(exchange, anext(pieces, None), EVENT_SILENCE_SECONDS)) is not None:
@@ -121,7 +123,7 @@ class ServiceClient:
         async with Exchange(self.socket_path, method, target, data) as exchange:
             status, answer = await self._in_time(exchange, _send(exchange), timeout or self.timeout_seconds)
         if status >= 400:
-            raise _refusal(status, answer)
+            raise _refusal(status, answer, exchange.request_id)
         return status, answer
 
     async def _in_time(self, exchange: Exchange, waiting, seconds: float):
@@ -135,16 +137,16 @@ class ServiceClient:
         except TimeoutError as error:
             code = "service_timeout" if exchange.sent else "service_unreachable"
             message = f"The spawner service did not answer within {seconds:g} s. Try again in a minute."
-            raise ServiceError(code, message) from error
+            raise ServiceError(code, message, request=exchange.request_id) from error
         except (OSError, ProtocolError) as error:
             if exchange.sent:
                 message = f"The spawner service broke off its answer: {error}."
-                raise ServiceError("service_broken", message) from error
+                raise ServiceError("service_broken", message, request=exchange.request_id) from error
             message = (
                 "The spawner service cannot be reached: try again in a minute, and tell the administrators if it "
                 f"lasts ({self.socket_path}: {error.strerror or error})."
             )
-            raise ServiceError("service_unreachable", message) from error
+            raise ServiceError("service_unreachable", message, request=exchange.request_id) from error
 
 
 async def _send(exchange: Exchange) -> tuple[int, bytes]:
@@ -171,12 +173,12 @@ def _object(data: bytes) -> dict:
     return value
 
 
-def _refusal(status: int, data: bytes) -> ServiceError:
+def _refusal(status: int, data: bytes, request: str) -> ServiceError:
     try:
         answer = json.loads(data)
         error = answer["error"]
         code, message = str(error["code"]), str(error["message"])
     except (ValueError, TypeError, KeyError):
         message = f"The spawner service refused with status {status} and without a reason."
-        return ServiceError("no_reason", message, status)
-    return ServiceError(code, message, status, answer)
+        return ServiceError("no_reason", message, status, request=request)
+    return ServiceError(code, message, status, answer, request)

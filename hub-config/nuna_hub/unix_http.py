@@ -7,6 +7,7 @@ cancelled, and tornado's simple client keeps the connection (and one of its ten 
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -35,7 +36,9 @@ class Exchange:
     def __init__(self, socket_path: str, method: str, target: str, body: bytes | None = None):
         self._socket_path = socket_path
         self._method = method
-        self._request = _request_bytes(method, target, body)
+        #: The service's log has it in every line about this request.
+        self.request_id = secrets.token_hex(8)
+        self._request = _request_bytes(method, target, body, self.request_id)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         #: Whether the peer may have seen the request.
@@ -126,11 +129,12 @@ def _count(text: str, base: int) -> int:
     return int(text, base)
 
 
-def _request_bytes(method: str, target: str, body: bytes | None) -> bytes:
+def _request_bytes(method: str, target: str, body: bytes | None, request_id: str) -> bytes:
     if not target.isascii() or any(letter <= " " for letter in target):
         raise ValueError("a request target must be percent-encoded")
     # The host of a unix socket means nothing, but HTTP/1.1 requires one.
     head = f"{method} {target} HTTP/1.1\r\nHost: nuna-spawner\r\nConnection: close\r\nAccept: */*\r\n"
+    head += f"X-Request-ID: {request_id}\r\n"
     if body is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode("ascii") + b"\r\n" + (body or b"")

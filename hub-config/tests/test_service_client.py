@@ -56,6 +56,25 @@ async def test_answers_arrive(service):
     }
 
 
+async def test_service_and_hub_call_a_request_by_the_same_name(tmp_path):
+    heard = []
+
+    async def serve(reader, writer):
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(tmp_path / "raw.sock"))
+    try:
+        client = ServiceClient(str(tmp_path / "raw.sock"), timeout_seconds=5)
+        errors = [await error_of(client.sign_in("alice", PASSWORD, 5)) for _ in range(2)]
+    finally:
+        server.close()
+    names = [line.split(": ")[1] for text in heard for line in text.splitlines() if line.startswith("X-Request-ID: ")]
+    assert len(set(names)) == 2 and all(len(name) == 16 for name in names), names
+    for error, name in zip(errors, names, strict=True):
+        assert error.code == "service_broken" and f"request {name}" in str(error)
+
+
 async def test_refusal_carries_code_message_status_and_request(service):
     error = await error_of(ServiceClient(service.socket_path).sign_in("alice", PASSWORD, 5))
     assert (error.code, error.status) == ("wrong_password", 401)

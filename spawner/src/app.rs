@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nuna_pbs::{BatchSystem, Caller, RunAs, UserName};
+use nuna_systemd::Heart;
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Directory, Identity, LdapDirectory, Standings, Throttle};
@@ -122,6 +123,7 @@ pub fn start(
     config: Config,
     parts: Parts,
     batch: Arc<dyn BatchSystem>,
+    heart: Heart,
     ending: watch::Receiver<bool>,
 ) -> anyhow::Result<(Arc<App>, tokio::task::JoinHandle<()>)> {
     let journal = Journal::open(&config.state.folder).context("state.folder: cannot open the journal")?;
@@ -145,8 +147,15 @@ pub fn start(
     let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records)
         .on(config.batch.system);
     let command_max = config.batch.timeout() + COMMAND_GRACE;
-    let driver =
-        Driver { fleet, batch, journal: journal.clone(), metrics: metrics.clone(), clock, command_max };
+    let driver = Driver {
+        fleet,
+        batch,
+        journal: journal.clone(),
+        metrics: metrics.clone(),
+        clock,
+        command_max,
+        heart,
+    };
     let (keeper, task) = driver.start(ending.clone());
     let app = App {
         sign_ins: Semaphore::new(config.limits.sign_ins_max),

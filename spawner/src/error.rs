@@ -1,10 +1,12 @@
 //! What a client of the API is told when something goes wrong: status, stable code, a sentence for a page, and the
 //! request's id, which the log has with the cause.
 
+use std::net::SocketAddr;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequest, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -165,9 +167,46 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Sent<T> 
     }
 }
 
-/// Gives each request an id, which every line of the log about it carries.
+/// Name of the header by which who asks names the request, and is told its name.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Letters of a name that is taken from outside.
+const REQUEST_ID_MAX: usize = 64;
+
+/// Gives each request an id, which every line of the log about it carries and the answer too. The hub, and the proxy on this
+/// machine, may have given it one.
 pub async fn with_request_id(request: Request, next: Next) -> Response {
-    let id = random_hex::<4>().unwrap_or_default();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // Only the hub's socket has no address.
+    let is_trusted = peer.is_none_or(|peer| peer.0.ip().to_canonical().is_loopback());
+    let given = request.headers().get(REQUEST_ID).filter(|_| is_trusted);
+    let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id)).map(str::to_owned);
+    let id = given.unwrap_or_else(|| random_hex::<4>().unwrap_or_default());
     let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
-    REQUEST.scope(id, next.run(request).instrument(span)).await
+    let header = HeaderValue::from_str(&id);
+    let mut response = REQUEST.scope(id, next.run(request).instrument(span)).await;
+    if let Ok(header) = header {
+        response.headers_mut().insert(REQUEST_ID, header);
+    }
+    response
+}
+
+/// What can stand in a line of the log without looking like anything else.
+fn is_request_id(id: &str) -> bool {
+    (1..=REQUEST_ID_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_from_outside_are_plain_words() {
+        for id in ["a", "4bf92f35-77b3.4da6_A", &"x".repeat(64)] {
+            assert!(is_request_id(id), "{id}");
+        }
+        for id in ["", " a", "a b", "a=b", "a\"", "a\u{1b}[31m", "ä", "{}", &"x".repeat(65)] {
+            assert!(!is_request_id(id), "{id:?}");
+        }
+    }
 }

@@ -67,6 +67,7 @@ pub struct Changes {
 }
 
 pub struct Journal {
+    path: PathBuf,
     database: Database,
     instance: String,
 }
@@ -128,7 +129,12 @@ impl Journal {
             instance.unwrap_or_default()
         };
         transaction.commit()?;
-        Ok(Self { database, instance })
+        Ok(Self { path, database, instance })
+    }
+
+    /// Size of its file.
+    pub fn bytes(&self) -> Option<u64> {
+        std::fs::metadata(&self.path).ok().map(|metadata| metadata.len())
     }
 
     /// What the names of all jobs of this service begin with. PBS may show 15 letters of a name.

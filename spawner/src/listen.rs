@@ -33,19 +33,21 @@ const HUB_CONNECTIONS_MAX: usize = 4096;
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Removes the socket's file when dropped.
+/// Removes the socket's file when dropped, if it made it.
 #[derive(Debug)]
 pub struct HubListener {
     listener: UnixListener,
     path: std::path::PathBuf,
-    inode: u64,
+    /// None if the file is systemd's.
+    inode: Option<u64>,
     uids: Vec<u32>,
 }
 
 impl Drop for HubListener {
     fn drop(&mut self) {
         // Not the socket of a successor that replaced ours.
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+        let found = std::fs::symlink_metadata(&self.path).map(|metadata| metadata.ino()).ok();
+        if self.inode.is_some() && found == self.inode {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -93,8 +95,24 @@ impl HubListener {
         let mode = if settings.allow_users.is_empty() { 0o600 } else { 0o660 };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-        let inode = std::fs::symlink_metadata(path).map(|metadata| metadata.ino()).unwrap_or_default();
+        let inode = std::fs::symlink_metadata(path).map(|metadata| metadata.ino()).ok();
         Ok(Self { listener, path: path.clone(), inode, uids: settings.uids() })
+    }
+
+    /// One that systemd has opened: its mode and owner are the socket unit's, and the peer's uid decides as ever.
+    pub fn passed(
+        listener: std::os::unix::net::UnixListener,
+        settings: &SocketSettings,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr().context("the unix socket that systemd passes")?;
+        ensure!(
+            address.as_pathname() == Some(&settings.path),
+            "socket.path is {}, and systemd passes a socket at {address:?}: make ListenStream= of the socket unit the same",
+            settings.path.display()
+        );
+        check_socket_folder(&settings.path)?;
+        let listener = UnixListener::from_std(listener).context("the unix socket that systemd passes")?;
+        Ok(Self { listener, path: settings.path.clone(), inode: None, uids: settings.uids() })
     }
 
     pub async fn serve(self, router: Router, ending: watch::Receiver<bool>, drain: Duration) {

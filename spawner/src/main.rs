@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nuna_spawner::app::Batch;
 use nuna_spawner::config::Config;
 use nuna_spawner::{check, serve};
+use nuna_systemd::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The service behind JupyterHub: sign-in, profiles, user servers as PBS or Slurm jobs, dashboards.
@@ -83,7 +84,10 @@ fn run(path: &Path, die_with_parent: bool, log: LogFormat) -> anyhow::Result<Exi
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let batch = Batch::new(&config.batch).into_system();
-        let serving = serve::start(config, batch).await?;
+        let systemd = Manager::from_environment()
+            .context("cannot tell systemd anything (a unit of Type=notify sets NOTIFY_SOCKET)")?;
+        let sockets = nuna_systemd::passed().context("cannot take the sockets that systemd passes")?;
+        let serving = serve::start(config, batch, systemd, sockets).await?;
         serving
             .until(async move {
                 tokio::select! {

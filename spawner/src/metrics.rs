@@ -3,42 +3,119 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nuna_pbs::{JobId, Rejection, SubmitError};
 
+use crate::auth::{DirectoryServer, DirectoryState};
 use crate::lifecycle::{Failure, PbsHealth};
 
-/// Sum and count of durations.
-#[derive(Clone, Copy, Debug, Default)]
-struct Timing {
-    seconds: f64,
+/// Upper bounds of what a command or an answer takes, in seconds…
+const ANSWERS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+/// … and of what people wait for.
+const WAITS: [f64; 9] = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 7200.0];
+
+/// How many durations fell below each bound, and their sum.
+#[derive(Clone, Copy, Debug)]
+struct Histogram {
+    bounds: [f64; 9],
+    /// Below each bound and not below the one before.
+    below: [u64; 9],
     count: u64,
+    seconds: f64,
 }
 
-impl Timing {
+impl Histogram {
+    fn new(bounds: [f64; 9]) -> Self {
+        Self { bounds, below: [0; 9], count: 0, seconds: 0.0 }
+    }
+
     fn add(&mut self, duration: Duration) {
-        self.seconds += duration.as_secs_f64();
+        let seconds = duration.as_secs_f64();
+        if let Some(at) = self.bounds.iter().position(|bound| seconds <= *bound) {
+            self.below[at] += 1;
+        }
         self.count += 1;
+        self.seconds += seconds;
+    }
+
+    fn render(&self, out: &mut String, name: &str, help: &str) {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        let mut total = 0;
+        for (bound, below) in self.bounds.iter().zip(self.below) {
+            total += below;
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {total}");
+        }
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}", self.count);
+        let _ = writeln!(out, "{name}_sum {}\n{name}_count {}", self.seconds, self.count);
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     sign_ins: BTreeMap<&'static str, u64>,
-    sign_in_time: Timing,
+    sign_in_time: Histogram,
     lookups: BTreeMap<&'static str, u64>,
     submissions: BTreeMap<&'static str, u64>,
-    submission_time: Timing,
+    submission_time: Histogram,
     deletions: BTreeMap<&'static str, u64>,
     lists: BTreeMap<&'static str, u64>,
-    list_time: Timing,
+    list_time: Histogram,
+    queue_wait: Histogram,
+    start_time: Histogram,
+    starts: BTreeMap<&'static str, u64>,
+    orphans: u64,
     entered: BTreeMap<&'static str, u64>,
     failures: BTreeMap<&'static str, u64>,
     servers: BTreeMap<&'static str, u64>,
     requests: BTreeMap<(&'static str, u16), u64>,
     journal_failures: u64,
+    journal_takes: bool,
+    pbs_asked: bool,
     pbs_answers: bool,
+    started: f64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let answers = Histogram::new(ANSWERS);
+        let waits = Histogram::new(WAITS);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            sign_ins: BTreeMap::new(),
+            sign_in_time: answers,
+            lookups: BTreeMap::new(),
+            submissions: BTreeMap::new(),
+            submission_time: answers,
+            deletions: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            list_time: answers,
+            queue_wait: waits,
+            start_time: waits,
+            starts: BTreeMap::new(),
+            orphans: 0,
+            entered: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            journal_failures: 0,
+            journal_takes: true,
+            pbs_asked: false,
+            pbs_answers: false,
+            started: since.as_secs_f64(),
+        }
+    }
+}
+
+/// What readiness asks of the parts that the fleet uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The last commit was taken, or there was none.
+    pub journal_takes: bool,
+    /// The batch system was asked for all jobs at least once, and has answered or not.
+    pub pbs_asked: bool,
+    /// It answered the last time.
+    pub pbs_answers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -91,11 +168,30 @@ impl Metrics {
         self.change(|inner| {
             *inner.lists.entry(word(succeeded)).or_default() += 1;
             inner.list_time.add(took);
+            inner.pbs_asked = true;
         });
     }
 
-    pub fn entered(&self, state: &'static str, failure: Option<Failure>) {
+    /// A user server went from one state to the next, so long after it was asked for.
+    pub fn moved(
+        &self,
+        old: &'static str,
+        state: &'static str,
+        failure: Option<Failure>,
+        since_requested: Duration,
+    ) {
+        let was_starting = matches!(old, "submitting" | "queued" | "starting");
         self.change(|inner| {
+            if matches!(old, "submitting" | "queued") && matches!(state, "starting" | "running") {
+                inner.queue_wait.add(since_requested);
+            }
+            if was_starting && state == "running" {
+                inner.start_time.add(since_requested);
+                *inner.starts.entry("running").or_default() += 1;
+            }
+            if was_starting && matches!(state, "stopping" | "gone") {
+                *inner.starts.entry(failure.map_or("cancelled", Failure::code)).or_default() += 1;
+            }
             *inner.entered.entry(state).or_default() += 1;
             if let (Some(failure), "gone") = (failure, state) {
                 *inner.failures.entry(failure.code()).or_default() += 1;
@@ -111,15 +207,33 @@ impl Metrics {
         self.change(|inner| inner.pbs_answers = *health == PbsHealth::Answers);
     }
 
+    pub fn orphan_found(&self) {
+        self.change(|inner| inner.orphans += 1);
+    }
+
     pub fn journal_failed(&self) {
-        self.change(|inner| inner.journal_failures += 1);
+        self.change(|inner| {
+            inner.journal_failures += 1;
+            inner.journal_takes = false;
+        });
+    }
+
+    pub fn journal_took(&self) {
+        self.change(|inner| inner.journal_takes = true);
+    }
+
+    pub fn parts(&self) -> Parts {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { journal_takes, pbs_asked, pbs_answers, .. } = *inner;
+        Parts { journal_takes, pbs_asked, pbs_answers }
     }
 
     pub fn requested(&self, listener: &'static str, status: u16) {
         self.change(|inner| *inner.requests.entry((listener, status)).or_default() += 1);
     }
 
-    pub fn render(&self) -> String {
+    /// All of them, with what the directory's servers and the journal say of themselves.
+    pub fn render(&self, directory: &[DirectoryServer], journal_bytes: Option<u64>) -> String {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = String::new();
         let by_word = [
@@ -148,6 +262,7 @@ impl Metrics {
                 "reason",
                 &inner.failures,
             ),
+            ("nuna_starts_total", "counter", "Starts of user servers by outcome", "outcome", &inner.starts),
             ("nuna_user_servers", "gauge", "User servers by state", "state", &inner.servers),
         ];
         for (name, kind, help, label, values) in by_word {
@@ -156,15 +271,16 @@ impl Metrics {
                 let _ = writeln!(out, "{name}{{{label}=\"{word}\"}} {value}");
             }
         }
-        for (name, help, timing) in [
+        for (name, help, histogram) in [
             ("nuna_sign_in_seconds", "Time of sign-ins", inner.sign_in_time),
-            ("nuna_submission_seconds", "Time of qsub", inner.submission_time),
-            ("nuna_job_list_seconds", "Time of qstat", inner.list_time),
+            ("nuna_submission_seconds", "Time of qsub or sbatch", inner.submission_time),
+            ("nuna_job_list_seconds", "Time of qstat or squeue", inner.list_time),
+            ("nuna_queue_wait_seconds", "From the request until the job began", inner.queue_wait),
+            ("nuna_start_seconds", "From the request until the user server answered", inner.start_time),
         ] {
-            let (seconds, count) = (timing.seconds, timing.count);
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} summary");
-            let _ = writeln!(out, "{name}_sum {seconds}\n{name}_count {count}");
+            histogram.render(&mut out, name, help);
         }
+        directory_servers(&mut out, directory);
         let name = "nuna_http_requests_total";
         let _ = writeln!(out, "# HELP {name} Requests by listener and status\n# TYPE {name} counter");
         for ((listener, status), value) in &inner.requests {
@@ -172,6 +288,14 @@ impl Metrics {
         }
         for (name, kind, help, value) in [
             ("nuna_pbs_answers", "gauge", "1 if PBS answered the last query", u64::from(inner.pbs_answers)),
+            ("nuna_orphans_total", "counter", "Jobs of ours that belonged to no user server", inner.orphans),
+            (
+                "nuna_journal_takes_changes",
+                "gauge",
+                "1 if the journal took the last change",
+                u64::from(inner.journal_takes),
+            ),
+            ("nuna_journal_bytes", "gauge", "Size of the journal's file", journal_bytes.unwrap_or_default()),
             (
                 "nuna_journal_failures_total",
                 "counter",
@@ -181,10 +305,102 @@ impl Metrics {
         ] {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
+        let (version, system) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+        let _ = writeln!(out, "# HELP nuna_build_info What runs\n# TYPE nuna_build_info gauge");
+        let _ = writeln!(out, "nuna_build_info{{version=\"{version}\",architecture=\"{system}\"}} 1");
+        let name = "process_start_time_seconds";
+        let _ = writeln!(
+            out,
+            "# HELP {name} When the service began\n# TYPE {name} gauge\n{name} {}",
+            inner.started
+        );
         out
+    }
+}
+
+fn directory_servers(out: &mut String, servers: &[DirectoryServer]) {
+    let answers = |server: &DirectoryServer| u8::from(server.state == DirectoryState::Answers).to_string();
+    type Value<'a> = &'a dyn Fn(&DirectoryServer) -> String;
+    let values: [(&str, &str, &str, Value<'_>); 4] = [
+        ("nuna_directory_answers", "gauge", "1 if the directory server settled the last question", &answers),
+        ("nuna_directory_seconds_sum", "counter", "Time of questions to the directory server", &|server| {
+            server.seconds.to_string()
+        }),
+        ("nuna_directory_seconds_count", "counter", "Questions to the directory server", &|server| {
+            server.questions.to_string()
+        }),
+        (
+            "nuna_directory_failures_total",
+            "counter",
+            "Questions that the directory server did not settle",
+            &|server| server.failures.to_string(),
+        ),
+    ];
+    for (name, kind, help, value) in values {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for server in servers {
+            // A URL of the configuration: neither quotes nor line ends.
+            let _ = writeln!(out, "{name}{{server=\"{}\"}} {}", server.url, value(server));
+        }
     }
 }
 
 fn word(succeeded: bool) -> &'static str {
     if succeeded { "succeeded" } else { "failed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_and_outcomes_of_starts_are_counted() {
+        let metrics = Metrics::default();
+        let second = Duration::from_secs;
+        metrics.moved("submitting", "queued", None, second(0));
+        metrics.moved("queued", "starting", None, second(20));
+        metrics.moved("starting", "running", None, second(40));
+        metrics.moved("running", "stopping", None, second(400));
+        metrics.moved("stopping", "gone", None, second(401));
+        metrics.moved("queued", "stopping", Some(Failure::QueueWait), second(9000));
+        metrics.moved("queued", "stopping", None, second(3));
+        let text = metrics.render(&[], Some(4096));
+        for line in [
+            "nuna_starts_total{outcome=\"running\"} 1",
+            "nuna_starts_total{outcome=\"cancelled\"} 1",
+            "nuna_queue_wait_seconds_bucket{le=\"15\"} 0",
+            "nuna_queue_wait_seconds_bucket{le=\"30\"} 1",
+            "nuna_queue_wait_seconds_bucket{le=\"+Inf\"} 1",
+            "nuna_start_seconds_sum 40",
+            "nuna_journal_bytes 4096",
+            "nuna_journal_takes_changes 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        assert!(text.contains(&format!("outcome=\"{}\"}} 1", Failure::QueueWait.code())), "{text}");
+        metrics.journal_failed();
+        assert!(!metrics.parts().journal_takes);
+        metrics.journal_took();
+        assert!(metrics.parts().journal_takes && !metrics.parts().pbs_asked);
+    }
+
+    #[test]
+    fn each_directory_server_has_its_lines() {
+        let server = DirectoryServer {
+            url: "ldaps://one".to_owned(),
+            state: DirectoryState::Silent,
+            questions: 3,
+            failures: 2,
+            seconds: 1.5,
+        };
+        let text = Metrics::default().render(&[server], None);
+        for line in [
+            "nuna_directory_answers{server=\"ldaps://one\"} 0",
+            "nuna_directory_seconds_sum{server=\"ldaps://one\"} 1.5",
+            "nuna_directory_seconds_count{server=\"ldaps://one\"} 3",
+            "nuna_directory_failures_total{server=\"ldaps://one\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
 }

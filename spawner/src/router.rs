@@ -33,6 +33,7 @@ pub fn hub(app: Arc<App>) -> Router {
         .route("/servers/{id}", get(servers::show).delete(servers::remove))
         .route("/servers/{id}/events", get(servers::events))
         .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::connection::{Connection, Trouble, misconfigured};
 use super::servers::Servers;
-use super::{Directory, Identity, SignInError, account, escape, groups};
+use super::{Directory, DirectoryServer, Identity, SignInError, account, escape, groups};
 use crate::config::{DirectorySettings, Fault, is_dn};
 use crate::secret::Secret;
 
@@ -63,7 +63,11 @@ impl LdapDirectory {
             }
             // The library gives up on bytes that are no LDAP by panicking.
             let answer = AssertUnwindSafe(self.answer(index, question)).catch_unwind();
-            let why = match tokio::time::timeout(limit, answer).await {
+            let asked = Instant::now();
+            let answer = tokio::time::timeout(limit, answer).await;
+            let is_settled = matches!(&answer, Ok(Ok(Ok(_) | Err(Trouble::Final(_) | Trouble::Referred(_)))));
+            self.servers.count(index, asked.elapsed(), is_settled);
+            let why = match answer {
                 Ok(Ok(Ok(identity))) => {
                     self.servers.answered(index);
                     return Ok(identity);
@@ -328,12 +332,22 @@ impl Directory for LdapDirectory {
         let mut lines = Vec::new();
         for index in self.servers.indices() {
             let server = self.servers.url(index);
-            lines.push(match self.servers.probe(index).await {
+            let asked = Instant::now();
+            let found = self.servers.probe(index).await;
+            self.servers.count(index, asked.elapsed(), found.is_ok());
+            lines.push(match found {
                 Ok(()) => Ok(format!("{server} answers")),
-                Err(why) => Err(format!("{server}: {why}")),
+                Err(why) => {
+                    self.servers.failed(index, &why);
+                    Err(format!("{server}: {why}"))
+                }
             });
         }
         lines
+    }
+
+    fn servers(&self) -> Vec<DirectoryServer> {
+        self.servers.report()
     }
 }
 

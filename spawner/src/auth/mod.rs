@@ -74,6 +74,27 @@ impl SignInError {
     }
 }
 
+/// What is known of one server without asking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectoryState {
+    NotAsked,
+    Answers,
+    Silent,
+}
+
+/// One server, and how it did since the service began.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DirectoryServer {
+    pub url: String,
+    pub state: DirectoryState,
+    pub questions: u64,
+    /// Those that it did not settle.
+    pub failures: u64,
+    /// That all questions took together.
+    pub seconds: f64,
+}
+
 #[async_trait::async_trait]
 pub trait Directory: Send + Sync {
     async fn sign_in(&self, user: &str, password: &Secret) -> Result<Identity, SignInError>;
@@ -81,4 +102,8 @@ pub trait Directory: Send + Sync {
     async fn look_up(&self, user: &UserName) -> Result<Identity, SignInError>;
     /// Tries each server; one line for each about what was found.
     async fn probe(&self) -> Vec<Result<String, String>>;
+    /// What is known of each server, without asking.
+    fn servers(&self) -> Vec<DirectoryServer> {
+        Vec::new()
+    }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Connector, Trouble};
+use super::{DirectoryServer, DirectoryState};
 use crate::config::{DirectorySettings, Fault, ServerUrl};
 
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -39,11 +40,20 @@ impl Health {
     }
 }
 
+/// Questions since the service began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    questions: u64,
+    failures: u64,
+    time: Duration,
+}
+
 struct Server {
     url: ServerUrl,
     /// Asked only when another one refers to it.
     is_referred: bool,
     health: Mutex<Health>,
+    tally: Mutex<Tally>,
     /// One attempt in the background at a time.
     is_tried: AtomicBool,
     /// Bound as the account that looks up.
@@ -84,6 +94,7 @@ impl Servers {
                 url,
                 is_referred,
                 health: Mutex::default(),
+                tally: Mutex::default(),
                 is_tried: AtomicBool::new(false),
                 idle: Mutex::default(),
             })
@@ -152,6 +163,33 @@ impl Servers {
             "the directory server did not settle a question, and is left alone for {} s: {why}",
             pause.as_secs()
         );
+    }
+
+    /// A question was asked, and settled or not.
+    pub(super) fn count(&self, index: usize, took: Duration, is_settled: bool) {
+        let mut tally = self.list[index].tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.questions += 1;
+        tally.failures += u64::from(!is_settled);
+        tally.time += took;
+    }
+
+    pub(super) fn report(&self) -> Vec<DirectoryServer> {
+        let report = |server: &Server| {
+            let tally = *server.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = match (tally.questions, server.health().rests_until) {
+                (0, _) => DirectoryState::NotAsked,
+                (_, None) => DirectoryState::Answers,
+                (_, Some(_)) => DirectoryState::Silent,
+            };
+            DirectoryServer {
+                url: server.url.to_string(),
+                state,
+                questions: tally.questions,
+                failures: tally.failures,
+                seconds: tally.time.as_secs_f64(),
+            }
+        };
+        self.list.iter().map(report).collect()
     }
 
     fn try_again(self: &Arc<Self>, index: usize) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nuna_pbs::{BatchSystem, DeleteError, JobId, StatusError, SubmitError, UserName};
+use nuna_systemd::Heart;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
@@ -53,6 +54,8 @@ pub struct Driver {
     pub clock: Clock,
     /// Longest that one PBS command may take; the commands have their own, shorter limit.
     pub command_max: Duration,
+    /// Beats each time round: without this loop the service is of no use.
+    pub heart: Heart,
 }
 
 impl Driver {
@@ -102,11 +105,13 @@ impl Running {
         let mut batch = vec![Message { event: Event::Tick, script: None, answer: None }];
         loop {
             self.handle(batch).await;
+            self.driver.heart.beat();
             if *ending.borrow() && Arc::strong_count(&self.in_flight) == 1 && messages.is_empty() {
                 return;
             }
             let now = self.driver.clock.now();
             let wait = self.driver.fleet.next_deadline().map_or(IDLE, |due| due.since(now).min(IDLE));
+            let wait = self.driver.heart.every().map_or(wait, |every| wait.min(every));
             batch = Vec::new();
             tokio::select! {
                 count = messages.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
@@ -193,6 +198,7 @@ impl Running {
             Ok(Ok(())) => {
                 self.unsaved.clear();
                 self.forgotten.clear();
+                self.driver.metrics.journal_took();
                 true
             }
             Ok(Err(error)) => {
@@ -220,7 +226,12 @@ impl Running {
             Effect::Delete { id, user, job } => self.delete(id, user, job),
             Effect::List => self.list(),
             Effect::Publish(id) => self.publish(&id),
-            Effect::Log(note) => log(self.driver.fleet.system(), &note),
+            Effect::Log(note) => {
+                if matches!(note, Note::Orphan { .. }) {
+                    self.driver.metrics.orphan_found();
+                }
+                log(self.driver.fleet.system(), &note);
+            }
         }
     }
 
@@ -333,7 +344,9 @@ impl Running {
                     target: "audit", user = view.user, server = id.as_str(), state = view.state,
                     job = view.job.as_ref().map(JobId::as_str), failed = view.failed, "{}", view.message
                 );
-                self.driver.metrics.entered(view.state, view.failure);
+                let requested = self.driver.fleet.server(id).map(|server| server.spec().requested);
+                let since = requested.map(|requested| self.driver.clock.now().since(requested));
+                self.driver.metrics.moved(old.state, view.state, view.failure, since.unwrap_or_default());
             }
             let is_new = *old != view;
             *old = view;

@@ -41,6 +41,7 @@ impl World {
             fleet,
             batch: batch.clone(),
             journal,
+            heart: nuna_systemd::Heart::default(),
             metrics: Arc::default(),
             clock,
             command_max: PATIENCE,

@@ -360,14 +360,30 @@ timeout_seconds = 1
         std::fs::write(self.path("spawner.toml"), config).unwrap();
     }
 
+    /// Of a process that the test has started itself.
+    pub fn adopt(&mut self, name: &str, child: Child) {
+        self.processes.push((name.to_owned(), child));
+    }
+
+    /// Without an exit code while it runs.
+    pub fn exit_code(&mut self, name: &str) -> Option<i32> {
+        let (_, child) = self.processes.iter_mut().find(|(other, _)| other == name).unwrap();
+        child.try_wait().unwrap().and_then(|status| status.code())
+    }
+
     pub async fn start_service(&mut self) {
+        self.start_service_with(&[]).await;
+    }
+
+    pub async fn start_service_with(&mut self, arguments: &[&str]) {
         let config = self.path("spawner.toml");
         let program = PathBuf::from(env!("CARGO_BIN_EXE_nuna-spawner"));
-        self.spawn(
-            "service",
-            &program,
-            &["serve", "--die-with-parent", "--config", config.to_str().unwrap()],
-        );
+        let usual = ["serve", "--die-with-parent", "--config", config.to_str().unwrap()];
+        self.spawn("service", &program, &[usual.as_slice(), arguments].concat());
+        self.until_served().await;
+    }
+
+    pub async fn until_served(&self) {
         let (client, log) = (self.client.clone(), self.path("service.log"));
         let answers = async || client.get("http://service/health").send().await.ok();
         let started = Instant::now();
@@ -443,6 +459,11 @@ timeout_seconds = 1
 
     pub async fn get(&self, path: &str) -> Answer {
         Self::sent(self.client.get(format!("http://service{path}"))).await
+    }
+
+    /// For headers of one's own.
+    pub fn hub(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("http://service{path}"))
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {

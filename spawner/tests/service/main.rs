@@ -5,6 +5,7 @@ mod check;
 mod common;
 mod guessing;
 mod load;
+mod operations;
 #[path = "../../crates/slurm/tests/common/mod.rs"]
 mod room;
 mod secrets;
