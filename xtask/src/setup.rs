@@ -59,7 +59,7 @@ pub(crate) fn run(repository: &Repository, extent: Extent) -> Result<()> {
     Ok(())
 }
 
-fn require_tools() -> Result<()> {
+pub(crate) fn require_tools() -> Result<()> {
     let mut missing = Vec::new();
     for (program, remedy) in [
         ("rustc", "install Rust with rustup"),
@@ -272,21 +272,27 @@ fn system_packages() -> Result<()> {
             ("slurmd", "/usr/sbin/slurmd"),
         ]);
     }
+    wanted.push(("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu"));
+    debian(&wanted, "the tests")
+}
+
+/// Installs Debian packages of which the file beside the name is missing, as root; for others says which.
+pub(crate) fn debian(wanted: &[(&str, &str)], who: &str) -> Result<()> {
     let missing: Vec<&str> =
         wanted.iter().filter(|(_, path)| !Path::new(path).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("apt-get install --no-install-recommends {} fonts-dejavu-core", missing.join(" "));
+    let by_hand = format!("apt-get install --no-install-recommends {}", missing.join(" "));
     if !nix::unistd::Uid::effective().is_root() {
-        bail!("the tests need Debian packages that are not installed; as root: {by_hand}");
+        bail!("{who} need Debian packages that are not installed; as root: {by_hand}");
     }
     let mut update = std::process::Command::new("apt-get");
     update.args(["update", "-qq"]).env("DEBIAN_FRONTEND", "noninteractive");
     tools::run("read Debian's package lists", &mut update)?;
     let mut install = std::process::Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing).arg("fonts-dejavu-core");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
     install.env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
-    tools::run("install what the tests need from Debian", &mut install)
+    tools::run(&format!("install what {who} need from Debian"), &mut install)
         .with_context(|| format!("by hand: {by_hand}"))
 }

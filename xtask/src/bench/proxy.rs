@@ -22,6 +22,8 @@ use nix::{
 use super::websocket;
 use crate::{setup, tools, tools::Repository};
 
+/// Debian's packages and what is in them; Node.js is what the set-up has asked for already.
+const PROGRAMS: [(&str, &str); 2] = [("nginx-light", "/usr/sbin/nginx"), ("wrk", "/usr/bin/wrk")];
 /// Version of the peer that the figures are about.
 const PEER: &str = "configurable-http-proxy@5.3.0";
 const SECONDS: u64 = 4;
@@ -69,11 +71,8 @@ struct Figures {
 }
 
 pub(super) fn run(repository: &Repository) -> Result<()> {
-    for (program, package) in [("nginx", "nginx-light"), ("wrk", "wrk"), ("node", "nodejs"), ("npm", "npm")] {
-        if Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            bail!("the bench needs {program} (Debian: apt-get install --no-install-recommends {package})");
-        }
-    }
+    setup::require_tools()?;
+    setup::debian(&PROGRAMS, "the proxies' measurements")?;
     setup::programs(repository)?;
     let bench = Bench::prepare(repository)?;
     let mut rows = vec![vec!["load".to_owned(), "proxy".to_owned()]];
@@ -247,7 +246,7 @@ impl Bench {
         );
         fs::write(&script, body).with_context(|| format!("writing {}", script.display()))?;
         let cpu_before = process.cpu_seconds();
-        let output = Command::new("wrk")
+        let output = Command::new(PROGRAMS[1].1)
             .args(["--latency", "--timeout", "2s", "-t", "1", "-d", &format!("{SECONDS}s")])
             .args(["-c", &connections.to_string(), "-s"])
             .arg(&script)
@@ -302,7 +301,7 @@ fn nginx(folder: &Path, name: &str, workers: usize, server: &str, address: Socke
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     // Before its configuration is read it would log to a folder of the system.
     let log = place.join("error.log");
-    Running::start(Command::new("nginx").arg("-e").arg(log).arg("-c").arg(&file), address)
+    Running::start(Command::new(PROGRAMS[0].1).arg("-e").arg(log).arg("-c").arg(&file), address)
 }
 
 /// `/user/u0` and so on, over one connection.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -130,14 +130,14 @@ fn inactive_since(query: &str) -> Result<Option<i64>, String> {
 }
 
 async fn post(proxy: &Proxy, path: &str, request: Request<Incoming>) -> Response<AnyBody> {
-    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => {
-            return text(
-                StatusCode::BAD_REQUEST,
-                &format!("Body cannot be read (at most {BODY_BYTES_MAX} bytes): {error}"),
-            );
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let body = match tokio::time::timeout(proxy.options.client_time_max, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, &format!("Body over {BODY_BYTES_MAX} bytes"));
         }
+        Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, &format!("Body cannot be read: {error}")),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "Body did not come in time"),
     };
     let mut data = match serde_json::from_slice::<Value>(&body) {
         Ok(Value::Object(data)) => data,

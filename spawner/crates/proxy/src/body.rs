@@ -1,14 +1,21 @@
 //! Bodies on their way through, watched for activity. Nothing is collected; frames pass as they come.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
 
 use crate::pool::Answer;
 use crate::routes::Route;
+
+/// What ended a body too early.
+pub(crate) type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// Every body this proxy sends, to either side. An enum rather than a box: one is made for each request.
 pub(crate) enum AnyBody {
@@ -24,16 +31,16 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
 
 impl Body for AnyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upload(upload) => Pin::new(upload).poll_frame(context),
-            Self::Answer(answer) => Pin::new(answer).poll_frame(context),
+            Self::Upload(upload) => upload.poll_frame(context),
+            Self::Answer(answer) => Pin::new(answer).poll_frame(context).map_err(Broken::from),
         }
     }
 
@@ -54,30 +61,48 @@ impl Body for AnyBody {
     }
 }
 
-/// What a client sends; each piece is activity of the route.
+/// What a client sends; each piece is activity of the route, and has a time within which it must come.
 pub(crate) struct Upload {
     inner: Incoming,
     route: Arc<Route>,
+    patience: Duration,
+    /// Runs while the client sends nothing. While the target takes nothing, nobody asks the client.
+    stall: Option<Pin<Box<Sleep>>>,
+    gave_up: Arc<AtomicBool>,
 }
 
-impl Upload {
-    pub(crate) fn new(inner: Incoming, route: Arc<Route>) -> Self {
-        Self { inner, route }
+/// Tells whether an upload was given up, to those who only hear that the request has failed.
+#[derive(Clone)]
+pub(crate) struct GaveUp(Arc<AtomicBool>);
+
+impl GaveUp {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl Upload {
+    pub(crate) fn new(inner: Incoming, route: Arc<Route>, patience: Duration) -> Self {
+        Self { inner, route, patience, stall: None, gave_up: Arc::default() }
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(crate) fn gave_up(&self) -> GaveUp {
+        GaveUp(self.gave_up.clone())
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(_))) = &polled {
-            self.route.touch();
+        if let Poll::Ready(frame) = polled {
+            if let Some(Ok(_)) = &frame {
+                self.route.touch();
+            }
+            self.stall = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)));
         }
-        polled
+        let patience = self.patience;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        std::task::ready!(stall.as_mut().poll(context));
+        self.gave_up.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err(format!("the client sent nothing for {patience:?}").into())))
     }
 }

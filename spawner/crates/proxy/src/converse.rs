@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::Proxy;
 use crate::body::{AnyBody, full};
@@ -23,11 +23,12 @@ use crate::forward::{self, Visit};
 use crate::framing::{Departure, Framed};
 use crate::headers::Peer;
 use crate::metrics::Gauge;
+use crate::plain::HandedOver;
 use crate::pool::Upstream;
-use crate::{api, tls};
+use crate::{api, plain, tls};
 
 /// Headers of one request; there may be 100 of them, which is hyper's own limit.
-const HEADER_BYTES_MAX: usize = 64 << 10;
+pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection, and what of each is on its way before it is read.
 const STREAMS_MAX: u32 = 128;
@@ -73,11 +74,12 @@ impl Arrival {
     pub(crate) async fn serve(self, upstream: Arc<Upstream>) {
         let Self { door, stream, ip, slot } = self;
         let _open = Gauge::enter(&door.proxy.metrics.connections);
-        let visit = Visit { proxy: door.proxy.clone(), upstream, peer: Peer::new(ip, door.tls.is_some()) };
+        let peer = Peer::new(ip, door.tls.is_some(), door.proxy.options.trusts(ip));
+        let visit = Visit { proxy: door.proxy.clone(), upstream, peer };
         let visit = Arc::new(visit);
         match stream {
             Accepted::Tcp(stream) => match TcpStream::from_std(stream) {
-                Ok(stream) => secure(&door, visit, stream).await,
+                Ok(stream) => from_tcp(&door, visit, stream).await,
                 Err(error) => debug!(%error, "a connection was lost before it was served"),
             },
             Accepted::Unix(stream) => match UnixStream::from_std(stream) {
@@ -89,17 +91,28 @@ impl Arrival {
     }
 }
 
+async fn from_tcp(door: &Door, visit: Arc<Visit>, stream: TcpStream) {
+    let takes_plain = door.role == Role::Public && door.tls.is_none() && door.proxy.options.takes_plain;
+    if !takes_plain {
+        return Box::pin(secure(door, visit, stream)).await;
+    }
+    // Boxed, for what hyper needs is large, and most connections do not need it.
+    if let Some(HandedOver { stream, read }) = plain::serve(door, &visit, stream).await {
+        Box::pin(http1(door, visit, stream, read)).await;
+    }
+}
+
 async fn secure<S>(door: &Door, visit: Arc<Visit>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Departure + Unpin + Send + 'static,
 {
-    let Some(tls) = &door.tls else { return http1(door, visit, stream).await };
+    let Some(tls) = &door.tls else { return http1(door, visit, stream, Vec::new()).await };
     match tokio::time::timeout(HANDSHAKE_MAX, Box::pin(tls.current().accept(stream))).await {
         Ok(Ok(stream)) => {
             if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
                 Box::pin(http2(door, visit, stream)).await;
             } else {
-                Box::pin(http1(door, visit, stream)).await;
+                Box::pin(http1(door, visit, stream, Vec::new())).await;
             }
         }
         Ok(Err(error)) => debug!(ip = ?visit.peer.address, %error, "TLS handshake failed"),
@@ -156,12 +169,23 @@ macro_rules! until_drained {
         })
         .await;
         if let Err(error) = ended {
-            debug!(ip = ?$visit.peer.address, "connection ended: {}", forward::chain(&error));
+            note(&$visit, &error);
         }
     }};
 }
 
-async fn http1<S>(door: &Door, visit: Arc<Visit>, stream: S)
+fn note(visit: &Visit, error: &hyper::Error) {
+    let (ip, words) = (&visit.peer.address, forward::chain(error));
+    if error.is_parse() || error.is_parse_too_large() {
+        warn!(?ip, "refused what is no proper request: {words}");
+    } else if error.is_timeout() {
+        info!(?ip, "a request was not finished in time");
+    } else {
+        debug!(?ip, "connection ended: {words}");
+    }
+}
+
+async fn http1<S>(door: &Door, visit: Arc<Visit>, stream: S, ahead: Vec<u8>)
 where
     S: AsyncRead + AsyncWrite + Departure + Unpin + Send + 'static,
 {
@@ -172,7 +196,10 @@ where
         .header_read_timeout(door.proxy.options.header_time_max)
         .max_buf_size(HEADER_BYTES_MAX)
         .half_close(S::IS_SEEN)
-        .serve_connection(TokioIo::new(Framed::new(stream)), service)
+        .serve_connection(
+            TokioIo::new(Framed::new(stream, ahead, door.proxy.options.client_time_max)),
+            service,
+        )
         .with_upgrades();
     until_drained!(door, visit, connection);
 }
@@ -187,6 +214,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(HANDSHAKE_MAX)
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

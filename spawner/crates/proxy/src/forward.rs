@@ -10,16 +10,17 @@ use hyper::body::Incoming;
 use tracing::{debug, error};
 
 use crate::Proxy;
-use crate::body::{AnyBody, Upload, full};
+use crate::body::{AnyBody, GaveUp, Upload, full};
+use crate::converse::HEADER_BYTES_MAX;
 use crate::error_page;
 use crate::headers::{self, Peer};
 use crate::metrics::count;
 use crate::path::routing_path;
 use crate::pool::Upstream;
 use crate::routes::Route;
-use crate::tunnel;
+use crate::{tunnel, websocket};
 
-const HEALTH_PATH: &str = "/_chp_healthz";
+pub(crate) const HEALTH_PATH: &str = "/_chp_healthz";
 
 /// What all requests of one connection share.
 pub(crate) struct Visit {
@@ -30,7 +31,7 @@ pub(crate) struct Visit {
 }
 
 /// Why a request did not reach its target.
-struct Trouble {
+pub(crate) struct Trouble {
     status: StatusCode,
     reason: String,
 }
@@ -40,7 +41,7 @@ impl Trouble {
         Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
     }
 
-    fn unavailable(route: &Route, what: impl std::fmt::Display) -> Self {
+    pub(crate) fn unavailable(route: &Route, what: impl std::fmt::Display) -> Self {
         let reason = format!("{}: {what}", route.target.authority());
         Self { status: StatusCode::SERVICE_UNAVAILABLE, reason }
     }
@@ -52,13 +53,19 @@ pub(crate) struct Begun {
     method: Method,
     path: PathAndQuery,
     is_upgrade: bool,
+    is_http1: bool,
+    /// A WebSocket as a stream of HTTP/2.
+    is_within_http2: bool,
     /// Whether to say that the connection is kept, as Node does in every answer.
     keeps: bool,
     prepared: Result<Prepared, Trouble>,
 }
 
 /// All that needs no waiting. `Err` is an answer of our own.
-pub(crate) fn begin(visit: &Visit, request: Request<Incoming>) -> Result<Box<Begun>, Box<Response<AnyBody>>> {
+pub(crate) fn begin(
+    visit: &Visit,
+    mut request: Request<Incoming>,
+) -> Result<Box<Begun>, Box<Response<AnyBody>>> {
     let metrics = &visit.proxy.metrics;
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if path.as_str() == HEALTH_PATH {
@@ -68,17 +75,19 @@ pub(crate) fn begin(visit: &Visit, request: Request<Incoming>) -> Result<Box<Beg
             .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return Err(Box::new(response));
     }
+    let is_within_http2 = websocket::as_http1(&mut request);
     let method = request.method().clone();
     let is_upgrade = headers::upgrade(request.headers()).is_some();
+    let is_http1 = request.version() != Version::HTTP_2;
     let keeps = request.version() == Version::HTTP_11 && !is_upgrade && !headers::closes(request.headers());
     count(if is_upgrade { &metrics.requests_ws } else { &metrics.requests_web });
     let prepared = prepare(visit, request, &path);
-    Ok(Box::new(Begun { method, path, is_upgrade, keeps, prepared }))
+    Ok(Box::new(Begun { method, path, is_upgrade, is_http1, is_within_http2, keeps, prepared }))
 }
 
 pub(crate) async fn finish(visit: &Visit, begun: Box<Begun>) -> Response<AnyBody> {
     let metrics = &visit.proxy.metrics;
-    let Begun { method, path, is_upgrade, keeps, prepared } = *begun;
+    let Begun { method, path, is_upgrade, is_http1, is_within_http2, keeps, prepared } = *begun;
     let answered = match prepared {
         Ok(prepared) => forward(visit, prepared).await,
         Err(trouble) => Err(trouble),
@@ -88,23 +97,48 @@ pub(crate) async fn finish(visit: &Visit, begun: Box<Begun>) -> Response<AnyBody
             metrics.proxied(response.status().as_u16());
             response
         }
+        Err(trouble) if is_upgrade => {
+            note(visit, &trouble, &method, path.path());
+            // Nobody looks at the page of a failed WebSocket.
+            let mut response = Response::new(full(trouble.status.canonical_reason().unwrap_or_default()));
+            *response.status_mut() = trouble.status;
+            return response;
+        }
         Err(trouble) => {
-            metrics.proxied(trouble.status.as_u16());
-            // The query may hold a token, so it is not logged.
-            error!("{} {method} {} {}", trouble.status.as_u16(), path.path(), trouble.reason);
-            if is_upgrade {
-                // Nobody looks at the page of a failed WebSocket.
-                let mut response = Response::new(full(trouble.status.canonical_reason().unwrap_or_default()));
-                *response.status_mut() = trouble.status;
-                return response;
+            // Whoever sends what is refused for its form may have more behind it.
+            let is_the_client_s = trouble.status.is_client_error() && trouble.status != StatusCode::NOT_FOUND;
+            let mut response = Box::pin(refused(visit, trouble, &method, path.as_str())).await;
+            if is_the_client_s && is_http1 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Box::pin(error_page::respond(visit, trouble.status, path.as_str())).await
+            response
         }
     };
-    if keeps {
+    if is_within_http2 {
+        websocket::as_http2(&mut response);
+    }
+    if keeps && !response.headers().contains_key(CONNECTION) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     response
+}
+
+/// Counts and logs a request that is not passed on. The query may hold a token, so it is not logged.
+fn note(visit: &Visit, trouble: &Trouble, method: &Method, path: &str) {
+    let status = trouble.status.as_u16();
+    visit.proxy.metrics.proxied(status);
+    error!("{status} {method} {path} {}", trouble.reason);
+}
+
+/// The page for a request that is not passed on.
+pub(crate) async fn refused(
+    visit: &Visit,
+    trouble: Trouble,
+    method: &Method,
+    path_and_query: &str,
+) -> Response<AnyBody> {
+    note(visit, &trouble, method, path_and_query.split('?').next().unwrap_or_default());
+    error_page::respond(visit, trouble.status, path_and_query).await
 }
 
 /// A request ready to be sent, and where.
@@ -115,6 +149,8 @@ struct Prepared {
     upgrade: Option<hyper::upgrade::OnUpgrade>,
     /// `Host` as the client gave it.
     host: Option<HeaderValue>,
+    /// Of what the client uploads.
+    gave_up: Option<GaveUp>,
 }
 
 fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -> Result<Prepared, Trouble> {
@@ -125,21 +161,27 @@ fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -
             reason: "CONNECT is for forward proxies".to_owned(),
         });
     }
+    if request.uri().path_and_query().is_none() {
+        return Err(Trouble::bad("no path is asked for"));
+    }
+    // hyper's own limit depends on how the bytes arrive.
+    let lengths = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if path.as_str().len() + lengths.sum::<usize>() > HEADER_BYTES_MAX {
+        return Err(Trouble {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            reason: format!("its head is over {HEADER_BYTES_MAX} bytes"),
+        });
+    }
     let decoded =
         routing_path(path.path()).ok_or_else(|| Trouble::bad("the path is not properly encoded"))?;
+    one_host(&mut request)?;
     if request.version() == Version::HTTP_2 {
-        as_http1(&mut request);
+        join_cookies(request.headers_mut());
     }
     let host = request.headers().get(HOST).cloned();
-    let route = if proxy.options.host_routing {
-        let name = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let lookup = format!("/{}{decoded}", name.split(':').next().unwrap_or_default());
-        proxy.routes().find(&lookup).cloned()
-    } else {
-        proxy.routes().find(&decoded).cloned()
-    };
-    let route =
-        route.ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
+    let route = proxy
+        .find(&decoded, host.as_ref().and_then(|host| host.to_str().ok()))
+        .ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
     let protocol = headers::upgrade(request.headers());
     let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     debug!(
@@ -149,12 +191,13 @@ fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -
         route.target.authority()
     );
     let request = Box::new(outgoing(visit, request, path, &route, protocol.as_ref())?);
-    Ok(Prepared { request, route, upgrade, host })
+    let gave_up = if let AnyBody::Upload(upload) = request.body() { Some(upload.gave_up()) } else { None };
+    Ok(Prepared { request, route, upgrade, host, gave_up })
 }
 
 async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>, Trouble> {
     let proxy = &visit.proxy;
-    let Prepared { request, route, upgrade, host } = prepared;
+    let Prepared { request, route, upgrade, host, gave_up } = prepared;
     let answered = {
         let target = &route.target;
         let is_upgrade = upgrade.is_some();
@@ -172,7 +215,13 @@ async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>,
                 .map_err(|_| Trouble::unavailable(&route, format!("no answer within {limit:?}")))?,
         }
     };
-    let mut answer = answered.map_err(|error| Trouble::unavailable(&route, format!("{error:#}")))?;
+    let mut answer = answered.map_err(|error| match gave_up {
+        Some(gave_up) if gave_up.is_so() => Trouble {
+            status: StatusCode::REQUEST_TIMEOUT,
+            reason: format!("the client sent nothing for {:?}", proxy.options.client_time_max),
+        },
+        Some(_) | None => Trouble::unavailable(&route, format!("{error:#}")),
+    })?;
 
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.headers().get(UPGRADE).cloned();
@@ -210,16 +259,23 @@ async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>,
     Ok(Response::from_parts(parts, AnyBody::Answer(body)))
 }
 
-/// HTTP/2 names the host in the request's address and may cut a cookie into pieces (RFC 9113, 8.2.3).
-fn as_http1(request: &mut Request<Incoming>) {
-    if let Some(host) =
-        request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
+/// Sees to it that everybody reads the same host: the request's address counts more than the header (RFC 9112, 3.2.2;
+/// HTTP/2 names it there alone), and there is one of them.
+fn one_host(request: &mut Request<Incoming>) -> Result<(), Trouble> {
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(host)) = authority {
         request.headers_mut().insert(HOST, host);
     }
-    join_cookies(request.headers_mut());
+    let mut all = request.headers().get_all(HOST).iter();
+    match (all.next(), all.next()) {
+        (Some(_), Some(_)) => Err(Trouble::bad("more than one Host")),
+        (Some(host), None) if !headers::is_host(host.as_bytes()) => Err(Trouble::bad("the Host is no host")),
+        (None, _) if request.version() == Version::HTTP_11 => Err(Trouble::bad("no Host")),
+        (Some(_), None) | (None, _) => Ok(()),
+    }
 }
 
+/// HTTP/2 may cut a cookie into pieces (RFC 9113, 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if pieces.len() > 1
@@ -251,6 +307,9 @@ fn outgoing(
     parts.uri = uri.map_err(|error| Trouble::bad(format!("{error:#}")))?;
     parts.version = Version::HTTP_11;
     headers::strip_hop_by_hop(&mut parts.headers);
+    if !visit.peer.is_trusted {
+        headers::strip_forwarded(&mut parts.headers);
+    }
     if options.x_forward {
         headers::add_forwarded(&mut parts.headers, &visit.peer, upgrade.is_some());
     }
@@ -267,7 +326,7 @@ fn outgoing(
     let body = if hyper::body::Body::is_end_stream(&body) {
         full("")
     } else {
-        AnyBody::Upload(Upload::new(body, route.clone()))
+        AnyBody::Upload(Upload::new(body, route.clone(), options.client_time_max))
     };
     Ok(Request::from_parts(parts, body))
 }

@@ -6,12 +6,16 @@
 //! both, which hyper then answers with 400 before it closes the connection. It decides nothing else: whatever it
 //! does not understand is hyper's to refuse, and from then on it only looks on.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
 
 /// Longest start of a line that is kept: the names looked for, and any number.
 const LINE_BYTES_MAX: usize = 128;
@@ -215,12 +219,39 @@ impl<S> Departure for tokio_rustls::server::TlsStream<S> {
 /// A connection on which no request with two lengths gets through.
 pub(crate) struct Framed<S> {
     stream: S,
+    /// Read before, and not given out yet.
+    ahead: Bytes,
     scanner: Scanner,
+    /// How long the client may take nothing of what it is sent.
+    patience: Duration,
+    /// Runs while it takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Framed<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, scanner: Scanner::new() }
+    /// `ahead` is what has been read of the stream.
+    pub(crate) fn new(stream: S, ahead: Vec<u8>, patience: Duration) -> Self {
+        Self { stream, ahead: ahead.into(), scanner: Scanner::new(), patience, stall: None }
+    }
+
+    /// Ends the connection of a client that takes nothing for too long. A tunnel may stand still.
+    fn watched(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stall = None;
+        } else if self.scanner.at != At::Through {
+            let patience = self.patience;
+            let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            ready!(stall.as_mut().poll(context));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the client has taken nothing for {patience:?}"),
+            )));
+        }
+        written
     }
 }
 
@@ -232,7 +263,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let outcome = if this.ahead.is_empty() {
+            Pin::new(&mut this.stream).poll_read(context, buffer)
+        } else {
+            buffer.put_slice(&this.ahead.split_to(buffer.remaining().min(this.ahead.len())));
+            Poll::Ready(Ok(()))
+        };
         let fresh = buffer.filled_mut().get_mut(before..).unwrap_or_default();
         if let Some(place) = this.scanner.read(fresh)
             && let Some(byte) = fresh.get_mut(place)
@@ -245,7 +281,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
 
 impl<S: AsyncWrite + Departure + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.watched(written, context)
     }
 
     fn poll_write_vectored(
@@ -253,12 +291,14 @@ impl<S: AsyncWrite + Departure + Unpin> AsyncWrite for Framed<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().stream);
+        let this = self.get_mut();
+        let stream = Pin::new(&mut this.stream);
         let mut joined = [0; JOINED_BYTES_MAX];
-        match join(slices, &mut joined) {
+        let written = match join(slices, &mut joined) {
             Some(bytes) => stream.poll_write(context, bytes),
             None => stream.poll_write_vectored(context, slices),
-        }
+        };
+        this.watched(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::uri::Uri;
 
@@ -14,6 +15,7 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// How the client reached this proxy.
 #[derive(Clone, Debug)]
@@ -21,24 +23,30 @@ pub(crate) struct Peer {
     /// Its IP address as it is passed on; `unix:` on a unix socket.
     pub(crate) address: HeaderValue,
     pub(crate) is_tls: bool,
+    /// Whether what it says about who the client is goes on to the target.
+    pub(crate) is_trusted: bool,
 }
 
 impl Peer {
     /// `ip` is absent on a unix socket.
-    pub(crate) fn new(ip: Option<IpAddr>, is_tls: bool) -> Self {
+    pub(crate) fn new(ip: Option<IpAddr>, is_tls: bool, is_trusted: bool) -> Self {
         let address = ip
             .and_then(|ip| HeaderValue::from_str(&ip.to_canonical().to_string()).ok())
             .unwrap_or(HeaderValue::from_static("unix:"));
-        Self { address, is_tls }
+        Self { address, is_tls, is_trusted }
     }
 }
 
-/// The protocol named in `Upgrade`, if this is a request to change to it.
+/// The protocol named in `Upgrade`, if this is a request to change to it. Only WebSockets are: over any other protocol,
+/// HTTP/2 above all, a client could send the target requests that nobody here sees.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    tokens(headers)
-        .any(|token| token.eq_ignore_ascii_case("upgrade"))
-        .then(|| headers.get(UPGRADE).cloned())
-        .flatten()
+    let asked = headers.get(UPGRADE).filter(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))?;
+    tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade")).then(|| asked.clone())
+}
+
+/// Whether this can be a host with a port, or nothing (RFC 3986, 3.2.2), and so cannot be read as anything else.
+pub(crate) fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte))
 }
 
 /// Whether the client wants the connection closed after the answer.
@@ -61,10 +69,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         let named: Vec<HeaderName> = tokens(headers).filter_map(|token| token.parse().ok()).collect();
         for name in named {
             // Naming these would let a client take away what the proxy or the hub relies on.
-            if name != HOST
-                && name != http::header::CONTENT_LENGTH
-                && !name.as_str().starts_with("x-forwarded-")
-            {
+            let relied_on = [HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, ORIGIN, REFERER];
+            if !relied_on.contains(&name) && !tells_who_the_client_is(name.as_str()) {
                 headers.remove(name);
             }
         }
@@ -76,6 +82,24 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     headers.remove(&KEEP_ALIVE);
     headers.remove(&PROXY_CONNECTION);
+    headers.remove(&HTTP2_SETTINGS);
+}
+
+/// Whether a header tells a server who the client is or how it came, as proxies do; a client may say anything.
+pub(crate) fn tells_who_the_client_is(name: &str) -> bool {
+    const ALONE: [&str; 3] = ["forwarded", "x-real-ip", "x-scheme"];
+    let start = "x-forwarded-";
+    ALONE.iter().any(|known| name.eq_ignore_ascii_case(known))
+        || name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start))
+}
+
+/// Removes all of those.
+pub(crate) fn strip_forwarded(headers: &mut HeaderMap) {
+    let found: Vec<HeaderName> =
+        headers.keys().filter(|name| tells_who_the_client_is(name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
 }
 
 /// Appends to `X-Forwarded-{For,Port,Proto}` and sets `X-Forwarded-Host` if nobody has.
@@ -115,7 +139,7 @@ fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
     headers.insert(name.clone(), value);
 }
 
-fn port_of(host: &str) -> Option<&str> {
+pub(crate) fn port_of(host: &str) -> Option<&str> {
     let (_, port) = host.rsplit_once(':')?;
     (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
 }
@@ -182,7 +206,7 @@ mod tests {
             ("x-forwarded-for", "9.9.9.9"),
             ("x-forwarded-proto", "https"),
         ]);
-        let peer = Peer::new(Some("::ffff:10.0.0.1".parse().unwrap()), false);
+        let peer = Peer::new(Some("::ffff:10.0.0.1".parse().unwrap()), false, true);
         add_forwarded(&mut map, &peer, false);
         assert_eq!(map["x-forwarded-for"], "9.9.9.9,10.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "https,http");
@@ -197,6 +221,7 @@ mod tests {
         );
         assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
         assert!(upgrade(&headers(&[("connection", "upgrade")])).is_none());
+        assert!(upgrade(&headers(&[("connection", "Upgrade"), ("upgrade", "h2c")])).is_none());
     }
 
     #[test]

@@ -42,7 +42,15 @@ where
         };
         let now = jiff::Timestamp::now();
         write!(writer, "{} [ConfigProxy] {level}: ", now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
+        let mut line = String::new();
+        context.field_format().format_fields(Writer::new(&mut line), event)?;
+        // Names of routes and such come from others, who must not write lines of their own.
+        for character in line.chars() {
+            match character.is_control() {
+                true => write!(writer, "{}", character.escape_default())?,
+                false => writer.write_char(character)?,
+            }
+        }
         writeln!(writer)
     }
 }

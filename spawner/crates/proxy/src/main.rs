@@ -11,16 +11,19 @@ mod error_page;
 mod forward;
 mod framing;
 mod headers;
+mod idle;
 mod listen;
 mod log;
 mod metrics;
 mod options;
 mod path;
+mod plain;
 mod pool;
 mod routes;
 mod tls;
 mod tunnel;
 mod upstream;
+mod websocket;
 mod workers;
 
 use std::process::ExitCode;
@@ -31,7 +34,7 @@ use tracing::info;
 
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::routes::RouteTable;
+use crate::routes::{Route, RouteTable};
 
 /// What every request may use.
 pub(crate) struct Proxy {
@@ -44,6 +47,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) fn routes(&self) -> std::sync::RwLockReadGuard<'_, RouteTable> {
         self.routes.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The route for a decoded path, and for a host if those count.
+    pub(crate) fn find(&self, path: &str, host: Option<&str>) -> Option<Arc<Route>> {
+        if self.options.host_routing {
+            let name = host.unwrap_or_default().split(':').next().unwrap_or_default();
+            return self.routes().find(&format!("/{name}{path}")).cloned();
+        }
+        self.routes().find(path).cloned()
     }
 
     pub(crate) fn routes_mut(&self) -> std::sync::RwLockWriteGuard<'_, RouteTable> {

@@ -1,169 +1,18 @@
 //! The command line of configurable-http-proxy 5. Everything it accepts is accepted or refused by name.
 
+mod arguments;
+mod networks;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::{ArgAction, Parser};
-use http::header::{HeaderName, HeaderValue};
+use clap::Parser;
+use http::header::{self, HeaderName, HeaderValue};
 
-/// HTTP and WebSocket proxy with a routing table changed through a REST API.
-///
-/// The API's token comes from the environment variable CONFIGPROXY_AUTH_TOKEN.
-#[derive(Debug, Parser)]
-#[command(name = "configurable-http-proxy", version)]
-struct Arguments {
-    /// Public-facing IP of the proxy; empty or `*` for all.
-    #[arg(long, default_value = "")]
-    ip: String,
-    /// Public-facing port of the proxy.
-    #[arg(long)]
-    port: Option<u16>,
-    /// Public-facing unix socket instead of a port.
-    #[arg(long, conflicts_with = "port")]
-    socket: Option<PathBuf>,
-    /// SSL key to use, if any.
-    #[arg(long)]
-    ssl_key: Option<PathBuf>,
-    /// SSL certificate (chain) to use, if any.
-    #[arg(long)]
-    ssl_cert: Option<PathBuf>,
-    /// Another certificate and key, for clients that ask for this name (NAME=CERT:KEY; `*.` stands for one label);
-    /// may be repeated.
-    #[arg(long = "ssl-sni", value_name = "NAME=CERT:KEY", action = ArgAction::Append)]
-    ssl_by_name: Vec<String>,
-    /// Authority that client certificates come from.
-    #[arg(long)]
-    ssl_ca: Option<PathBuf>,
-    /// Ask clients for certificates.
-    #[arg(long)]
-    ssl_request_cert: bool,
-    /// Reject clients without a valid certificate.
-    #[arg(long)]
-    ssl_reject_unauthorized: bool,
-    #[arg(long, hide = true)]
-    ssl_protocol: Option<String>,
-    #[arg(long, hide = true)]
-    ssl_ciphers: Option<String>,
-    #[arg(long, hide = true)]
-    ssl_allow_rc4: bool,
-    #[arg(long, hide = true)]
-    ssl_dhparam: Option<PathBuf>,
-    /// Inward-facing IP for API requests.
-    #[arg(long, default_value = "localhost")]
-    api_ip: String,
-    /// Inward-facing port for API requests; default --port + 1.
-    #[arg(long)]
-    api_port: Option<u16>,
-    /// Inward-facing unix socket for API requests.
-    #[arg(long, conflicts_with = "api_port")]
-    api_socket: Option<PathBuf>,
-    #[arg(long)]
-    api_ssl_key: Option<PathBuf>,
-    #[arg(long)]
-    api_ssl_cert: Option<PathBuf>,
-    #[arg(long)]
-    api_ssl_ca: Option<PathBuf>,
-    #[arg(long)]
-    api_ssl_request_cert: bool,
-    #[arg(long)]
-    api_ssl_reject_unauthorized: bool,
-    /// Key the proxy shows to https targets.
-    #[arg(long)]
-    client_ssl_key: Option<PathBuf>,
-    #[arg(long)]
-    client_ssl_cert: Option<PathBuf>,
-    /// Authority that https targets' certificates come from.
-    #[arg(long)]
-    client_ssl_ca: Option<PathBuf>,
-    #[arg(long)]
-    client_ssl_request_cert: bool,
-    #[arg(long)]
-    client_ssl_reject_unauthorized: bool,
-    /// Default proxy target (proto://host[:port]).
-    #[arg(long)]
-    default_target: Option<String>,
-    /// Server that makes error pages (proto://host[:port]/path).
-    #[arg(long)]
-    error_target: Option<String>,
-    /// Folder with error pages: 404.html, 503.html, error.html.
-    #[arg(long)]
-    error_path: Option<PathBuf>,
-    /// Redirect HTTP requests on this port to the server on HTTPS.
-    #[arg(long)]
-    redirect_port: Option<u16>,
-    /// Port that --redirect-port sends clients to; default --port.
-    #[arg(long)]
-    redirect_to: Option<u16>,
-    /// Write our process id to a file.
-    #[arg(long)]
-    pid_file: Option<PathBuf>,
-    /// Don't add X-Forwarded- headers to proxied requests.
-    #[arg(long)]
-    no_x_forward: bool,
-    /// Don't prepend the target's path to proxied requests.
-    #[arg(long)]
-    no_prepend_path: bool,
-    /// Don't include the routing prefix in proxied requests.
-    #[arg(long)]
-    no_include_prefix: bool,
-    /// Rewrite the Location header's host in redirect responses.
-    #[arg(long)]
-    auto_rewrite: bool,
-    /// Send the target's name in the Host header.
-    #[arg(long)]
-    change_origin: bool,
-    /// Rewrite the Location header's protocol in redirect responses.
-    #[arg(long)]
-    protocol_rewrite: Option<String>,
-    /// Header to add to proxied requests (name:value); may be repeated.
-    #[arg(long = "custom-header", action = ArgAction::Append)]
-    custom_headers: Vec<String>,
-    /// Don't verify the certificates of https targets.
-    #[arg(long)]
-    insecure: bool,
-    /// Use the host as first level of the path.
-    #[arg(long)]
-    host_routing: bool,
-    #[arg(long, hide = true)]
-    statsd_host: Option<String>,
-    #[arg(long, hide = true)]
-    statsd_port: Option<u16>,
-    #[arg(long, hide = true)]
-    statsd_prefix: Option<String>,
-    /// IP for metrics.
-    #[arg(long, default_value = "")]
-    metrics_ip: String,
-    /// Port for metrics; off unless given.
-    #[arg(long)]
-    metrics_port: Option<u16>,
-    /// Unix socket for metrics instead of a port.
-    #[arg(long, conflicts_with = "metrics_port")]
-    metrics_socket: Option<PathBuf>,
-    /// Log level (debug, info, warn, error).
-    #[arg(long, default_value = "info", ignore_case = true, value_parser = ["debug", "info", "warn", "error"])]
-    log_level: String,
-    /// Milliseconds a client may leave a request unfinished.
-    #[arg(long)]
-    timeout: Option<u64>,
-    /// Milliseconds a target may take before it begins to answer.
-    #[arg(long)]
-    proxy_timeout: Option<u64>,
-    /// Milliseconds an idle client connection is kept.
-    #[arg(long)]
-    keep_alive_timeout: Option<u64>,
-    #[arg(long, hide = true)]
-    storage_backend: Option<String>,
-    /// Milliseconds running requests get to end after SIGTERM.
-    #[arg(long, default_value_t = 5_000)]
-    drain_timeout: u64,
-    /// Client connections at the same time.
-    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections_max: u32,
-    /// Threads that carry traffic; default as many as there are processors, at most 8.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-}
+use self::arguments::Arguments;
+use self::networks::Trusted;
 
 /// Threads that are not asked for beyond this many would cost memory for nothing: one carries gigabits.
 const THREADS_MAX: usize = 8;
@@ -240,6 +89,11 @@ pub(crate) struct Options {
     pub(crate) drain_max: Duration,
     pub(crate) connections_max: usize,
     pub(crate) threads: usize,
+    /// For the next piece of what a client sends, or of what it is sent.
+    pub(crate) client_time_max: Duration,
+    /// Whether requests pass without being rewritten, so that they need not be understood in full.
+    pub(crate) takes_plain: bool,
+    trusted: Trusted,
     log_level: String,
 }
 
@@ -253,7 +107,7 @@ impl Options {
     }
 
     fn new(arguments: Arguments, auth_token: Option<String>) -> anyhow::Result<Self> {
-        refuse_what_is_not_offered(&arguments)?;
+        arguments.refuse_what_is_not_offered()?;
         let port = arguments.port.unwrap_or(8000);
         let all = |ip: &str| if ip == "*" { String::new() } else { ip.to_owned() };
         let public = match &arguments.socket {
@@ -344,7 +198,7 @@ impl Options {
             include_prefix: !arguments.no_include_prefix,
             auto_rewrite: arguments.auto_rewrite,
             change_origin: arguments.change_origin,
-            protocol_rewrite: arguments.protocol_rewrite,
+            protocol_rewrite: arguments.protocol_rewrite.clone(),
             custom_headers,
             host_routing: arguments.host_routing,
             header_time_max: millis(arguments.keep_alive_timeout.max(arguments.timeout))
@@ -356,36 +210,29 @@ impl Options {
                 || std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX)),
                 usize::from,
             ),
+            client_time_max: Duration::from_millis(arguments.client_timeout),
+            takes_plain: !arguments.no_include_prefix
+                && !arguments.auto_rewrite
+                && arguments.protocol_rewrite.is_none(),
+            trusted: Trusted::parse(&arguments.trusted_proxies)?,
             log_level: arguments.log_level.to_lowercase(),
         })
+    }
+
+    /// Whether what this client says in `X-Forwarded-*` goes on to the target.
+    pub(crate) fn trusts(&self, ip: Option<IpAddr>) -> bool {
+        self.trusted.includes(ip)
+    }
+
+    /// Whether every request gets this header from the command line.
+    pub(crate) fn sets(&self, name: &str) -> bool {
+        self.custom_headers.iter().any(|(set, _)| set.as_str().eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn log_filter(&self) -> tracing_subscriber::EnvFilter {
         let own = format!("warn,nuna_proxy={}", self.log_level);
         tracing_subscriber::EnvFilter::try_from_env("NUNA_LOG").unwrap_or_else(|_| own.into())
     }
-}
-
-fn refuse_what_is_not_offered(arguments: &Arguments) -> anyhow::Result<()> {
-    ensure!(
-        arguments.storage_backend.is_none(),
-        "--storage-backend loads JavaScript: this proxy keeps its routes in memory, and JupyterHub restores them"
-    );
-    ensure!(
-        arguments.statsd_host.is_none()
-            && arguments.statsd_port.is_none()
-            && arguments.statsd_prefix.is_none(),
-        "--statsd-* is not offered: use --metrics-port for Prometheus metrics"
-    );
-    ensure!(
-        arguments.ssl_ciphers.is_none()
-            && arguments.ssl_protocol.is_none()
-            && arguments.ssl_dhparam.is_none()
-            && !arguments.ssl_allow_rc4,
-        "--ssl-ciphers, --ssl-protocol, --ssl-dhparam and --ssl-allow-rc4 are not offered: \
-         TLS 1.2 and 1.3 with current ciphers are always used"
-    );
-    Ok(())
 }
 
 fn tls_files(
@@ -432,7 +279,19 @@ fn custom_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
     let Some((name, value)) = text.split_once(':') else {
         bail!("A colon was expected in custom header: {text}");
     };
-    let name = name.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid name"))?;
+    let name: HeaderName =
+        name.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid name"))?;
+    // What frames a request or belongs to one connection is not the administrator's to say.
+    let own = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        header::EXPECT,
+    ];
+    ensure!(!own.contains(&name), "--custom-header {text:?}: the proxy itself sets {name}");
     let value =
         value.trim().parse().with_context(|| format!("--custom-header {text:?} has no valid value"))?;
     Ok((name, value))
@@ -493,6 +352,9 @@ mod tests {
             (vec!["--error-target", "http://x", "--error-path", "y"], "Pick one"),
             (vec!["--custom-header", "bad name: x"], "valid name"),
             (vec!["--custom-header", "invalid"], "colon was expected"),
+            (vec!["--custom-header", "Content-Length: 5"], "the proxy itself"),
+            (vec!["--custom-header", "X: a\r\nY: b"], "valid value"),
+            (vec!["--trusted-proxy", "proxy"], "10.0.0.0/8"),
             (vec!["--ssl-sni", "hub=cert"], "NAME=CERT:KEY"),
             (vec!["--ssl-sni", "hub=c:k"], "--ssl-cert"),
             (vec!["--socket", "x", "--port", "1"], "cannot be used with"),

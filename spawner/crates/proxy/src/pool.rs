@@ -3,10 +3,9 @@
 //! A connection is driven by whoever uses it and by nobody while it is idle: the request, the target's answer and the
 //! client's connection are one task, so that nothing is handed between tasks or threads on the way through.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,31 +15,24 @@ use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use tokio::net::TcpStream;
 
 use crate::body::AnyBody;
+use crate::idle::{IdlePool, Reusable};
 use crate::routes::Route;
 use crate::tls::Outgoing;
-use crate::upstream::{Stream, Target, connect};
+use crate::upstream::{Stream, Target, connect, connect_tcp};
 
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept.
-const IDLE_MAX: Duration = Duration::from_secs(20);
-/// Idle connections kept per target and worker for that long; those a burst leaves beyond them go sooner, for a
-/// user's server may have few file descriptors.
-const IDLE_PER_TARGET_MAX: usize = 32;
-const IDLE_AFTER_BURST_MAX: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// One worker's connections to all targets.
 pub(crate) struct Upstream {
     tls: Arc<Outgoing>,
-    /// By `Target::key`, the most recently used last; never held across a wait.
-    idle: Mutex<HashMap<Arc<str>, Vec<Idle>>>,
-}
-
-struct Idle {
-    channel: Box<Channel>,
-    since: Instant,
+    /// Those that hyper speaks over.
+    channels: IdlePool<Box<Channel>>,
+    /// Those for plain requests.
+    streams: IdlePool<TcpStream>,
 }
 
 /// A connection and its driver.
@@ -80,16 +72,20 @@ impl Channel {
             .await
         }
     }
+}
 
-    /// Whether another request may be sent now. Errors of an ended connection have been told to its request.
-    fn is_free(&self) -> bool {
+impl Reusable for Box<Channel> {
+    /// Errors of an ended connection have been told to its request.
+    fn is_free(&mut self) -> bool {
+        // Notices an end that came in the meantime.
+        self.drive(&mut Context::from_waker(Waker::noop()));
         self.connection.is_some() && self.sender.is_ready()
     }
 }
 
 impl Upstream {
     pub(crate) fn new(tls: Arc<Outgoing>) -> Self {
-        Self { tls, idle: Mutex::default() }
+        Self { tls, channels: IdlePool::new(), streams: IdlePool::new() }
     }
 
     /// Sends a request in origin form with a `Host` and waits for the head of the answer.
@@ -102,7 +98,7 @@ impl Upstream {
         mut request: Box<Request<AnyBody>>,
     ) -> anyhow::Result<Response<Answer>> {
         loop {
-            let (mut channel, is_fresh) = match self.take(target) {
+            let (mut channel, is_fresh) = match self.channels.take(target.key()) {
                 Some(channel) => (channel, false),
                 // Boxed, since it is rare and large beside the rest of a request.
                 None => (Box::new(Box::pin(self.open(target)).await?), true),
@@ -145,35 +141,24 @@ impl Upstream {
         response.map(|incoming| Answer { incoming, lease: Some(lease), success_of: None })
     }
 
+    /// A connection for plain requests that is idle.
+    pub(crate) fn idle_stream(&self, target: &Target) -> Option<TcpStream> {
+        self.streams.take(target.key())
+    }
+
+    /// Another one.
+    pub(crate) async fn open_stream(&self, target: &Target) -> anyhow::Result<TcpStream> {
+        in_time(connect_tcp(target)).await
+    }
+
+    pub(crate) fn keep_stream(&self, target: &Target, stream: TcpStream) {
+        self.streams.keep(target.key(), stream);
+    }
+
     async fn open(&self, target: &Target) -> anyhow::Result<Channel> {
-        let stream = tokio::time::timeout(CONNECT_MAX, connect(target, self.tls.current()))
-            .await
-            .map_err(|_| anyhow::anyhow!("connecting took longer than {CONNECT_MAX:?}"))?
-            .context("cannot connect")?;
+        let stream = in_time(connect(target, self.tls.current())).await?;
         let (sender, connection) = Builder::new().handshake(stream).await?;
         Ok(Channel { sender, connection: Some(connection) })
-    }
-
-    /// An idle connection that, as far as can be seen, is still open.
-    fn take(&self, target: &Target) -> Option<Box<Channel>> {
-        let mut idle = self.idle();
-        let kept = idle.get_mut(target.key())?;
-        loop {
-            let mut channel = kept.pop()?.channel;
-            // Notices an end that came in the meantime.
-            channel.drive(&mut Context::from_waker(Waker::noop()));
-            if channel.is_free() {
-                return Some(channel);
-            }
-        }
-    }
-
-    fn keep(&self, key: Arc<str>, channel: Box<Channel>) {
-        self.idle().entry(key).or_default().push(Idle { channel, since: Instant::now() });
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<Idle>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes what has been idle for too long, for as long as the worker runs.
@@ -181,24 +166,18 @@ impl Upstream {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         loop {
             ticks.tick().await;
-            self.sweep_once(Instant::now());
+            let now = Instant::now();
+            self.channels.sweep(now);
+            self.streams.sweep(now);
         }
     }
+}
 
-    fn sweep_once(&self, now: Instant) {
-        self.idle().retain(|_, idle| {
-            let surplus = idle.len().saturating_sub(IDLE_PER_TARGET_MAX);
-            let mut place = 0;
-            // The longest idle come first.
-            idle.retain_mut(|one| {
-                place += 1;
-                let limit = if place <= surplus { IDLE_AFTER_BURST_MAX } else { IDLE_MAX };
-                one.channel.drive(&mut Context::from_waker(Waker::noop()));
-                one.channel.is_free() && now.saturating_duration_since(one.since) < limit
-            });
-            !idle.is_empty()
-        });
-    }
+async fn in_time<T>(connecting: impl Future<Output = std::io::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(CONNECT_MAX, connecting)
+        .await
+        .map_err(|_| anyhow::anyhow!("connecting took longer than {CONNECT_MAX:?}"))?
+        .context("cannot connect")
 }
 
 /// A connection that is in use.
@@ -230,7 +209,7 @@ impl Answer {
         if let Some(lease) = self.lease.take() {
             // Whether it is free is found out when it is taken: until this answer has been passed on, the buffer
             // that it lies in could not be read into again.
-            lease.home.keep(lease.key, lease.channel);
+            lease.home.channels.keep(&lease.key, lease.channel);
         }
     }
 }

@@ -34,10 +34,18 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
+/// What a private key that needs a passphrase says of itself: PKCS #8, and OpenSSL's older form.
+const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
+
 fn key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path).with_context(|| {
-        format!("{} holds no readable private key (encrypted keys are not offered)", path.display())
-    })
+    let shown = path.display();
+    let text = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    ensure!(
+        !ENCRYPTED.iter().any(|mark| memchr::memmem::find(&text, mark).is_some()),
+        "{shown} is encrypted, which is not offered (CONFIGPROXY_SSL_KEY_PASSPHRASE has no effect): write it in the \
+         clear for this program's user alone, with `umask 077; openssl pkey -in {shown} -out NEW`"
+    );
+    PrivateKeyDer::from_pem_slice(&text).with_context(|| format!("{shown} holds no readable private key"))
 }
 
 fn authorities(path: &Path) -> anyhow::Result<RootCertStore> {

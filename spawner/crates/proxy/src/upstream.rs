@@ -79,6 +79,16 @@ impl Target {
         &self.host
     }
 
+    /// The target's own path, which requests' paths are appended to.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether it is reached over TCP alone.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.scheme == Scheme::HTTP && self.socket.is_none()
+    }
+
     /// The same for targets that share connections.
     pub(crate) fn key(&self) -> &Arc<str> {
         &self.key
@@ -101,10 +111,7 @@ pub(crate) async fn connect(target: &Target, tls: Option<TlsConnector>) -> std::
         return Ok(Stream::Unix(TokioIo::new(UnixStream::connect(path).await?)));
     }
     let is_tls = target.scheme == Scheme::HTTPS;
-    let port = target.authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    crate::listen::keep_alive(&stream);
+    let stream = connect_tcp(target).await?;
     match tls {
         Some(tls) if is_tls => {
             let name = rustls_pki_types::ServerName::try_from(host.to_owned())
@@ -117,6 +124,16 @@ pub(crate) async fn connect(target: &Target, tls: Option<TlsConnector>) -> std::
         )),
         Some(_) | None => Ok(Stream::Tcp(TokioIo::new(stream))),
     }
+}
+
+/// The same without TLS around it.
+pub(crate) async fn connect_tcp(target: &Target) -> std::io::Result<TcpStream> {
+    let host = target.authority.host().trim_matches(['[', ']']);
+    let port = target.authority.port_u16().unwrap_or(if target.scheme == Scheme::HTTPS { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    crate::listen::keep_alive(&stream);
+    Ok(stream)
 }
 
 pub(crate) enum Stream {

@@ -232,3 +232,24 @@ fn the_api_and_targets_can_demand_certificates() {
     hides.route("/", &target);
     assert_eq!(hides.get("/x").status, 503);
 }
+
+#[test]
+fn encrypted_keys_are_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(folder.path(), "localhost");
+    let clear = std::fs::read_to_string(&key).unwrap();
+    for text in [
+        clear.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+        clear.replace(
+            "-----BEGIN PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+        ),
+    ] {
+        std::fs::write(&key, text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuna-proxy"));
+        command.args(["--ip", "127.0.0.1", "--port", "0", "--api-port", "0"]);
+        let refused = command.args(["--ssl-cert", &cert, "--ssl-key", &key]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("openssl pkey"), "{said}");
+    }
+}

@@ -174,6 +174,70 @@ fn tls_on_both_sides() {
     assert_eq!(careless.get("/x").status, 200);
 }
 
+#[test]
+fn websockets_within_http2_are_those_of_http1_to_the_target() {
+    use http_body_util::{BodyExt, Empty};
+    use hyper::ext::Protocol;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = common::certificate(folder.path(), "localhost");
+    let proxy = Proxy::start(&["--ssl-cert", &cert, "--ssl-key", &key]);
+    proxy.route("/ws", &format!("http://{}", websocket_echo()));
+    proxy.route("/plain", &format!("http://{}", echo()));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&cert).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    runtime().block_on(async {
+        let stream = tokio::net::TcpStream::connect(proxy.public).await.unwrap();
+        let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let stream = tls.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let health = hyper::Request::get("https://localhost/_chp_healthz").body(Empty::<bytes::Bytes>::new());
+        assert_eq!(sender.send_request(health.unwrap()).await.unwrap().status(), 200);
+        let connect = |path: &str, protocol: &'static str| {
+            hyper::Request::connect(format!("https://hub.test{path}"))
+                .extension(Protocol::from_static(protocol))
+                .header("sec-websocket-version", "13")
+                .body(Empty::<bytes::Bytes>::new())
+                .unwrap()
+        };
+        // Several at once on the one connection.
+        for _ in 0..3 {
+            let mut answer = sender.send_request(connect("/ws/x", "websocket")).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            assert!(!answer.headers().contains_key("sec-websocket-accept"));
+            let upgraded = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+            let mut socket =
+                tokio_tungstenite::WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+            for size in [1, 70_000, 1 << 20] {
+                socket.send(Message::binary(vec![7; size])).await.unwrap();
+                let back = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+                assert_eq!(back, Message::binary(vec![7; size]));
+            }
+            socket.close(None).await.unwrap();
+        }
+        // A server that knows no WebSockets must not look as if it had opened one, and what it refuses is refused.
+        for (path, status) in [("/plain/x", 502), ("/plain/status/403", 403), ("/nowhere", 404)] {
+            let answer = sender.send_request(connect(path, "websocket")).await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            let _ = answer.into_body().collect().await;
+        }
+        for protocol in ["connect-udp", "h2c"] {
+            assert_eq!(sender.send_request(connect("/ws/x", protocol)).await.unwrap().status(), 405);
+        }
+    });
+    assert_eq!(proxy.activity("/plain").len(), 24);
+}
+
 /// Not an assertion about speed: prints what the way through the proxy costs.
 /// `cargo test -p nuna-proxy --test websocket_tls_load -- --ignored --nocapture proxy_cost`
 #[test]
