@@ -180,23 +180,17 @@ pub fn start(
 
 impl App {
     /// The groups somebody had when they last signed in. Nobody who never did has any.
-    pub async fn groups(&self, user: &str) -> anyhow::Result<Vec<String>> {
-        let (journal, user) = (self.journal.clone(), user.to_owned());
-        let found = tokio::task::spawn_blocking(move || journal.user(&user)).await??;
-        Ok(found.map(|identity| identity.groups).unwrap_or_default())
+    pub fn groups(&self, user: &UserName) -> Vec<String> {
+        self.journal.user(user).map(|identity| identity.groups).unwrap_or_default()
     }
 
     /// Who has lost their access is in no group.
     pub async fn forget(&self, user: &UserName) -> anyhow::Result<()> {
-        let (journal, user) = (self.journal.clone(), user.clone());
-        tokio::task::spawn_blocking(move || journal.forget_user(&user)).await??;
-        Ok(())
+        Ok(self.journal.forget_user(user).await?)
     }
 
     pub async fn remember(&self, identity: &Identity) -> anyhow::Result<()> {
-        let (journal, identity) = (self.journal.clone(), identity.clone());
-        tokio::task::spawn_blocking(move || journal.remember_user(&identity)).await??;
-        Ok(())
+        Ok(self.journal.remember_user(identity).await?)
     }
 }
 

@@ -1,13 +1,21 @@
 //! What survives a restart, in one redb file: user servers, the groups people had when they signed in, and the
 //! name this service signs its jobs with. Codes are kept as hashes, environments sealed by them.
+//!
+//! People are in memory as well: every form and every start asks about one, and none should wait for the disk. One
+//! thread writes. What came while it waited for the disk goes into its next commit, so that a hundred sign-ins at
+//! once wait for the disk twice and not a hundred times.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
 
 use nuna_pbs::UserName;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::auth::Identity;
 use crate::lifecycle::{ServerId, Spec, State};
@@ -19,6 +27,10 @@ const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 
 const FILE: &str = "spawner.redb";
 const FORMAT: &str = "1";
+/// Of the file, in memory. Without a limit the database would take a gigabyte in time.
+const CACHE_BYTES: usize = 16 << 20;
+/// Changes in one commit.
+const TOGETHER_MAX: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -39,6 +51,10 @@ pub enum JournalError {
     Database(#[from] redb::Error),
     #[error(transparent)]
     Random(#[from] SecretError),
+    #[error("the thread that writes the journal cannot be started: {source}")]
+    NoThread { source: std::io::Error },
+    #[error("the thread that writes the journal has ended")]
+    Ended,
 }
 
 macro_rules! from_redb {
@@ -59,17 +75,39 @@ struct Record {
     state: State,
 }
 
-/// One commit.
+/// Written together or not at all.
 #[derive(Debug, Default)]
 pub struct Changes {
     pub records: Vec<(Spec, State)>,
     pub forgotten: Vec<ServerId>,
+    pub people: Vec<Identity>,
+    pub strangers: Vec<UserName>,
 }
+
+type People = RwLock<HashMap<UserName, Identity>>;
+
+/// Many may have gone into the same commit, which failed for all of them.
+type Written = Result<(), Arc<JournalError>>;
 
 pub struct Journal {
     path: PathBuf,
-    database: Database,
+    database: Arc<Database>,
+    people: Arc<People>,
     instance: String,
+    /// None while it ends.
+    inbox: Option<mpsc::Sender<(Changes, oneshot::Sender<Written>)>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Journal {
+    /// What was handed over is written, and the file is closed.
+    fn drop(&mut self) {
+        self.inbox = None;
+        if let Some(writer) = self.writer.take() {
+            // It has told everybody who waits if it failed.
+            let _ = writer.join();
+        }
+    }
 }
 
 impl std::fmt::Debug for Journal {
@@ -106,7 +144,7 @@ impl Journal {
             .mode(0o600)
             .open(&path)
             .map_err(|source| JournalError::Io { path: path.clone(), source })?;
-        let database = match Database::builder().create_file(file) {
+        let database = match Database::builder().set_cache_size(CACHE_BYTES).create_file(file) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse { path }),
             Err(error) => return Err(JournalError::Database(error.into())),
@@ -129,7 +167,28 @@ impl Journal {
             instance.unwrap_or_default()
         };
         transaction.commit()?;
-        Ok(Self { path, database, instance })
+        let people = Arc::new(RwLock::new(people(&database)?));
+        let database = Arc::new(database);
+        let (inbox, changes) = mpsc::channel::<(Changes, oneshot::Sender<Written>)>();
+        let (own, known) = (database.clone(), people.clone());
+        let writer = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                while let Ok(first) = changes.recv() {
+                    let together: Vec<_> =
+                        std::iter::once(first).chain(changes.try_iter().take(TOGETHER_MAX)).collect();
+                    let outcome = commit(&own, together.iter().map(|(changes, _)| changes)).map_err(Arc::new);
+                    for (changes, waiting) in together {
+                        if outcome.is_ok() {
+                            learn(&known, changes);
+                        }
+                        // Who asked may have gone.
+                        let _ = waiting.send(outcome.clone());
+                    }
+                }
+            })
+            .map_err(|source| JournalError::NoThread { source })?;
+        Ok(Self { path, database, people, instance, inbox: Some(inbox), writer: Some(writer) })
     }
 
     /// Size of its file.
@@ -142,23 +201,12 @@ impl Journal {
         format!("nuna-{}", self.instance)
     }
 
-    pub fn apply(&self, changes: &Changes) -> Result<(), JournalError> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(SERVERS)?;
-            for (spec, state) in &changes.records {
-                let key = spec.id.to_string();
-                let record = Record { spec: spec.clone(), state: state.clone() };
-                let bytes = serde_json::to_vec(&record)
-                    .map_err(|source| JournalError::Damaged { key: key.clone(), source })?;
-                table.insert(key.as_str(), bytes.as_slice())?;
-            }
-            for id in &changes.forgotten {
-                table.remove(id.as_str())?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
+    /// Returns once the changes are on disk. Those of one caller are written in its order.
+    pub async fn apply(&self, changes: Changes) -> Written {
+        let (sender, written) = oneshot::channel();
+        let ended = || Arc::new(JournalError::Ended);
+        self.inbox.as_ref().ok_or_else(ended)?.send((changes, sender)).map_err(|_| ended())?;
+        written.await.map_err(|_| ended())?
     }
 
     pub fn servers(&self) -> Result<Vec<(Spec, State)>, JournalError> {
@@ -173,32 +221,138 @@ impl Journal {
         Ok(records)
     }
 
-    pub fn remember_user(&self, identity: &Identity) -> Result<(), JournalError> {
-        let key = identity.name.as_str();
-        let bytes = serde_json::to_vec(identity)
-            .map_err(|source| JournalError::Damaged { key: key.to_owned(), source })?;
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(USERS)?.insert(key, bytes.as_slice())?;
-        transaction.commit()?;
-        Ok(())
+    /// Writes nothing, and waits for no disk, if nothing is new: most sign-ins are of people who have been here.
+    pub async fn remember_user(&self, identity: &Identity) -> Written {
+        if self.user(&identity.name).as_ref() == Some(identity) {
+            return Ok(());
+        }
+        self.apply(Changes { people: vec![identity.clone()], ..Changes::default() }).await
     }
 
     /// Writes nothing if nobody of that name is known.
-    pub fn forget_user(&self, name: &UserName) -> Result<(), JournalError> {
-        if self.user(name.as_str())?.is_none() {
+    pub async fn forget_user(&self, name: &UserName) -> Written {
+        if self.user(name).is_none() {
             return Ok(());
         }
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(USERS)?.remove(name.as_str())?;
-        transaction.commit()?;
-        Ok(())
+        self.apply(Changes { strangers: vec![name.clone()], ..Changes::default() }).await
     }
 
-    pub fn user(&self, name: &str) -> Result<Option<Identity>, JournalError> {
-        let table = self.database.begin_read()?.open_table(USERS)?;
-        let Some(value) = table.get(name)? else { return Ok(None) };
-        let identity = serde_json::from_slice(value.value())
-            .map_err(|source| JournalError::Damaged { key: name.to_owned(), source })?;
-        Ok(Some(identity))
+    /// What was remembered last of somebody.
+    pub fn user(&self, name: &UserName) -> Option<Identity> {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+/// Who cannot be read is somebody who has not signed in yet.
+fn people(database: &Database) -> Result<HashMap<UserName, Identity>, JournalError> {
+    let table = database.begin_read()?.open_table(USERS)?;
+    let mut people = HashMap::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        match serde_json::from_slice::<Identity>(value.value()) {
+            Ok(identity) => {
+                people.insert(identity.name.clone(), identity);
+            }
+            Err(error) => {
+                tracing::warn!("what the journal knows of the user {} cannot be read: {error}", key.value());
+            }
+        }
+    }
+    Ok(people)
+}
+
+fn learn(known: &People, changes: Changes) {
+    if changes.people.is_empty() && changes.strangers.is_empty() {
+        return;
+    }
+    let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+    for identity in changes.people {
+        known.insert(identity.name.clone(), identity);
+    }
+    for name in &changes.strangers {
+        known.remove(name);
+    }
+}
+
+fn commit<'a>(database: &Database, changes: impl Iterator<Item = &'a Changes>) -> Result<(), JournalError> {
+    fn json(key: &str, value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
+        serde_json::to_vec(value).map_err(|source| JournalError::Damaged { key: key.to_owned(), source })
+    }
+    let transaction = database.begin_write()?;
+    {
+        let mut servers = transaction.open_table(SERVERS)?;
+        let mut users = transaction.open_table(USERS)?;
+        for changes in changes {
+            for (spec, state) in &changes.records {
+                let key = spec.id.as_str();
+                let record = Record { spec: spec.clone(), state: state.clone() };
+                servers.insert(key, json(key, &record)?.as_slice())?;
+            }
+            for id in &changes.forgotten {
+                servers.remove(id.as_str())?;
+            }
+            for identity in &changes.people {
+                let key = identity.name.as_str();
+                users.insert(key, json(key, identity)?.as_slice())?;
+            }
+            for name in &changes.strangers {
+                users.remove(name.as_str())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(number: usize) -> Identity {
+        Identity {
+            name: format!("u{number}").parse().unwrap(),
+            groups: vec![number.to_string()],
+            admin: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_many_wrote_at_once_is_all_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let journal = Journal::open(&path).unwrap();
+        let people: Vec<Identity> = (0..600).map(identity).collect();
+        let written =
+            futures::future::join_all(people.iter().map(|identity| journal.remember_user(identity))).await;
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+        assert_eq!(journal.user(&people[7].name).as_ref(), Some(&people[7]));
+        journal.forget_user(&people[7].name).await.unwrap();
+        journal.forget_user(&"nobody".parse().unwrap()).await.unwrap();
+        drop(journal);
+        let journal = Journal::open(&path).unwrap();
+        for (number, identity) in people.iter().enumerate() {
+            assert_eq!(
+                journal.user(&identity.name).as_ref(),
+                Some(identity).filter(|_| number != 7),
+                "{number}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_of_one_caller_are_written_in_order_and_nobody_need_wait_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let journal = Journal::open(&path).unwrap();
+        for admin in [false, true, false, true] {
+            let changed = Identity { admin, ..identity(1) };
+            // Who asked has gone.
+            let mut written =
+                Box::pin(journal.apply(Changes { people: vec![changed], ..Changes::default() }));
+            assert!(futures::poll!(&mut written).is_pending());
+        }
+        drop(journal);
+        let journal = Journal::open(&path).unwrap();
+        assert!(journal.user(&identity(1).name).unwrap().admin);
     }
 }

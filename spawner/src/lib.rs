@@ -23,3 +23,4 @@ pub mod secret;
 pub mod select;
 pub mod serve;
 pub mod templates;
+pub mod timing;

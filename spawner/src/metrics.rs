@@ -12,6 +12,8 @@ use crate::lifecycle::{Failure, PbsHealth};
 
 /// Upper bounds of what a command or an answer takes, in seconds…
 const ANSWERS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+/// … of what the service itself takes for an answer…
+const OWN: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 /// … and of what people wait for.
 const WAITS: [f64; 9] = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 7200.0];
 
@@ -41,13 +43,20 @@ impl Histogram {
 
     fn render(&self, out: &mut String, name: &str, help: &str) {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        self.lines(out, name, "");
+    }
+
+    /// With these labels, if there are any.
+    fn lines(&self, out: &mut String, name: &str, labels: &str) {
+        let comma = if labels.is_empty() { "" } else { "," };
         let mut total = 0;
         for (bound, below) in self.bounds.iter().zip(self.below) {
             total += below;
-            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {total}");
+            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
         }
-        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}", self.count);
-        let _ = writeln!(out, "{name}_sum {}\n{name}_count {}", self.seconds, self.count);
+        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", self.count);
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let _ = writeln!(out, "{name}_sum{labels} {}\n{name}_count{labels} {}", self.seconds, self.count);
     }
 }
 
@@ -69,6 +78,8 @@ struct Inner {
     failures: BTreeMap<&'static str, u64>,
     servers: BTreeMap<&'static str, u64>,
     requests: BTreeMap<(&'static str, u16), u64>,
+    /// By method, then by route as `router` has it.
+    answers: BTreeMap<(&'static str, String), Histogram>,
     journal_failures: u64,
     journal_takes: bool,
     pbs_asked: bool,
@@ -98,6 +109,7 @@ impl Default for Inner {
             failures: BTreeMap::new(),
             servers: BTreeMap::new(),
             requests: BTreeMap::new(),
+            answers: BTreeMap::new(),
             journal_failures: 0,
             journal_takes: true,
             pbs_asked: false,
@@ -232,6 +244,15 @@ impl Metrics {
         self.change(|inner| *inner.requests.entry((listener, status)).or_default() += 1);
     }
 
+    /// `own` leaves out what the answer waited for others. There are as many routes as the router has; "" is for all
+    /// other addresses.
+    pub fn answered(&self, method: &'static str, route: &str, own: Duration) {
+        self.change(|inner| {
+            let histogram = inner.answers.entry((method, route.to_owned()));
+            histogram.or_insert_with(|| Histogram::new(OWN)).add(own);
+        });
+    }
+
     /// All of them, with what the directory's servers and the journal say of themselves.
     pub fn render(&self, directory: &[DirectoryServer], journal_bytes: Option<u64>) -> String {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -285,6 +306,12 @@ impl Metrics {
         let _ = writeln!(out, "# HELP {name} Requests by listener and status\n# TYPE {name} counter");
         for ((listener, status), value) in &inner.requests {
             let _ = writeln!(out, "{name}{{listener=\"{listener}\",status=\"{status}\"}} {value}");
+        }
+        let name = "nuna_answer_seconds";
+        let help = "Time of answers to the hub and to launchers, without what they waited for the directory and the batch system";
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for ((method, route), histogram) in &inner.answers {
+            histogram.lines(&mut out, name, &format!("method=\"{method}\",route=\"{route}\""));
         }
         for (name, kind, help, value) in [
             ("nuna_pbs_answers", "gauge", "1 if PBS answered the last query", u64::from(inner.pbs_answers)),
@@ -402,5 +429,22 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn answers_are_counted_up_to_each_end_and_by_route() {
+        let metrics = Metrics::default();
+        for milliseconds in [1, 4, 60, 9000] {
+            metrics.answered("GET", "/servers/{id}", Duration::from_millis(milliseconds));
+        }
+        metrics.answered("other", "", Duration::ZERO);
+        let text = metrics.render(&[], None);
+        let labels = "method=\"GET\",route=\"/servers/{id}\"";
+        for (end, count) in [("0.001", 1), ("0.0025", 1), ("0.005", 2), ("0.1", 3), ("2.5", 3), ("+Inf", 4)] {
+            let line = format!("nuna_answer_seconds_bucket{{{labels},le=\"{end}\"}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(text.contains(&format!("nuna_answer_seconds_count{{{labels}}} 4\n")), "{text}");
+        assert!(text.contains("nuna_answer_seconds_count{method=\"other\",route=\"\"} 1\n"), "{text}");
     }
 }

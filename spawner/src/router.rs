@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::config::PREFIX;
 use crate::error::{ApiError, with_request_id};
 use crate::handlers::{health, launch, options, servers, sign_in};
+use crate::timing;
 
 /// An environment with room to spare.
 const HUB_BODY_MAX: usize = 1 << 20;
@@ -39,6 +40,7 @@ pub fn hub(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(HUB_BODY_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), count_hub))
+        .layer(middleware::from_fn_with_state(app.clone(), timing::measure))
         .layer(middleware::from_fn(with_request_id))
         .with_state(app)
 }
@@ -51,6 +53,7 @@ pub fn nodes(app: Arc<App>, gateway: Router) -> Router {
         .route(&format!("{PREFIX}/launch/failed"), post(launch::failed))
         .layer(DefaultBodyLimit::max(LAUNCH_BODY_MAX))
         .layer(middleware::from_fn(limit_time))
+        .layer(middleware::from_fn_with_state(app.clone(), timing::measure))
         .with_state(app.clone());
     launch
         .merge(gateway)

@@ -17,6 +17,7 @@ use crate::error::{ApiError, Sent};
 use crate::lifecycle::fleet::{Event, Resolved};
 use crate::lifecycle::{Answer, LaunchReport};
 use crate::secret::{Code, Digest, Secret, random_hex};
+use crate::timing::{Other, waiting};
 
 /// A job may start before `qsub` has said its id.
 const NOT_YET_TRIES: usize = 50;
@@ -83,7 +84,7 @@ pub async fn exchange(
                 info!(target: "audit", %user, server = id.as_str(), job = sent.job, host, node, %peer, "environment handed over");
                 return Ok(Json(Grant { environment: launch.environment, argv: launch.argv, ticket }));
             }
-            Some(Answer::NotYet) => tokio::time::sleep(NOT_YET_PAUSE).await,
+            Some(Answer::NotYet) => waiting(Other::Batch, tokio::time::sleep(NOT_YET_PAUSE)).await,
             Some(Answer::Refused(why)) => return Err(refused(why, peer)),
             Some(_) | None => return Err(not_now()),
         }

@@ -23,6 +23,7 @@ use crate::lifecycle::{Answer, Keeper, ServerId, Spec, View};
 use crate::profiles::Resources;
 use crate::secret::{Code, random_hex};
 use crate::templates::JobContext;
+use crate::timing::{Other, waiting};
 
 /// A stream says something at least this often.
 const EVENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -83,7 +84,7 @@ pub async fn create(
         return Err(ApiError::ending());
     }
     let user = check(&requested)?;
-    let groups = app.groups(user.as_str()).await.map_err(|error| ApiError::internal(&error))?;
+    let groups = app.groups(&user);
     let choice = app.profiles.choose_from_json(user.as_str(), &groups, &requested.options)?;
     let resources =
         app.profiles.resources(&choice).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
@@ -193,7 +194,8 @@ fn environment(
 async fn submitted(app: &App, id: &ServerId) -> Result<(), ApiError> {
     let mut watch = app.keeper.watch(id).ok_or_else(ApiError::ending)?;
     let patience = app.command_max + Duration::from_secs(5);
-    let view = match tokio::time::timeout(patience, watch.wait_for(|view| view.state != "submitting")).await {
+    let settled = tokio::time::timeout(patience, watch.wait_for(|view| view.state != "submitting"));
+    let view = match waiting(Other::Batch, settled).await {
         Ok(Ok(view)) => view.clone(),
         Ok(Err(_)) => return Err(ApiError::ending()),
         Err(_) => {
@@ -224,7 +226,8 @@ pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
     }
     info!(target: "audit", user = watch.borrow().user, server = id.as_str(), "stop requested");
     app.keeper.stop(&id).await;
-    match tokio::time::timeout(app.config.limits.stop(), watch.wait_for(View::is_gone)).await {
+    let gone = tokio::time::timeout(app.config.limits.stop(), watch.wait_for(View::is_gone));
+    match waiting(Other::Batch, gone).await {
         // Forgotten is gone as well.
         Ok(_) => Ok(StatusCode::NO_CONTENT),
         Err(_) => {

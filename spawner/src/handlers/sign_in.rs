@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::auth::{Identity, SignInError, address_key};
 use crate::error::{ApiError, Sent};
 use crate::secret::Secret;
+use crate::timing::{Other, waiting};
 
 /// Wait for one of `limits.sign_ins_max` places.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
@@ -62,7 +63,8 @@ pub async fn sign_in(
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
     })?;
     let begun = Instant::now();
-    let outcome = app.directory.sign_in(&credentials.username, &credentials.password).await;
+    let question = app.directory.sign_in(&credentials.username, &credentials.password);
+    let outcome = waiting(Other::Directory, question).await;
     drop(place);
     let word = outcome.as_ref().map_or_else(SignInError::word, |_| "accepted");
     app.metrics.signed_in(word, begun.elapsed());
@@ -95,7 +97,7 @@ pub async fn sign_in(
         Err(error) => {
             warn!(target: "audit", user = name, address, outcome = word, "sign-in refused: {error}");
             if is_wrong {
-                tokio::time::sleep(until_told(begun.elapsed())).await;
+                waiting(Other::Clock, tokio::time::sleep(until_told(begun.elapsed()))).await;
             }
             Err(error.into())
         }
@@ -131,17 +133,9 @@ pub async fn standing(
     let gone = || ApiError::from(SignInError::Gone);
     let name: UserName = name.parse().map_err(|_| gone())?;
     let now = app.clock.now();
-    let outcome = app.standings.of(now, &name, app.directory.as_ref()).await;
+    let outcome = waiting(Other::Directory, app.standings.of(now, &name, app.directory.as_ref())).await;
     app.metrics.looked_up(outcome.as_ref().map_or_else(SignInError::word, |_| "active"));
-    let known = {
-        let (journal, name) = (app.journal.clone(), name.clone());
-        tokio::task::spawn_blocking(move || journal.user(name.as_str())).await
-    };
-    let known = match known {
-        Ok(Ok(known)) => known,
-        Ok(Err(error)) => return Err(ApiError::internal(&error)),
-        Err(error) => return Err(ApiError::internal(&error)),
-    };
+    let known = app.journal.user(&name);
     match outcome {
         Ok(identity) => {
             if known.as_ref() != Some(&identity) {

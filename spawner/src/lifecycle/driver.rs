@@ -192,24 +192,18 @@ impl Running {
             .filter_map(|id| fleet.server(id))
             .map(|server| (server.spec().clone(), server.state().clone()))
             .collect();
-        let changes = Changes { records, forgotten: self.forgotten.iter().cloned().collect() };
-        let journal = self.driver.journal.clone();
-        match tokio::task::spawn_blocking(move || journal.apply(&changes)).await {
-            Ok(Ok(())) => {
+        let forgotten = self.forgotten.iter().cloned().collect();
+        match self.driver.journal.apply(Changes { records, forgotten, ..Changes::default() }).await {
+            Ok(()) => {
                 self.unsaved.clear();
                 self.forgotten.clear();
                 self.driver.metrics.journal_took();
                 true
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 error!(
                     "the journal did not take a change: {error}; new user servers are refused until it does"
                 );
-                self.driver.metrics.journal_failed();
-                false
-            }
-            Err(error) => {
-                error!("the journal's task ended: {error}");
                 self.driver.metrics.journal_failed();
                 false
             }

@@ -342,6 +342,7 @@ impl Fleet {
         let asked = self.plan.end(now, true);
         self.change_health(PbsHealth::Answers, effects);
         let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
+        let positions = snapshot.positions();
         for id in ids {
             let Some(server) = self.servers.get(&id) else { continue };
             let is_its = |job: &Job| self.owners.is_job_of(job, &server.spec);
@@ -361,9 +362,10 @@ impl Fleet {
             let event = match presence {
                 // Numbers start anew when a PBS server is set up again.
                 Presence::Listed(job) if !is_its(job) => server::Event::NotSeen { asked },
-                Presence::Listed(job) => {
-                    server::Event::Seen { job: Box::new(job.clone()), position: snapshot.position(&job.id) }
-                }
+                Presence::Listed(job) => server::Event::Seen {
+                    job: Box::new(job.clone()),
+                    position: positions.get(&job.id).copied(),
+                },
                 Presence::Absent => server::Event::NotSeen { asked },
                 Presence::Unknown => continue,
             };

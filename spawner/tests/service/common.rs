@@ -16,6 +16,9 @@ const SERVICE_TOKEN: &str = "token-of-the-service-77aa03";
 /// Of those many whom [`Setup::users`] makes. One round of hashing: what the directory takes is not what is looked at.
 pub const MANY_PASSWORD: &str = "many-people-have-it";
 const MANY_HASH: &str = "{PBKDF2-SHA256}1$BwcHBwcHBwcHBwcHBwcHBw$bwLmS4JuvE9QjbisTGGK6LmnguWxuno2T9VA+TblsmE";
+const LOG: &str = "debug,ldap3=warn,hyper=info,tower=info";
+/// As the service has it unless it is told otherwise: for tests whose log would be long.
+const LOG_OF_MANY: &str = "info,ldap3=warn";
 
 const PBS: &str = r#"
 server = "pbshead"
@@ -120,7 +123,8 @@ pub struct Setup {
     pub limits: String,
     /// The jobs keep their code on disk instead of starting a launcher: the test is the launcher.
     pub is_launcher: bool,
-    /// So many people, `u0000` and so on, who all have [`MANY_PASSWORD`], instead of the usual ones.
+    /// So many people, `u0000` and so on, who all have [`MANY_PASSWORD`], instead of the usual ones. The log has no
+    /// details then, and jobs start as few programs as they can.
     pub users: Option<u64>,
     /// Of the node.
     pub ncpus: u32,
@@ -149,12 +153,15 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub nodes: String,
     processes: Vec<(String, Child)>,
+    log: &'static str,
     client: reqwest::Client,
     web: reqwest::Client,
 }
 
 pub struct Answer {
     pub status: u16,
+    /// How long it took, as the service says.
+    pub timing: Option<String>,
     pub text: String,
 }
 
@@ -223,12 +230,14 @@ impl World {
         let one_each = || reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE);
         let client = one_each().unix_socket(socket).build().unwrap();
         let web = one_each().no_proxy().build().unwrap();
-        let mut world = Self { folder, nodes, processes: Vec::new(), client, web };
-        std::fs::write(
-            world.path("pbs.toml"),
-            PBS.replace("NODE", &setup.node).replace("NCPUS", &setup.ncpus.to_string()),
-        )
-        .unwrap();
+        let log = if setup.users.is_some() { LOG_OF_MANY } else { LOG };
+        let mut world = Self { folder, nodes, processes: Vec::new(), log, client, web };
+        let mut pbs = PBS.replace("NODE", &setup.node).replace("NCPUS", &setup.ncpus.to_string());
+        if setup.users.is_some() {
+            // A server that keeps hundreds of thousands of jobs for a day is another test.
+            pbs = format!("history_seconds = 60\n{}", pbs.replace("64gb", "64tb"));
+        }
+        std::fs::write(world.path("pbs.toml"), pbs).unwrap();
         if setup.batch.is_none() {
             world.start_pbs().await;
         }
@@ -262,7 +271,7 @@ impl World {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.path("home"))
-            .env("NUNA_LOG", "debug,ldap3=warn,hyper=info,tower=info")
+            .env("NUNA_LOG", self.log)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -303,11 +312,19 @@ impl World {
         std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let launcher = program("nuna-singleuser", "nuna-singleuser");
         let template = if setup.is_launcher {
+            let keep = if setup.users.is_some() {
+                // The shell does it alone. What is read too early has no end of line.
+                "read -r code <<'EOF'\n{{ code }}\nEOF\nprintf '%s\\n' \"$code\" > $PBS_JOBID\nexec sleep 3600\n".to_owned()
+            } else {
+                format!(
+                    "cat > new.$PBS_JOBID <<'EOF'\n{{{{ code }}}}\nEOF\n\
+                     cp new.$PBS_JOBID last.$PBS_JOBID\nmv new.$PBS_JOBID $PBS_JOBID\n\
+                     mv last.$PBS_JOBID '{folder}/code'\nexec sleep 600\n"
+                )
+            };
             let text = format!(
                 "#!/bin/sh\n#PBS -N {{{{ tag }}}}\n#PBS -q {{{{ queue }}}}\n#PBS -l walltime={{{{ walltime }}}}\n\
-                 #PBS -j oe\numask 077\ncd '{folder}/codes'\ncat > new.$PBS_JOBID <<'EOF'\n{{{{ code }}}}\nEOF\n\
-                 cp new.$PBS_JOBID last.$PBS_JOBID\nmv new.$PBS_JOBID $PBS_JOBID\n\
-                 mv last.$PBS_JOBID '{folder}/code'\nexec sleep 600\n"
+                 #PBS -j oe\numask 077\ncd '{folder}/codes'\n{keep}"
             );
             std::fs::write(self.path("job.tera"), text).unwrap();
             format!("[templates]\njob = \"{folder}/job.tera\"")
@@ -348,7 +365,7 @@ own_ports = [18001]
 folder = "{folder}/state"
 [directory]
 {directory}
-timeout_seconds = 1
+timeout_seconds = {timeout}
 {batch}
 [limits]
 {limits}
@@ -356,6 +373,7 @@ timeout_seconds = 1
 {PROFILES}"#,
             nodes = self.nodes,
             limits = setup.limits,
+            timeout = if setup.users.is_some() { 5 } else { 1 },
         );
         std::fs::write(self.path("spawner.toml"), config).unwrap();
     }
@@ -452,9 +470,15 @@ timeout_seconds = 1
         self.jobs().into_iter().filter(|(_, job)| job["job_state"] != "F").map(|(name, _)| name).collect()
     }
 
+    /// What cannot be read to its end is empty.
+    async fn read(answer: reqwest::Response) -> Answer {
+        let timing = answer.headers().get("server-timing").and_then(|value| value.to_str().ok());
+        let (status, timing) = (answer.status().as_u16(), timing.map(str::to_owned));
+        Answer { status, timing, text: answer.text().await.unwrap_or_default() }
+    }
+
     async fn sent(request: reqwest::RequestBuilder) -> Answer {
-        let answer = request.send().await.unwrap();
-        Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap() }
+        Self::read(request.send().await.unwrap()).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -473,7 +497,7 @@ timeout_seconds = 1
     /// Nothing if the service closed the connection before it had read everything.
     pub async fn post_large(&self, path: &str, body: Value) -> Option<Answer> {
         let answer = self.client.post(format!("http://service{path}")).json(&body).send().await.ok()?;
-        Some(Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap_or_default() })
+        Some(Self::read(answer).await)
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -483,7 +507,7 @@ timeout_seconds = 1
     pub async fn launch_large(&self, what: &str, body: Value) -> Option<Answer> {
         let url = format!("http://{}/services/nuna/launch/{what}", self.nodes);
         let answer = self.web.post(url).json(&body).send().await.ok()?;
-        Some(Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap_or_default() })
+        Some(Self::read(answer).await)
     }
 
     /// As a launcher, or somebody who would like to be one.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use crate::common::{PATIENCE, Setup, World};
+use crate::common::{MANY_PASSWORD, PATIENCE, Setup, World};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::json;
 
@@ -154,6 +154,11 @@ cn: others
 member: uid=guest,ou=guests,ou=people,dc=nuna,dc=local
 ";
 
+/// Of [`MANY_PASSWORD`].
+const MANY_HASH: &str = "{SSHA}tlK6aORIRcfBc+MTKU1eWoPmMEdudW5hc2FsdA==";
+/// People in a team of [`slapd_of_many`].
+const TEAM: u64 = 50;
+
 /// Of 100 000 rounds: a wrong password takes long, an unknown name does not.
 const SLOW_PASSWORD: &str = "$6$rounds=100000$nunasalt$uG.Khzd1rjRLPuOO5BxgWbFRRzxmkov0VUVVf8xVXVZKTfdDauAvGY9Ygk.fSLZlGu4fu0bUbAFazieyZxCVB.";
 
@@ -188,6 +193,37 @@ pub fn slapd() -> Slapd {
 }
 
 fn slapd_with(certificate: Certificate) -> Slapd {
+    slapd_of(certificate, LDIF.replace("SLOW", SLOW_PASSWORD))
+}
+
+/// With so many people, `u0000` and so on, who all have [`MANY_PASSWORD`], in one large group and in teams.
+pub fn slapd_of_many(count: u64) -> Slapd {
+    let mut entries = LDIF.replace("SLOW", SLOW_PASSWORD);
+    let name = |user: u64| format!("u{user:04}");
+    for user in 0..count {
+        let name = name(user);
+        entries += &format!(
+            "\ndn: uid={name},ou=people,dc=nuna,dc=local\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: {name}\n\
+             userPassword: {MANY_HASH}\n"
+        );
+    }
+    entries +=
+        "\ndn: cn=staff,ou=groups,dc=nuna,dc=local\nobjectClass: posixGroup\ncn: staff\ngidNumber: 6000\n";
+    entries.extend((0..count).map(|user| format!("memberUid: {}\n", name(user))));
+    for team in 0..count.div_ceil(TEAM) {
+        entries += &format!(
+            "\ndn: cn=team{team},ou=groups,dc=nuna,dc=local\nobjectClass: groupOfNames\ncn: team{team}\n"
+        );
+        let members = team * TEAM..count.min((team + 1) * TEAM);
+        entries
+            .extend(members.map(|user| format!("member: uid={},ou=people,dc=nuna,dc=local\n", name(user))));
+    }
+    let slapd = slapd_of(Certificate::Good, entries);
+    assert_eq!(MANY_PASSWORD, "many-people-have-it", "MANY_HASH is that of another password");
+    slapd
+}
+
+fn slapd_of(certificate: Certificate, entries: String) -> Slapd {
     assert!(Path::new(SLAPD).exists(), "there is no {SLAPD}; `cargo xtask setup`, run as root, installs it");
     let folder = tempfile::Builder::new().prefix("nuna-slapd-").tempdir_in("/tmp").unwrap();
     let pid = std::process::id().to_be_bytes();
@@ -225,7 +261,7 @@ fn slapd_with(certificate: Certificate) -> Slapd {
          include /etc/ldap/schema/inetorgperson.schema\ninclude /etc/ldap/schema/nis.schema\n\
          modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload ppolicy\n\
          TLSCACertificateFile {ca}\nTLSCertificateFile {cert}\nTLSCertificateKeyFile {key}\n\
-         database mdb\nmaxsize 16777216\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\nrootpw root-password\n\
+         database mdb\nmaxsize 67108864\nindex uid,member,uniqueMember,memberUid eq\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\nrootpw root-password\n\
          directory {data}\noverlay memberof\noverlay ppolicy\n\
          access to attrs=userPassword by anonymous auth by * none\n\
          access to * by users read by anonymous auth by * none\n",
@@ -235,7 +271,7 @@ fn slapd_with(certificate: Certificate) -> Slapd {
         data = path("data"),
     );
     std::fs::write(path("slapd.conf"), config).unwrap();
-    std::fs::write(path("entries.ldif"), LDIF.replace("SLOW", SLOW_PASSWORD)).unwrap();
+    std::fs::write(path("entries.ldif"), entries).unwrap();
     let reader = path("reader");
     std::fs::write(&reader, "reader's secret\n").unwrap();
     std::fs::set_permissions(&reader, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -296,6 +332,10 @@ impl Slapd {
         ldap3::drive!(connection);
         root.simple_bind("cn=root,dc=nuna,dc=local", "root-password").await.unwrap().success().unwrap();
         root
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn log(&self) -> String {

@@ -147,12 +147,12 @@ async fn sweep() {
         signal_all(Signal::SIGKILL);
         loop {
             match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => break,
+                Ok(WaitStatus::StillAlive) => break,
                 Ok(_) => {}
+                // No children at all, and what lost its parent would be one.
+                Err(nix::errno::Errno::ECHILD) => return,
+                Err(_) => break,
             }
-        }
-        if usage::descendants(std::process::id()).is_empty() {
-            return;
         }
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }

@@ -36,6 +36,8 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the server waits for its jobs when it ends.
 const FAREWELL_MAX: Duration = Duration::from_secs(8);
+/// Messages whose changes are saved together.
+const TOGETHER_MAX: usize = 64;
 /// Longest sleep of the main loop.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -149,6 +151,10 @@ struct Server {
     held: HashMap<Key, Vec<Signal>>,
     messages: mpsc::Sender<Message>,
     measured: Option<tokio::time::Instant>,
+    /// What is saved before anybody is told of it, or signalled.
+    is_changed: bool,
+    replies: Vec<(oneshot::Sender<Answer>, Answer)>,
+    signals: Vec<(Key, Signal)>,
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
@@ -187,6 +193,9 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         held: HashMap::new(),
         messages: messages.clone(),
         measured: None,
+        is_changed: false,
+        replies: Vec::new(),
+        signals: Vec::new(),
     };
     tokio::spawn(accept(listener, messages));
     info!(server = name, socket = %socket.display(), "batch server is ready");
@@ -206,6 +215,11 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             message = inbox.recv() => {
                 let Some(message) = message else { break };
                 server.receive(message);
+                for _ in 1..TOGETHER_MAX {
+                    let Ok(message) = inbox.try_recv() else { break };
+                    server.receive(message);
+                }
+                server.settle();
             }
             () = tokio::time::sleep(wait) => {}
             _ = terminate.recv() => break,
@@ -306,15 +320,13 @@ impl Server {
         match message {
             Message::Call { call, answer } => {
                 let reply = self.answer(now, call);
-                // The caller may have been interrupted meanwhile.
-                let _ = answer.send(reply);
+                self.replies.push((answer, reply));
             }
             Message::Began { key, pid } => {
                 self.batch.began(now, key, pid);
                 self.save();
-                for signal in self.held.remove(&key).unwrap_or_default() {
-                    self.signal(key, signal);
-                }
+                let held = self.held.remove(&key).unwrap_or_default();
+                self.signals.extend(held.into_iter().map(|signal| (key, signal)));
             }
             Message::Exited { key, status } => self.ended(now, key, status),
         }
@@ -415,6 +427,21 @@ impl Server {
             self.perform(effects);
             self.save();
         }
+        self.settle();
+    }
+
+    /// Saves what has changed, then tells those who wait for it.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.is_changed) {
+            self.write();
+        }
+        for (key, signal) in std::mem::take(&mut self.signals) {
+            self.signal(key, signal);
+        }
+        for (answer, reply) in self.replies.drain(..) {
+            // The caller may have been interrupted meanwhile.
+            let _ = answer.send(reply);
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -496,7 +523,10 @@ impl Server {
         while !self.moms.is_empty() {
             match tokio::time::timeout_at(deadline, inbox.recv()).await {
                 Ok(Some(Message::Call { answer, .. })) => drop(answer),
-                Ok(Some(message)) => self.receive(message),
+                Ok(Some(message)) => {
+                    self.receive(message);
+                    self.settle();
+                }
                 Ok(None) => break,
                 Err(_) => {
                     let left: Vec<Key> = self.moms.keys().copied().collect();
@@ -508,10 +538,14 @@ impl Server {
                 }
             }
         }
-        self.save();
+        self.write();
     }
 
-    fn save(&self) {
+    fn save(&mut self) {
+        self.is_changed = true;
+    }
+
+    fn write(&self) {
         let path = self.folder.join("jobs.json");
         let written =
             serde_json::to_vec(self.batch.memory()).map_err(anyhow::Error::from).and_then(|bytes| {

@@ -39,13 +39,43 @@ fn parse(pid: u32, stat: &str) -> Option<Process> {
     })
 }
 
-/// All processes below `root`, zombies excepted.
+/// All processes below `root`, zombies excepted. One that begins or ends meanwhile may be missed.
 pub(crate) fn descendants(root: u32) -> Vec<u32> {
+    // With thousands of jobs, each of which asks when it ends, the whole table is a processor's work.
+    if let Some(all) = listed_below(root) {
+        return all;
+    }
     below(root, &table())
         .into_iter()
         .filter(|process| !process.is_zombie)
         .map(|process| process.pid)
         .collect()
+}
+
+/// As the kernel lists children; none if it was built without these lists.
+fn listed_below(root: u32) -> Option<Vec<u32>> {
+    let own = std::process::id();
+    std::fs::metadata(format!("/proc/{own}/task/{own}/children")).ok()?;
+    let mut seen = HashSet::from([root]);
+    let mut pending = vec![root];
+    let mut found = Vec::new();
+    while let Some(pid) = pending.pop() {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            for child in text.split_ascii_whitespace().filter_map(|child| child.parse().ok()) {
+                if !seen.insert(child) {
+                    continue;
+                }
+                let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+                if parse(child, &stat).is_some_and(|process| !process.is_zombie) {
+                    found.push(child);
+                    pending.push(child);
+                }
+            }
+        }
+    }
+    Some(found)
 }
 
 fn below(root: u32, table: &[Process]) -> Vec<&Process> {

@@ -1,6 +1,6 @@
 //! What is known of jobs at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::{Indices, JobId};
@@ -194,20 +194,26 @@ impl Snapshot {
         }
     }
 
-    /// Where a queued job stands; nothing for one in any other state.
-    pub fn position(&self, id: &JobId) -> Option<QueuePosition> {
-        let Presence::Listed(job) = self.presence(id) else { return None };
-        if job.state != JobState::Queued {
-            return None;
-        }
+    /// Where each queued job stands, by the ids of `jobs`. All at once: each for itself would look at all others.
+    pub fn positions(&self) -> HashMap<&JobId, QueuePosition> {
         let since = |job: &Job| (job.eligible_since.or(job.queued_at).unwrap_or(i64::MAX), job.id.sequence());
-        let waiting: Vec<&Job> = self
-            .jobs
-            .values()
-            .filter(|other| other.state == JobState::Queued && other.queue == job.queue)
-            .collect();
-        let ahead = waiting.iter().filter(|other| since(other) < since(job)).count();
-        Some(QueuePosition { ahead, waiting: waiting.len() })
+        let mut queues: HashMap<&str, Vec<_>> = HashMap::new();
+        for job in self.jobs.values().filter(|job| job.state == JobState::Queued) {
+            queues.entry(&job.queue).or_default().push((since(job), &job.id));
+        }
+        let mut positions = HashMap::new();
+        for waiting in queues.values_mut() {
+            waiting.sort_unstable();
+            let (mut ahead, mut last) = (0, None);
+            for (index, (since, id)) in waiting.iter().enumerate() {
+                // Jobs of one array became eligible together.
+                if last != Some(since) {
+                    (ahead, last) = (index, Some(since));
+                }
+                positions.insert(*id, QueuePosition { ahead, waiting: waiting.len() });
+            }
+        }
+        positions
     }
 }
 
@@ -250,10 +256,15 @@ mod tests {
             ("6.head", JobState::Held, "short", 1),
         ];
         let snapshot = snapshot(&jobs, true);
-        assert_eq!(snapshot.position(&id("3.head")), Some(QueuePosition { ahead: 0, waiting: 3 }));
-        assert_eq!(snapshot.position(&id("5.head")), Some(QueuePosition { ahead: 2, waiting: 3 }));
-        assert_eq!(snapshot.position(&id("6.head")), None);
-        assert_eq!(snapshot.position(&id("1.head")), None);
+        let positions = snapshot.positions();
+        let at = |name: &str| positions.get(&id(name)).copied();
+        assert_eq!(at("3.head"), Some(QueuePosition { ahead: 0, waiting: 3 }));
+        assert_eq!(at("2.head"), Some(QueuePosition { ahead: 1, waiting: 3 }));
+        assert_eq!(at("5.head"), Some(QueuePosition { ahead: 2, waiting: 3 }));
+        assert_eq!(at("4.head"), Some(QueuePosition { ahead: 0, waiting: 1 }));
+        assert_eq!(at("6.head"), None);
+        assert_eq!(at("1.head"), None);
+        assert_eq!(positions.len(), 4);
     }
 
     #[test]

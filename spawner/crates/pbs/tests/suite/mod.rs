@@ -109,7 +109,7 @@ pub async fn contract(world: &dyn World) {
     let id = batch.submit(&alice, &script(&[Directive::Queue("stopped")])).await.unwrap();
     let job = wait(world, &id, |job| job.state.is_pending()).await;
     assert_eq!(job.queue, "stopped");
-    assert_eq!(batch.jobs().await.unwrap().position(&id).unwrap().ahead, 0);
+    assert_eq!(batch.jobs().await.unwrap().positions()[&id].ahead, 0);
     batch.delete(&alice, &id).await.unwrap();
     let job = wait(world, &id, |job| job.state.is_over()).await;
     assert_eq!((job.exit_status, job.start_time), (None, None));
