@@ -8,7 +8,7 @@ use nuna_pbs::{BatchSystem, Caller, RunAs, UserName};
 use nuna_systemd::Heart;
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::{Directory, Identity, LdapDirectory, Standings, Throttle};
+use crate::auth::{Acquaintances, Directory, Identity, LdapDirectory, Standings, Throttle};
 use crate::clock::Clock;
 use crate::config::{BatchSettings, Config, Fault, RunAsSettings, RunAsWord, System};
 use crate::journal::Journal;
@@ -37,6 +37,9 @@ pub struct App {
     /// Wrong passwords by name, and by address.
     pub throttle: Throttle,
     pub address_throttle: Throttle,
+    /// The same for names that have signed in from there: strangers' guesses do not keep them out.
+    pub acquainted_throttle: Throttle,
+    pub acquaintances: Acquaintances,
     pub standings: Standings,
     /// Of this machine, and never a user server's.
     pub own_ports: Vec<u16>,
@@ -161,6 +164,8 @@ pub fn start(
         sign_ins: Semaphore::new(config.limits.sign_ins_max),
         throttle: Throttle::new(config.limits.wrong_passwords_per_minute),
         address_throttle: Throttle::new(config.limits.wrong_passwords_per_minute_per_address),
+        acquainted_throttle: Throttle::new(config.limits.wrong_passwords_per_minute_per_address),
+        acquaintances: Acquaintances::default(),
         standings: Standings::new(config.directory.lookup_keep()),
         own_ports: own_ports(&config),
         templates: parts.templates,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ldap::LdapDirectory;
 pub use standing::Standings;
-pub use throttle::{Throttle, address_key};
+pub use throttle::{Acquaintances, Throttle, address_key};
 
 use crate::secret::Secret;
 

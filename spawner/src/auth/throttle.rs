@@ -1,7 +1,8 @@
 //! How often a name may be tried with wrong passwords, and from an address. The directory may count too; this counts
 //! before it is asked.
 //!
-//! Only for a minute: a longer lock would let anybody keep others out.
+//! Only for a minute: a longer lock would let anybody keep others out. And an institute behind one address is more than
+//! whoever guesses there: names that have signed in from an address are counted apart from those that never have.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -89,6 +90,34 @@ impl Throttle {
     }
 }
 
+/// As many names with their addresses; one more is as if it had never come.
+const ACQUAINTED_MAX: usize = 50_000;
+/// After so long it is no acquaintance any more.
+const ACQUAINTED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Which names have signed in from where since the service began.
+#[derive(Debug, Default)]
+pub struct Acquaintances(Mutex<HashMap<(String, String), Millis>>);
+
+impl Acquaintances {
+    pub fn signed_in(&self, now: Millis, name: &str, address: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (name.to_owned(), address.to_owned());
+        if seen.len() >= ACQUAINTED_MAX && !seen.contains_key(&pair) {
+            seen.retain(|_, last| now < last.after(ACQUAINTED_FOR));
+        }
+        if seen.len() < ACQUAINTED_MAX || seen.contains_key(&pair) {
+            seen.insert(pair, now);
+        }
+    }
+
+    pub fn has(&self, now: Millis, name: &str, address: &str) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (name.to_owned(), address.to_owned());
+        seen.get(&pair).is_some_and(|last| now < last.after(ACQUAINTED_FOR))
+    }
+}
+
 /// What is counted for an address: of IPv6 the network, since whoever has one address there has them all.
 pub fn address_key(address: IpAddr) -> String {
     match address.to_canonical() {
@@ -143,6 +172,22 @@ mod tests {
         assert_eq!(throttle.counts.lock().unwrap().names.len(), NAMES_MAX);
         assert_eq!(throttle.begin(at(61), "late"), Ok(()));
         assert_eq!(throttle.counts.lock().unwrap().names.len(), 1, "old ones make room");
+    }
+
+    #[test]
+    fn acquaintances_end_and_do_not_fill_memory() {
+        let seen = Acquaintances::default();
+        seen.signed_in(at(0), "alice", "10.1.2.3");
+        assert!(seen.has(at(1), "alice", "10.1.2.3"));
+        assert!(!seen.has(at(1), "alice", "10.1.2.4") && !seen.has(at(1), "bob", "10.1.2.3"));
+        let later = ACQUAINTED_FOR.as_secs() + 1;
+        assert!(!seen.has(at(later), "alice", "10.1.2.3"));
+        for number in 0..ACQUAINTED_MAX + 10 {
+            seen.signed_in(at(1), &number.to_string(), "10.1.2.3");
+        }
+        assert_eq!(seen.0.lock().unwrap().len(), ACQUAINTED_MAX);
+        seen.signed_in(at(later + 1), "late", "10.1.2.3");
+        assert_eq!(seen.0.lock().unwrap().len(), 1, "old ones make room");
     }
 
     #[test]

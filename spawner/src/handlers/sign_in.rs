@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::app::App;
-use crate::auth::{Identity, SignInError, address_key};
+use crate::auth::{Identity, SignInError, Throttle, address_key};
 use crate::error::{ApiError, Sent};
 use crate::secret::Secret;
 use crate::timing::{Other, waiting};
@@ -53,7 +53,8 @@ pub async fn sign_in(
     let key = credentials.address.map(address_key);
     let address = credentials.address.map_or_else(|| NO_NAME.to_owned(), |address| address.to_string());
     let address = address.as_str();
-    begin(&app, name, key.as_deref()).inspect_err(|(why, _)| {
+    let place_throttle = place_throttle(&app, name, key.as_deref());
+    begin(&app, name, key.as_deref(), place_throttle).inspect_err(|(why, _)| {
         warn!(target: "audit", user = name, address, outcome = "throttled", "sign-in refused: too many wrong passwords {why}");
         app.metrics.signed_in("throttled", Duration::ZERO);
     })
@@ -77,7 +78,7 @@ pub async fn sign_in(
     }
     if let (Some(key), false) = (&key, is_wrong) {
         // Nothing is forgiven: whoever has an account here could guess at others without an end.
-        app.address_throttle.undecided(key);
+        place_throttle.undecided(key);
     }
     match outcome {
         Ok(identity) => {
@@ -90,6 +91,9 @@ pub async fn sign_in(
                 outcome = word,
                 "signed in"
             );
+            if let Some(key) = &key {
+                app.acquaintances.signed_in(app.clock.now(), name, key);
+            }
             app.remember(&identity).await.map_err(|error| ApiError::internal(&error))?;
             app.standings.signed_in(app.clock.now(), &identity);
             Ok(Json(identity))
@@ -104,11 +108,25 @@ pub async fn sign_in(
     }
 }
 
+/// Where guesses from the address are counted: one person who guesses must not keep an institute out.
+fn place_throttle<'a>(app: &'a App, name: &str, address: Option<&str>) -> &'a Throttle {
+    if address.is_some_and(|address| app.acquaintances.has(app.clock.now(), name, address)) {
+        &app.acquainted_throttle
+    } else {
+        &app.address_throttle
+    }
+}
+
 /// Counts an attempt of the name and from the address; or says which of them has to wait, and how long.
-fn begin(app: &App, name: &str, address: Option<&str>) -> Result<(), (&'static str, Duration)> {
+fn begin(
+    app: &App,
+    name: &str,
+    address: Option<&str>,
+    place: &Throttle,
+) -> Result<(), (&'static str, Duration)> {
     let now = app.clock.now();
     if let Some(address) = address {
-        app.address_throttle.begin(now, address).map_err(|wait| ("from this address", wait))?;
+        place.begin(now, address).map_err(|wait| ("from this address", wait))?;
     }
     // What cannot be a name is refused without asking anybody.
     if name != NO_NAME {

@@ -153,6 +153,30 @@ async fn guessing_is_slowed_down_for_the_address_it_comes_from() {
     );
 }
 
+/// An institute behind one address, where somebody guesses: those who have been here before are let in.
+#[tokio::test]
+async fn one_who_guesses_does_not_keep_an_institute_out() {
+    let limits = "wrong_passwords_per_minute_per_address = 6\nwrong_passwords_per_minute = 4".to_owned();
+    let world = World::with(Setup { limits, ..Setup::default() }).await;
+    let right = async |user: &str| {
+        let body = json!({"username": user, "password": world.password(user), "address": "192.0.2.7"});
+        world.post("/auth", body).await.status
+    };
+    assert_eq!(right("alice").await, 200);
+    for number in 0..6 {
+        assert_eq!(guess_from(&world, &format!("user{number}"), "192.0.2.7").await.0, 401);
+    }
+    assert_eq!(guess_from(&world, "user7", "192.0.2.7").await.0, 429);
+    assert_eq!(right("bob").await, 429, "who has never been here looks like one who guesses");
+    assert_eq!(right("alice").await, 200);
+    // Guesses at those who have been here are counted as well, for each and for all.
+    for _ in 0..4 {
+        assert_eq!(guess_from(&world, "alice", "192.0.2.7").await.0, 401);
+    }
+    let (status, message) = guess_from(&world, "alice", "192.0.2.7").await;
+    assert!(status == 429 && message.contains("for this name"), "{status} {message}");
+}
+
 /// Whoever has an account cannot clear the counts of an address with it, nor those of another name.
 #[tokio::test]
 async fn signing_in_oneself_does_not_pay_for_guesses_at_others() {

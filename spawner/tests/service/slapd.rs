@@ -475,3 +475,81 @@ async fn a_directory_set_up_wrong_is_the_administrator_s_matter() {
     assert_eq!((status, &answer["error"]["code"]), (500, &json!("internal")));
     assert!(world.log().contains("group_base"), "{}", world.log());
 }
+
+/// A server that stops in the middle: before its part of TLS, halfway through it, and after it.
+#[tokio::test]
+async fn a_server_that_falls_silent_in_or_after_the_handshake_is_not_waited_for() {
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let slapd = slapd();
+    // Bytes of the server's that get through, after its answer to StartTLS; and pieces of the client's. Its hello is the
+    // first, the end of its handshake the second.
+    for (bytes, pieces, is_start_tls) in [
+        (0, usize::MAX, false),
+        (300, usize::MAX, false),
+        (usize::MAX, 1, false),
+        (usize::MAX, 2, false),
+        (0, usize::MAX, true),
+        (300, usize::MAX, true),
+    ] {
+        let listener = tokio::net::TcpListener::bind(format!("{}:0", slapd.host)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = format!("{}:{}", slapd.host, if is_start_tls { 13890 } else { 16360 });
+        let before = slapd.log().matches("BIND dn=\"uid=alice").count();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = tokio::net::TcpStream::connect(&target).await.unwrap();
+                tokio::spawn(async move {
+                    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                        (client.into_split(), server.into_split());
+                    let there = async {
+                        let (mut piece, mut left) = ([0; 4096], pieces);
+                        while let Ok(length @ 1..) = from_client.read(&mut piece).await {
+                            if left > 0 {
+                                left = left.saturating_sub(1);
+                                let _ = to_server.write_all(&piece[..length]).await;
+                            }
+                        }
+                    };
+                    let back = async {
+                        let (mut piece, mut left) = ([0; 4096], bytes);
+                        let mut is_answer = is_start_tls;
+                        while let Ok(length @ 1..) = from_server.read(&mut piece).await {
+                            let said = if is_answer { length } else { length.min(left) };
+                            left = if is_answer { left } else { left.saturating_sub(said) };
+                            is_answer = false;
+                            let _ = to_client.write_all(&piece[..said]).await;
+                        }
+                    };
+                    tokio::join!(there, back)
+                });
+            }
+        });
+        let scheme = if is_start_tls { "ldap" } else { "ldaps" };
+        let more = if is_start_tls { "\nstart_tls = true" } else { "" };
+        let lines = format!("servers = ['{scheme}://{address}']\nca_file = 'FOLDERca.pem'\n{TEMPLATE}{more}");
+        let world = slapd.world(&lines).await;
+        let begun = Instant::now();
+        let health = async {
+            let mut slowest = Duration::ZERO;
+            for _ in 0..20 {
+                let asked = Instant::now();
+                assert_eq!(world.get("/health").await.status, 200);
+                slowest = slowest.max(asked.elapsed());
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+            slowest
+        };
+        let ((status, answer), slowest) = tokio::join!(sign_in(&world, "alice", ALICE), health);
+        let case = format!("{bytes} bytes, {pieces} pieces, StartTLS: {is_start_tls}: {answer}");
+        assert_eq!((status, &answer["error"]["code"]), (503, &json!("directory_unreachable")), "{case}");
+        // Its timeout is 1 s, its turn 3 s.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{case}: {:?}", begun.elapsed());
+        assert!(slowest < Duration::from_secs(1), "{case}: {slowest:?}");
+        assert_eq!(
+            slapd.log().matches("BIND dn=\"uid=alice").count(),
+            before,
+            "{case}: the password came through"
+        );
+    }
+}
