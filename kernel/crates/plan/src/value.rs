@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// What a block computed: a small header that says how to read it, and raw bytes.
 ///
 /// For arrays the header is a `nuna_chunk` header (dtype and shape) and the body little-endian elements in
-/// C order; for calls the header is empty and the body `postcard`. Nobody between the two ends looks inside.
+/// C order; for calls the body is `postcard` and the header empty, or `shared` where the value was scattered:
+/// then the processes of a host may share its memory. Nobody between the two ends looks inside the body.
 /// The body starts at an address aligned to 16 bytes; readers copy where an owner broke that rule.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Value {
