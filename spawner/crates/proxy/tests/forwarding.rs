@@ -396,3 +396,134 @@ fn running_requests_finish_after_sigterm_and_new_ones_find_nobody() {
     assert_eq!(parse(&bytes).body, "done");
     assert!(proxy.process.wait().unwrap().success());
 }
+
+/// Reads one request of a target, head and a body of known length; `None` once the connection has ended.
+fn one_request(stream: &mut std::net::TcpStream) -> Option<String> {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
+        seen.extend_from_slice(&buffer[..length]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase();
+            let length =
+                length.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+            if body.len() >= length.parse().unwrap() {
+                return Some(text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_is_sent_again_only_if_that_is_safe() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let (asked, requests) = std::sync::mpsc::channel();
+    // Answers the first request of each connection, and closes when the second has come.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let asked = asked.clone();
+            std::thread::spawn(move || {
+                let Some(first) = one_request(&mut stream) else { return };
+                asked.send(first).unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+                if let Some(second) = one_request(&mut stream) {
+                    asked.send(second).unwrap();
+                }
+            });
+        }
+    });
+    let proxy = Proxy::start(&["--threads", "1"]);
+    proxy.route("/", &format!("http://{target}"));
+    let post = "POST /p HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
+    for (second, status, sent) in
+        [("GET /g HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, 3), (post, 503, 2)]
+    {
+        // The connection that is kept by an earlier round is used up first.
+        while requests.try_recv().is_ok() {}
+        assert_eq!(proxy.get("/first").status, 200);
+        let first = requests.recv_timeout(PATIENCE).unwrap();
+        assert!(first.starts_with("GET /first"), "{first}");
+        assert_eq!(exchange(proxy.public, second).status, status, "{second}");
+        let line = second.lines().next().unwrap();
+        for _ in 1..sent {
+            assert!(requests.recv_timeout(PATIENCE).unwrap().starts_with(line));
+        }
+        assert!(
+            requests.recv_timeout(std::time::Duration::from_millis(100)).is_err(),
+            "{line} was sent too often"
+        );
+        // Uses up what was kept.
+        let _ = exchange(proxy.public, post);
+    }
+}
+
+#[test]
+fn answers_of_every_framing_leave_the_connection_usable() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                while let Some(request) = one_request(&mut stream) {
+                    let (answer, closes) = match request.split(' ').nth(1).unwrap() {
+                        "/length" => ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", false),
+                        "/chunks" => (
+                            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2;x\r\ndy\r\n0\r\nT: 1\r\n\r\n",
+                            false,
+                        ),
+                        "/close" => ("HTTP/1.0 200 OK\r\n\r\nbody", true),
+                        "/head" => ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", false),
+                        "/none" => ("HTTP/1.1 204 No Content\r\n\r\n", false),
+                        "/same" => {
+                            ("HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 4\r\n\r\n", false)
+                        }
+                        "/hints" => (
+                            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+                            false,
+                        ),
+                        _ => return,
+                    };
+                    // In pieces, which may end anywhere.
+                    for piece in answer.as_bytes().chunks(7) {
+                        stream.write_all(piece).unwrap();
+                        std::thread::yield_now();
+                    }
+                    if closes {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    for options in [&[][..], &["--no-include-prefix"][..]] {
+        // With the second, requests go by way of hyper.
+        let proxy = Proxy::start(options);
+        proxy.route("/", &format!("http://{target}"));
+        let all = [
+            ("GET /length", "200"),
+            ("GET /chunks", "200"),
+            ("GET /close", "200"),
+            ("HEAD /head", "200"),
+            ("GET /none", "204"),
+            ("GET /same", "304"),
+            ("GET /hints", "200"),
+            ("POST /length", "200"),
+        ];
+        let mut client = connect(proxy.public);
+        for (line, _) in all {
+            write!(client, "{line} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        }
+        client.write_all(b"GET /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let statuses: Vec<&str> =
+            text.match_indices("HTTP/1.1 ").map(|(at, _)| &text[at + 9..at + 12]).collect();
+        let expected: Vec<&str> = all.iter().map(|(_, status)| *status).chain(["200"]).collect();
+        assert_eq!(statuses, expected, "{text}");
+        assert_eq!(text.matches("body").count() + text.matches("bo\r\n2\r\ndy").count(), 6, "{text}");
+        assert!(text.ends_with("body") && !text.contains("T: 1"), "{text}");
+    }
+}
