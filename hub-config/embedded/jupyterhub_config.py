@@ -22,8 +22,8 @@ c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(state / "jupyterhub_cookie_secret")
 c.JupyterHub.pid_file = str(state / "jupyterhub.pid")
 
-# JupyterHub's own proxy class starts `configurable-http-proxy`; on the demo's PATH that is nuna-proxy.
-c.JupyterHub.proxy_class = "configurable-http-proxy"
+# JupyterHub's own proxy class, with patience. It starts `configurable-http-proxy`; on the demo's PATH that is nuna-proxy.
+c.JupyterHub.proxy_class = "nuna_hub.NunaProxy"
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{proxy_api_port}"
 c.ConfigurableHTTPProxy.pid_file = str(state / "jupyterhub-proxy.pid")
 

@@ -16,7 +16,11 @@ from .service_client import ServiceClient, ServiceError
 #: Events kept for a progress bar that is opened late.
 EVENTS_KEPT = 100
 CREATE_TRIES = 4
+#: While the service is restarted, paused or cut off; no job ends by that.
+SILENT = "The spawner service does not answer at the moment. Nothing is lost: the start goes on once it does."
 RETRY_SECONDS_MAX = 5.0
+#: A page that waits for a submission has something new to say this often.
+WAIT_SECONDS = 4.0
 #: On top of the service's own limit: it has to notice and to report that its limit is over.
 FOLLOW_GRACE_SECONDS = 60.0
 
@@ -46,7 +50,9 @@ class Attempt:
         # A task of its own: cancelling `start` must not cut off a submission.
         self._creation = asyncio.create_task(self._create(request, keep))
         try:
-            created = await asyncio.shield(self._creation)
+            while not (await asyncio.wait([self._creation], timeout=WAIT_SECONDS))[0]:
+                self._tell({"progress": 0, "message": await self._what_is_waited_for()})
+            created = self._creation.result()
             limit = float(created.get("wait_seconds_max") or 0) + FOLLOW_GRACE_SECONDS
             return await self.follow(created["id"], limit)
         except ServiceError as error:
@@ -115,6 +121,17 @@ class Attempt:
                     raise
         raise AssertionError("the last try returns or raises")
 
+    async def _what_is_waited_for(self) -> str:
+        try:
+            batch = (await self._client.health()).get("batch")
+        except ServiceError:
+            return SILENT
+        batch = batch if isinstance(batch, dict) else {}
+        system, words = str(batch.get("system") or "PBS"), str(batch.get("words") or "")
+        if batch.get("answers") is False and words:
+            return f"The job is being submitted; {system} does not answer at the moment ({words})."
+        return f"The job is being submitted; {system} does not answer yet."
+
     async def _follow(self, server_id: str) -> tuple[str, int]:
         pause = 0.2
         while True:
@@ -132,6 +149,7 @@ class Attempt:
                 if not error.is_transient:
                     raise
                 self._log.warning("Following server %s again: %s", server_id, error)
+                self._tell({"progress": self._events[-1]["progress"] if self._events else 0, "message": SILENT})
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_SECONDS_MAX)
 

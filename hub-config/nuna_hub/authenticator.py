@@ -4,13 +4,14 @@ Owns the mapping between JupyterHub's `Authenticator` and the service's `/auth` 
 who may use the hub and who administers it is decided by the service from the site's directory.
 """
 
+import asyncio
 import ipaddress
 import os
 import time
 
 from jupyterhub.auth import Authenticator
 from tornado import web
-from traitlets import Float, Unicode, default
+from traitlets import Bool, Float, Unicode, default
 
 from .service_client import DEFAULT_SOCKET, ServiceClient, ServiceError
 
@@ -37,8 +38,14 @@ class NunaAuthenticator(Authenticator):
         help="Seconds that people keep their access while the directory or the service gives no answer about them.",
     ).tag(config=True)
 
+    stop_servers = Bool(
+        False, help="Stop the servers of somebody whose access the directory has ended. Else they go on until their walltime."
+    ).tag(config=True)
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        # Stops under way, which asyncio alone would forget.
+        self._stops: set[asyncio.Task] = set()
         # By user, when the directory first gave no answer since the last one it gave.
         self._undecided: dict[str, float] = {}
 
@@ -100,12 +107,29 @@ class NunaAuthenticator(Authenticator):
             if error.code in ENDED:
                 self._undecided.pop(user.name, None)
                 self.log.warning("%s has no access any more: %s", user.name, error)
+                if self.stop_servers and handler is not None:
+                    self._stop_servers_of(user, handler)
                 return False
             if error.code == UNCHECKED:
                 return True
             return self._keeps(user.name, error)
         self._undecided.pop(user.name, None)
         return self._model(user.name, answer)
+
+    def _stop_servers_of(self, user, handler) -> None:
+        """As the hub's own page does; the request that brought it up does not wait."""
+        for name, spawner in list(user.spawners.items()):
+            if spawner.ready:
+                task = asyncio.create_task(self._stop_server(user, name, handler))
+                self._stops.add(task)
+                task.add_done_callback(self._stops.discard)
+
+    async def _stop_server(self, user, name: str, handler) -> None:
+        try:
+            await handler.stop_single_user(user, name)
+        except Exception as error:
+            # The next request of this user tries again.
+            self.log.error("The server %r of %s was not stopped: %s", name, user.name, error)
 
     def _keeps(self, name: str, error: ServiceError) -> bool:
         now = time.monotonic()

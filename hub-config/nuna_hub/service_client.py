@@ -16,8 +16,10 @@ DEFAULT_SOCKET = "/run/nuna/spawner.sock"
 #: The largest answer is the form; a large site's has some hundred profiles of a few kB.
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
 EVENT_MAX_BYTES = 256 * 1024
-#: The service writes an event at least every 15 s; three missed ones are silence.
-EVENT_SILENCE_SECONDS = 45.0
+#: The service writes an event at least every 6 s; two missed ones are silence.
+EVENT_SILENCE_SECONDS = 15.0
+#: An answer that takes longer is waited for only while the service says that it is well, within the same time.
+PROBE_SECONDS = 5.0
 
 
 class ServiceError(Exception):
@@ -66,7 +68,18 @@ class ServiceClient:
     ) -> dict:
         """`{"name", "groups", "admin"}`, or a `ServiceError` such as `wrong_password`. `address` is the browser's."""
         body = {"username": username, "password": password, "address": address}
-        return await self._json("POST", "/auth", body, timeout_seconds)
+        task = asyncio.ensure_future(self._json("POST", "/auth", body, timeout_seconds))
+        try:
+            while not (await asyncio.wait([task], timeout=PROBE_SECONDS))[0]:
+                # A directory may take its time. A service that is silent itself will not answer this either.
+                await self.health()
+            return await task
+        finally:
+            task.cancel()
+
+    async def health(self) -> dict:
+        """`{"status", "batch": {"system", "answers", "words"}}`, at once or not at all."""
+        return await self._json("GET", "/health", timeout=min(PROBE_SECONDS, self.timeout_seconds))
 
     async def standing(self, user: str) -> dict:
         """The same as the directory has it now, without a password; `no_such_user`, `account_locked` and

@@ -53,8 +53,10 @@ class FakeService:
         self.refuse: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
         self.created = asyncio.Event()
         self.hold_create: asyncio.Event | None = None
+        self.hold_sign_in: asyncio.Event | None = None
         self.hold_delete: asyncio.Event | None = None
         self.user_servers = None
+        self.batch: dict | None = None
         self.streams_open = 0
         self._ids = (f"{number:032x}" for number in itertools.count(0xABC))
         self._runner = None
@@ -64,6 +66,7 @@ class FakeService:
         app = web.Application(middlewares=[self._middleware])
         app.add_routes(
             [
+                web.get("/health", self._health),
                 web.post("/auth", self._auth),
                 web.get("/users/{name}/standing", self._standing),
                 web.get("/form", self._form),
@@ -102,8 +105,13 @@ class FakeService:
             return refusal(*planned.pop(0))
         return await handler(request)
 
+    async def _health(self, _request):
+        return web.json_response({"status": "serving", "batch": self.batch})
+
     async def _auth(self, request):
         body = await request.json()
+        if self.hold_sign_in:
+            await self.hold_sign_in.wait()
         self.addresses.append(body.get("address"))
         known = self.users.get(body["username"])
         if known is None or known[0] != body["password"]:

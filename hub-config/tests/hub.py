@@ -23,9 +23,12 @@ c.NunaAuthenticator.auth_refresh_age = 1
 
 
 class Hub:
-    """Hub and proxy in `folder`. `service_port` is where the hub finds the service `nuna`."""
+    """Hub and proxy in `folder`. `service_port` is where the hub finds the service `nuna`; `settings` are further
+    lines of its configuration."""
 
-    def __init__(self, folder: Path, spawner_socket: str, service_port: int, token: str, hub_port: int):
+    def __init__(
+        self, folder: Path, spawner_socket: str, service_port: int, token: str, hub_port: int, settings: str = ""
+    ):
         self.folder = folder
         self.public_port, proxy_api_port = processes.free_ports(2)
         self.url = f"http://127.0.0.1:{self.public_port}"
@@ -38,7 +41,7 @@ class Hub:
         token_file.write_text(token + "\n")
         token_file.chmod(0o600)
         self._config = folder / "jupyterhub_config.py"
-        self._config.write_text(CONFIG.format(embedded=str(EMBEDDED_CONFIG)))
+        self._config.write_text(CONFIG.format(embedded=str(EMBEDDED_CONFIG)) + settings)
         self._environment = {
             "PATH": f"{folder / 'bin'}:{VENV_BIN}:/usr/bin:/bin",
             "HOME": str(folder / "home"),
@@ -55,14 +58,22 @@ class Hub:
         self._process = None
 
     def start(self) -> None:
+        self.launch()
+        until(self._is_healthy, "the hub", evidence=self.log)
+
+    def launch(self) -> None:
+        """Starts the hub without waiting for it."""
         command = [VENV_BIN / "python", VENV_BIN / "jupyterhub", "-f", self._config]
         log = self.folder / "hub.log"
         self._process = processes.start(command, self._environment, log, cwd=self.folder)
-        until(self._is_healthy, "the hub", evidence=self.log)
 
     def stop(self) -> None:
         if self._process is not None:
             processes.end(self._process)
+
+    def pause(self, is_paused: bool) -> None:
+        """Stops the hub as a machine does that swaps, or lets it go on."""
+        os.kill(self._process.pid, signal.SIGSTOP if is_paused else signal.SIGCONT)
 
     def crash(self) -> None:
         """The hub is gone at once; its proxy stays, as after a real crash."""
@@ -123,8 +134,15 @@ class Browser:
         return self._session.post(self.hub.url + path, params=parameters, data=data, timeout=60)
 
     def api(self, method: str, path: str, **more) -> requests.Response:
-        headers = {"X-XSRFToken": self._form_token(), "Sec-Fetch-Mode": "cors"}
-        return self._session.request(method, f"{self.hub.url}/hub/api{path}", headers=headers, timeout=60, **more)
+        url = f"{self.hub.url}/hub/api{path}"
+        return self._session.request(method, url, headers=self.headers(), timeout=60, **more)
+
+    def cookies(self) -> dict[str, str]:
+        """As a page of the hub sends them."""
+        return {cookie.name: cookie.value for cookie in self._session.cookies if not cookie.path.startswith("/user/")}
+
+    def headers(self) -> dict[str, str]:
+        return {"X-XSRFToken": self._form_token(), "Sec-Fetch-Mode": "cors"}
 
     def sign_in(self, user: str, password: str) -> requests.Response:
         self.get("/hub/login")

@@ -73,6 +73,8 @@ walltime = "00:00:01"
 
 
 class Stack:
+    pbs_config = PBS_CONFIG
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.token = secrets.token_hex(32)
@@ -84,7 +86,10 @@ class Stack:
             (folder / "commands" / name).symlink_to(processes.program("nuna-pbs"))
         self._environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder / "home"), "NUNA_TEST_FOLDER": str(folder)}
         self._running: dict[str, subprocess.Popen] = {}
-        self.hub = Hub(folder, str(self.socket), self.service_port, self.token, self.hub_port)
+        self.hub = self._new_hub()
+
+    def _new_hub(self) -> Hub:
+        return Hub(self.folder, str(self.socket), self.service_port, self.token, self.hub_port)
 
     def start(self) -> None:
         self.start_pbs()
@@ -94,7 +99,7 @@ class Stack:
         self.hub.start()
 
     def start_pbs(self) -> None:
-        (self.folder / "pbs.toml").write_text(PBS_CONFIG)
+        (self.folder / "pbs.toml").write_text(self.pbs_config)
         arguments = ["server", "--die-with-parent", "--state", self.folder / "pbs", "--config", self.folder / "pbs.toml"]
         self._start("nuna-pbs", arguments)
         until(lambda: self.command("qstat", "-B").returncode == 0, "the batch server", evidence=self.logs)

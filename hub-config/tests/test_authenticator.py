@@ -1,5 +1,6 @@
 """Sign-in as JupyterHub's login handler asks for it, and the refreshes of who is signed in."""
 
+import asyncio
 import logging
 from types import SimpleNamespace
 
@@ -121,3 +122,20 @@ async def test_directory_that_nobody_may_search_ends_no_access(service, authenti
     service.refuse["GET", "users"] = [(501, "not_looked_up", "Nobody is looked up here.")] * 2
     authenticator.refresh_keep = 0
     assert await authenticator.refresh_user(SimpleNamespace(name="alice")) is True
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_servers_of_who_has_left_go_on_unless_the_site_wants_them_stopped(service, authenticator, stops):
+    stopped = []
+
+    async def stop_single_user(user, name):
+        stopped.append((user.name, name))
+
+    service.refuse["GET", "users"] = [(403, "account_locked", "Locked.")]
+    authenticator.stop_servers = stops
+    spawners = {"": SimpleNamespace(ready=True), "second": SimpleNamespace(ready=False)}
+    user = SimpleNamespace(name="alice", spawners=spawners)
+    handler = SimpleNamespace(stop_single_user=stop_single_user)
+    assert await authenticator.refresh_user(user, handler) is False
+    await asyncio.sleep(0)
+    assert stopped == ([("alice", "")] if stops else [])

@@ -192,3 +192,26 @@ async def test_silent_events_end(folder, monkeypatch):
 async def test_refused_events_say_why(service):
     error = await error_of(anext(ServiceClient(service.socket_path).events("0" * 32)))
     assert error.code == "no_such_server"
+
+
+async def test_a_sign_in_is_waited_for_while_the_service_is_well(service, monkeypatch):
+    monkeypatch.setattr(client_module, "PROBE_SECONDS", 0.1)
+    client = ServiceClient(service.socket_path)
+    service.hold_sign_in = asyncio.Event()
+    signing_in = asyncio.create_task(client.sign_in("alice", "wonder", 20))
+    async with asyncio.timeout(20):
+        while service.asked.count("GET /health") < 2:
+            await asyncio.sleep(0.01)
+    service.hold_sign_in.set()
+    assert (await signing_in)["name"] == "alice"
+
+
+async def test_a_sign_in_ends_with_a_service_that_says_nothing(folder, monkeypatch):
+    monkeypatch.setattr(client_module, "PROBE_SECONDS", 0.1)
+
+    async def answer(reader, _writer):
+        await reader.read()
+
+    async with raw_service(folder, answer) as client:
+        error = await asyncio.wait_for(error_of(client.sign_in("alice", "wonder", 45)), 10)
+    assert error.code == "service_timeout"

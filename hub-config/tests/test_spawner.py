@@ -313,3 +313,41 @@ async def test_running_server_without_an_address_is_refused_at_once(service, new
     service.server.say("running", 100, "Ready.", address=address)
     refusal = await refusal_of(asyncio.wait_for(task, 20))
     assert refusal.reason == "no_address"
+
+
+async def messages_of(spawner) -> list[str]:
+    return [event["message"] async for event in spawner.progress()]
+
+
+async def test_a_slow_submission_says_what_is_waited_for(service, new_spawner, monkeypatch):
+    monkeypatch.setattr(attempt, "WAIT_SECONDS", 0.1)
+    service.hold_create = asyncio.Event()
+    spawner = new_spawner()
+    task = asyncio.create_task(spawner.start())
+    await service.created.wait()
+    reading = asyncio.create_task(messages_of(spawner))
+    service.batch = {"system": "PBS", "answers": True, "words": None}
+    await until(lambda: "The job is being submitted; PBS does not answer yet." in told(spawner))
+    service.batch = {"system": "PBS", "answers": False, "words": "Connection refused"}
+    await until(lambda: any("PBS does not answer at the moment (Connection refused)" in words for words in told(spawner)))
+    service.hold_create.set()
+    await until(lambda: spawner.server_id)
+    service.server.say("running", 100, "Ready.", address=ADDRESS)
+    await asyncio.wait_for(task, 20)
+    assert (await reading)[-1] == "Ready."
+
+
+def told(spawner) -> list[str]:
+    return [event["message"] for event in spawner._attempt._events] if spawner._attempt else []
+
+
+async def test_a_service_that_goes_away_is_told_to_who_waits(service, new_spawner):
+    spawner = new_spawner()
+    task = await started(service, spawner)
+    await until(lambda: "Waiting in the queue." in told(spawner))
+    await service.close()
+    await until(lambda: attempt.SILENT in told(spawner))
+    await service.open()
+    await until(lambda: told(spawner)[-1] == "Waiting in the queue.")
+    service.server.say("running", 100, "Ready.", address=ADDRESS)
+    assert await asyncio.wait_for(task, 20) == ("127.0.0.1", 41234)

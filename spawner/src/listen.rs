@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use axum::Router;
@@ -30,6 +30,9 @@ const HUB_HEADER_TIME_MAX: Duration = Duration::from_secs(60);
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// The hub alone connects.
 const HUB_CONNECTIONS_MAX: usize = 4096;
+/// How long a socket's file may have a listener that nobody owns, and how often it is looked at.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(3);
+const PREDECESSOR_LOOK: Duration = Duration::from_millis(50);
 /// After an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,6 +72,23 @@ pub fn check_socket_folder(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Removes the socket of a service that was killed; fails if somebody listens on it.
+fn remove_what_was_left(path: &Path) -> anyhow::Result<()> {
+    let give_up = Instant::now() + PREDECESSOR_MAX;
+    loop {
+        match std::os::unix::net::UnixStream::connect(path) {
+            // A command that a killed service was just starting has its listener until the command's program begins.
+            Ok(_) if Instant::now() < give_up => std::thread::sleep(PREDECESSOR_LOOK),
+            Ok(_) => bail!("socket.path: another program already listens on {}", path.display()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                return std::fs::remove_file(path)
+                    .with_context(|| format!("cannot remove {}", path.display()));
+            }
+            Err(error) => bail!("socket.path: {} is there and cannot be asked: {error}", path.display()),
+        }
+    }
+}
+
 impl HubListener {
     pub fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
         let path = &settings.path;
@@ -79,15 +99,7 @@ impl HubListener {
                 "socket.path: {} exists and is not a socket",
                 path.display()
             );
-            match std::os::unix::net::UnixStream::connect(path) {
-                Ok(_) => bail!("socket.path: another program already listens on {}", path.display()),
-                // Left by one that was killed.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path)
-                        .with_context(|| format!("cannot remove {}", path.display()))?;
-                }
-                Err(error) => bail!("socket.path: {} is there and cannot be asked: {error}", path.display()),
-            }
+            remove_what_was_left(path)?;
         }
         let listener = UnixListener::bind(path)
             .with_context(|| format!("socket.path: cannot listen on {}", path.display()))?;
@@ -314,6 +326,27 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(folder: &Path) -> SocketSettings {
+        SocketSettings { path: folder.join("s"), allow_users: Vec::new() }
+    }
+
+    /// A process between `fork` and `exec` still has what its parent had open.
+    #[tokio::test]
+    async fn a_listener_that_nobody_owns_any_more_is_waited_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let left = std::os::unix::net::UnixListener::bind(&settings.path).unwrap();
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(left);
+        });
+        let listener = HubListener::bind(&settings).unwrap();
+        holder.join().unwrap();
+        assert!(HubListener::bind(&settings).unwrap_err().to_string().contains("already listens"));
+        drop(listener);
+        assert!(!settings.path.exists());
+    }
 
     #[test]
     fn one_machine_cannot_take_all_places() {

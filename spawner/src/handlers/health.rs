@@ -11,11 +11,20 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::auth::DirectoryState;
+use crate::lifecycle::PbsHealth;
 
 /// The service lives: it answers, whatever it may lack.
 pub async fn health(State(app): State<Arc<App>>) -> impl IntoResponse {
     let status = if *app.ending.borrow() { "ending" } else { "serving" };
-    Json(json!({ "status": status, "version": env!("CARGO_PKG_VERSION") }))
+    let (answers, words) = match app.keeper.pbs() {
+        PbsHealth::Unknown => (None, None),
+        PbsHealth::Answers => (Some(true), None),
+        PbsHealth::Silent { words } => (Some(false), Some(words)),
+    };
+    let batch = json!({
+        "system": app.config.batch.system.to_string(), "answers": answers, "words": words,
+    });
+    Json(json!({ "status": status, "version": env!("CARGO_PKG_VERSION"), "batch": batch }))
 }
 
 /// The service can do its work. It is ready once the journal takes changes and the batch system has been asked; that a

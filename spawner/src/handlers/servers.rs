@@ -25,8 +25,8 @@ use crate::secret::{Code, random_hex};
 use crate::templates::JobContext;
 use crate::timing::{Other, waiting};
 
-/// A stream says something at least this often.
-const EVENT_INTERVAL: Duration = Duration::from_secs(15);
+/// A stream says something at least this often: who hears nothing for longer tells people that the service is silent.
+const EVENT_INTERVAL: Duration = Duration::from_secs(6);
 /// Ids whose beginnings clash are this rare: 24 bits.
 const TAG_ATTEMPTS: usize = 5;
 const ARGUMENTS_MAX: usize = 256;

@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::fleet::{Answer, Effect, Event, Fleet, Note};
 use super::server;
 use super::state::{Failure, ServerId, Spec, State};
-use super::view::View;
+use super::view::{PbsHealth, View};
 use crate::clock::Clock;
 use crate::config::System;
 use crate::journal::{Changes, Journal};
@@ -43,6 +43,7 @@ type Views = Arc<Mutex<BTreeMap<ServerId, watch::Sender<View>>>>;
 pub struct Keeper {
     inbox: mpsc::Sender<Message>,
     views: Views,
+    pbs: watch::Receiver<PbsHealth>,
 }
 
 /// The driver and what it needs.
@@ -68,11 +69,13 @@ impl Driver {
                 lock(&views).insert(id.clone(), watch::Sender::new(view));
             }
         }
-        let keeper = Keeper { inbox: inbox.clone(), views: views.clone() };
+        let (pbs, health) = watch::channel(self.fleet.pbs().clone());
+        let keeper = Keeper { inbox: inbox.clone(), views: views.clone(), pbs: health };
         let running = Running {
             driver: self,
             inbox,
             views,
+            pbs,
             commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
             scripts: BTreeMap::new(),
             unsaved: BTreeSet::new(),
@@ -88,6 +91,7 @@ struct Running {
     driver: Driver,
     inbox: mpsc::Sender<Message>,
     views: Views,
+    pbs: watch::Sender<PbsHealth>,
     commands: Arc<Semaphore>,
     /// Held from the request to its `qsub`, never longer: they contain codes.
     scripts: BTreeMap<ServerId, String>,
@@ -160,7 +164,13 @@ impl Running {
             .collect();
         self.scripts.retain(|id, _| submitting.contains(id));
         self.driver.metrics.set_servers(self.driver.fleet.count_by_state());
-        self.driver.metrics.set_pbs(self.driver.fleet.pbs());
+        let pbs = self.driver.fleet.pbs();
+        self.driver.metrics.set_pbs(pbs);
+        self.pbs.send_if_modified(|old| {
+            let is_new = old != pbs;
+            old.clone_from(pbs);
+            is_new
+        });
     }
 
     /// One commit for everything that changed. False if the journal did not take it; it is tried again with
@@ -435,6 +445,11 @@ impl Keeper {
     /// For events that are answered.
     pub async fn ask(&self, event: Event) -> Option<Answer> {
         self.send(event, None).await
+    }
+
+    /// What the batch system said last.
+    pub fn pbs(&self) -> PbsHealth {
+        self.pbs.borrow().clone()
     }
 
     pub fn view(&self, id: &ServerId) -> Option<View> {

@@ -152,6 +152,7 @@ pub struct Fleet {
     system: System,
     plan: PollPlan,
     pbs: PbsHealth,
+    silent_since: Option<Millis>,
     orphans: BTreeMap<JobId, Millis>,
 }
 
@@ -174,6 +175,7 @@ impl Fleet {
             system: System::default(),
             plan,
             pbs: PbsHealth::Unknown,
+            silent_since: None,
             orphans: BTreeMap::new(),
         };
         for (spec, state) in records {
@@ -268,7 +270,12 @@ impl Fleet {
         let pbs_answers = self.pbs_answers();
         let servers =
             self.servers.values().filter_map(|server| server.next_deadline(&self.limits, pbs_answers)).min();
-        [servers, self.plan.due(self.urgency())].into_iter().flatten().min()
+        [servers, self.plan.due(self.urgency()), self.overdue()].into_iter().flatten().min()
+    }
+
+    /// When a query that runs counts as silence. Silence is told once.
+    fn overdue(&self) -> Option<Millis> {
+        self.plan.overdue().filter(|_| !matches!(self.pbs, PbsHealth::Silent { .. }))
     }
 
     /// Applies one event. Effects are returned in the order they must be carried out.
@@ -340,7 +347,7 @@ impl Fleet {
 
     fn listed(&mut self, now: Millis, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
         let asked = self.plan.end(now, true);
-        self.change_health(PbsHealth::Answers, effects);
+        self.change_health(now, PbsHealth::Answers, effects);
         let ids: Vec<ServerId> = self.servers.keys().cloned().collect();
         let positions = snapshot.positions();
         for id in ids {
@@ -407,15 +414,21 @@ impl Fleet {
 
     fn list_failed(&mut self, now: Millis, words: String, effects: &mut Vec<Effect>) {
         self.plan.end(now, false);
-        self.change_health(PbsHealth::Silent { words }, effects);
+        self.change_health(now, PbsHealth::Silent { words }, effects);
     }
 
-    fn change_health(&mut self, health: PbsHealth, effects: &mut Vec<Effect>) {
+    fn change_health(&mut self, now: Millis, health: PbsHealth, effects: &mut Vec<Effect>) {
         match (&self.pbs, &health) {
             (PbsHealth::Silent { .. }, PbsHealth::Answers) => {
+                let silence = self.silent_since.take().map(|since| now.since(since)).unwrap_or_default();
+                for (id, server) in &mut self.servers {
+                    let saves = !server.spare(now, silence).is_empty();
+                    effects.extend(saves.then(|| Effect::Save(id.clone())));
+                }
                 effects.push(Effect::Log(Note::PbsAnswersAgain))
             }
             (PbsHealth::Answers | PbsHealth::Unknown, PbsHealth::Silent { words }) => {
+                self.silent_since = Some(self.plan.asked().unwrap_or(now));
                 effects.push(Effect::Log(Note::PbsSilent { words: words.clone() }));
             }
             (PbsHealth::Silent { .. }, PbsHealth::Silent { .. } | PbsHealth::Unknown)
@@ -428,6 +441,11 @@ impl Fleet {
     }
 
     fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if let Some(due) = self.overdue().filter(|due| *due <= now) {
+            let asked = self.plan.asked().unwrap_or(due);
+            let words = format!("no answer for {} s", now.since(asked).as_secs());
+            self.change_health(now, PbsHealth::Silent { words }, effects);
+        }
         let pbs_answers = self.pbs_answers();
         let due: Vec<ServerId> = self
             .servers

@@ -227,11 +227,34 @@ fn silence_of_pbs_ends_nothing_and_no_limit_runs_out() {
         }
         let view = scene.view();
         assert_eq!((view.state, view.poll), (before, Poll::Unknown));
-        assert!(view.message.contains("Connection refused") || before == "starting", "{}", view.message);
+        assert!(view.message.contains("Connection refused"), "{}", view.message);
         // It was only away.
-        scene.list(100_001, &[scene.job(JobState::Running)]);
-        assert_eq!(scene.view().poll, Poll::Alive);
+        let state = if before == "queued" { JobState::Queued } else { JobState::Running };
+        assert_eq!(deletes(&scene.list(100_001, &[scene.job(state)])), [""; 0]);
+        assert_eq!(
+            (scene.view().state, scene.view().poll),
+            (before, Poll::Alive),
+            "and what it was counts no limit"
+        );
     }
+}
+
+/// `qstat` has a limit of its own, which is longer than a person wants to wait for a word.
+#[test]
+fn a_query_without_an_answer_is_told_before_it_is_given_up() {
+    let mut scene = Scene::queued();
+    scene.list(10, &[scene.job(JobState::Queued)]);
+    scene.fleet.plan.begin(at(20));
+    assert_eq!(scene.fleet.next_deadline(), Some(at(25)));
+    // The loop looks again at the latest then.
+    scene.handle(24, Event::Tick);
+    assert_eq!(scene.view().poll, Poll::Alive);
+    scene.handle(25, Event::Tick);
+    let view = scene.view();
+    assert_eq!((view.state, view.poll), ("queued", Poll::Unknown));
+    assert!(view.message.contains("does not answer at the moment (no answer for 5 s)"), "{}", view.message);
+    scene.handle(28, listed(&[scene.job(JobState::Queued)], true));
+    assert_eq!(scene.view().poll, Poll::Alive, "it was slow, and not away");
 }
 
 #[test]
@@ -433,15 +456,20 @@ fn a_job_that_can_never_run_is_not_waited_for() {
 /// The launcher heard SIGTERM; PBS knows why.
 #[test]
 fn a_walltime_that_ends_a_start_is_called_so() {
-    let mut scene = Scene::started();
-    scene.exchange(11, "7.head", PEER, NODE);
-    let report =
-        LaunchReport { message: "the job was ended".to_owned(), exit: None, tail: "tail".to_owned() };
-    scene.handle(12, Event::LaunchFailed { ticket: Digest::of("ticket", "t"), report });
-    scene.list(13, &[Job { exit_status: Some(-29), ..scene.job(JobState::Finished) }]);
-    let view = scene.view();
-    assert!(view.message.contains("walltime"), "{}", view.message);
-    assert_eq!((view.failure, view.detail.as_deref()), (Some(Failure::LaunchFailed), Some("tail")));
+    let minute = Some(Duration::from_secs(60));
+    // As PBS says it, and if our `qdel` reached the job first.
+    for (exit, used) in [(-29, None), (271, minute)] {
+        let mut scene = Scene::started();
+        scene.exchange(11, "7.head", PEER, NODE);
+        let report =
+            LaunchReport { message: "the job was ended".to_owned(), exit: None, tail: "tail".to_owned() };
+        scene.handle(12, Event::LaunchFailed { ticket: Digest::of("ticket", "t"), report });
+        let job = scene.job(JobState::Finished);
+        scene.list(13, &[Job { exit_status: Some(exit), walltime: minute, walltime_used: used, ..job }]);
+        let view = scene.view();
+        assert!(view.message.contains("walltime"), "{}", view.message);
+        assert_eq!((view.failure, view.detail.as_deref()), (Some(Failure::LaunchFailed), Some("tail")));
+    }
 }
 
 #[test]

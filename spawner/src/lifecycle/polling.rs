@@ -10,7 +10,10 @@ const CALM_FACTOR: u32 = 6;
 const DUTY: u32 = 10;
 /// Somebody wants to know at once: not closer than this to the last answer.
 const SOON: Duration = Duration::from_secs(1);
-const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Whoever waits for PBS to come back waits for this too.
+const BACK_OFF_MAX: Duration = Duration::from_secs(15);
+/// Whoever waits is told that PBS is silent if a query takes longer, or thrice as long as the last one.
+const OVERDUE: Duration = Duration::from_secs(5);
 
 /// How much depends on the next answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +32,9 @@ pub struct PollPlan {
     is_running: bool,
     asked: Option<Millis>,
     answered: Option<Millis>,
+    /// What the last two answers took at least: one that was slow does not make a slow server.
     cost: Duration,
+    last_took: Option<Duration>,
     failures: u32,
     soon: bool,
 }
@@ -42,6 +47,7 @@ impl PollPlan {
             asked: None,
             answered: None,
             cost: Duration::ZERO,
+            last_took: None,
             failures: 0,
             soon: false,
         }
@@ -67,6 +73,17 @@ impl PollPlan {
         Some(answered.after(wait.max(self.cost * (DUTY - 1))))
     }
 
+    /// When the last query was sent.
+    pub fn asked(&self) -> Option<Millis> {
+        self.asked
+    }
+
+    /// When the query that runs has taken too long to be called an answer. It may still become one.
+    pub fn overdue(&self) -> Option<Millis> {
+        let asked = self.asked.filter(|_| self.is_running)?;
+        Some(asked.after(OVERDUE.max(self.cost * 3)))
+    }
+
     pub fn soon(&mut self) {
         self.soon = true;
     }
@@ -83,7 +100,9 @@ impl PollPlan {
         self.is_running = false;
         self.answered = Some(now);
         if succeeded {
-            self.cost = now.since(asked);
+            let took = now.since(asked);
+            self.cost = self.last_took.map_or(took, |last| last.min(took));
+            self.last_took = Some(took);
             self.failures = 0;
         } else {
             self.failures = self.failures.saturating_add(1);
@@ -138,9 +157,33 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_overdue_while_it_runs_and_by_what_the_last_one_took() {
+        let mut plan = asked_once(0);
+        assert_eq!(plan.overdue(), None);
+        plan.begin(seconds(105));
+        assert_eq!(plan.overdue(), Some(seconds(110)));
+        plan.end(seconds(109), true);
+        assert_eq!(plan.overdue(), None);
+        let mut plan = asked_once(4);
+        plan.begin(seconds(200));
+        assert_eq!(plan.overdue(), Some(seconds(212)), "a slow server is not a silent one");
+    }
+
+    #[test]
+    fn one_slow_answer_does_not_make_a_slow_server() {
+        let mut plan = asked_once(0);
+        plan.begin(seconds(105));
+        plan.end(seconds(165), true);
+        assert_eq!(plan.due(Urgency::Brisk), Some(seconds(170)), "PBS was paused");
+        plan.begin(seconds(170));
+        plan.end(seconds(172), true);
+        assert_eq!(plan.due(Urgency::Brisk), Some(seconds(172 + 18)));
+    }
+
+    #[test]
     fn failures_back_off_and_one_answer_ends_that() {
         let mut plan = asked_once(0);
-        for wait in [10, 20, 30, 30] {
+        for wait in [10, 15, 15] {
             plan.begin(seconds(200));
             plan.end(seconds(200), false);
             assert_eq!(plan.due(Urgency::Brisk), Some(seconds(200 + wait)));

@@ -168,6 +168,15 @@ impl UserServer {
         matches!(self.state, State::Queued { .. } | State::Starting { .. }) && self.spec.environment.is_some()
     }
 
+    /// PBS was silent for this long, which no limit counts.
+    pub fn spare(&mut self, now: Millis, silence: Duration) -> Vec<Effect> {
+        let (State::Queued { since, .. } | State::Starting { since, .. }) = &mut self.state else {
+            return Vec::new();
+        };
+        *since = since.after(silence).min(now);
+        vec![Effect::Save]
+    }
+
     /// When a `Tick` is due if nothing else happens first.
     pub fn next_deadline(&self, limits: &Limits, pbs_answers: bool) -> Option<Millis> {
         match &self.state {

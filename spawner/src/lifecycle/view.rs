@@ -145,7 +145,10 @@ impl UserServer {
                 if self.news.is_suspended {
                     format!("Job {job} is suspended by {system}{host}.")
                 } else {
-                    format!("Job {job} {what}{host}; the notebook server is starting.")
+                    let rest = format!("job {job} {what}{host}, and its notebook server goes on starting");
+                    silent(&rest).unwrap_or_else(|| {
+                        format!("Job {job} {what}{host}; the notebook server is starting.")
+                    })
                 }
             }
             State::Running { job, .. } if self.news.is_suspended => {
@@ -166,6 +169,9 @@ impl UserServer {
                 };
                 if let Some(words) = &self.news.delete_words {
                     message.push_str(&format!(" {system} did not delete job {job} yet: {words}"));
+                }
+                if let PbsHealth::Silent { words } = pbs {
+                    message.push_str(&format!(" {system} does not answer at the moment ({words})."));
                 }
                 message
             }
@@ -270,11 +276,18 @@ pub(crate) fn ending(system: System, state: &State, seen: Option<&Job>) -> Endin
     let how = how_the_job_ended(system, seen, exit);
     let (failure, message, detail) = match state {
         // All the launcher knows is that it was told to end.
-        State::Stopping { job, reason: Reason::LaunchFailed(report), .. } if exit == Some(EXIT_WALLTIME) => (
-            Some(Failure::LaunchFailed),
-            format!("Job {job} reached its walltime before its notebook server answered: {}", report.message),
-            told(system, &Reason::LaunchFailed(report.clone())).2,
-        ),
+        State::Stopping { job, reason: Reason::LaunchFailed(report), .. }
+            if seen.is_some_and(reached_walltime) =>
+        {
+            (
+                Some(Failure::LaunchFailed),
+                format!(
+                    "Job {job} reached its walltime before its notebook server answered: {}",
+                    report.message
+                ),
+                told(system, &Reason::LaunchFailed(report.clone())).2,
+            )
+        }
         State::Stopping { reason, .. } | State::Lost { reason, .. } => told(system, reason),
         State::Running { .. } if exit == Some(0) => (None, "The server ended by itself.".to_owned(), None),
         State::Running { job, .. } => (Some(Failure::JobEnded), format!("Job {job} ended: {how}."), None),
@@ -286,6 +299,12 @@ pub(crate) fn ending(system: System, state: &State, seen: Option<&Job>) -> Endin
         State::Submitting { .. } | State::Gone { .. } => (None, how, None),
     };
     Ending { exit, failure, message, detail }
+}
+
+/// Its walltime was over, whoever ended it then: PBS, or a `qdel` of ours that was faster.
+fn reached_walltime(job: &Job) -> bool {
+    let is_used = job.walltime.zip(job.walltime_used).is_some_and(|(limit, used)| used >= limit);
+    is_used || job.exit_status == Some(EXIT_WALLTIME)
 }
 
 fn how_the_job_ended(system: System, seen: Option<&Job>, exit: Option<i32>) -> String {

@@ -223,7 +223,10 @@ impl Batch {
                 Ok(vec![Effect::Forget { key }])
             }
             State::Running { ending, .. } => {
-                *ending = Ending::Deleted { by: format!("{by}@{host}") };
+                // One whose walltime is over is on its way out already, and was ended by that.
+                if *ending != Ending::Walltime {
+                    *ending = Ending::Deleted { by: format!("{by}@{host}") };
+                }
                 job.modified = now;
                 Ok(vec![Effect::Stop { key, kill: if force { Kill::Now } else { Kill::Gently } }])
             }

@@ -76,6 +76,8 @@ fn walltime_stops_a_job_once_and_gives_its_own_exit_status() {
     assert_eq!(batch.next_deadline(at(0)), Some(at(5)));
     assert_eq!(batch.tick(at(5)), [Effect::Stop { key: key(&id), kill: Kill::Gently }]);
     assert!(batch.tick(at(6)).is_empty());
+    // Somebody deletes it while it ends.
+    batch.delete(at(6), "alice", &id, false, false).unwrap();
     batch.exited(at(7), key(&id), 271, None);
     let object = batch.job(key(&id)).unwrap().object("head", at(7), &Counts::default());
     assert_eq!(object.get("Exit_status"), "-29");

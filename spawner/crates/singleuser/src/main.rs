@@ -38,8 +38,8 @@ struct Arguments {
     /// Seconds between asking the user server to end and ending it.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     grace_seconds: u64,
-    /// Seconds a service that does not answer is tried again.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    /// Seconds a service that does not answer is tried again: a server that has come up outlasts its restart.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     service_seconds: u64,
 }
 
