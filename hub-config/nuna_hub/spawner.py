@@ -100,6 +100,8 @@ class NunaSpawner(Spawner):
             "options": self._plain_options(),
             "environment": {name: str(value) for name, value in self.get_env().items() if value is not None},
             "argv": [*self.cmd, *self.get_args()],
+            # A server that is not asked about any more has been forgotten; 0 promises nothing.
+            "poll_seconds": self.poll_interval,
         }
         attempt = self._attempt = Attempt(self.client, self.log, self.submit_timeout, self.stop_timeout)
         return await attempt.start(request, self._keep)

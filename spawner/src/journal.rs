@@ -45,6 +45,12 @@ pub enum JournalError {
     InUse { path: PathBuf },
     #[error("{} is of format {found}, and this version writes format {FORMAT}; use the version that wrote it", path.display())]
     OtherFormat { path: PathBuf, found: String },
+    #[error(
+        "{} is damaged or no journal: {source}; nothing was changed. Put back a copy of it. Without one, move the file away: \
+         user servers that run are then unknown to this service and to the hub, and their jobs go on until their walltime \
+         or `qdel`", path.display()
+    )]
+    Unreadable { path: PathBuf, source: redb::Error },
     #[error("the entry {key} cannot be read: {source}")]
     Damaged { key: String, source: serde_json::Error },
     #[error(transparent)]
@@ -147,7 +153,7 @@ impl Journal {
         let database = match Database::builder().set_cache_size(CACHE_BYTES).create_file(file) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse { path }),
-            Err(error) => return Err(JournalError::Database(error.into())),
+            Err(error) => return Err(JournalError::Unreadable { path, source: error.into() }),
         };
         let transaction = database.begin_write()?;
         let instance = {
@@ -354,5 +360,57 @@ mod tests {
         drop(journal);
         let journal = Journal::open(&path).unwrap();
         assert!(journal.user(&identity(1).name).unwrap().admin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
+    #[test]
+    fn a_damaged_journal_is_refused_in_words_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        drop(Journal::open(&state).unwrap());
+        let whole = std::fs::read(file(&state)).unwrap();
+        let mut garbled = whole.clone();
+        garbled[..64].fill(b'x');
+        for bytes in [b"not a journal".repeat(1000), garbled, whole[..whole.len() / 2].to_vec()] {
+            std::fs::write(file(&state), &bytes).unwrap();
+            let error = Journal::open(&state).unwrap_err();
+            let words = error.to_string();
+            assert!(matches!(error, JournalError::Unreadable { .. }), "{words}");
+            assert!(words.contains("spawner.redb") && words.contains("Put back a copy"), "{words}");
+            assert_eq!(std::fs::read(file(&state)).unwrap(), bytes, "somebody may mend it yet");
+        }
+        // What the words say to do helps.
+        std::fs::write(file(&state), &whole).unwrap();
+        assert!(Journal::open(&state).unwrap().servers().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("state")).unwrap();
+        let transaction = journal.database.begin_write().unwrap();
+        transaction.open_table(SERVERS).unwrap().insert("0af3", b"{\"spec\":".as_slice()).unwrap();
+        transaction.commit().unwrap();
+        assert!(journal.servers().unwrap_err().to_string().contains("0af3"));
+    }
+
+    #[test]
+    fn a_journal_that_is_lost_begins_anew_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let mut names = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            names.insert(Journal::open(&state).unwrap().tag_prefix());
+            std::fs::remove_file(file(&state)).unwrap();
+        }
+        assert!(names.len() > 1, "jobs of a former life are not taken for orphans: {names:?}");
     }
 }

@@ -31,6 +31,8 @@ pub struct LimitSettings {
     pub wrong_passwords_per_minute_per_address: u32,
     /// How long a user server that is gone can be asked about.
     pub remember_seconds: f64,
+    /// A server that the hub does not ask about for so long, while it asks about others, is removed; 0: never.
+    pub unclaimed_seconds: f64,
     /// Requests under way get this long when the service is told to end.
     pub drain_seconds: f64,
 }
@@ -46,6 +48,7 @@ impl Default for LimitSettings {
             wrong_passwords_per_minute: 10,
             wrong_passwords_per_minute_per_address: 100,
             remember_seconds: 3600.0,
+            unclaimed_seconds: 600.0,
             drain_seconds: 10.0,
         }
     }
@@ -61,6 +64,9 @@ impl LimitSettings {
             ("limits.drain_seconds", self.drain_seconds),
         ] {
             faults.seconds(key, value, SECONDS_MAX);
+        }
+        if self.unclaimed_seconds != 0.0 {
+            faults.seconds("limits.unclaimed_seconds", self.unclaimed_seconds, SECONDS_MAX);
         }
         for (key, value) in [
             ("limits.servers_max", self.servers_max),
@@ -83,6 +89,7 @@ impl LimitSettings {
             start: seconds(self.start_seconds),
             lost: command_timeout * 2 + LOST,
             remember: seconds(self.remember_seconds),
+            unclaimed: seconds(self.unclaimed_seconds),
             servers_max: self.servers_max,
         }
     }

@@ -44,6 +44,9 @@ pub struct Requested {
     options: serde_json::Map<String, serde_json::Value>,
     environment: BTreeMap<String, String>,
     argv: Vec<String>,
+    /// How often the hub will ask about the server.
+    #[serde(default)]
+    poll_seconds: Option<f64>,
 }
 
 /// What the launcher gets for its code.
@@ -83,6 +86,7 @@ pub async fn create(
     if *app.ending.borrow() {
         return Err(ApiError::ending());
     }
+    app.keeper.hear(None);
     let user = check(&requested)?;
     let groups = app.groups(&user);
     let choice = app.profiles.choose_from_json(user.as_str(), &groups, &requested.options)?;
@@ -113,6 +117,7 @@ pub async fn create(
             code: code.digest(),
             environment: Some(code.seal(&launch).map_err(|error| internal(&error))?),
             ticket: None,
+            asked_every: requested.poll_seconds.and_then(|every| Duration::try_from_secs_f64(every).ok()),
         };
         // Armed before the request: if the hub hangs up while it is recorded, nobody learns the id.
         let mut unanswered = Unanswered { keeper: &app.keeper, id: Some(id.clone()) };
@@ -215,7 +220,9 @@ fn known(id: &str) -> Result<ServerId, ApiError> {
 }
 
 pub async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<View>, ApiError> {
-    app.keeper.view(&known(&id)?).map(Json).ok_or_else(ApiError::no_such_server)
+    let id = known(&id)?;
+    app.keeper.hear(Some(&id));
+    app.keeper.view(&id).map(Json).ok_or_else(ApiError::no_such_server)
 }
 
 pub async fn remove(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
@@ -248,10 +255,11 @@ enum Following {
 }
 
 pub async fn events(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let watch = app.keeper.watch(&known(&id)?).ok_or_else(ApiError::no_such_server)?;
+    let id = known(&id)?;
+    let watch = app.keeper.watch(&id).ok_or_else(ApiError::no_such_server)?;
     let stream = futures::stream::unfold(
-        (watch, app.ending.clone(), Following::First),
-        |(mut watch, mut ending, following)| async move {
+        (watch, app.ending.clone(), Following::First, (app.keeper.clone(), id)),
+        |(mut watch, mut ending, following, (keeper, id))| async move {
             match following {
                 Following::First => {}
                 Following::Last => return None,
@@ -262,11 +270,12 @@ pub async fn events(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
                     _ = ending.wait_for(|ending| *ending) => return None,
                 },
             }
+            keeper.hear(Some(&id));
             let view = read(&mut watch);
             let next = if view.is_settled() { Following::Last } else { Following::Next };
             let mut line = serde_json::to_vec(&view).unwrap_or_default();
             line.push(b'\n');
-            Some((Ok::<_, Infallible>(Bytes::from(line)), (watch, ending, next)))
+            Some((Ok::<_, Infallible>(Bytes::from(line)), (watch, ending, next, (keeper, id))))
         },
     );
     let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];

@@ -13,11 +13,12 @@ use nuna_systemd::Heart;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
+use super::contact::Contact;
 use super::fleet::{Answer, Effect, Event, Fleet, Note};
 use super::server;
 use super::state::{Failure, ServerId, Spec, State};
 use super::view::{PbsHealth, View};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::config::System;
 use crate::journal::{Changes, Journal};
 use crate::metrics::Metrics;
@@ -27,6 +28,8 @@ const INBOX_MAX: usize = 1024;
 const BATCH_MAX: usize = 128;
 /// `qsub` and `qdel` at the same time.
 const COMMANDS_MAX: usize = 8;
+/// How often it is looked for servers that the hub has forgotten.
+const CLAIMS_INTERVAL: Duration = Duration::from_secs(20);
 /// Sleep when nothing at all is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -44,6 +47,8 @@ pub struct Keeper {
     inbox: mpsc::Sender<Message>,
     views: Views,
     pbs: watch::Receiver<PbsHealth>,
+    contact: Arc<Mutex<Contact>>,
+    clock: Clock,
 }
 
 /// The driver and what it needs.
@@ -70,12 +75,21 @@ impl Driver {
             }
         }
         let (pbs, health) = watch::channel(self.fleet.pbs().clone());
-        let keeper = Keeper { inbox: inbox.clone(), views: views.clone(), pbs: health };
+        let (contact, clock) = (Arc::<Mutex<Contact>>::default(), self.clock);
+        let keeper = Keeper {
+            inbox: inbox.clone(),
+            views: views.clone(),
+            pbs: health,
+            contact: contact.clone(),
+            clock,
+        };
         let running = Running {
             driver: self,
             inbox,
             views,
             pbs,
+            contact,
+            claims_looked: clock.now(),
             commands: Arc::new(Semaphore::new(COMMANDS_MAX)),
             scripts: BTreeMap::new(),
             unsaved: BTreeSet::new(),
@@ -92,6 +106,8 @@ struct Running {
     inbox: mpsc::Sender<Message>,
     views: Views,
     pbs: watch::Sender<PbsHealth>,
+    contact: Arc<Mutex<Contact>>,
+    claims_looked: Millis,
     commands: Arc<Semaphore>,
     /// Held from the request to its `qsub`, never longer: they contain codes.
     scripts: BTreeMap<ServerId, String>,
@@ -108,6 +124,7 @@ impl Running {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut ending: watch::Receiver<bool>) {
         let mut batch = vec![Message { event: Event::Tick, script: None, answer: None }];
         loop {
+            batch.extend(self.unclaimed());
             self.handle(batch).await;
             self.driver.heart.beat();
             if *ending.borrow() && Arc::strong_count(&self.in_flight) == 1 && messages.is_empty() {
@@ -126,6 +143,27 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Servers that the hub has forgotten: nobody else would ever end their jobs.
+    fn unclaimed(&mut self) -> Vec<Message> {
+        let now = self.driver.clock.now();
+        if now.since(self.claims_looked) < CLAIMS_INTERVAL {
+            return Vec::new();
+        }
+        self.claims_looked = now;
+        let contact = lock(&self.contact);
+        let forgotten = self.driver.fleet.claimable().filter(|(id, limit)| contact.silence(id) > *limit);
+        let message = |(id, limit): (&ServerId, Duration)| {
+            warn!(
+                target: "audit", server = id.as_str(),
+                "the hub has not asked about this server for {} s and asks about others; its job is removed",
+                limit.as_secs()
+            );
+            let event = Event::Server(id.clone(), server::Event::Unclaimed);
+            Message { event, script: None, answer: None }
+        };
+        forgotten.map(message).collect()
     }
 
     async fn handle(&mut self, batch: Vec<Message>) {
@@ -225,6 +263,7 @@ impl Running {
             Effect::Save(_) => {}
             Effect::Forget(id) => {
                 lock(&self.views).remove(&id);
+                lock(&self.contact).forget(&id);
             }
             Effect::Submit(id) => self.submit(id, saved),
             Effect::Delete { id, user, job } => self.delete(id, user, job),
@@ -445,6 +484,11 @@ impl Keeper {
     /// For events that are answered.
     pub async fn ask(&self, event: Event) -> Option<Answer> {
         self.send(event, None).await
+    }
+
+    /// The hub asks for something, perhaps about a server.
+    pub fn hear(&self, about: Option<&ServerId>) {
+        lock(&self.contact).hear(self.clock.now(), about);
     }
 
     /// What the batch system said last.

@@ -30,6 +30,7 @@ impl World {
             start: PATIENCE,
             lost: Duration::from_millis(50),
             remember: PATIENCE,
+            unclaimed: Duration::ZERO,
             servers_max: 10,
         };
         let clock = Clock::start();
@@ -64,6 +65,7 @@ impl World {
             code: code.digest(),
             environment: Some(code.seal(b"{}").unwrap()),
             ticket: None,
+            asked_every: None,
         };
         let (id, script) = (spec.id.clone(), format!("#PBS -N {}\n", spec.tag));
         assert_eq!(self.keeper.request(spec, script).await, Some(Answer::Accepted));

@@ -215,6 +215,12 @@ impl Fleet {
         self.servers.keys()
     }
 
+    /// Those that may be forgotten by the hub, with how long it has to be silent about them.
+    pub fn claimable(&self) -> impl Iterator<Item = (&ServerId, std::time::Duration)> {
+        let limits = self.limits;
+        self.servers.iter().filter_map(move |(id, server)| Some((id, server.unclaimed_after(&limits)?)))
+    }
+
     pub fn view(&self, id: &ServerId) -> Option<View> {
         self.servers.get(id).map(|server| server.view(&self.pbs))
     }

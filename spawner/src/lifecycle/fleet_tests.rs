@@ -16,6 +16,7 @@ pub(super) const LIMITS: Limits = Limits {
     start: Duration::from_secs(60),
     lost: Duration::from_secs(70),
     remember: Duration::from_secs(300),
+    unclaimed: Duration::from_secs(600),
     servers_max: 3,
 };
 pub(super) const NODE: &str = "node7";
@@ -44,6 +45,7 @@ pub(super) fn spec(number: u64, user: &str, name: &str, code: &Code) -> Spec {
         code: code.digest(),
         environment: Some(code.seal(b"{}").unwrap()),
         ticket: None,
+        asked_every: Some(Duration::from_secs(10)),
     }
 }
 
@@ -451,6 +453,19 @@ fn a_job_that_can_never_run_is_not_waited_for() {
     let view = scene.view();
     assert_eq!(view.failure, Some(Failure::PbsRejected));
     assert!(view.message.contains(&comment), "{}", view.message);
+}
+
+/// Its hub lost its database, or was killed before it had written the id down.
+#[test]
+fn what_the_hub_has_forgotten_is_removed() {
+    for (mut scene, word) in [(Scene::queued(), "7.head"), (Scene::running(), "7.head")] {
+        let (id, limit) = scene.fleet.claimable().next().unwrap();
+        assert_eq!((id, limit), (&scene.id, Duration::from_secs(600)));
+        assert_eq!(deletes(&scene.tell(20, server::Event::Unclaimed)), [format!("alice {word}")]);
+        assert_eq!(scene.fleet.claimable().count(), 0, "once");
+        assert!(scene.view().message.contains("did not ask"), "{}", scene.view().message);
+    }
+    assert_eq!(Scene::requested().fleet.claimable().count(), 0, "nobody can ask before the id is told");
 }
 
 /// The launcher heard SIGTERM; PBS knows why.

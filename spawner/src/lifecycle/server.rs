@@ -57,6 +57,8 @@ pub enum Event {
         report: LaunchReport,
     },
     Stop,
+    /// The hub has forgotten it.
+    Unclaimed,
     Deleted,
     DeleteFailed {
         words: String,
@@ -78,6 +80,7 @@ impl Event {
             Self::Ready { .. } => "ready",
             Self::LaunchFailed { .. } => "launch failed",
             Self::Stop => "stop",
+            Self::Unclaimed => "unclaimed",
             Self::Deleted => "deleted",
             Self::DeleteFailed { .. } => "delete failed",
             Self::Tick { .. } => "tick",
@@ -177,6 +180,14 @@ impl UserServer {
         vec![Effect::Save]
     }
 
+    /// How long the hub may not ask about it; `None` if nobody can tell what that means.
+    pub fn unclaimed_after(&self, limits: &Limits) -> Option<Duration> {
+        let every = self.spec.asked_every.filter(|every| !every.is_zero() && !limits.unclaimed.is_zero())?;
+        let lives =
+            matches!(self.state, State::Queued { .. } | State::Starting { .. } | State::Running { .. });
+        lives.then(|| limits.unclaimed.max(every.saturating_mul(10)))
+    }
+
     /// When a `Tick` is due if nothing else happens first.
     pub fn next_deadline(&self, limits: &Limits, pbs_answers: bool) -> Option<Millis> {
         match &self.state {
@@ -209,6 +220,7 @@ impl UserServer {
             Event::Ready { address } => self.ready(now, address),
             Event::LaunchFailed { report } => self.launch_failed(now, report),
             Event::Stop => self.stop(now),
+            Event::Unclaimed => self.unclaimed(now),
             Event::Deleted => self.deletion_ended(now, None),
             Event::DeleteFailed { words } => self.deletion_ended(now, Some(words)),
             Event::Tick { pbs_answers } => self.tick(now, limits, pbs_answers),
@@ -389,6 +401,18 @@ impl UserServer {
                 self.delete_if_due(now).into_iter().collect()
             }
             State::Lost { .. } | State::Gone { .. } => Vec::new(),
+        }
+    }
+
+    fn unclaimed(&mut self, now: Millis) -> Vec<Effect> {
+        match &self.state {
+            State::Queued { job, .. } | State::Starting { job, .. } | State::Running { job, .. } => {
+                let job = job.clone();
+                self.begin_stopping(now, job, Reason::Unclaimed, Duration::ZERO)
+            }
+            State::Submitting { .. } | State::Lost { .. } | State::Stopping { .. } | State::Gone { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Spec {
     pub environment: Option<Sealed>,
     /// Given to the launcher in exchange for the code.
     pub ticket: Option<Digest>,
+    /// The hub has said that it asks about the server this often.
+    #[serde(default)]
+    pub asked_every: Option<Duration>,
 }
 
 /// Where the user server answers.
@@ -143,6 +146,8 @@ pub enum Reason {
     },
     /// The service was restarted while `qsub` was running; the hub never learned the server's id.
     Restarted,
+    /// The hub asks about others and not about this one.
+    Unclaimed,
 }
 
 /// What the launcher said when the user server did not come up.
@@ -203,5 +208,7 @@ pub struct Limits {
     pub lost: Duration,
     /// How long a user server that is gone is remembered.
     pub remember: Duration,
+    /// How long the hub may not ask about a server while it is heard. Zero: for ever.
+    pub unclaimed: Duration,
     pub servers_max: usize,
 }

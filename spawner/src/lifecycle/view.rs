@@ -165,7 +165,8 @@ impl UserServer {
                     | Reason::NeverRuns { .. }
                     | Reason::LaunchFailed(_)
                     | Reason::NoAnswer { .. }
-                    | Reason::Restarted => told(system, reason).1,
+                    | Reason::Restarted
+                    | Reason::Unclaimed => told(system, reason).1,
                 };
                 if let Some(words) = &self.news.delete_words {
                     message.push_str(&format!(" {system} did not delete job {job} yet: {words}"));
@@ -260,6 +261,11 @@ fn told(system: System, reason: &Reason) -> (Option<Failure>, String, Option<Str
             format!(
                 "{system} did not say whether it took the job ({words}). If it did, the job is removed; try again."
             ),
+            None,
+        ),
+        Reason::Unclaimed => (
+            None,
+            "JupyterHub did not ask about this server any more, so its job was removed.".to_owned(),
             None,
         ),
         Reason::Restarted => (
