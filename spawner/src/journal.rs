@@ -361,11 +361,6 @@ mod tests {
         let journal = Journal::open(&path).unwrap();
         assert!(journal.user(&identity(1).name).unwrap().admin);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn file(folder: &Path) -> PathBuf {
         folder.join(FILE)
