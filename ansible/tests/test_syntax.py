@@ -124,8 +124,12 @@ def test_defaults_of_the_roles_are_settings_the_service_knows(tmp_path, closed):
 
 def test_odd_texts_survive_the_template(tmp_path, closed):
     profiles = {"odd": {"title": 'Größe "L" \\ 7 µm', "queue": "q", "select": "1:ncpus=1", "walltime": "01:00:00"}}
+    whole = {"value": "28", "title": 'A "whole" node'}
+    cores = {"kind": "choice", "title": "Cores", "choices": ["4", whole], "default": "4", "for_groups": {"ocean": [whole]}}
+    profiles["odd"] |= {"select": "1:ncpus={cores}", "options": {"cores": cores}}
     path = render(tmp_path / "out", site() | closed | {"nuna_profiles": profiles})["spawner.toml"]
-    assert tomllib.loads(path.read_text())["profiles"]["odd"]["title"] == profiles["odd"]["title"]
+    assert tomllib.loads(path.read_text())["profiles"] == profiles
+    assert "every key is known and every value fits" in check_config(path).stdout
 
 
 def test_a_mistake_in_a_variable_is_named(tmp_path, closed):

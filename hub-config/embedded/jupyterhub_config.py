@@ -8,6 +8,8 @@ addresses, TLS and folders only.
 import os
 from pathlib import Path
 
+import nuna_hub
+
 c = get_config()  # noqa: F821  (JupyterHub defines it)
 
 state = Path(os.environ["NUNA_UP_STATE"]).resolve()
@@ -38,6 +40,11 @@ if os.getuid() == 0:
 # A first JupyterLab on a busy laptop needs more than the 30 s of a server that is merely slow.
 c.Spawner.http_timeout = 90
 c.NunaSpawner.poll_interval = 5
+
+# Pages that show the queue, the reason of a failure, and when a server ends.
+c.JupyterHub.template_paths = [nuna_hub.TEMPLATES]
+# How many one person may have at once is nuna-spawner's limits.servers_per_user_max.
+c.JupyterHub.allow_named_servers = True
 
 # A user server is a job of its own: it outlives the hub, and a hub that starts again finds it.
 c.JupyterHub.cleanup_servers = False

@@ -5,10 +5,14 @@ when it counts as lost is decided by `nuna-spawner`. They translate JupyterHub's
 socket, and map the answers back.
 """
 
+from pathlib import Path
+
 from .authenticator import NunaAuthenticator
 from .proxy import NunaProxy
 from .service_client import ServiceClient, ServiceError
 from .spawner import NunaSpawner
 
 __version__ = "0.1.0"
-__all__ = ["NunaAuthenticator", "NunaProxy", "NunaSpawner", "ServiceClient", "ServiceError", "__version__"]
+#: For `JupyterHub.template_paths`: pages that show what the service knows of a start and of a server's end.
+TEMPLATES = str(Path(__file__).parent / "templates")
+__all__ = ["NunaAuthenticator", "NunaProxy", "NunaSpawner", "ServiceClient", "ServiceError", "TEMPLATES", "__version__"]

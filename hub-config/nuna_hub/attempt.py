@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from .refusal import Refusal
 from .service_client import ServiceClient, ServiceError
+from .status import Status
 
 #: Events kept for a progress bar that is opened late.
 EVENTS_KEPT = 100
@@ -39,11 +40,16 @@ class Attempt:
         self._told = 0
         self._changed = asyncio.Event()
         self._over = False
+        self.status: Status | None = None
 
     @property
     def is_submitting(self) -> bool:
         """Whether a job may exist whose id is still on its way."""
         return self._creation is not None and not self._creation.done()
+
+    @property
+    def is_followed(self) -> bool:
+        return not self._over
 
     async def start(self, request: dict, keep: Callable[[str], None]) -> tuple[str, int]:
         """Returns host and port. `keep` gets the id as soon as it is known, also after a cancellation."""
@@ -154,9 +160,11 @@ class Attempt:
             pause = min(pause * 2, RETRY_SECONDS_MAX)
 
     def _tell(self, event: dict) -> None:
-        progress = event.get("progress")
-        progress = min(100, max(0, int(progress))) if isinstance(progress, (int, float)) else 0
-        shown = {"progress": progress, "message": str(event.get("message") or "")}
+        self.status = Status(event)
+        shown = {"progress": self.status.progress, "message": str(event.get("message") or "")}
+        if event.get("requested_at"):
+            # For the page; JupyterHub passes on what it does not know.
+            shown["nuna"] = self.status.told
         # The service repeats itself to keep the connection alive; a page needs each sentence once.
         if not self._events or self._events[-1] != shown:
             self._events.append(shown)

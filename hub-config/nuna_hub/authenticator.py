@@ -13,6 +13,7 @@ from jupyterhub.auth import Authenticator
 from tornado import web
 from traitlets import Bool, Float, Unicode, default
 
+from .cancel import CancelHandler
 from .service_client import DEFAULT_SOCKET, ServiceClient, ServiceError
 
 #: What the directory has decided about somebody: they have no access any more.
@@ -52,6 +53,10 @@ class NunaAuthenticator(Authenticator):
     @default("service_socket")
     def _service_socket_default(self):
         return os.environ.get("NUNA_SPAWNER_SOCKET", DEFAULT_SOCKET)
+
+    def get_handlers(self, app):
+        # JupyterHub's way to add pages: the progress page's button.
+        return [*super().get_handlers(app), (r"/nuna/cancel/([^/]+)(?:/([^/]+))?", CancelHandler)]
 
     @default("allow_all")
     def _allow_all_default(self):

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from .unix_http import Exchange, ProtocolError
 
@@ -86,9 +86,10 @@ class ServiceClient:
         `not_allowed` are its decisions, other errors say nothing about the user."""
         return await self._json("GET", f"/users/{quote(user, safe='')}/standing")
 
-    async def form(self, user: str) -> str:
-        """HTML of the profiles `user` may choose from."""
-        _, body = await self._ask("GET", "/form?" + urlencode({"user": user}))
+    async def form(self, user: str, sent: dict[str, list[str]] | None = None, last: dict | None = None) -> str:
+        """HTML of the profiles `user` may choose from. It shows the fields of a form that was `sent` and refused, with
+        what is wrong beside them; else the options that were chosen `last`."""
+        _, body = await self._ask("POST", "/form", {"user": user, "form": sent, "last": last})
         return body.decode("utf-8", "replace")
 
     async def options(self, user: str, form: dict[str, list[str]]) -> dict:

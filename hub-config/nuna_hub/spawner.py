@@ -6,6 +6,7 @@ and what counts as lost are the service's) and persists only the server's id.
 
 import os
 from contextlib import aclosing
+from weakref import WeakKeyDictionary
 
 from jupyterhub.spawner import Spawner
 from sqlalchemy.orm import object_session
@@ -14,6 +15,10 @@ from traitlets import Float, Unicode, default
 from .attempt import FOLLOW_GRACE_SECONDS, Attempt, remove
 from .refusal import Refusal
 from .service_client import DEFAULT_SOCKET, ServiceClient, ServiceError
+from .status import Status
+
+#: Forms as they were sent, by user, until one is drawn again or a server has started: nothing that was typed is lost.
+_SENT: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class NunaSpawner(Spawner):
@@ -64,6 +69,14 @@ class NunaSpawner(Spawner):
         self.server_id = ""
         self._attempt: Attempt | None = None
         self._unsure = False
+        self._status: Status | None = None
+
+    @property
+    def status(self) -> Status | None:
+        """What the service said last, for pages: a start that is followed says it at once, others with each poll."""
+        if self._attempt is not None and self._attempt.is_followed:
+            return self._attempt.status
+        return self._status or (self._attempt and self._attempt.status)
 
     @property
     def client(self) -> ServiceClient:
@@ -72,23 +85,33 @@ class NunaSpawner(Spawner):
     # Options
 
     async def _service_form(self, spawner):
+        # JupyterHub draws a form that was refused from the user's default spawner, whatever the server's name is.
+        sent = _SENT.pop(self.user, None)
         try:
-            return await self.client.form(self.user.name)
+            return await self.client.form(self.user.name, sent, self._last_options())
         except ServiceError as error:
             raise Refusal.from_service(error) from error
 
     async def _service_options(self, form_data):
         form = {}
+        _SENT.pop(self.user, None)
         for name, values in form_data.items():
             if name == "_xsrf":
                 continue
             if not all(isinstance(value, str) for value in values):
                 raise Refusal("bad_option", f"The field {name} holds a file, and profiles take none.", 400)
             form[name] = list(values)
+        _SENT[self.user] = form
         try:
             return await self.client.options(self.user.name, form)
         except ServiceError as error:
             raise Refusal.from_service(error) from error
+
+    def _last_options(self) -> dict:
+        """What was chosen for this server the last time, or for the default one: the hub keeps it."""
+        default = self.user.orm_spawners.get("")
+        options = self.user_options or (default and default.user_options) or {}
+        return {name: value for name, value in options.items() if not isinstance(value, bytes)}
 
     # Start, progress, stop
 
@@ -102,7 +125,9 @@ class NunaSpawner(Spawner):
             "argv": [*self.cmd, *self.get_args()],
             # A server that is not asked about any more has been forgotten; 0 promises nothing.
             "poll_seconds": self.poll_interval,
+            "command_words": len(self.cmd),
         }
+        self._status = None
         attempt = self._attempt = Attempt(self.client, self.log, self.submit_timeout, self.stop_timeout)
         return await attempt.start(request, self._keep)
 
@@ -139,6 +164,7 @@ class NunaSpawner(Spawner):
             self._unsure = True
             return None
         self._unsure = False
+        self._status = Status(server)
         if server.get("poll") != "gone":
             return None
         status = server.get("exit")

@@ -49,6 +49,8 @@ class FakeService:
         self.users = {"alice": ("wonder", ["ocean", "users"], False), "carol": ("marvel", ["hub-admins"], True)}
         self.servers: dict[str, FakeServer] = {}
         self.asked: list[str] = []
+        #: What the hub said of each form: fields that were sent, options that were chosen last.
+        self.forms: list[tuple[dict | None, dict]] = []
         self.addresses: list[str | None] = []
         self.refuse: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
         self.created = asyncio.Event()
@@ -69,7 +71,7 @@ class FakeService:
                 web.get("/health", self._health),
                 web.post("/auth", self._auth),
                 web.get("/users/{name}/standing", self._standing),
-                web.get("/form", self._form),
+                web.post("/form", self._form),
                 web.post("/options", self._options),
                 web.post("/servers", self._create),
                 web.get("/servers/{id}", self._server),
@@ -126,8 +128,10 @@ class FakeService:
         return web.json_response({"name": name, "groups": groups, "admin": admin})
 
     async def _form(self, request):
-        if request.query["user"] not in self.users:
-            return refusal(403, "no_profile", f"No profile is open to {request.query['user']}.")
+        body = await request.json()
+        if body["user"] not in self.users:
+            return refusal(403, "no_profile", f"No profile is open to {body['user']}.")
+        self.forms.append((body["form"], body["last"]))
         return web.Response(text=FORM, content_type="text/html")
 
     async def _options(self, request):

@@ -75,8 +75,9 @@ walltime = "00:00:01"
 class Stack:
     pbs_config = PBS_CONFIG
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, profiles: str = ""):
         self.folder = folder
+        self._profiles = PROFILES + profiles
         self.token = secrets.token_hex(32)
         self.socket = folder / "spawner.sock"
         self.service_port, self.hub_port = processes.free_ports(2)
@@ -182,4 +183,4 @@ environment = {{ NUNA_PBS_DIR = "{folder}/pbs" }}
 program = "{processes.program("nuna-singleuser")}"
 home = "{folder}/homes/{{user}}"
 path = "{VENV_BIN}:/usr/bin:/bin"
-{PROFILES}"""
+{self._profiles}"""

@@ -54,6 +54,21 @@ async def test_form_and_options_come_from_the_service(service, new_spawner):
     assert options == {"profile": "ocean", "form": {"profile": ["ocean"]}}
 
 
+async def test_what_was_typed_and_what_was_chosen_last_reach_the_form(service, new_spawner):
+    spawner = new_spawner()
+    await spawner.get_options_form()
+    assert service.forms.pop() == (None, {})
+    await refusal_of(spawner.run_options_from_form({"profile": ["huge"], "_xsrf": ["token"]}))
+    await spawner.get_options_form()
+    assert service.forms.pop() == ({"profile": ["huge"]}, {}), "once"
+    spawner.orm_spawner.user_options = {"profile": "ocean", "cores": "4"}
+    await spawner.get_options_form()
+    assert service.forms.pop() == (None, {"profile": "ocean", "cores": "4"})
+    spawner.user_options = {"profile": "small"}
+    await spawner.get_options_form()
+    assert service.forms.pop() == (None, {"profile": "small"})
+
+
 async def test_refused_option_is_shown_in_the_service_s_words(service, new_spawner):
     service.users["alice"] = ("wonder", ["users"], False)
     refusal = await refusal_of(new_spawner().run_options_from_form({"profile": ["ocean"]}))

@@ -45,14 +45,17 @@ class ConfigHandler(APIHandler):
 
 
 def configuration(environ) -> dict:
-    """Behind a hub that has the service, its path; else this server's own way."""
+    """Behind a hub that has the service, its path; else this server's own way. In a batch job, when that job ends."""
     url = environ.get("NUNA_SERVICE_URL", "")
+    end = environ.get("NUNA_WALLTIME_END", "")
+    # Seconds since 1970, by the clock of the node.
+    ends = {"walltime_end": int(end)} if end.isascii() and end.isdigit() and len(end) <= 12 else {}
     if not url:
-        return {"mode": "server"}
+        return {"mode": "server", **ends}
     # The address is the service's as seen from compute nodes; browsers need its path on their own host.
     path = urlsplit(url).path.rstrip("/") or "/services/nuna"
     user = environ.get("JUPYTERHUB_USER", "")
-    return {"mode": "hub", "service": f"{path}/", "user": user}
+    return {"mode": "hub", "service": f"{path}/", "user": user, **ends}
 
 
 class ClustersHandler(APIHandler):

@@ -21,6 +21,8 @@ interface IConfig {
   mode: 'hub' | 'server';
   service?: string;
   user?: string;
+  /** When the batch system ends this server, in seconds since 1970. */
+  walltime_end?: number;
 }
 
 /** How long to go without the hub's service after it failed. */
@@ -34,13 +36,24 @@ export class Api {
 
   /** Clusters of this user. The service knows them all; this server only those of its machine. */
   async clusters(): Promise<IClusterInfo[]> {
-    this._config ??= (await this._server('api/config')) as IConfig;
+    this._config ??= await this._ask();
     const service = this._config.mode === 'hub' ? this._askService(this._config) : Promise.resolve();
     const near = await this._nearClusters();
     // A cluster of this machine is shown at once, also while the service still signs us in.
     await Promise.race([service, new Promise(next => setTimeout(next, SERVICE_PATIENCE))]);
     const names = new Set(this._known.map(cluster => cluster.name));
     return [...this._known, ...near.filter(cluster => !names.has(cluster.name))];
+  }
+
+  /** When the batch system ends this server, in milliseconds since 1970; nothing outside of a job. */
+  async walltimeEnd(): Promise<number | null> {
+    this._config ??= await this._ask();
+    const end = this._config.walltime_end;
+    return typeof end === 'number' && end > 0 ? end * 1000 : null;
+  }
+
+  private async _ask(): Promise<IConfig> {
+    return (await this._server('api/config')) as IConfig;
   }
 
   endpoint(cluster: () => IClusterInfo | undefined): IEndpoint {

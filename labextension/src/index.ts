@@ -12,6 +12,7 @@ import { nunaIcon } from './icons';
 import { ClustersPanel } from './panels/clusters/panel';
 import { StatusItem } from './panels/status/item';
 import { ViewPanel } from './panels/view/panel';
+import { WalltimeItem } from './panels/walltime/item';
 import { INunaClusters } from './tokens';
 import { VIEW_KINDS, VIEW_TITLES } from './views';
 import type { ViewKind } from './views';
@@ -40,7 +41,8 @@ const plugin: JupyterFrontEndPlugin<INunaClusters> = {
   ): INunaClusters => {
     const bundle = (translator ?? nullTranslator).load('nuna');
     const t: Translate = (text, ...values) => bundle.__(text, ...values);
-    const directory = new ClusterDirectory(new Api(app.serviceManager.serverSettings));
+    const api = new Api(app.serviceManager.serverSettings);
+    const directory = new ClusterDirectory(api);
     const tracker = new WidgetTracker<MainAreaWidget<ViewPanel>>({ namespace: 'nuna-views' });
 
     const open = async (cluster: string, kind: ViewKind, options: AddOptions = {}) => {
@@ -146,6 +148,17 @@ const plugin: JupyterFrontEndPlugin<INunaClusters> = {
       align: 'left',
       rank: 20
     });
+    if (statusBar) {
+      void api
+        .walltimeEnd()
+        .then(end => {
+          if (end !== null) {
+            const item = new WalltimeItem(end, t);
+            statusBar.registerStatusItem('@nuna/labextension:walltime', { item, align: 'right', rank: 20 });
+          }
+        })
+        .catch(error => console.warn('nuna: when this server ends is not known', error));
+    }
 
     return { directory, open: async (cluster, view) => void (await open(cluster, view)) };
   }

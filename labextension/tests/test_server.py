@@ -239,6 +239,10 @@ async def test_no_token_reaches_the_log(jupyter, cluster):
 
 def test_behind_a_hub_the_way_is_the_services_path():
     assert configuration({}) == {"mode": "server"}
+    assert configuration({"NUNA_WALLTIME_END": "1795364415"}) == {"mode": "server", "walltime_end": 1795364415}
+    for odd in ("", "soon", "-1", "1e9", "9" * 30, "١٢"):
+        assert configuration({"NUNA_WALLTIME_END": odd}) == {"mode": "server"}
     env = {"NUNA_SERVICE_URL": "http://hub.local:8000/jupyter/services/nuna", "JUPYTERHUB_USER": "ada"}
+    assert configuration({**env, "NUNA_WALLTIME_END": "7"})["walltime_end"] == 7
     assert configuration(env) == {"mode": "hub", "service": "/jupyter/services/nuna/", "user": "ada"}
     assert configuration({"NUNA_SERVICE_URL": "http://127.0.0.1:9"})["service"] == "/services/nuna/"

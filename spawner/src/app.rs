@@ -16,6 +16,7 @@ use crate::lifecycle::polling::PollPlan;
 use crate::lifecycle::{Driver, Fleet, Keeper, Limits, Owners};
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
+use crate::queues::QueueBoard;
 use crate::templates::{self, Templates};
 
 /// Beyond the commands' own limit; a command that needs it has hung.
@@ -27,6 +28,7 @@ pub struct App {
     pub profiles: Profiles,
     pub directory: Arc<dyn Directory>,
     pub keeper: Keeper,
+    pub queues: QueueBoard,
     pub journal: Arc<Journal>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
@@ -150,6 +152,7 @@ pub fn start(
     let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records)
         .on(config.batch.system);
     let command_max = config.batch.timeout() + COMMAND_GRACE;
+    let queues = QueueBoard::new(batch.clone(), metrics.clone(), config.batch.interval(), command_max);
     let driver = Driver {
         fleet,
         batch,
@@ -172,6 +175,7 @@ pub fn start(
         profiles: parts.profiles,
         directory: Arc::new(parts.directory),
         keeper,
+        queues,
         journal,
         metrics,
         clock,

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nuna_pbs::{BatchSystem, Queues};
+use nuna_pbs::BatchSystem;
 
 use crate::app::{Batch, Parts};
 use crate::auth::Directory;
-use crate::config::{Config, OptionSettings, System, parse_walltime, walltime_text};
+use crate::config::{Config, System};
+use crate::fit::{self, Finding};
 use crate::{journal, listen};
 
 /// A batch system that remembers jobs for less than this after their end may have forgotten one before it is asked.
@@ -58,6 +59,10 @@ pub async fn run(path: &Path, out: &mut dyn Write) -> usize {
     for (key, profile) in &config.profiles {
         let groups =
             if profile.groups.is_empty() { "everybody".to_owned() } else { profile.groups.join(", ") };
+        if profile.is_abstract {
+            report.good(format_args!("profiles.{key}: others inherit from it"));
+            continue;
+        }
         report.good(format_args!("profiles.{key}: queue {}, for {groups}", profile.queue));
     }
     let parts = match Parts::new(&config) {
@@ -138,7 +143,14 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
         }
     };
     match queues {
-        Ok(queues) => profiles(config, &queues, report),
+        Ok(queues) => {
+            for finding in fit::profiles(config, &queues) {
+                match finding {
+                    Finding::Wrong(line) => report.wrong(line),
+                    Finding::Notice(line) => report.notice(line),
+                }
+            }
+        }
         Err(error) => report.wrong(format_args!("{key}: {error}")),
     }
     let key = match config.batch.system {
@@ -201,42 +213,6 @@ async fn slurm(commands: &nuna_slurm::Commands, report: &mut Report<'_>) {
             "batch: squeue does not show other users' jobs to this account; take `jobs` out of PrivateData in \
              slurm.conf, or let the service run as Slurm's own account",
         );
-    }
-}
-
-/// Whether the batch system has each profile's queue, and would run what the profile asks for.
-fn profiles(config: &Config, queues: &Queues, report: &mut Report<'_>) {
-    // `queue@server` is another server's, which is not asked.
-    for (key, profile) in config.profiles.iter().filter(|(_, profile)| !profile.queue.contains('@')) {
-        let Some(queue) = queues.queues.get(&profile.queue) else {
-            let known: Vec<&str> = queues.queues.keys().map(String::as_str).collect();
-            let system = config.batch.system;
-            report.wrong(format_args!(
-                "profiles.{key}.queue: {system} has no {:?}; it has {}",
-                profile.queue,
-                known.join(", ")
-            ));
-            continue;
-        };
-        if !queue.enabled || !queue.started {
-            let what = if queue.enabled { "starts no jobs" } else { "takes no jobs" };
-            report.notice(format_args!("profiles.{key}.queue: {} {what} at the moment", queue.name));
-        }
-        let longest = profile.options.values().find_map(|option| match option {
-            OptionSettings::Walltime { max, .. } => parse_walltime(max),
-            OptionSettings::Choice { .. } | OptionSettings::Number { .. } => None,
-        });
-        if let (Some(asked), Some(limit)) =
-            (longest.or_else(|| parse_walltime(&profile.walltime)), queue.walltime_max)
-            && asked > limit
-        {
-            report.wrong(format_args!(
-                "profiles.{key}: {} is more than the {} that {} allows",
-                walltime_text(asked),
-                walltime_text(limit),
-                queue.name
-            ));
-        }
     }
 }
 

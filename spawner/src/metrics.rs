@@ -74,6 +74,7 @@ struct Inner {
     start_time: Histogram,
     starts: BTreeMap<&'static str, u64>,
     orphans: u64,
+    queue_queries: BTreeMap<&'static str, u64>,
     entered: BTreeMap<&'static str, u64>,
     failures: BTreeMap<&'static str, u64>,
     servers: BTreeMap<&'static str, u64>,
@@ -105,6 +106,7 @@ impl Default for Inner {
             start_time: waits,
             starts: BTreeMap::new(),
             orphans: 0,
+            queue_queries: BTreeMap::new(),
             entered: BTreeMap::new(),
             failures: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -182,6 +184,11 @@ impl Metrics {
             inner.list_time.add(took);
             inner.pbs_asked = true;
         });
+    }
+
+    /// The queues were asked for.
+    pub fn queues_asked(&self, succeeded: bool) {
+        self.change(|inner| *inner.queue_queries.entry(word(succeeded)).or_default() += 1);
     }
 
     /// A user server went from one state to the next, so long after it was asked for.
@@ -269,6 +276,13 @@ impl Metrics {
             ("nuna_submissions_total", "counter", "Jobs submitted by outcome", "outcome", &inner.submissions),
             ("nuna_deletions_total", "counter", "Jobs deleted by outcome", "outcome", &inner.deletions),
             ("nuna_job_lists_total", "counter", "Queries of all jobs by outcome", "outcome", &inner.lists),
+            (
+                "nuna_queue_queries_total",
+                "counter",
+                "Queries of the queues' state by outcome",
+                "outcome",
+                &inner.queue_queries,
+            ),
             (
                 "nuna_user_server_states_total",
                 "counter",

@@ -27,6 +27,9 @@ fn bad(message: impl Into<String>) -> ChoiceError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Resources {
     pub profile: String,
+    pub walltime_seconds: u64,
+    pub prologue: Vec<String>,
+    pub epilogue: Vec<String>,
     pub queue: String,
     pub select: String,
     pub place: Option<String>,
@@ -77,20 +80,20 @@ impl Profiles {
         Self(profiles)
     }
 
-    /// In the order of the form.
-    pub fn allowed(&self, groups: &[String]) -> Vec<(&str, &ProfileSettings)> {
-        let mut allowed: Vec<(&str, &ProfileSettings)> = self
+    /// In the order of the form, with the options as far as these groups reach.
+    pub fn allowed(&self, groups: &[String]) -> Vec<(&str, ProfileSettings)> {
+        let mut allowed: Vec<(&str, ProfileSettings)> = self
             .0
             .iter()
             .filter(|(_, profile)| may_use(profile, groups))
-            .map(|(key, profile)| (key.as_str(), profile))
+            .map(|(key, profile)| (key.as_str(), profile.for_groups(groups)))
             .collect();
         allowed.sort_by_key(|(key, profile)| (profile.order, *key));
         allowed
     }
 
     pub fn get(&self, key: &str) -> Option<&ProfileSettings> {
-        self.0.get(key)
+        self.0.get(key).filter(|profile| !profile.is_abstract)
     }
 
     /// From the fields of the form: `profile`, and `KEY.option` for each option.
@@ -161,6 +164,7 @@ impl Profiles {
                 groups: profile.groups.clone(),
             });
         }
+        let profile = &profile.for_groups(groups);
         let mut values = BTreeMap::new();
         for (name, option) in &profile.options {
             values.insert(name.clone(), value(profile, option, given(key, name))?);
@@ -171,48 +175,58 @@ impl Profiles {
     /// None if the profile has gone since the choice was made.
     pub fn resources(&self, choice: &Choice) -> Option<Resources> {
         let profile = self.get(&choice.profile)?;
-        let mut select = profile.select.clone();
-        for (name, value) in &choice.values {
-            select = select.replace(&format!("{{{name}}}"), value);
-        }
+        let filled = |text: &str| {
+            choice
+                .values
+                .iter()
+                .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+        };
         let own = parse_walltime(&profile.walltime).unwrap_or(Duration::from_secs(3600));
-        let walltime = choice.values.get("walltime").cloned().unwrap_or_else(|| walltime_text(own));
+        let walltime = choice.values.get("walltime").and_then(|text| parse_walltime(text)).unwrap_or(own);
         Some(Resources {
             profile: choice.profile.clone(),
-            queue: profile.queue.clone(),
-            select,
+            walltime_seconds: walltime.as_secs(),
+            prologue: profile.prologue.clone(),
+            epilogue: profile.epilogue.clone(),
+            queue: filled(&profile.queue),
+            select: filled(&profile.select()),
             place: profile.place.clone(),
-            walltime,
-            account: profile.account.clone(),
-            project: profile.project.clone(),
+            walltime: walltime_text(walltime),
+            account: profile.account.as_deref().map(filled),
+            project: profile.project.as_deref().map(filled),
             directives: profile.directives.clone(),
         })
     }
 }
 
 fn may_use(profile: &ProfileSettings, groups: &[String]) -> bool {
-    profile.groups.is_empty() || profile.groups.iter().any(|group| groups.contains(group))
+    !profile.is_abstract
+        && (profile.groups.is_empty() || profile.groups.iter().any(|group| groups.contains(group)))
 }
 
-fn value(
+/// A value of an option: the one given if it is allowed, else the default if none is given.
+pub(crate) fn value(
     profile: &ProfileSettings,
     option: &OptionSettings,
     given: Option<String>,
 ) -> Result<String, ChoiceError> {
     match option {
-        OptionSettings::Choice { title, choices, default } => match given {
+        OptionSettings::Choice { title, choices, default, .. } => match given {
             None => Ok(default.clone()),
-            Some(given) if choices.contains(&given) => Ok(given),
-            Some(given) => Err(bad(format!("{title}: {given:?} is not one of {}", choices.join(", ")))),
+            Some(given) if choices.iter().any(|offer| offer.value == given) => Ok(given),
+            Some(given) => {
+                let values: Vec<&str> = choices.iter().map(|offer| offer.value.as_str()).collect();
+                Err(bad(format!("{title}: {given:?} is not one of {}", values.join(", "))))
+            }
         },
-        OptionSettings::Number { title, min, max, default } => match given {
+        OptionSettings::Number { title, min, max, default, .. } => match given {
             None => Ok(default.to_string()),
             Some(given) => match given.parse::<i64>() {
                 Ok(number) if (*min..=*max).contains(&number) => Ok(number.to_string()),
                 Ok(_) | Err(_) => Err(bad(format!("{title}: {given:?} is not a number from {min} to {max}"))),
             },
         },
-        OptionSettings::Walltime { title, max } => {
+        OptionSettings::Walltime { title, max, .. } => {
             let own = parse_walltime(&profile.walltime).unwrap_or(Duration::from_secs(3600));
             let limit = parse_walltime(max).unwrap_or(own);
             match given {
@@ -293,6 +307,59 @@ mod tests {
 
     fn form_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn groups_reach_further_than_others() {
+        let text = r#"
+            [base]
+            abstract = true
+            title = "Base"
+            queue = "workq"
+            walltime = "01:00:00"
+            [work]
+            title = "Work"
+            queue = "{queue}"
+            account = "a-{queue}"
+            walltime = "01:00:00"
+            [work.options]
+            ncpus = { kind = "number", title = "Cores", min = 1, max = 4, default = 2, for_groups = { ocean = 16, ice = 8 } }
+            mem = { kind = "number", title = "Memory", min = 1, max = 8, default = 2 }
+            walltime = { kind = "walltime", title = "Time", max = "02:00:00", for_groups = { ocean = "08:00:00" } }
+            [work.options.queue]
+            kind = "choice"
+            title = "Queue"
+            choices = [{ value = "workq", title = "The usual one" }]
+            default = "workq"
+            for_groups = { ocean = ["omp"] }
+        "#;
+        let profiles = Profiles::new(toml::from_str(text).unwrap());
+        let ask = |groups: &[String], options: serde_json::Value| {
+            let choice = profiles.choose_from_json("alice", groups, options.as_object().unwrap())?;
+            Ok::<Resources, ChoiceError>(profiles.resources(&choice).unwrap())
+        };
+        let most = serde_json::json!({"ncpus": 16, "walltime": "08:00:00", "queue": "omp"});
+        let resources = ask(&ocean(), most.clone()).unwrap();
+        assert_eq!(resources.select, "1:ncpus=16:mem=2gb");
+        assert_eq!((resources.queue.as_str(), resources.account.as_deref()), ("omp", Some("a-omp")));
+        assert_eq!((resources.walltime.as_str(), resources.walltime_seconds), ("08:00:00", 8 * 3600));
+        let refused = |groups: &[String], options| ask(groups, options).unwrap_err().to_string();
+        assert!(refused(&ocean(), serde_json::json!({"ncpus": 17})).contains("from 1 to 16"));
+        for (options, words) in [
+            (serde_json::json!({"ncpus": 16}), "from 1 to 4"),
+            (serde_json::json!({"walltime": "03:00:00"}), "more than 02:00:00"),
+            (serde_json::json!({"queue": "omp"}), "is not one of workq"),
+            (serde_json::json!({"profile": "base"}), "there is no profile"),
+        ] {
+            assert!(
+                refused(&[], options.clone()).contains(words),
+                "{options}: {}",
+                refused(&[], options.clone())
+            );
+        }
+        let ice = ["ice".to_owned()];
+        assert!(refused(&ice, serde_json::json!({"ncpus": 9})).contains("from 1 to 8"));
+        assert_eq!(ask(&[], serde_json::json!({})).unwrap().select, "1:ncpus=2:mem=2gb");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn hub(app: Arc<App>) -> Router {
     Router::new()
         .route("/auth", post(sign_in::sign_in))
         .route("/users/{name}/standing", get(sign_in::standing))
-        .route("/form", get(options::form))
+        .route("/form", get(options::form).post(options::form_again))
         .route("/options", post(options::options))
         .route("/servers", post(servers::create))
         .route("/servers/{id}", get(servers::show).delete(servers::remove))

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::app::{self, App, Parts};
 use crate::config::{Config, Fault};
+use crate::fit;
 use crate::listen::{HubListener, serve_nodes};
 use crate::router;
 
@@ -75,6 +76,8 @@ pub async fn start(
     let (ending, ended) = watch::channel(false);
     let drain = config.limits.drain();
     let (app, keeper) = app::start(config, parts, batch, systemd.heart(), ended.clone())?;
+    // Beside all else: a batch system that is away must not keep the service from its start.
+    tokio::spawn(fit::watch(app.clone(), ended.clone()));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(hub.serve(router::hub(app.clone()), ended.clone(), drain));
     let (settings, nodes_router) = (app.config.nodes.clone(), router::nodes(app.clone(), gateway));

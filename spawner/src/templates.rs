@@ -9,11 +9,10 @@ use nuna_pbs::UserName;
 use serde::Serialize;
 use tera::{Tera, Value};
 
-use crate::config::{
-    Fault, LauncherSettings, OptionSettings, ProfileSettings, System, TemplateSettings, is_one_line,
-    parse_walltime, walltime_text,
-};
+use crate::config::{Fault, LauncherSettings, ProfileSettings, System, TemplateSettings, is_one_line};
+use crate::form::{Before, Form, Moment};
 use crate::profiles::Resources;
+use crate::queues::Known;
 use crate::secret::Code;
 use crate::select::{Chunk, ChunkError};
 
@@ -87,29 +86,6 @@ impl<'a> JobContext<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct FormProfile<'a> {
-    key: &'a str,
-    title: &'a str,
-    description: &'a str,
-    queue: &'a str,
-    select: String,
-    walltime: String,
-    options: Vec<FormOption<'a>>,
-}
-
-#[derive(Serialize)]
-struct FormOption<'a> {
-    /// Name of the input.
-    field: String,
-    title: &'a str,
-    default: String,
-    choices: &'a [String],
-    min_number: Option<i64>,
-    max_number: Option<i64>,
-    max_walltime: Option<&'a str>,
-}
-
 impl Templates {
     pub fn new(settings: &TemplateSettings, system: System) -> Result<Self, Vec<Fault>> {
         let mut tera = Tera::default();
@@ -153,55 +129,10 @@ impl Templates {
         Ok(script)
     }
 
-    pub fn form(&self, profiles: &[(&str, &ProfileSettings)]) -> Result<String, TemplateError> {
-        let profiles: Vec<FormProfile<'_>> =
-            profiles.iter().map(|(key, profile)| form_profile(key, profile)).collect();
-        let mut context = tera::Context::new();
-        context.insert("profiles", &profiles);
-        self.tera
-            .render(FORM, &context)
-            .map_err(|error| TemplateError::Render { name: FORM, message: whole(&error) })
-    }
-}
-
-fn form_profile<'a>(key: &'a str, profile: &'a ProfileSettings) -> FormProfile<'a> {
-    let mut select = profile.select.clone();
-    let mut walltime = profile.walltime.clone();
-    let mut options = Vec::new();
-    for (name, option) in &profile.options {
-        let (title, default, choices, numbers, max_walltime): (&str, String, &[String], _, Option<&str>) =
-            match option {
-                OptionSettings::Choice { title, choices, default } => {
-                    (title, default.clone(), choices, None, None)
-                }
-                OptionSettings::Number { title, min, max, default } => {
-                    (title, default.to_string(), &[], Some((*min, *max)), None)
-                }
-                OptionSettings::Walltime { title, max } => {
-                    walltime.clone_from(max);
-                    let own = parse_walltime(&profile.walltime).map(walltime_text).unwrap_or_default();
-                    (title, own, &[], None, Some(max))
-                }
-            };
-        select = select.replace(&format!("{{{name}}}"), &format!("({title})"));
-        options.push(FormOption {
-            field: format!("{key}.{name}"),
-            title,
-            default,
-            choices,
-            min_number: numbers.map(|(min, _)| min),
-            max_number: numbers.map(|(_, max)| max),
-            max_walltime,
-        });
-    }
-    FormProfile {
-        key,
-        title: &profile.title,
-        description: &profile.description,
-        queue: &profile.queue,
-        select,
-        walltime,
-        options,
+    pub fn form(&self, form: &Form) -> Result<String, TemplateError> {
+        let render = |error: tera::Error| TemplateError::Render { name: FORM, message: whole(&error) };
+        let context = tera::Context::from_serialize(form).map_err(render)?;
+        self.tera.render(FORM, &context).map_err(render)
     }
 }
 
@@ -265,7 +196,7 @@ pub fn check_all(
     let mut faults = BTreeSet::new();
     let user: UserName = "someone".parse().expect("the literal is a user name");
     let code = Code::from_text("0".repeat(64));
-    for (key, profile) in settings {
+    for (key, profile) in settings.iter().filter(|(_, profile)| !profile.is_abstract) {
         let mut options = serde_json::Map::new();
         options.insert("profile".to_owned(), key.clone().into());
         let rendered = profiles
@@ -280,7 +211,10 @@ pub fn check_all(
         if let Err(error) = rendered {
             faults.insert(("templates.job".to_owned(), error));
         }
-        if let Err(error) = templates.form(&[(key.as_str(), profile)]) {
+        let moment =
+            Moment { user: "someone", system: templates.system, known: &Known::default(), servers: &[] };
+        let form = Form::new(&[(key.as_str(), profile.clone())], Before::default(), moment);
+        if let Err(error) = templates.form(&form) {
             faults.insert(("templates.form".to_owned(), error.to_string()));
         }
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::OptionSettings;
 use crate::profiles::Profiles;
 
 const CODE: &str = "c0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0de";
@@ -35,6 +36,12 @@ fn resources(fields: &[(&str, &str)]) -> Option<Resources> {
     let form = fields.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect();
     let choice = profiles.choose_from_form("alice", &[], &form).ok()?;
     profiles.resources(&choice)
+}
+
+fn form(profile: &ProfileSettings) -> String {
+    let moment = Moment { user: "alice", system: System::Pbs, known: &Known::default(), servers: &[] };
+    let form = Form::new(&[("full", profile.clone())], Before::default(), moment);
+    built_in().form(&form).unwrap()
 }
 
 fn built_in() -> Templates {
@@ -130,6 +137,9 @@ fn the_script_of_a_profile_with_everything() {
     cd "$HOME" || exit 1
     PATH='/opt/venv/bin:/usr/bin'
     export PATH
+    # When this job's walltime is over, in seconds since 1970: JupyterLab warns before.
+    NUNA_WALLTIME_END=$(($(date +%s) + 5400))
+    export NUNA_WALLTIME_END
     # The line below is worth the environment of this server, once, and to nobody after that.
     exec '/opt/nuna/bin/nuna-singleuser' --service 'http://hub:8092/services/nuna' '--grace-seconds' '5' <<'EOF'
     c0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0dec0de
@@ -176,6 +186,46 @@ fn whatever_a_setting_holds_is_one_word_to_the_shell() {
         .filter(|entry| entry.as_ref().unwrap().file_name() == "pwned")
         .collect();
     assert!(pwned.is_empty());
+}
+
+/// With an epilogue the shell stays; what ends the job ends the launcher too, and the epilogue runs after it.
+#[test]
+fn prologue_and_epilogue_are_around_the_launcher_however_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("launcher");
+    let text = "#!/bin/sh\ntrap 'echo ended >> notes; exit 7' TERM\ncat > code\necho \"$LOADED, $(($NUNA_WALLTIME_END - $(date +%s)))\" >> notes\n\
+                [ -e quick ] && exit 3\necho ready > ready\nwhile :; do sleep 0.05; done\n";
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let launcher = LauncherSettings { program, ..LauncherSettings::default() };
+    let mut resources = resources(&[("profile", "full")]).unwrap();
+    resources.prologue = vec!["LOADED=yes".to_owned(), "export LOADED".to_owned()];
+    resources.epilogue = vec!["echo \"after $status\" >> notes".to_owned()];
+    let path = folder.path().join("job.sh");
+    std::fs::write(&path, script(&built_in(), &resources, &launcher).unwrap()).unwrap();
+    let start = || {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.arg(&path).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path());
+        command.spawn().unwrap()
+    };
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    std::fs::write(folder.path().join("quick"), "").unwrap();
+    assert_eq!(start().wait().unwrap().code(), Some(3));
+    let notes = read("notes");
+    assert!(notes.starts_with("yes, 3") && notes.ends_with("after 3\n"), "{notes}");
+    assert_eq!(read("code"), format!("{CODE}\n"));
+
+    std::fs::remove_file(folder.path().join("quick")).unwrap();
+    std::fs::remove_file(folder.path().join("notes")).unwrap();
+    let mut job = start();
+    while read("ready").is_empty() {
+        assert!(job.try_wait().unwrap().is_none(), "{}", read("notes"));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid = job.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(job.wait().unwrap().code(), Some(7));
+    assert!(read("notes").ends_with("ended\nafter 7\n"), "{}", read("notes"));
 }
 
 #[test]
@@ -272,31 +322,33 @@ fn the_form_shows_words_as_words() {
         "cores".to_owned(),
         OptionSettings::Choice {
             title: odd.to_owned(),
-            choices: vec![odd.to_owned()],
+            choices: vec![crate::config::Offer { value: odd.to_owned(), title: odd.to_owned() }],
             default: odd.to_owned(),
+            for_groups: BTreeMap::new(),
         },
     );
     profile.options.insert(
         "walltime".to_owned(),
-        OptionSettings::Walltime { title: odd.to_owned(), max: odd.to_owned() },
+        OptionSettings::Walltime { title: odd.to_owned(), max: odd.to_owned(), for_groups: BTreeMap::new() },
     );
-    let form = built_in().form(&[("full", &settings["full"])]).unwrap();
-    assert!(!form.contains("<script") && !form.contains("<b a") && !form.contains("'><"), "{form}");
+    let form = form(&settings["full"]);
+    assert!(!form.contains("<script>alert") && !form.contains("<b a") && !form.contains("'><"), "{form}");
     assert!(form.contains("&lt;script&gt;alert(1)"), "{form}");
 }
 
 #[test]
 fn the_form_offers_what_profiles_offer() {
     let settings = settings();
-    let form = built_in().form(&[("full", &settings["full"])]).unwrap();
+    let form = form(&settings["full"]);
     for part in [
         r#"name="profile" value="full" checked"#,
-        r#"name="full.nodes" min="1" max="4" value="1""#,
+        r#"name="full.nodes" value="1" inputmode="numeric""#,
+        "1 to 4",
         r#"<option value="4" selected>4</option>"#,
         r#"<option value="28">28</option>"#,
         r#"name="full.walltime" value="01:00:00""#,
         "at most 08:00:00",
-        "(Nodes):ncpus=(Cores):mem=4gb",
+        "4 GB, up to 08:00:00, queue workq",
     ] {
         assert!(form.contains(part), "no {part} in {form}");
     }

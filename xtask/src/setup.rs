@@ -157,7 +157,7 @@ fn pip_from_source(repository: &Repository, folder: &Path) -> std::process::Comm
 fn hub_package(repository: &Repository) -> Result<()> {
     let folder = repository.path("hub-config");
     let sources = ["nuna_hub", "pyproject.toml"].map(|name| folder.join(name));
-    let content = tools::fingerprint(&sources, &[".py", ".toml"])?;
+    let content = tools::fingerprint(&sources, &[".py", ".html", ".toml"])?;
     let installed = repository.stamp("hub-package");
     if installed.matches(&content) {
         return Ok(());

@@ -8,6 +8,7 @@ import { bytes, clock, count, duration, niceCeil, timeStep } from '../views/form
 import { bytesTop, levels, visible } from '../views/memory/layout';
 import { listed, share } from '../views/progress/layout';
 import { LaneLayout, TimeWindow, spanBox } from '../views/taskstream/layout';
+import { dueWarning, timeLeft } from '../views/walltime';
 import { memoryShares, sorted } from '../views/workers/layout';
 
 function worker(id: number, firstLane: number, threads: number, more: Partial<IWorker> = {}): IWorker {
@@ -134,4 +135,22 @@ test('numbers read as people write them', () => {
   assert.equal(clock(new Date(2026, 0, 2, 3, 4, 5, 678).getTime(), 100), '03:04:05.6');
   assert.equal(timeStep(37.5, 90), 5000);
   assert.deepEqual([0, 1.5, 3, 7, 12].map(niceCeil), [1, 2, 5, 10, 20]);
+});
+
+test('the end of the walltime is announced at each step, and once after a sleep', () => {
+  const minutes = (n: number) => n * 60_000;
+  let given = 0;
+  const told: number[] = [];
+  for (let left = minutes(45); left > -1000; left -= 1000) {
+    const warning = dueWarning(left, given);
+    if (warning !== null) {
+      given = warning;
+      told.push(left);
+    }
+  }
+  assert.deepEqual(told, [minutes(30), minutes(10), minutes(2)]);
+  assert.equal(dueWarning(minutes(1), minutes(30)), minutes(2), 'a tab that slept gets the closest one');
+  assert.equal(dueWarning(minutes(9), minutes(10)), null);
+  assert.equal(dueWarning(-1, 0), null);
+  assert.deepEqual([minutes(70), minutes(12), 40_000, -5].map(timeLeft), ['1 h 10 min', '12 min', '40 s', '0 s']);
 });

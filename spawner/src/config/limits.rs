@@ -23,6 +23,8 @@ pub struct LimitSettings {
     pub stop_seconds: f64,
     /// User servers at the same time.
     pub servers_max: usize,
+    /// User servers of one person at the same time, those that wait too.
+    pub servers_per_user_max: usize,
     /// Sign-ins at the same time.
     pub sign_ins_max: usize,
     /// Of one name; after that it has to wait for the rest of the minute.
@@ -44,6 +46,7 @@ impl Default for LimitSettings {
             start_seconds: 300.0,
             stop_seconds: 60.0,
             servers_max: 2000,
+            servers_per_user_max: 5,
             sign_ins_max: 64,
             wrong_passwords_per_minute: 10,
             wrong_passwords_per_minute_per_address: 100,
@@ -70,6 +73,7 @@ impl LimitSettings {
         }
         for (key, value) in [
             ("limits.servers_max", self.servers_max),
+            ("limits.servers_per_user_max", self.servers_per_user_max),
             ("limits.sign_ins_max", self.sign_ins_max),
             ("limits.wrong_passwords_per_minute", self.wrong_passwords_per_minute as usize),
             (
@@ -91,6 +95,7 @@ impl LimitSettings {
             remember: seconds(self.remember_seconds),
             unclaimed: seconds(self.unclaimed_seconds),
             servers_max: self.servers_max,
+            servers_per_user_max: self.servers_per_user_max,
         }
     }
 

@@ -6,9 +6,11 @@
 mod batch;
 mod directory;
 mod hub;
+mod inherit;
 mod launcher;
 mod limits;
 mod listen;
+mod options;
 mod profiles;
 
 use std::collections::BTreeMap;
@@ -24,7 +26,8 @@ pub use hub::HubSettings;
 pub use launcher::{LauncherSettings, is_one_line, is_variable};
 pub use limits::LimitSettings;
 pub use listen::{NodesSettings, PREFIX, SocketSettings};
-pub use profiles::{OptionSettings, ProfileSettings, is_profile_key, parse_walltime, walltime_text};
+pub use options::{Offer, OptionSettings};
+pub use profiles::{ProfileSettings, is_profile_key, parse_walltime, walltime_text};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,21 +127,33 @@ fn nearest(message: &str) -> String {
     let Some(unknown) = words.next().filter(|_| message.starts_with("unknown ")) else {
         return String::new();
     };
+    nearest_of(unknown, words).map(|word| format!("did you mean `{word}`?\n")).unwrap_or_default()
+}
+
+/// The word that `unknown` was perhaps meant to be.
+fn nearest_of<'a>(unknown: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let far = unknown.chars().count().div_ceil(2).min(5);
     let found = words
         .map(|word| (strsim::osa_distance(unknown, word), word))
         .filter(|(distance, word)| *distance < far || word.starts_with(unknown))
         .min();
-    found.map(|(_, word)| format!("did you mean `{word}`?\n")).unwrap_or_default()
+    found.map(|(_, word)| word)
 }
 
 impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self =
-            toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source })?;
-        let faults = config.check();
+        let syntax = |source| ConfigError::Syntax { path: path.to_owned(), source };
+        // First as it is written: a key that nobody knows is told with its line.
+        let mut config: Self = toml::from_str(&text).map_err(syntax)?;
+        let mut faults = Faults::default();
+        let whole: toml::Table = toml::from_str(&text).map_err(syntax)?;
+        if let Some(profiles) = whole.get("profiles").and_then(toml::Value::as_table) {
+            config.profiles = inherit::resolve(profiles, &mut faults);
+        }
+        let mut faults = faults.0;
+        faults.extend(config.check());
         if faults.is_empty() {
             Ok(config)
         } else {
@@ -162,16 +177,16 @@ impl Config {
                 faults.absolute(key, path);
             }
         }
-        if self.profiles.is_empty() {
+        if self.profiles.values().all(|profile| profile.is_abstract) {
             faults.add(
                 "profiles",
-                "there is no profile",
+                "there is no profile that people can choose",
                 "write at least one table such as [profiles.small]",
             );
         }
         for (key, profile) in &self.profiles {
             profile.check(key, &mut faults);
-            if self.batch.system == System::Slurm {
+            if self.batch.system == System::Slurm && !profile.is_abstract {
                 profile.check_for_slurm(key, &mut faults);
             }
         }
@@ -226,6 +241,8 @@ mod tests {
             ("[directory]\nservers = []\nnested_group = 2", "nested_groups"),
             ("[limits]\nwrong_passwords = 2", "wrong_passwords_per_minute"),
             ("[batch]\nqdle = 'x'", "qdel"),
+            ("[profiles.a]\nprolouge = []", "prologue"),
+            ("[profiles.a.options]\nb = { kind = 'nummber' }", "number"),
         ] {
             assert_eq!(hint(toml), format!("did you mean `{expected}`?\n"), "{toml}");
         }

@@ -1,4 +1,4 @@
-//! `GET /form` and `POST /options`: which profiles somebody may choose, and what they chose.
+//! `/form` and `POST /options`: which profiles somebody may choose, and what they chose.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::error::{ApiError, Sent};
+use crate::form::{Before, Form, Moment};
 use crate::profiles::ChoiceError;
 
 #[derive(Deserialize)]
@@ -18,13 +19,39 @@ pub struct Who {
     user: String,
 }
 
+/// Who looks at the form, and what they have chosen before.
+#[derive(Deserialize)]
+pub struct Looking {
+    user: String,
+    /// Fields of a form that was refused.
+    #[serde(default)]
+    form: Option<BTreeMap<String, Vec<String>>>,
+    /// Options of a server that was started, as the hub keeps them.
+    #[serde(default)]
+    last: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
 pub async fn form(State(app): State<Arc<App>>, Query(who): Query<Who>) -> Result<Html<String>, ApiError> {
-    let groups = known_groups(&app, &who.user);
+    drawn(&app, &who.user, Before::default()).await
+}
+
+pub async fn form_again(
+    State(app): State<Arc<App>>,
+    Sent(looking): Sent<Looking>,
+) -> Result<Html<String>, ApiError> {
+    drawn(&app, &looking.user, Before { filled: looking.form.as_ref(), last: looking.last.as_ref() }).await
+}
+
+async fn drawn(app: &App, user: &str, before: Before<'_>) -> Result<Html<String>, ApiError> {
+    let groups = known_groups(app, user);
     let profiles = app.profiles.allowed(&groups);
     if profiles.is_empty() {
-        return Err(ChoiceError::NoProfile { user: who.user }.into());
+        return Err(ChoiceError::NoProfile { user: user.to_owned() }.into());
     }
-    app.templates.form(&profiles).map(Html).map_err(|error| ApiError::internal(&error))
+    let (known, servers) = (app.queues.look().await, app.keeper.of_user(user));
+    let moment = Moment { user, system: app.config.batch.system, known: &known, servers: &servers };
+    let form = Form::new(&profiles, before, moment);
+    app.templates.form(&form).map(Html).map_err(|error| ApiError::internal(&error))
 }
 
 /// Of what is no user's name: none.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::app::App;
-use crate::config::{LauncherSettings, is_variable};
+use crate::config::{LauncherSettings, ProfileSettings, is_variable};
 use crate::error::{ApiError, Sent};
 use crate::lifecycle::{Answer, Keeper, ServerId, Spec, View};
 use crate::profiles::Resources;
@@ -47,6 +47,13 @@ pub struct Requested {
     /// How often the hub will ask about the server.
     #[serde(default)]
     poll_seconds: Option<f64>,
+    /// How many words of `argv` are the command; the others are its arguments.
+    #[serde(default = "one")]
+    command_words: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What the launcher gets for its code.
@@ -92,9 +99,11 @@ pub async fn create(
     let choice = app.profiles.choose_from_json(user.as_str(), &groups, &requested.options)?;
     let resources =
         app.profiles.resources(&choice).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
+    let profile =
+        app.profiles.get(&resources.profile).ok_or_else(|| ApiError::internal(&"a profile vanished"))?;
     let launch = Launch {
-        environment: environment(&app.config.launcher, &user, requested.environment, &resources),
-        argv: requested.argv,
+        environment: environment(&app.config.launcher, profile, &user, requested.environment, &resources),
+        argv: argv(requested.argv, requested.command_words, profile),
     };
     let launch = serde_json::to_vec(&launch).map_err(|error| ApiError::internal(&error))?;
     for _ in 0..TAG_ATTEMPTS {
@@ -112,6 +121,7 @@ pub async fn create(
             server_name: requested.server_name.clone(),
             profile: resources.profile.clone(),
             queue: resources.queue.clone(),
+            walltime_seconds: resources.walltime_seconds,
             tag,
             requested: app.clock.now(),
             code: code.digest(),
@@ -138,6 +148,10 @@ pub async fn create(
                 let message =
                     format!("{limit} servers run or wait, which is the limit here. Try again later.");
                 return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_servers", message));
+            }
+            Some(Answer::TooManyOfUser { limit, names }) => {
+                unanswered.id = None;
+                return Err(too_many_of_user(limit, &names));
             }
             Some(
                 Answer::Granted { .. }
@@ -177,8 +191,26 @@ fn check(requested: &Requested) -> Result<UserName, ApiError> {
     }
 }
 
+fn too_many_of_user(limit: usize, names: &[String]) -> ApiError {
+    let name = |name: &String| if name.is_empty() { "the default one".to_owned() } else { name.clone() };
+    let names = names.iter().map(name).collect::<Vec<_>>().join(", ");
+    let servers = if limit == 1 { "1 server".to_owned() } else { format!("{limit} servers") };
+    let message = format!("You may have {servers} at once, and have: {names}. Stop one of them first.");
+    ApiError::new(StatusCode::FORBIDDEN, "too_many_of_yours", message)
+}
+
+/// What runs in the job, with the profile's own command and further arguments.
+fn argv(mut argv: Vec<String>, command_words: usize, profile: &ProfileSettings) -> Vec<String> {
+    if !profile.command.is_empty() {
+        argv.splice(..command_words.min(argv.len()), profile.command.iter().cloned());
+    }
+    argv.extend(profile.arguments.iter().cloned());
+    argv
+}
+
 fn environment(
     launcher: &LauncherSettings,
+    profile: &ProfileSettings,
     user: &UserName,
     mut environment: BTreeMap<String, String>,
     resources: &Resources,
@@ -186,11 +218,20 @@ fn environment(
     environment.retain(|name, _| !OF_THE_NODE.contains(&name.as_str()));
     environment.extend(resources.limits());
     environment.extend(launcher.environment.clone());
-    if let Some(path) = &launcher.path {
+    // A prologue may have changed what the script has set, such as by `module load`.
+    if let Some(path) = launcher.path.as_ref().filter(|_| profile.prologue.is_empty()) {
         environment.insert("PATH".to_owned(), path.clone());
     }
     if let Some(home) = &launcher.home {
         environment.insert("HOME".to_owned(), home.replace("{user}", user.as_str()));
+    }
+    environment.extend(profile.environment.clone());
+    for (name, value) in
+        [("JUPYTERHUB_ROOT_DIR", &profile.notebook_dir), ("JUPYTERHUB_DEFAULT_URL", &profile.default_url)]
+    {
+        if let Some(value) = value {
+            environment.insert(name.to_owned(), value.replace("{user}", user.as_str()));
+        }
     }
     environment
 }

@@ -500,6 +500,13 @@ impl Keeper {
         lock(&self.views).get(id).map(|sender| sender.borrow().clone())
     }
 
+    /// Those of one person that are not gone.
+    pub fn of_user(&self, user: &str) -> Vec<View> {
+        let views = lock(&self.views);
+        let all = views.values().map(|sender| sender.borrow());
+        all.filter(|view| view.user == user && !view.is_gone()).map(|view| view.clone()).collect()
+    }
+
     pub fn watch(&self, id: &ServerId) -> Option<watch::Receiver<View>> {
         lock(&self.views).get(id).map(watch::Sender::subscribe)
     }

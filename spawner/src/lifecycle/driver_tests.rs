@@ -32,6 +32,7 @@ impl World {
             remember: PATIENCE,
             unclaimed: Duration::ZERO,
             servers_max: 10,
+            servers_per_user_max: 100,
         };
         let clock = Clock::start();
         let plan = PollPlan::new(Duration::from_millis(5));
@@ -61,6 +62,7 @@ impl World {
             server_name: number.to_string(),
             profile: "small".to_owned(),
             queue: "workq".to_owned(),
+            walltime_seconds: 3600,
             requested: crate::clock::Millis(0),
             code: code.digest(),
             environment: Some(code.seal(b"{}").unwrap()),

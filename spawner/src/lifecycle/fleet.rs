@@ -89,6 +89,11 @@ pub enum Answer {
     TooMany {
         limit: usize,
     },
+    /// One person's servers, by name.
+    TooManyOfUser {
+        limit: usize,
+        names: Vec<String>,
+    },
     /// Two ids begin alike; ask again with another.
     TagTaken,
     /// `node` is the host of the job, if the request was seen to come from there.
@@ -338,6 +343,12 @@ impl Fleet {
         };
         if let Some(other) = living.clone().find(is_same) {
             return answer(Answer::AlreadyRunning(other.spec.id.clone()));
+        }
+        let own = living.clone().filter(|server| server.spec.user == spec.user);
+        let mut names: Vec<String> = own.map(|server| server.spec.server_name.clone()).collect();
+        names.sort();
+        if names.len() >= self.limits.servers_per_user_max {
+            return answer(Answer::TooManyOfUser { limit: self.limits.servers_per_user_max, names });
         }
         if living.clone().count() >= self.limits.servers_max {
             return answer(Answer::TooMany { limit: self.limits.servers_max });

@@ -18,6 +18,7 @@ pub(super) const LIMITS: Limits = Limits {
     remember: Duration::from_secs(300),
     unclaimed: Duration::from_secs(600),
     servers_max: 3,
+    servers_per_user_max: 2,
 };
 pub(super) const NODE: &str = "node7";
 pub(super) const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
@@ -41,6 +42,7 @@ pub(super) fn spec(number: u64, user: &str, name: &str, code: &Code) -> Spec {
         server_name: name.to_owned(),
         profile: "small".to_owned(),
         queue: "workq".to_owned(),
+        walltime_seconds: 3600,
         requested: at(0),
         code: code.digest(),
         environment: Some(code.seal(b"{}").unwrap()),
@@ -214,9 +216,39 @@ fn the_same_server_is_not_started_twice() {
     scene.tell(21, server::Event::Stop);
     assert_eq!(scene.handle(22, again(2, "alice", "")).answer, already, "not before the job is gone");
     assert_eq!(scene.handle(22, again(2, "alice", "second")).answer, Some(Answer::Accepted));
+    let names = vec![String::new(), "second".to_owned()];
+    assert_eq!(
+        scene.handle(22, again(3, "alice", "third")).answer,
+        Some(Answer::TooManyOfUser { limit: 2, names })
+    );
     assert_eq!(scene.handle(22, again(2, "bob", "")).answer, Some(Answer::TagTaken));
     assert_eq!(scene.handle(22, again(3, "bob", "")).answer, Some(Answer::Accepted));
     assert_eq!(scene.handle(22, again(4, "carol", "")).answer, Some(Answer::TooMany { limit: 3 }));
+}
+
+#[test]
+fn a_server_s_end_is_known_while_its_job_runs() {
+    let mut scene = Scene::queued();
+    let waiting = Job {
+        comment: Some("Not Running: no cores".to_owned()),
+        estimated_start: Some(2_000_000),
+        ..scene.job(JobState::Queued)
+    };
+    scene.list(5, &[waiting]);
+    let view = scene.view();
+    assert_eq!((view.expected_start, view.ends_at, view.started_at), (Some(2_000_000), None, None));
+    assert_eq!((view.comment.as_deref(), view.ahead, view.waiting), (Some("no cores"), Some(0), Some(1)));
+    assert_eq!(
+        (view.requested_at, view.profile.as_str(), view.queue.as_str()),
+        (1_000_000, "small", "workq")
+    );
+    let job = Job { start_time: Some(1_000_010), ..scene.job(JobState::Running) };
+    scene.list(10, &[job.clone()]);
+    assert_eq!(scene.view().ends_at, Some(1_003_610), "as asked for");
+    scene.list(20, &[Job { walltime: Some(Duration::from_secs(60)), ..job }]);
+    let view = scene.view();
+    assert_eq!((view.ends_at, view.started_at), (Some(1_000_070), Some(1_000_010)), "as PBS gave it");
+    assert_eq!((view.comment, view.expected_start), (None, None));
 }
 
 #[test]

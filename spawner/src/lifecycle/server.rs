@@ -106,6 +106,9 @@ pub(crate) struct News {
     pub(crate) estimated_start: Option<i64>,
     pub(crate) position: Option<QueuePosition>,
     pub(crate) exec_host: Option<String>,
+    /// Seconds since the epoch, by the clock of the batch system.
+    pub(crate) start_time: Option<i64>,
+    pub(crate) walltime: Option<Duration>,
     pub(crate) is_suspended: bool,
     pub(crate) is_held: bool,
     pub(crate) delete_words: Option<String>,
@@ -291,6 +294,8 @@ impl UserServer {
             estimated_start: seen.estimated_start,
             position,
             exec_host: seen.exec_host.clone(),
+            start_time: seen.start_time,
+            walltime: seen.walltime,
             is_suspended: seen.state == nuna_pbs::JobState::Suspended,
             is_held: seen.state == nuna_pbs::JobState::Held,
             delete_words,

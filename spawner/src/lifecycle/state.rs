@@ -39,6 +39,9 @@ pub struct Spec {
     pub server_name: String,
     pub profile: String,
     pub queue: String,
+    /// What was asked for; 0 in a journal of an older version.
+    #[serde(default)]
+    pub walltime_seconds: u64,
     /// The job's name in PBS. A job whose id was lost is found again by it.
     pub tag: String,
     pub requested: Millis,
@@ -211,4 +214,6 @@ pub struct Limits {
     /// How long the hub may not ask about a server while it is heard. Zero: for ever.
     pub unclaimed: Duration,
     pub servers_max: usize,
+    /// Of one person.
+    pub servers_per_user_max: usize,
 }

@@ -40,6 +40,21 @@ pub struct View {
     pub failure: Option<Failure>,
     /// More lines about a failure, such as the end of what the user server printed.
     pub detail: Option<String>,
+    pub server_name: String,
+    pub profile: String,
+    pub queue: String,
+    /// Times are seconds since the epoch.
+    pub requested_at: i64,
+    /// The batch system's own words while the job waits.
+    pub comment: Option<String>,
+    /// Jobs that wait in the queue, and how many of them came before this one.
+    pub waiting: Option<usize>,
+    pub ahead: Option<usize>,
+    /// When the scheduler thinks that the job starts, while it waits.
+    pub expected_start: Option<i64>,
+    /// When the job began, and when its walltime is over: with it, the user server ends.
+    pub started_at: Option<i64>,
+    pub ends_at: Option<i64>,
     #[serde(skip)]
     pub user: String,
 }
@@ -88,7 +103,28 @@ impl UserServer {
             | State::Stopping { .. }
             | State::Gone { .. } => None,
         };
+        let is_pending = matches!(&self.state, State::Queued { .. });
+        let has_job = matches!(&self.state, State::Starting { .. } | State::Running { .. });
+        let news = |told: bool| told.then_some(&self.news);
+        let started_at = news(has_job).and_then(|news| news.start_time);
+        let asked = (self.spec.walltime_seconds > 0).then(|| Duration::from_secs(self.spec.walltime_seconds));
+        // PBS may give a job less, or more, than was asked for.
+        let walltime =
+            self.news.walltime.or(asked).and_then(|walltime| i64::try_from(walltime.as_secs()).ok());
         View {
+            server_name: self.spec.server_name.clone(),
+            profile: self.spec.profile.clone(),
+            queue: self.spec.queue.clone(),
+            requested_at: self.spec.requested.seconds(),
+            comment: news(is_pending)
+                .and_then(|news| news.comment.as_deref())
+                .map(|comment| without_prefix(comment).to_owned())
+                .filter(|comment| !comment.is_empty()),
+            waiting: news(is_pending).and_then(|news| news.position).map(|position| position.waiting),
+            ahead: news(is_pending).and_then(|news| news.position).map(|position| position.ahead),
+            expected_start: news(is_pending).and_then(|news| news.estimated_start),
+            started_at,
+            ends_at: started_at.zip(walltime).and_then(|(start, walltime)| start.checked_add(walltime)),
             id: self.spec.id.clone(),
             state: self.state.word(),
             job: self.state.job().cloned(),
@@ -205,7 +241,7 @@ fn without_prefix(comment: &str) -> &str {
     comment.strip_prefix("Not Running: ").unwrap_or(comment).trim()
 }
 
-fn moment(seconds: i64) -> Option<String> {
+pub(crate) fn moment(seconds: i64) -> Option<String> {
     let at = jiff::Timestamp::from_second(seconds).ok()?;
     Some(at.strftime("%H:%M UTC on %-d %B").to_string())
 }

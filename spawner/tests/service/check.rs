@@ -18,7 +18,13 @@ fn check(world: &World, config: &str) -> (Output, String) {
 #[tokio::test]
 async fn check_names_what_is_wrong_and_what_to_do() {
     let mut world = World::new().await;
+    // Without the one that PBS itself is to refuse.
+    let config = std::fs::read_to_string(world.path("spawner.toml")).unwrap();
+    std::fs::write(world.path("good.toml"), config.replace("1:ncpus=4", "1:ncpus=2")).unwrap();
     let (output, text) = check(&world, "spawner.toml");
+    assert!(text.contains("WRONG  profiles.greedy: 4 cores are more than the 2 that tiny allows"), "{text}");
+    assert!(!output.status.success());
+    let (output, text) = check(&world, "good.toml");
     assert!(output.status.success(), "{text}");
     for line in
         ["directory.servers: ldap://127.0.0.1:", "batch: PBS server pbshead answers", "profiles.ocean"]
@@ -39,6 +45,25 @@ async fn check_names_what_is_wrong_and_what_to_do() {
     std::fs::write(world.path("typo.toml"), config.replace("interval_seconds", "intervall_seconds")).unwrap();
     let (output, text) = check(&world, "typo.toml");
     assert!(!output.status.success() && text.contains("intervall_seconds"), "{text}");
+    let limits = config.replace("max = 2, default = 1, for", "max = 20, default = 1, for");
+    let limits = limits
+        .replace("abstract = true\nqueue = \"workq\"", "abstract = true\nqueue = \"tiny\"")
+        .replace("ocean = 4", "ocean = 40");
+    std::fs::write(world.path("limits.toml"), limits.replace("inherit = \"base\"", "inherit = \"bsae\""))
+        .unwrap();
+    let (output, text) = check(&world, "limits.toml");
+    assert!(
+        !output.status.success() && text.contains("there is no profile \"bsae\"; did you mean \"base\"?"),
+        "{text}"
+    );
+    std::fs::write(world.path("limits.toml"), limits).unwrap();
+    world.start_pbs().await;
+    let (output, text) = check(&world, "limits.toml");
+    assert!(
+        !output.status.success()
+            && text.contains("profiles.rich: 40 cores are more than the 2 that tiny allows"),
+        "{text}"
+    );
     let faulty = config.replace("select = \"1:ncpus=1:mem=1gb\"", "select = \"1:ncpus=1 -q vip\"");
     std::fs::write(world.path("faulty.toml"), faulty).unwrap();
     let (output, text) = check(&world, "faulty.toml");

@@ -80,6 +80,23 @@ title = "Vip"
 queue = "vip"
 select = "1:ncpus=1:mem=1gb"
 walltime = "01:00:00"
+[profiles.base]
+abstract = true
+queue = "workq"
+mem = "1gb"
+walltime = "01:00:00"
+[profiles.base.options]
+ncpus = { kind = "number", title = "Cores", min = 1, max = 2, default = 1, for_groups = { ocean = 4 } }
+[profiles.rich]
+inherit = "base"
+title = "Rich"
+walltime = "00:30:00"
+prologue = ["FROM_PROLOGUE=yes", "export FROM_PROLOGUE"]
+epilogue = ["echo \"ended with $status\" > epilogue"]
+environment = { RICH = "it's \"rich\"" }
+notebook_dir = "/scratch/{user}"
+command = ["python3", "-B"]
+arguments = ["of the profile"]
 [profiles.brief]
 title = "Brief"
 queue = "workq"

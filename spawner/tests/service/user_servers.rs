@@ -1,6 +1,6 @@
 //! From the form to a running server and its end, with a real batch system and real launchers.
 
-use crate::common::{TOKEN, World};
+use crate::common::{Setup, TOKEN, World, until};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -99,6 +99,121 @@ async fn a_server_is_submitted_runs_and_stops() {
     let answer = world.create("alice", "small").await;
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     world.until_state(&id, "running").await;
+}
+
+/// What a profile says of the job arrives in it, and what it inherits too.
+#[tokio::test]
+async fn a_profile_with_everything_is_what_the_job_gets() {
+    let world = World::new().await;
+    world.sign_in("alice").await;
+    let mut request = World::request("alice", json!({"profile": "rich", "ncpus": 3}));
+    let notes = "import os, json, sys; json.dump({**os.environ, 'argv': sys.argv, 'flags': sys.flags.dont_write_bytecode}, open('seen', 'w'))\n";
+    request["argv"] = json!([
+        "of-the-hub",
+        "-m-of-the-hub",
+        "-c",
+        format!("{notes}{}", request["argv"][2].as_str().unwrap())
+    ]);
+    request["command_words"] = json!(2);
+    let answer = world.post("/servers", request).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let view = world.until(&id, |view| view["state"] == "running" && view["ends_at"].is_i64()).await;
+    assert_eq!(view["ends_at"].as_i64().unwrap() - view["started_at"].as_i64().unwrap(), 1800);
+    let home = world.path("homes/alice");
+    let seen: Value = serde_json::from_str(&std::fs::read_to_string(home.join("seen")).unwrap()).unwrap();
+    for (name, value) in [
+        ("FROM_PROLOGUE", "yes"),
+        ("RICH", "it's \"rich\""),
+        ("JUPYTERHUB_ROOT_DIR", "/scratch/alice"),
+        ("CPU_LIMIT", "3"),
+        ("JUPYTERHUB_API_TOKEN", TOKEN),
+    ] {
+        assert_eq!(seen[name], value, "{name}");
+    }
+    assert_eq!((&seen["argv"], &seen["flags"]), (&json!(["-c", "of the profile"]), &json!(1)));
+    let end: i64 = seen["NUNA_WALLTIME_END"].as_str().unwrap().parse().unwrap();
+    assert!((end - view["ends_at"].as_i64().unwrap()).abs() <= 5, "{end} {view}");
+    assert_eq!(world.delete(&format!("/servers/{id}")).await.status, 204);
+    let epilogue = std::fs::read_to_string(home.join("epilogue")).unwrap();
+    assert!(epilogue.starts_with("ended with "), "{epilogue}");
+
+    // Groups, and bases, count here too.
+    world.sign_in("bob").await;
+    for (user, options) in [
+        ("bob", json!({"profile": "rich", "ncpus": 3})),
+        ("alice", json!({"profile": "rich", "ncpus": 5})),
+        ("alice", json!({"profile": "base"})),
+    ] {
+        let answer = world.post("/servers", World::request(user, options.clone())).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad_option"), "{user} {options}");
+    }
+}
+
+#[tokio::test]
+async fn one_person_has_so_many_servers_and_no_more() {
+    let world =
+        World::with(Setup { limits: "servers_per_user_max = 2".to_owned(), ..Setup::default() }).await;
+    world.sign_in("alice").await;
+    let ask = async |name: &str| {
+        let mut request = World::request("alice", json!({"profile": "small"}));
+        request["server_name"] = json!(name);
+        world.post("/servers", request).await
+    };
+    assert_eq!((ask("").await.status, ask("second").await.status), (202, 202));
+    let refused = ask("third").await;
+    assert_eq!((refused.status, refused.code().as_str()), (403, "too_many_of_yours"));
+    assert_eq!(
+        refused.message(),
+        "You may have 2 servers at once, and have: the default one, second. Stop one of them first."
+    );
+}
+
+async fn look(world: &World, body: Value) -> String {
+    world.post("/form", body).await.text
+}
+
+async fn queue_queries(world: &World) -> u64 {
+    let metrics = world.get("/metrics").await.text;
+    let start = "nuna_queue_queries_total{outcome=\"succeeded\"}";
+    let line = metrics.lines().find(|line| line.starts_with(start));
+    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// The form says what the queues are like, for one query however many look; without the batch system it is there, too.
+#[tokio::test]
+async fn the_form_shows_queues_and_survives_their_silence() {
+    let mut world = World::new().await;
+    let nodes = world.path("bin/pbsnodes");
+    std::os::unix::fs::symlink(world.path("bin/qsub").canonicalize().unwrap(), nodes).unwrap();
+    world.sign_in("alice").await;
+    let plain = json!({"user": "alice"});
+    let text = until("free cores", async || {
+        Some(look(&world, plain.clone()).await)
+            .filter(|text| text.contains("8 cores are free, 1 node is empty"))
+    })
+    .await;
+    assert!(text.contains("Queue closed takes no jobs") && text.contains("Queue stuck is stopped"), "{text}");
+    assert!(text.contains("Queue vip is for certain people"), "{text}");
+    let typed = json!({"user": "alice", "form": {"profile": ["rich"], "rich.ncpus": ["9"]}});
+    let text = look(&world, typed).await;
+    assert!(text.contains("is not a number from 1 to 4") && text.contains(r#"value="9""#), "{text}");
+    let (begun, before) = (std::time::Instant::now(), queue_queries(&world).await);
+    for _ in 0..200 {
+        look(&world, plain.clone()).await;
+    }
+    let intervals = begun.elapsed().as_secs_f64() / 0.6;
+    assert!((queue_queries(&world).await - before) as f64 <= intervals + 1.0, "one query in three intervals");
+    world.kill("pbs");
+    let text = until("the words about silence", async || {
+        Some(look(&world, plain.clone()).await)
+            .filter(|text| text.contains("PBS does not answer at the moment"))
+    })
+    .await;
+    assert!(text.contains("value=\"small\"") && text.contains("old."), "{text}");
+    world.kill("service");
+    world.start_service().await;
+    assert!(look(&world, plain).await.contains("value=\"small\""), "a start without the batch system");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::{DeleteError, JobId, Presence, Snapshot, StatusError, SubmitError, UserName};
+use crate::{DeleteError, JobId, Presence, Queues, Snapshot, StatusError, SubmitError, UserName};
 
 /// A batch system. Every call has a time limit of its own; none retries.
 #[async_trait]
@@ -42,6 +42,12 @@ pub trait BatchSystem: Send + Sync {
             snapshot.complete &= more.complete;
         }
         Ok(snapshot)
+    }
+
+    /// The queues as they are at this moment: what they allow, what runs and waits in them, what is free. One query, whoever asks.
+    /// Nothing is known of the queues of a batch system that does not say.
+    async fn queue_states(&self) -> Result<Queues, StatusError> {
+        Ok(Queues::default())
     }
 
     /// These arrays with all of their jobs, over or not; one query. What is not listed of an array is unknown to the server.

@@ -301,6 +301,22 @@ impl BatchSystem for Commands {
         }
     }
 
+    /// `qstat -Q`, and `pbsnodes` where it stands beside `qstat`.
+    async fn queue_states(&self) -> Result<Queues, StatusError> {
+        let finished = self.qstat(&["-Q", "-f", "-F", "json"]).await?;
+        let mut queues =
+            queues::parse(&finished.stdout).map_err(|message| StatusError::Unreadable { message })?;
+        let pbsnodes = self.qstat.with_file_name("pbsnodes");
+        if pbsnodes.is_file() {
+            let answer = self.caller().myself(&pbsnodes, &["-a", "-F", "json"], &[("TZ", "UTC")]).await;
+            // What is free is a help, and no more: without it, the rest is told all the same.
+            if let Ok(finished) = answer {
+                let _ = queues::add_free(&mut queues, &finished.stdout);
+            }
+        }
+        Ok(Queues { queues, default: None, array_size_max: None })
+    }
+
     async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError> {
         self.delete_some(user, &[job.as_str()]).await
     }

@@ -27,4 +27,4 @@ pub use id::{InvalidJobId, InvalidUserName, JobId, UserName};
 pub use indices::{INDEX_MAX, Indices, InvalidIndices};
 pub use job::{Array, Job, JobState, Presence, QueuePosition, Snapshot};
 pub use process::{Finished, Trouble};
-pub use queues::{Queue, Queues, Share, size};
+pub use queues::{Free, Queue, Queues, Share, size};

@@ -27,8 +27,23 @@ pub struct Queue {
     pub queued_max: Share,
     /// Jobs that wait in it at once.
     pub waiting_max: Share,
+    /// Jobs that run in it at once.
+    pub running_max: Share,
     /// Who may use it, if not everybody.
     pub users: Option<Vec<String>>,
+    /// Jobs that run in it now, and that wait for their turn; absent where the batch system does not say.
+    pub running: Option<u64>,
+    pub waiting: Option<u64>,
+    /// Of nodes that are up and may run its jobs, shared with other queues; absent where nobody says.
+    pub free: Option<Free>,
+}
+
+/// What nodes have left at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Free {
+    pub cores: u64,
+    /// On which nothing runs.
+    pub nodes: u64,
 }
 
 /// A limit of PBS that may differ from person to person: `[u:PBS_GENERIC=10], [u:alice=20], [o:PBS_ALL=100]`.
@@ -103,8 +118,62 @@ fn queue(name: &str, about: &Json) -> Queue {
         array_size_max: number(&about["max_array_size"]),
         queued_max: share(&about["max_queued"]),
         waiting_max: share(&about["queued_jobs_threshold"]),
+        running_max: share(&about["max_run"]),
         users,
+        running: count(&about["state_count"], &["Running", "Exiting", "Begun"]),
+        waiting: count(&about["state_count"], &["Queued", "Held", "Waiting"]),
+        free: None,
     }
+}
+
+/// Jobs in these states, out of `Transit:0 Queued:2 Held:0 Running:1 …`.
+fn count(value: &Json, states: &[&str]) -> Option<u64> {
+    let counts = text(value)?;
+    let mut found = None;
+    for (state, number) in counts.split_whitespace().filter_map(|word| word.split_once(':')) {
+        if states.contains(&state) {
+            found = Some(found.unwrap_or(0_u64).saturating_add(number.parse::<u64>().ok()?));
+        }
+    }
+    found
+}
+
+/// Adds what is free to each queue, out of the answer to `pbsnodes -a -F json`. A node that is set aside for a queue counts
+/// for that one alone; queues without such nodes share the others.
+///
+/// # Errors
+/// With a sentence, if that is no such answer.
+pub(crate) fn add_free(queues: &mut BTreeMap<String, Queue>, answer: &[u8]) -> Result<(), String> {
+    let answer: Json =
+        serde_json::from_slice(answer).map_err(|error| format!("pbsnodes -a -F json: {error}"))?;
+    let nodes = answer["nodes"].as_object().ok_or("pbsnodes -a -F json lists no nodes")?;
+    let mut own: BTreeMap<String, Free> = BTreeMap::new();
+    let mut shared = Free::default();
+    for node in nodes.values() {
+        let state = node["state"].as_str().unwrap_or_default();
+        let amount = |of: &str| number(&node[of]["ncpus"]).unwrap_or(0);
+        let assigned = amount("resources_assigned");
+        let is_up = !["down", "offline", "unknown", "stale", "sleep", "provisioning"]
+            .iter()
+            .any(|bad| state.contains(bad));
+        let cores = if is_up { amount("resources_available").saturating_sub(assigned) } else { 0 };
+        let whole = u64::from(cores > 0 && assigned == 0);
+        let names = text(&node["queue"]).or_else(|| text(&node["resources_available"]["Qlist"]));
+        let add = |free: &mut Free| {
+            free.cores = free.cores.saturating_add(cores);
+            free.nodes += whole;
+        };
+        match names {
+            None => add(&mut shared),
+            Some(names) => {
+                names.split(',').for_each(|name| add(own.entry(name.trim().to_owned()).or_default()))
+            }
+        }
+    }
+    for (name, queue) in queues.iter_mut().filter(|(_, queue)| !queue.routes) {
+        queue.free = Some(own.get(name).copied().unwrap_or(shared));
+    }
+    Ok(())
 }
 
 pub(crate) fn number(value: &Json) -> Option<u64> {
@@ -210,6 +279,30 @@ mod tests {
         assert_eq!(queues.array_size_max(None, "alice"), Some(8));
         assert_eq!(queues.array_size_max(Some("elsewhere"), "alice"), Some(40));
         assert_eq!(queue.array_size_max, Some(50));
+    }
+
+    #[test]
+    fn what_runs_waits_and_is_free_is_read() {
+        let text = br#"{"Queue": {
+            "workq": {"state_count": "Transit:0 Queued:2 Held:1 Waiting:0 Running:3 Exiting:1 Begun:0 ", "max_run": "[u:PBS_GENERIC=2]"},
+            "omp": {"state_count": "Queued:many"}, "route": {"queue_type": "Route"}}}"#;
+        let mut queues = parse(text).unwrap();
+        let workq = &queues["workq"];
+        assert_eq!(
+            (workq.running, workq.waiting, workq.running_max.of("alice")),
+            (Some(4), Some(3), Some(2))
+        );
+        assert_eq!((queues["omp"].waiting, queues["route"].running), (None, None));
+        let nodes = br#"{"nodes": {
+            "a": {"state": "free", "resources_available": {"ncpus": 8}, "resources_assigned": {"ncpus": 3}},
+            "b": {"state": "free", "resources_available": {"ncpus": "8"}},
+            "c": {"state": "down,offline", "resources_available": {"ncpus": 8}},
+            "d": {"state": "job-busy", "resources_available": {"ncpus": 8}, "resources_assigned": {"ncpus": 9}},
+            "e": {"state": "free", "queue": "omp", "resources_available": {"ncpus": 28}}}}"#;
+        add_free(&mut queues, nodes).unwrap();
+        assert_eq!(queues["workq"].free, Some(Free { cores: 13, nodes: 1 }));
+        assert_eq!((queues["omp"].free, queues["route"].free), (Some(Free { cores: 28, nodes: 1 }), None));
+        assert!(add_free(&mut queues, b"[]").is_err() && add_free(&mut queues, b"x").is_err());
     }
 
     #[test]

@@ -222,6 +222,11 @@ impl BatchSystem for Commands {
         Ok(!facts.jobs_are_private || self.is_trusted(&facts))
     }
 
+    async fn queue_states(&self) -> Result<Queues, StatusError> {
+        let text = self.scontrol(&["--all", "--oneliner", "show", "partition"]).await?;
+        Ok(configuration::partitions(&text, None))
+    }
+
     async fn delete(&self, user: &UserName, job: &JobId) -> Result<(), DeleteError> {
         self.cancel(user, std::slice::from_ref(job)).await
     }

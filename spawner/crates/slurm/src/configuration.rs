@@ -92,5 +92,6 @@ fn partition<'a>(name: &str, value: impl Fn(&str) -> &'a str) -> Queue {
         waiting_max: Share::default(),
         // AllowGroups and AllowAccounts name groups and accounts: who is in them is not known here.
         users: None,
+        ..Queue::default()
     }
 }
