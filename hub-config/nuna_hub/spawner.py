@@ -129,7 +129,9 @@ class NunaSpawner(Spawner):
         }
         self._status = None
         attempt = self._attempt = Attempt(self.client, self.log, self.submit_timeout, self.stop_timeout)
-        return await attempt.start(request, self._keep)
+        address = await attempt.start(request, self._keep)
+        _SENT.pop(self.user, None)
+        return address
 
     async def progress(self):
         """What the service says about the start: place in the queue, PBS's comment, the launcher's steps."""
