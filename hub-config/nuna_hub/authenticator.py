@@ -56,7 +56,8 @@ class NunaAuthenticator(Authenticator):
 
     def get_handlers(self, app):
         # JupyterHub's way to add pages: the progress page's button.
-        return [*super().get_handlers(app), (r"/nuna/cancel/([^/]+)(?:/([^/]+))?", CancelHandler)]
+        paths = [r"/nuna/cancel/([^/]+)", r"/nuna/cancel/([^/]+)/([^/]+)"]
+        return [*super().get_handlers(app), *((path, CancelHandler) for path in paths)]
 
     @default("allow_all")
     def _allow_all_default(self):
