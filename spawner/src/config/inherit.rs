@@ -103,7 +103,7 @@ fn whole(tables: &Table, key: &str, faults: &mut Faults) -> Option<Table> {
 /// Options that people had before something was fixed.
 fn forget_options(joined: &mut Table, names: &[&str]) {
     if let Some(Value::Table(options)) = joined.get_mut("options") {
-        options.retain(|name, _| !names.iter().any(|other| name == *other));
+        options.retain(|name, _| !names.contains(&name));
     }
 }
 

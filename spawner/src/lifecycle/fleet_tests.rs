@@ -243,7 +243,7 @@ fn a_server_s_end_is_known_while_its_job_runs() {
         (1_000_000, "small", "workq")
     );
     let job = Job { start_time: Some(1_000_010), ..scene.job(JobState::Running) };
-    scene.list(10, &[job.clone()]);
+    scene.list(10, std::slice::from_ref(&job));
     assert_eq!(scene.view().ends_at, Some(1_003_610), "as asked for");
     scene.list(20, &[Job { walltime: Some(Duration::from_secs(60)), ..job }]);
     let view = scene.view();
