@@ -177,7 +177,11 @@ impl Commands {
             Ok(snapshot) => snapshot,
             Err(fault) => {
                 finished = self.qstat(&arguments("dsv")).await?;
-                separated::parse(&finished.stdout).map_err(|second| StatusError::Unreadable {
+                let second = separated::parse(&finished.stdout).and_then(|snapshot| {
+                    // PBS without jobs says so in JSON. Silence is no list, or every job would be taken for gone.
+                    if snapshot.jobs.is_empty() { Err("it names no job".to_owned()) } else { Ok(snapshot) }
+                });
+                second.map_err(|second| StatusError::Unreadable {
                     message: format!("{fault} (json); {second} (dsv)"),
                 })?
             }

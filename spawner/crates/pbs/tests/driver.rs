@@ -148,6 +148,19 @@ async fn commands_that_cannot_run_are_named() {
 }
 
 #[tokio::test]
+async fn a_list_that_says_nothing_is_no_list() {
+    let pbs = Scripted::new();
+    for said in ["true", "echo", "echo '{\"Jobs\":'; exit 0"] {
+        pbs.script("qstat", said);
+        let answer = pbs.commands().jobs().await;
+        assert!(matches!(answer, Err(StatusError::Unreadable { .. })), "{said}: {answer:?}");
+    }
+    pbs.script("qstat", "echo '{\"timestamp\":1}'");
+    let none = pbs.commands().jobs().await.unwrap();
+    assert!(none.complete && none.jobs.is_empty());
+}
+
+#[tokio::test]
 async fn success_without_an_id_is_a_failure() {
     let pbs = Scripted::new();
     for (printed, what) in [
