@@ -97,7 +97,7 @@ async fn listed(
     entry: &SearchEntry,
 ) -> Result<Found, Trouble> {
     let mut found = Found::default();
-    for dn in values(entry, attribute) {
+    for dn in whole(entry, attribute)? {
         found.add(dn, escape::first_value(dn))?;
     }
     for _ in 0..settings.nested_groups {
@@ -106,10 +106,50 @@ async fn listed(
             let Some(entry) = connection.read(&group, "(objectClass=*)", vec![attribute]).await? else {
                 continue;
             };
-            for dn in values(&entry, attribute) {
+            for dn in whole(&entry, attribute)? {
                 found.add(dn, escape::first_value(dn))?;
             }
         }
     }
     Ok(found)
+}
+
+/// All values of an attribute. Active Directory gives the first 1500 of many, under another name: a person with a part of
+/// their groups would be refused, or served, for no reason that anybody sees.
+fn whole<'a>(entry: &'a SearchEntry, attribute: &str) -> Result<&'a [String], Trouble> {
+    let is_part = |name: &String| {
+        let (base, option) = name.split_once(';').unwrap_or((name, ""));
+        base.eq_ignore_ascii_case(attribute) && option.to_ascii_lowercase().starts_with("range=")
+    };
+    if entry.attrs.keys().any(is_part) {
+        return Err(misconfigured(format!(
+            "{} has more values of {attribute} than the directory gives at once; search groups instead, with \
+             directory.group_base and group_filter",
+            entry.dn
+        )));
+    }
+    Ok(values(entry, attribute))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, values: &[&str]) -> SearchEntry {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        SearchEntry {
+            dn: "cn=a,dc=x".to_owned(),
+            attrs: [(name.to_owned(), values)].into(),
+            bin_attrs: [].into(),
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_groups_is_an_error_and_not_all_of_them() {
+        assert_eq!(whole(&entry("memberof", &["cn=g,dc=x"]), "memberOf").unwrap(), ["cn=g,dc=x"]);
+        assert!(whole(&entry("other;range=0-1499", &["x"]), "memberOf").unwrap().is_empty());
+        for name in ["memberOf;range=0-1499", "memberof;Range=0-1499"] {
+            assert!(whole(&entry(name, &["cn=g,dc=x"]), "memberOf").is_err(), "{name}");
+        }
+    }
 }

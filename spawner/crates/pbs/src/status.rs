@@ -392,4 +392,49 @@ mod tests {
             assert_eq!((array.waiting.to_string().as_str(), snapshot.complete), (waiting, true), "{left}");
         }
     }
+
+    /// Beside what serde_json takes for the same text. `cargo test -p nuna-pbs --lib -- --ignored --nocapture cost`
+    #[test]
+    #[ignore = "prints times"]
+    fn cost_of_a_list_of_two_thousand_jobs() {
+        let job = |number: usize| {
+            let state = if number < 1200 { "R" } else { "Q" };
+            let variables: String =
+                (0..12).map(|at| format!(r#""PBS_O_V{at}": "/some/value/of/it", "#)).collect();
+            format!(
+                r#""{number}.head": {{"Job_Name": "nuna-ab12{number:06x}", "Job_Owner": "u{number:04}@head", "job_state": "{state}",
+                    "resources_used": {{"cput": "00:00:01", "mem": "3200kb", "ncpus": 1, "walltime": "00:01:00"}},
+                    "queue": "workq", "server": "head", "Checkpoint": "u", "ctime": "Sun Nov 22 20:00:00 2026",
+                    "Error_Path": "head:/home/u/x.e", "Output_Path": "head:/home/u/x.o", "exec_host": "node1/0",
+                    "exec_vnode": "(node1:ncpus=1:mem=1048576kb)", "qtime": "Sun Nov 22 20:00:00 2026",
+                    "etime": "Sun Nov 22 20:00:00 2026", "stime": "Sun Nov 22 20:00:01 2026", "Priority": 0,
+                    "Resource_List": {{"mem": "1gb", "ncpus": 1, "select": "1:ncpus=1:mem=1gb", "walltime": "01:00:00"}},
+                    "Variable_List": {{{variables}"PBS_O_HOST": "head"}},
+                    "comment": "Job run at Sun Nov 22 at 20:00 on (node1:ncpus=1:mem=1048576kb)", "project": "none"}}"#
+            )
+        };
+        let jobs: Vec<String> = (0..2000).map(job).collect();
+        let text = format!(r#"{{"timestamp": 1795218817, "Jobs": {{{}}}}}"#, jobs.join(","));
+        let milliseconds = |what: &dyn Fn()| {
+            let times = (0..9).map(|_| {
+                let begun = std::time::Instant::now();
+                what();
+                begun.elapsed().as_secs_f64() * 1e3
+            });
+            let mut times: Vec<f64> = times.collect();
+            times.sort_by(f64::total_cmp);
+            times[4]
+        };
+        let snapshot = parse(text.as_bytes()).unwrap();
+        assert_eq!(snapshot.jobs.len(), 2000);
+        let ours = milliseconds(&|| assert!(parse(text.as_bytes()).is_ok()));
+        let skipped = milliseconds(&|| assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok()));
+        let whole = milliseconds(&|| assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok()));
+        let positions = milliseconds(&|| assert_eq!(snapshot.positions().len(), 800));
+        eprintln!(
+            "{:.1} MB: read in {ours:.1} ms; serde_json skips it in {skipped:.1} ms, keeps it in {whole:.1} ms; positions \
+             {positions:.2} ms",
+            text.len() as f64 / 1e6
+        );
+    }
 }
