@@ -20,6 +20,8 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub enum Other {
     Directory,
     Batch,
+    /// Whoever knows where a node's name leads.
+    Names,
     /// Nobody: a refusal that is told late on purpose.
     Clock,
 }
@@ -29,6 +31,7 @@ impl Other {
         match self {
             Self::Directory => "directory",
             Self::Batch => "batch",
+            Self::Names => "names",
             Self::Clock => "clock",
         }
     }

@@ -74,7 +74,9 @@ pub async fn exchange(
             resolved: resolved.clone(),
         };
         match app.keeper.ask(event).await {
-            Some(Answer::Resolve(host)) => resolved = Some(resolve(host, peer.ip()).await),
+            Some(Answer::Resolve(host)) => {
+                resolved = Some(waiting(Other::Names, resolve(host, peer.ip())).await)
+            }
             Some(Answer::Granted { id, user, environment, node }) => {
                 let launch = code.open(&environment).map_err(|error| ApiError::internal(&error))?;
                 let launch: Launch =
@@ -121,7 +123,9 @@ pub async fn ready(
             peer: peer.ip(),
         };
         match app.keeper.ask(event).await {
-            Some(Answer::Resolve(host)) => resolved = Some(resolve(host, peer.ip()).await),
+            Some(Answer::Resolve(host)) => {
+                resolved = Some(waiting(Other::Names, resolve(host, peer.ip())).await)
+            }
             other => return done(other, peer),
         }
     }
