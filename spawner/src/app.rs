@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::lifecycle::polling::PollPlan;
 use crate::lifecycle::{Driver, Fleet, Keeper, Limits, Owners};
 use crate::metrics::Metrics;
+use crate::names::Names;
 use crate::profiles::Profiles;
 use crate::queues::QueueBoard;
 use crate::templates::{self, Templates};
@@ -43,6 +44,9 @@ pub struct App {
     pub acquainted_throttle: Throttle,
     pub acquaintances: Acquaintances,
     pub standings: Standings,
+    /// Names that the batch system gave, and names that launchers claim.
+    pub node_names: Names,
+    pub claimed_names: Names,
     /// Of this machine, and never a user server's.
     pub own_ports: Vec<u16>,
     /// True once the service has been told to end.
@@ -170,6 +174,8 @@ pub fn start(
         acquainted_throttle: Throttle::new(config.limits.wrong_passwords_per_minute_per_address),
         acquaintances: Acquaintances::default(),
         standings: Standings::new(config.directory.lookup_keep()),
+        node_names: Names::default(),
+        claimed_names: Names::default(),
         own_ports: own_ports(&config),
         templates: parts.templates,
         profiles: parts.profiles,

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod listen;
 pub mod metrics;
+pub mod names;
 pub mod profiles;
 pub mod queues;
 pub mod router;

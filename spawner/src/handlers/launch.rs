@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::error::{ApiError, Sent};
 use crate::lifecycle::fleet::{Event, Resolved};
 use crate::lifecycle::{Answer, LaunchReport};
+use crate::names::Names;
 use crate::secret::{Code, Digest, Secret, random_hex};
 use crate::timing::{Other, waiting};
 
@@ -24,8 +25,6 @@ const NOT_YET_TRIES: usize = 50;
 const NOT_YET_PAUSE: Duration = Duration::from_millis(200);
 /// What a request names, and what PBS names: a claim may be judged by either.
 const RESOLVE_TRIES: usize = 3;
-/// For the name of a host: a name server that is out of reach must not hold up a start for long.
-const RESOLVE_MAX: Duration = Duration::from_secs(2);
 const MESSAGE_LENGTH_MAX: usize = 500;
 const TAIL_LENGTH_MAX: usize = 4096;
 const NAME_LENGTH_MAX: usize = 255;
@@ -74,9 +73,7 @@ pub async fn exchange(
             resolved: resolved.clone(),
         };
         match app.keeper.ask(event).await {
-            Some(Answer::Resolve(host)) => {
-                resolved = Some(waiting(Other::Names, resolve(host, peer.ip())).await)
-            }
+            Some(Answer::Resolve(host)) => resolved = Some(resolve(&app.node_names, host, peer.ip()).await),
             Some(Answer::Granted { id, user, environment, node }) => {
                 let launch = code.open(&environment).map_err(|error| ApiError::internal(&error))?;
                 let launch: Launch =
@@ -124,7 +121,7 @@ pub async fn ready(
         };
         match app.keeper.ask(event).await {
             Some(Answer::Resolve(host)) => {
-                resolved = Some(waiting(Other::Names, resolve(host, peer.ip())).await)
+                resolved = Some(resolve(&app.claimed_names, host, peer.ip()).await)
             }
             other => return done(other, peer),
         }
@@ -165,15 +162,11 @@ fn done(answer: Option<Answer>, peer: SocketAddr) -> Result<Json<Done>, ApiError
 }
 
 /// Asked only for who holds a code or a ticket: looking up names takes time and threads.
-async fn resolve(host: String, peer: IpAddr) -> Resolved {
+async fn resolve(names: &Names, host: String, peer: IpAddr) -> Resolved {
     if host.len() > NAME_LENGTH_MAX || host.contains(char::is_whitespace) {
         return Resolved { host, addresses: Vec::new() };
     }
-    let mut addresses: Vec<IpAddr> =
-        match tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host((host.as_str(), 0))).await {
-            Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
+    let mut addresses = waiting(Other::Names, names.addresses(&host)).await;
     // This machine is one node however it is reached.
     if addresses.iter().copied().any(is_own) && is_own(peer) {
         addresses.push(peer);
@@ -212,11 +205,11 @@ mod tests {
         let local = IpAddr::from([127, 0, 0, 1]);
         assert!(is_own(local) && is_own("::ffff:127.0.0.1".parse().unwrap()));
         assert!(!is_own([192, 0, 2, 1].into()) && !is_own([0, 0, 0, 0].into()));
-        let found = resolve("localhost".to_owned(), local).await;
+        let found = resolve(&Names::default(), "localhost".to_owned(), local).await;
         assert!(found.addresses.contains(&local), "{found:?}");
         for odd in ["", "two words", &"x".repeat(300)] {
             assert_eq!(
-                resolve(odd.to_owned(), [192, 0, 2, 1].into()).await.addresses,
+                resolve(&Names::default(), odd.to_owned(), [192, 0, 2, 1].into()).await.addresses,
                 [] as [IpAddr; 0],
                 "{odd:?}"
             );
