@@ -31,7 +31,7 @@ impl DataTable {
     /// If a column is not there, or an element does not fit its field: which one, and in which row, counted from 0.
     pub fn to_rows<T: DeserializeOwned>(&self) -> Result<Vec<T>, FrameError> {
         let row = |row: usize| {
-            T::deserialize(Row { table: self, row }).map_err(|error| FrameError::Types {
+            T::deserialize(Place { table: self, row, column: None }).map_err(|error| FrameError::Types {
                 expression: format!("row {row} as {}", std::any::type_name::<T>()),
                 message: error.to_string(),
             })
@@ -40,70 +40,124 @@ impl DataTable {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    table: &'a DataTable,
-    row: usize,
+/// Methods of a [`Deserializer`] that are told the name of a type, for sources to which names say nothing.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! deserialize_named {
+    ($self:ident, $visitor:ident, unit => $unit:expr, newtype => $newtype:expr) => {
+        fn deserialize_unit_struct<V: Visitor<'de>>(
+            $self,
+            _: &'static str,
+            $visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            $unit
+        }
+
+        fn deserialize_newtype_struct<V: Visitor<'de>>(
+            $self,
+            _: &'static str,
+            $visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            $visitor.visit_newtype_struct($newtype)
+        }
+
+        fn deserialize_tuple_struct<V: Visitor<'de>>(
+            $self,
+            _: &'static str,
+            length: usize,
+            $visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            $self.deserialize_tuple(length, $visitor)
+        }
+    };
 }
 
-impl<'a> Row<'a> {
-    fn cell(self, column: usize) -> Cell<'a> {
-        Cell { name: &self.table.schema.0[column].0, column: &self.table.columns[column], row: self.row }
+/// A row, or one element of it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    table: &'a DataTable,
+    row: usize,
+    /// None of a row.
+    column: Option<usize>,
+}
+
+impl<'a> Place<'a> {
+    /// The element; of a row the only one.
+    fn element(self) -> Result<Self, Error> {
+        let count = self.table.columns.len();
+        if self.column.is_none() && count != 1 {
+            return Err(Error::custom(format!(
+                "the table has {count} columns; a struct with a field for each that is needed is to be read from it, or a tuple of all"
+            )));
+        }
+        Ok(Place { column: self.column.or(Some(0)), ..self })
     }
 
-    /// For what is no row.
-    fn only(self) -> Result<Cell<'a>, Error> {
-        match self.table.columns.len() {
-            1 => Ok(self.cell(0)),
-            count => Err(Error::custom(format!(
-                "the table has {count} columns; a struct with a field for each that is needed is to be read from it, or a tuple of all"
-            ))),
+    /// The column of [`element`](Self::element).
+    fn column(self) -> Result<&'a Column, Error> {
+        let index = self.element()?.column.unwrap_or(0);
+        Ok(&self.table.columns[index])
+    }
+
+    fn elements(self) -> Elements<'a> {
+        Elements { row: self, columns: 0..self.table.columns.len() }
+    }
+
+    fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        use crate::column::ColumnType::{Bool, Date, Float64, Int64, Text, Time};
+        let column = self.column()?;
+        if !column.is_valid(self.row) {
+            return Err(Error::custom(
+                "it is missing; let the field be an `Option`, or fill it with `.fillna(…)`",
+            ));
+        }
+        match (column.kind, &column.data) {
+            (Int64, Data::Int(values)) => visitor.visit_i64(values[self.row]),
+            (Float64, Data::Float(values)) => visitor.visit_f64(values[self.row]),
+            (Bool, Data::Bool(values)) => visitor.visit_bool(values[self.row]),
+            (Text | Date | Time | Int64 | Float64 | Bool, _) => {
+                visitor.visit_string(column.show(self.row).unwrap_or_default())
+            }
         }
     }
 }
 
-macro_rules! only {
+macro_rules! elements {
     ($($function:ident)+) => {$(
         fn $function<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            self.only()?.$function(visitor)
+            self.visit(visitor)
         }
     )+};
 }
 
-impl<'de> Deserializer<'de> for Row<'_> {
+impl<'de> Deserializer<'de> for Place<'_> {
     type Error = Error;
 
-    only! {
+    elements! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
         deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
-        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_option deserialize_unit
-        deserialize_identifier
+        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_identifier
+    }
+
+    forward_to_deserialize_any! { map struct }
+
+    deserialize_named! {
+        self, visitor,
+        unit => if self.column.is_some() { self.visit(visitor) } else { visitor.visit_unit() },
+        newtype => self
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(Cells { of: self, columns: 0..self.table.columns.len() })
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
+        if self.column.is_some() { self.visit(visitor) } else { visitor.visit_map(self.elements()) }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(Cells { of: self, columns: 0..self.table.columns.len() })
+        if self.column.is_some() { self.visit(visitor) } else { visitor.visit_seq(self.elements()) }
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
-        if length != self.table.columns.len() {
-            let count = self.table.columns.len();
+        let count = self.table.columns.len();
+        if self.column.is_none() && length != count {
             return Err(Error::custom(format!(
                 "the table has {count} columns, the tuple {length}; select columns first, or use a struct"
             )));
@@ -111,29 +165,9 @@ impl<'de> Deserializer<'de> for Row<'_> {
         self.deserialize_seq(visitor)
     }
 
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.deserialize_tuple(length, visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_unit()
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let element = self.element()?;
+        if element.column()?.is_valid(self.row) { visitor.visit_some(element) } else { visitor.visit_none() }
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -146,110 +180,49 @@ impl<'de> Deserializer<'de> for Row<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.only()?.deserialize_enum(name, variants, visitor)
+        let text = self.column()?.show(self.row).unwrap_or_default();
+        IntoDeserializer::<Error>::into_deserializer(text).deserialize_enum(name, variants, visitor)
     }
 }
 
-struct Cells<'a> {
-    of: Row<'a>,
+/// The elements of a row, one after the other.
+struct Elements<'a> {
+    row: Place<'a>,
     /// Those to come.
     columns: std::ops::Range<usize>,
 }
 
-impl<'de> MapAccess<'de> for Cells<'_> {
+impl Elements<'_> {
+    fn next<'de, S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some(column) = self.columns.next() else { return Ok(None) };
+        let element = Place { column: Some(column), ..self.row };
+        let name = &self.row.table.schema.0[column].0;
+        let named = |error| Error::custom(format!("column `{name}`: {error}"));
+        seed.deserialize(element).map(Some).map_err(named)
+    }
+}
+
+impl<'de> MapAccess<'de> for Elements<'_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         if self.columns.is_empty() {
             return Ok(None);
         }
-        let name = self.of.cell(self.columns.start).name;
+        let name = self.row.table.schema.0[self.columns.start].0.as_str();
         seed.deserialize(IntoDeserializer::<Error>::into_deserializer(name)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let column = self.columns.next().ok_or_else(|| Error::custom("there is no such column"))?;
-        self.of.cell(column).read(seed)
+        self.next(seed)?.ok_or_else(|| Error::custom("there is no such column"))
     }
 }
 
-impl<'de> SeqAccess<'de> for Cells<'_> {
+impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        self.columns.next().map(|column| self.of.cell(column).read(seed)).transpose()
-    }
-}
-
-/// One element of a column.
-#[derive(Clone, Copy)]
-struct Cell<'a> {
-    name: &'a str,
-    column: &'a Column,
-    row: usize,
-}
-
-impl Cell<'_> {
-    fn is_missing(self) -> bool {
-        !self.column.is_valid(self.row)
-    }
-
-    fn read<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        let name = self.name;
-        seed.deserialize(self).map_err(|error| Error::custom(format!("column `{name}`: {error}")))
-    }
-
-    fn text(self) -> String {
-        self.column.show(self.row).unwrap_or_default()
-    }
-}
-
-impl<'de> Deserializer<'de> for Cell<'_> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        use crate::column::ColumnType::{Bool, Date, Float64, Int64, Text, Time};
-        if self.is_missing() {
-            return Err(Error::custom(
-                "it is missing; let the field be an `Option`, or fill it with `.fillna(…)`",
-            ));
-        }
-        match (self.column.kind, &self.column.data) {
-            (Int64, Data::Int(values)) => visitor.visit_i64(values[self.row]),
-            (Float64, Data::Float(values)) => visitor.visit_f64(values[self.row]),
-            (Bool, Data::Bool(values)) => visitor.visit_bool(values[self.row]),
-            (Text | Date | Time | Int64 | Float64 | Bool, _) => visitor.visit_string(self.text()),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_missing() { visitor.visit_none() } else { visitor.visit_some(self) }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        IntoDeserializer::<Error>::into_deserializer(self.text()).deserialize_enum(name, variants, visitor)
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_unit()
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier
+        self.next(seed)
     }
 }
 

@@ -105,20 +105,10 @@ impl<'de> Deserializer<'de> for Trace<'_> {
         visitor.visit_some(Trace::within(self.node, self.depth)?)
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_unit()
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(Trace::within(self.node, self.depth)?)
+    nuna_frame::deserialize_named! {
+        self, visitor,
+        unit => visitor.visit_unit(),
+        newtype => Trace::within(self.node, self.depth)?
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -133,15 +123,6 @@ impl<'de> Deserializer<'de> for Trace<'_> {
         let value = visitor.visit_seq(Elements { nodes: &mut nodes, left: length, depth: self.depth });
         *self.node = Node::Tuple(nodes);
         value
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.deserialize_tuple(length, visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
