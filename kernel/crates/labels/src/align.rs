@@ -12,7 +12,8 @@ use nuna_chunk::{Chunk, DType};
 use crate::{
     DataArray, Dataset, LabelError, Result, Times,
     coord::{Coord, Coords, Key, Values},
-    select::{Positions, span},
+    positions::Positions,
+    select::span,
     time::NOT_A_TIME,
 };
 

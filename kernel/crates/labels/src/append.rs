@@ -12,7 +12,7 @@ use crate::{
     coord::{Coord, Values},
     error::LabelError,
     open_zarr,
-    select::Positions,
+    positions::Positions,
     time::{NOT_A_TIME, TimeUnits, Times},
 };
 

@@ -10,7 +10,8 @@ use crate::{
     DataArray, Join, LabelError, Result,
     align::in_common,
     counted::{Makes, units},
-    select::{Positions, span},
+    positions::Positions,
+    select::span,
 };
 
 /// The other side of an operation.

@@ -3,7 +3,7 @@
 use nuna_array::{Array, Axes, Binary, NanPolicy, Operation, Scan};
 use nuna_chunk::Chunk;
 
-use crate::{DataArray, LabelError, Result, coord::Values, select::Positions};
+use crate::{DataArray, LabelError, Result, coord::Values, positions::Positions};
 
 impl DataArray {
     /// A coordinate's labels as numbers, and the dimension along which they lie: times in seconds.

@@ -8,7 +8,7 @@ use nuna_chunk::Chunk;
 use crate::{
     DataArray, LabelError, Result,
     coord::{Coord, Values, whole},
-    select::{Label, as_stored},
+    label::{Label, as_stored},
     time::{NOT_A_TIME, parse_instant},
 };
 

@@ -8,7 +8,7 @@ use nuna_storage::{Attributes, Source, StorageError};
 
 use crate::{
     Result,
-    select::Positions,
+    positions::Positions,
     time::{TimeUnits, Times},
 };
 

@@ -13,7 +13,9 @@ use crate::{
     LabelError, Result, Times,
     coord::{Coord, Coords, Values, decode_times},
     dims::{Dims, IntoDims},
-    select::{Matching, Pick, Positions, Selection},
+    label::Selection,
+    positions::{Pick, Positions},
+    select::Matching,
 };
 
 /// A lazy, chunked array with labels. Cloning shares everything; nothing is computed until

@@ -9,7 +9,8 @@ use crate::{
     DataArray, LabelError, Result,
     coord::{Coord, Coords, Values, numbers_only},
     dims::{Dims, IntoDims},
-    select::{Pick, Selection},
+    label::Selection,
+    positions::Pick,
 };
 
 /// Labelled arrays by name. Cloning shares everything.

@@ -7,7 +7,7 @@ use nuna_array::Pad;
 use crate::{
     DataArray, Dataset, LabelError, Result,
     align::Places,
-    select::{Pick, slice},
+    positions::{Pick, slice},
 };
 
 /// The first `n` positions.

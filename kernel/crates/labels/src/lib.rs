@@ -35,12 +35,14 @@ mod geotiff;
 mod groupby;
 mod html;
 mod intake;
+mod label;
 mod many;
 mod merge;
 mod open;
 mod operators;
 pub mod plot;
 mod points;
+mod positions;
 mod ragged;
 mod reduce;
 mod select;
@@ -73,6 +75,7 @@ pub use geotiff::{
 };
 pub use groupby::{Bins, DatasetGroupBy, GroupBy, GroupKey, GroupKeys};
 pub use intake::{Catalog, CatalogEntry, Parameter, open_intake};
+pub use label::{Label, Selection};
 pub use many::{open_many, open_mfdataset};
 pub use merge::{Compat, Concat, Merge, concat, concat_with, merge, merge_with};
 pub use nuna_storage::{
@@ -82,9 +85,9 @@ pub use nuna_storage::{
 pub use open::{open_dataset, open_netcdf, open_netcdf_group, open_zarr, open_zarr_group};
 pub use operators::Others;
 pub use plot::{Plot, PlotOptions};
+pub use positions::{Pick, slice};
 pub use ragged::{Profiles, open_ragged};
 pub use reduce::Reducer;
-pub use select::{Label, Pick, Selection, slice};
 pub use stac::{Asset, Item, Items, open_stac};
 pub use stack::open_weights;
 pub use time::{TimePart, Times};

@@ -7,7 +7,8 @@ use crate::{
     DataArray, Dataset, LabelError, Reindex, Result, Selection, Times,
     align::places,
     coord::{Coord, Coords, Values},
-    select::{Label, Pick, Positions},
+    label::Label,
+    positions::{Pick, Positions},
 };
 
 /// One list of positions for each of some dimensions, all of one length, and what the points' dimension is called.

@@ -14,7 +14,7 @@ use crate::{
     align::{Places, placed},
     coord::{Coord, Coords, Values},
     many,
-    select::Positions,
+    positions::Positions,
 };
 
 /// What the dimensions and the variable of lengths are called.

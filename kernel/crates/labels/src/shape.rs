@@ -11,7 +11,7 @@ use crate::{
     DataArray, Dataset, LabelError, Result,
     coord::{Coord, Coords, Values, decode_times},
     dims::{Dims, IntoDims},
-    select::Positions,
+    positions::Positions,
 };
 
 impl Coords {

@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Arc};
 
 use nuna_chunk::{Chunk, DType};
 
-use crate::calendar::{Calendar, DAY};
+use crate::{
+    LabelError, Result,
+    calendar::{Calendar, DAY},
+};
 
 /// Instants of one calendar, in microseconds since its 1970-01-01.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,6 +246,26 @@ fn weekday(micros: i64) -> i64 {
 }
 
 impl Times {
+    /// Times from dates such as `2000-01-15`.
+    ///
+    /// # Errors
+    /// If one of them is not a date of the calendar.
+    pub fn from_dates<T: AsRef<str>>(dates: &[T], calendar: Calendar) -> Result<Times> {
+        let micros: Result<Vec<i64>> = dates
+            .iter()
+            .map(|date| {
+                let range = parse_instant(date.as_ref(), calendar);
+                range.map(|r| r.start).ok_or_else(|| {
+                    LabelError::Invalid(format!(
+                        "`{}` is not a date of the {calendar} calendar",
+                        date.as_ref()
+                    ))
+                })
+            })
+            .collect();
+        Ok(Times { calendar, micros: micros?.into() })
+    }
+
     pub fn len(&self) -> usize {
         self.micros.len()
     }

@@ -11,7 +11,7 @@ use crate::{
     arithmetic::align,
     coord::{Coord, Values},
     dims::{Dims, IntoDims},
-    select::Positions,
+    positions::Positions,
 };
 
 /// An array with weights; from [`DataArray::weighted`].

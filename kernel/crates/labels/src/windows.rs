@@ -13,7 +13,7 @@ use crate::{
     align::Method,
     coord::{Coord, Coords, Values},
     dims::IntoDims,
-    select::Positions,
+    positions::Positions,
     time::NOT_A_TIME,
 };
 

@@ -7,7 +7,7 @@ use nuna_chunk::Chunk;
 use nuna_storage::Attributes;
 
 use super::{GroupBy, NO_GROUP, distinct, grouping::Part};
-use crate::{DataArray, LabelError, Result, coord::Coord, select::Positions};
+use crate::{DataArray, LabelError, Result, coord::Coord, positions::Positions};
 
 impl GroupBy {
     /// The array minus (for [`Binary::Sub`]) what `climatology` has for each element's group; it must have every key as a

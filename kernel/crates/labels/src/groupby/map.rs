@@ -9,7 +9,7 @@ use crate::{
     DataArray, LabelError, Result,
     align::{Places, placed},
     coord::Coord,
-    select::Positions,
+    positions::Positions,
 };
 
 impl GroupBy {
