@@ -13,10 +13,11 @@ use crate::{
     column::ColumnType,
     error::FrameError,
     eval,
-    exec::{Job, Sink, append, contents, follow_stage, stage},
+    exec::{Job, Sink, append, contents},
     expr::Node,
     group::{Groups, Resolved},
     sort,
+    stages::{follow_stage, stage},
     table::{DataTable, Schema},
     wire::{from_value, nth_table},
 };

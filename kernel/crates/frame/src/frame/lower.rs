@@ -9,12 +9,14 @@ use crate::{
     csv::CsvScan,
     divide::{By, Divided, Then},
     error::FrameError,
-    exec::{Job, Pipeline, RowOp, Sink, Source, parities},
+    exec::{Job, Sink},
     expr::Node,
     group::Resolved,
     join::{Join, RIGHT_BYTES_MAX},
     parquet::ParquetScan,
+    pipeline::{Pipeline, RowOp, Source},
     sort,
+    stages::parities,
     table::{DataTable, Schema},
 };
 
