@@ -14,6 +14,7 @@ mod elements;
 mod error;
 mod footer;
 mod input;
+mod page;
 mod read;
 mod runs;
 mod schema;
