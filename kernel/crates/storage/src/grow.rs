@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::{
     cf::{Decode, NOT_A_TIME, Stored},
     codec,
-    encoding::{Change, Packed},
     error::StorageError,
     json::{self, Attributes},
     lock::AppendLock,
     metadata::{self, Format, ZarrFormat},
+    packing::{Change, Packed},
     place,
     source::Source,
     write::{Address, NewVariable, ZarrSink, unique, write_error},

@@ -13,7 +13,7 @@ use nuna_plan::{BlockGrid, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PIECES_KIND, draft::Pieces, encoding::Change, error::StorageError, pieces::pieces, write_geotiff,
+    PIECES_KIND, draft::Pieces, error::StorageError, packing::Change, pieces::pieces, write_geotiff,
 };
 
 /// What a piece becomes.

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::{
     cf,
     draft::Draft,
-    encoding::Change,
     error::StorageError,
     geotiff::is_geotiff,
     json::Attributes,
+    packing::Change,
     sink::{Encoding, NewPieces, PieceSink},
 };
 

@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::{
     cf::{self, NOT_A_TIME},
     draft::{Draft, Place},
-    encoding::{self, Change, Packing, check_names},
+    encoding::{self, check_names},
     error::StorageError,
     json::Attributes,
+    packing::{Change, Packing},
     sink::{Encoding, NewPieces, PieceSink},
     write::NewVariable,
 };

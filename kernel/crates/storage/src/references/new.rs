@@ -11,7 +11,8 @@ use nuna_netcdf::{Attribute, Placement};
 use serde_json::{Value, json};
 
 use crate::{
-    encoding::{Compressor, fill_value, v2_array},
+    compressor::Compressor,
+    encoding::{fill_value, v2_array},
     error::StorageError,
     file::{File, OpenFile, Stamp},
     json::Attributes,
