@@ -156,7 +156,9 @@ pub fn start(
     let fleet = Fleet::restored(clock.now(), journal.tag_prefix(), owners, plan, limits, records)
         .on(config.batch.system);
     let command_max = config.batch.timeout() + COMMAND_GRACE;
-    let queues = QueueBoard::new(batch.clone(), metrics.clone(), config.batch.interval(), command_max);
+    let times = (config.batch.interval(), command_max);
+    let budget = (fleet.budget().clone(), clock);
+    let queues = QueueBoard::new(batch.clone(), metrics.clone(), times, budget);
     let driver = Driver {
         fleet,
         batch,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use nuna_pbs::{BatchSystem, Queues, StatusError};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
+use crate::lifecycle::budget::Budget;
 use crate::metrics::Metrics;
 
 /// Intervals of `[batch]` between two queries: what runs in a queue matters less than one's own job.
@@ -44,17 +46,19 @@ pub struct QueueBoard {
     metrics: Arc<Metrics>,
     pause: Duration,
     limit: Duration,
+    budget: Budget,
+    clock: Clock,
 }
 
 impl QueueBoard {
     pub fn new(
         batch: Arc<dyn BatchSystem>,
         metrics: Arc<Metrics>,
-        interval: Duration,
-        limit: Duration,
+        (interval, limit): (Duration, Duration),
+        (budget, clock): (Budget, Clock),
     ) -> Self {
-        let inner = Arc::default();
-        Self { inner, answered: watch::Sender::new(0), batch, metrics, pause: interval * INTERVALS, limit }
+        let (inner, answered) = (Arc::default(), watch::Sender::new(0));
+        Self { inner, answered, batch, metrics, pause: interval * INTERVALS, limit, budget, clock }
     }
 
     /// What is known; asks the batch system, beside the caller, if that has become old.
@@ -80,6 +84,8 @@ impl QueueBoard {
         }
         inner.is_running = true;
         inner.asked = Some(Instant::now());
+        // Jobs do not wait for it, and are asked for a little later instead.
+        self.budget.spend(self.clock.now(), 1);
         true
     }
 
@@ -128,7 +134,9 @@ mod tests {
     fn board(pause: Duration) -> (QueueBoard, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::default());
         let batch = Arc::new(FakeBatch::new());
-        (QueueBoard::new(batch, metrics.clone(), pause / INTERVALS, Duration::from_secs(5)), metrics)
+        let times = (pause / INTERVALS, Duration::from_secs(5));
+        let budget = (Budget::new(times.0), Clock::start());
+        (QueueBoard::new(batch, metrics.clone(), times, budget), metrics)
     }
 
     #[tokio::test]

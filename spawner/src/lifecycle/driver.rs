@@ -350,18 +350,22 @@ impl Running {
             (self.driver.batch.clone(), self.driver.metrics.clone(), self.driver.command_max);
         let (inbox, in_flight, is_blind) =
             (self.inbox.clone(), self.in_flight.clone(), self.is_blind.clone());
+        let (clock, budget) = (self.driver.clock, self.driver.fleet.budget().clone());
         let awaited = self.driver.fleet.awaited();
         // Not behind `qsub` and `qdel`: the plan lets one query run at a time.
         tokio::spawn(async move {
             let begun = std::time::Instant::now();
             // Two commands where jobs that were followed have ended.
-            let answer = tokio::time::timeout(2 * limit, batch.follow(awaited.jobs())).await;
+            let answer = tokio::time::timeout(2 * limit, batch.follow_counted(awaited.jobs())).await;
             let outcome = answer.unwrap_or(Err(StatusError::TimedOut { limit }));
             metrics.listed(outcome.is_ok(), begun.elapsed());
             let event = match outcome {
-                Ok(mut snapshot) => {
+                Ok((mut snapshot, queries)) => {
+                    // The first was paid for when it was planned.
+                    budget.spend(clock.now(), queries - 1);
                     // A job that PBS keeps back is not gone.
                     if snapshot.complete && awaited.misses_any(&snapshot) {
+                        budget.spend(clock.now(), 1);
                         snapshot.complete = sees_all_jobs(&*batch, &is_blind, limit).await;
                     }
                     debug!(jobs = snapshot.jobs.len(), complete = snapshot.complete, "the jobs are listed");

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use nuna_pbs::{Job, JobId, Presence, Snapshot, UserName};
 
+use super::budget::Budget;
 use super::polling::{PollPlan, Urgency};
 use super::server::{self, UserServer};
 use super::state::{LaunchReport, Limits, ServerId, Spec, State};
@@ -232,6 +233,10 @@ impl Fleet {
 
     pub fn pbs(&self) -> &PbsHealth {
         &self.pbs
+    }
+
+    pub fn budget(&self) -> &Budget {
+        self.plan.budget()
     }
 
     /// What the next list should name.

@@ -1,6 +1,7 @@
 //! User servers from requested to gone. `server` is one of them and `fleet` all, both without I/O or clock;
 //! `polling` decides when PBS is asked; `view` says it in words; `driver` is what touches the world.
 
+pub mod budget;
 pub mod contact;
 pub mod driver;
 pub mod fleet;

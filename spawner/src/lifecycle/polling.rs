@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::budget::Budget;
 use crate::clock::Millis;
 
 /// While nothing is about to change, PBS is asked this many times less often.
@@ -29,6 +30,7 @@ pub enum Urgency {
 #[derive(Clone, Debug)]
 pub struct PollPlan {
     interval: Duration,
+    budget: Budget,
     is_running: bool,
     asked: Option<Millis>,
     answered: Option<Millis>,
@@ -43,6 +45,7 @@ impl PollPlan {
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
+            budget: Budget::new(interval),
             is_running: false,
             asked: None,
             answered: None,
@@ -70,7 +73,12 @@ impl PollPlan {
             (false, Urgency::Calm) => self.interval * CALM_FACTOR,
             (false, Urgency::Idle) => return None,
         };
-        Some(answered.after(wait.max(self.cost * (DUTY - 1))))
+        Some(answered.after(wait.max(self.cost * (DUTY - 1))).max(self.budget.open()))
+    }
+
+    /// What others have to pay from who ask the batch system too.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// When the last query was sent.
@@ -92,6 +100,7 @@ impl PollPlan {
         self.is_running = true;
         self.soon = false;
         self.asked = Some(now);
+        self.budget.spend(now, 1);
     }
 
     /// Gives the moment the answer was asked for.

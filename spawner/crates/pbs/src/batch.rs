@@ -33,6 +33,12 @@ pub trait BatchSystem: Send + Sync {
     /// The history of a server is all users' jobs of two weeks: asked for as a whole it would be hundreds of megabytes
     /// each time, so only those are asked for by name that were there before and are not any more.
     async fn follow(&self, followed: &[JobId]) -> Result<Snapshot, StatusError> {
+        self.follow_counted(followed).await.map(|(snapshot, _)| snapshot)
+    }
+
+    /// The same, and how many queries it took.
+    async fn follow_counted(&self, followed: &[JobId]) -> Result<(Snapshot, u32), StatusError> {
+        let mut queries = 1;
         let mut snapshot = self.jobs().await?;
         let is_missing = |job: &&JobId| !matches!(snapshot.presence(job), Presence::Listed(_));
         let missing: Vec<JobId> = followed.iter().filter(is_missing).cloned().collect();
@@ -40,8 +46,9 @@ pub trait BatchSystem: Send + Sync {
             let more = self.remembered(&missing).await?;
             snapshot.jobs.extend(more.jobs);
             snapshot.complete &= more.complete;
+            queries += 1;
         }
-        Ok(snapshot)
+        Ok((snapshot, queries))
     }
 
     /// The queues as they are at this moment: what they allow, what runs and waits in them, what is free. One query, whoever asks.
