@@ -11,6 +11,8 @@ mod caller;
 mod commands;
 mod error;
 pub mod fake;
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod indices;
 mod job;

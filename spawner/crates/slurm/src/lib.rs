@@ -8,6 +8,8 @@
 mod commands;
 mod complaints;
 mod configuration;
+#[doc(hidden)]
+pub mod fuzzing;
 mod list;
 mod states;
 
