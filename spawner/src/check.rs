@@ -6,16 +6,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nuna_pbs::BatchSystem;
+use nuna_pbs::{BatchSystem, JobId, UserName};
 
 use crate::app::{Batch, Parts};
-use crate::auth::Directory;
-use crate::config::{Config, System};
+use crate::auth::{Directory, SignInError};
+use crate::config::{Config, RunAsSettings, System};
 use crate::fit::{self, Finding};
 use crate::{journal, listen};
 
+mod machine;
+
 /// A batch system that remembers jobs for less than this after their end may have forgotten one before it is asked.
 const FORGETFUL: Duration = Duration::from_secs(60);
+
+/// A job's number that is higher than any that is given out.
+const NO_JOB: &str = "999999999";
 
 /// Lines about what is well and what is not.
 struct Report<'a> {
@@ -46,7 +51,7 @@ impl Report<'_> {
 }
 
 /// Gives the number of faults found.
-pub async fn run(path: &Path, out: &mut dyn Write) -> usize {
+pub async fn run(path: &Path, user: Option<&UserName>, out: &mut dyn Write) -> usize {
     let mut report = Report { out, faults: 0 };
     let config = match Config::read(path) {
         Ok(config) => config,
@@ -75,12 +80,17 @@ pub async fn run(path: &Path, out: &mut dyn Write) -> usize {
         }
     };
     folders(&config, &mut report);
-    if let Some(parts) = parts {
+    machine::files(path, &config, &mut report);
+    machine::names(&config, &mut report).await;
+    if let Some(parts) = &parts {
         for line in parts.directory.probe().await {
             report.outcome("directory.servers", line);
         }
     }
     batch(&config, &mut report).await;
+    if let Some(user) = user {
+        person(&config, parts.as_ref(), user, &mut report).await;
+    }
     report.faults
 }
 
@@ -159,8 +169,53 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
     };
     let system = config.batch.system;
     match batch.into_system().jobs().await {
-        Ok(snapshot) => report.good(format_args!("{key}: {system} lists {} jobs", snapshot.jobs.len())),
+        Ok(snapshot) => {
+            report.good(format_args!("{key}: {system} lists {} jobs", snapshot.jobs.len()));
+            if let Some(theirs) = snapshot.server_time {
+                report.outcome("clock", machine::clock(theirs, crate::clock::Clock::start().now().seconds()));
+            }
+        }
         Err(error) => report.wrong(format_args!("{key}: {error}")),
+    }
+}
+
+/// Somebody as the directory, this machine and the batch system know them.
+async fn person(config: &Config, parts: Option<&Parts>, user: &UserName, report: &mut Report<'_>) {
+    if let Some(parts) = parts {
+        match parts.directory.look_up(user).await {
+            Ok(identity) => {
+                let rank = if identity.admin { ", administers JupyterHub" } else { "" };
+                report.good(format_args!(
+                    "--user: the directory has {user}, in the groups {:?}{rank}",
+                    identity.groups
+                ));
+                let allowed = parts.profiles.allowed(&identity.groups);
+                let keys: Vec<&str> = allowed.iter().map(|(key, _)| *key).collect();
+                if keys.is_empty() {
+                    report.wrong(format_args!(
+                        "--user: no profile is for any of these groups; see `groups` of the profiles"
+                    ));
+                } else {
+                    report.good(format_args!("--user: {user} may choose {}", keys.join(", ")));
+                }
+            }
+            Err(error @ SignInError::NoLookup) => {
+                report.notice(format_args!(
+                    "--user: {error}, so the directory was not asked about {user}; see directory.lookup_dn"
+                ));
+            }
+            Err(error) => report.wrong(format_args!("--user: {user}: {error}")),
+        }
+    }
+    if !matches!(config.batch.run_as, RunAsSettings::Helper(_)) {
+        return;
+    }
+    report.outcome("--user", machine::account(user));
+    // One that no batch system has given out: the command runs in their name, and finds nothing to do.
+    let Ok(nothing) = NO_JOB.parse::<JobId>() else { return };
+    match Batch::new(&config.batch).into_system().delete(user, &nothing).await {
+        Ok(()) => report.good(format_args!("--user: {} runs in the name of {user}", config.batch.system)),
+        Err(error) => report.wrong(format_args!("--user: a command in the name of {user} failed: {error}")),
     }
 }
 

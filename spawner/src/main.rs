@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use nuna_pbs::UserName;
 use nuna_spawner::app::Batch;
 use nuna_spawner::config::Config;
 use nuna_spawner::{check, serve};
@@ -37,6 +38,9 @@ enum Command {
     Check {
         #[arg(long, env = "NUNA_SPAWNER_CONFIG", default_value = "/etc/nuna/spawner.toml")]
         config: PathBuf,
+        /// Also looks this person up, in the directory and on this machine, and calls the batch system in their name.
+        #[arg(long)]
+        user: Option<UserName>,
     },
 }
 
@@ -49,7 +53,7 @@ enum LogFormat {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve { config, die_with_parent, log } => run(&config, die_with_parent, log),
-        Command::Check { config } => try_out(&config),
+        Command::Check { config, user } => try_out(&config, user.as_ref()),
     };
     match outcome {
         Ok(code) => code,
@@ -100,8 +104,8 @@ fn run(path: &Path, die_with_parent: bool, log: LogFormat) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-fn try_out(path: &Path) -> anyhow::Result<ExitCode> {
-    let faults = runtime()?.block_on(check::run(path, &mut std::io::stdout()));
+fn try_out(path: &Path, user: Option<&UserName>) -> anyhow::Result<ExitCode> {
+    let faults = runtime()?.block_on(check::run(path, user, &mut std::io::stdout()));
     if faults == 0 {
         return Ok(ExitCode::SUCCESS);
     }

@@ -48,6 +48,22 @@ impl LdapDirectory {
         })
     }
 
+    /// The first base of the configuration that the account which looks up does not see.
+    async fn unread_base(&self, index: usize) -> Option<(&'static str, &str)> {
+        if !self.servers.connector.has_lookup_account() {
+            return None;
+        }
+        let bases = [("user_base", &self.settings.user_base), ("group_base", &self.settings.group_base)];
+        for (key, base) in bases.into_iter().filter_map(|(key, base)| Some((key, base.as_deref()?))) {
+            let mut lent = self.servers.lend(index).await.ok()?;
+            let outcome = lent.connection.read(base, ANY, vec!["1.1"]).await;
+            if matches!(lent.back(outcome), Ok(None)) {
+                return Some((key, base));
+            }
+        }
+        None
+    }
+
     /// Asks one server after the other until one settles it.
     async fn settle(&self, order: Vec<usize>, question: Question<'_>) -> Result<Identity, SignInError> {
         let begun = Instant::now();
@@ -336,7 +352,13 @@ impl Directory for LdapDirectory {
             let found = self.servers.probe(index).await;
             self.servers.count(index, asked.elapsed(), found.is_ok());
             lines.push(match found {
-                Ok(()) => Ok(format!("{server} answers")),
+                Ok(()) => match self.unread_base(index).await {
+                    Some((key, base)) => Err(format!(
+                        "{server} answers, and {base} of directory.{key} is not there or cannot be read by \
+                         directory.lookup_dn; mend the name or the account's rights"
+                    )),
+                    None => Ok(format!("{server} answers")),
+                },
                 Err(why) => {
                     self.servers.failed(index, &why);
                     Err(format!("{server}: {why}"))

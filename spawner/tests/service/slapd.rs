@@ -553,3 +553,78 @@ async fn a_server_that_falls_silent_in_or_after_the_handshake_is_not_waited_for(
         );
     }
 }
+
+#[tokio::test]
+async fn check_looks_a_person_up_and_names_what_the_directory_lacks() {
+    let slapd = slapd();
+    let lines = "servers = ['ldap://HOST:13890']\nuser_base = 'ou=people,dc=nuna,dc=local'\n\
+                 lookup_dn = 'uid=reader,dc=nuna,dc=local'\nlookup_password_file = 'FOLDERreader'\nmember_of = 'memberOf'";
+    let world = slapd.world(lines).await;
+    // Without the profile that PBS itself is to refuse.
+    let config =
+        std::fs::read_to_string(world.path("spawner.toml")).unwrap().replace("1:ncpus=4", "1:ncpus=2");
+    let check = |from: &str, to: &str, user: &str| {
+        assert!(config.contains(from), "{from}");
+        std::fs::write(world.path("check.toml"), config.replace(from, to)).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_nuna-spawner"))
+            .args(["check", "--user", user, "--config", world.path("check.toml").to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (is_good, text) = check("[state]", "[state]", "alice");
+    assert!(is_good, "{text}");
+    for line in [
+        "good   --user: the directory has alice, in the groups [\"names\"]",
+        "good   --user: alice may choose brief, closed, greedy, rich, small, ",
+        "good   clock: ",
+        "good   hub.api_token_file: ",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    for (from, to, user, words) in [
+        ("[state]", "[state]", "nobody", "WRONG  --user: nobody: the directory has no such user"),
+        (
+            "ou=people,dc=nuna",
+            "ou=nowhere,dc=nuna",
+            "alice",
+            "ou=nowhere,dc=nuna,dc=local of directory.user_base",
+        ),
+        ("uid=reader", "uid=writer", "alice", "refused directory.lookup_dn uid=writer"),
+        (
+            "url = \"http://127",
+            "url = \"http://nowhere.invalid:1/services/nuna\" #",
+            "alice",
+            "nodes.url: nowhere.invalid has no address",
+        ),
+        (
+            "run_as = \"label\"",
+            "run_as = [\"/bin/false\"]",
+            "no-such-person",
+            "there is no account no-such-person on this machine",
+        ),
+        ("run_as = \"label\"", "run_as = [\"/bin/false\"]", "alice", "a command in the name of alice failed"),
+    ] {
+        let (is_good, text) = check(from, to, user);
+        assert!(!is_good && text.contains(words), "{words} in {text}");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    let (helper, bin) = (world.path("helper"), world.path("bin"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && exec echo 'helper 1'\ncommand=$2; shift 2; exec '{}'/$command \"$@\"\n",
+        bin.display()
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, mode(0o755)).unwrap();
+    let line = format!("run_as = [\"{}\"]", helper.display());
+    let (_, text) = check("run_as = \"label\"", &line, "alice");
+    assert!(text.contains("good   --user: PBS runs in the name of alice"), "{text}");
+    std::fs::set_permissions(world.path("service-token"), mode(0o640)).unwrap();
+    std::fs::set_permissions(world.path("check.toml"), mode(0o666)).unwrap();
+    let (is_good, text) = check("[state]", "[state]", "alice");
+    assert!(
+        !is_good && text.contains("WRONG  configuration: ") && text.contains("changed by everybody"),
+        "{text}"
+    );
+    assert!(text.contains("notice hub.api_token_file: ") && text.contains("read by its group"), "{text}");
+}
