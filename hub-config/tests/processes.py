@@ -105,6 +105,11 @@ def living(folder: Path) -> dict[int, str]:
     return found
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(variable.split("=", 1) for variable in variables if "=" in variable)
+
+
 def assert_nothing_lives(folder: Path) -> None:
     """Fails, and cleans up, if a process of the test outlived what started it."""
     deadline = time.monotonic() + 15

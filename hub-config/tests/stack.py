@@ -135,8 +135,15 @@ class Stack:
     def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """A PBS command, as an administrator would type it."""
         command = [str(self.folder / "commands" / name), *arguments]
-        environment = {**self._environment, "NUNA_PBS_DIR": str(self.folder / "pbs")}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+        return subprocess.run(command, env=self.user_environment(), capture_output=True, text=True, timeout=30)
+
+    def user_environment(self) -> dict[str, str]:
+        """With which PBS commands find their server."""
+        return {**self._environment, "NUNA_PBS_DIR": str(self.folder / "pbs")}
+
+    def user_servers(self) -> list[int]:
+        """Processes that are notebook servers."""
+        return [pid for pid, command in processes.living(self.folder).items() if "jupyterhub-singleuser" in command]
 
     def jobs(self) -> dict[str, dict]:
         """All jobs PBS remembers, by id, with all their attributes."""

@@ -9,7 +9,7 @@ import processes
 import pytest
 import requests
 from hub import HUB_CANARY, Browser, text_of
-from processes import until
+from processes import environment_of, until
 from stack import Stack
 
 
@@ -42,15 +42,6 @@ def alice(stack):
     page = browser.sign_in("alice", stack.password("alice"))
     assert "/hub/spawn" in page.url, text_of(page.text)
     return browser
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    return dict(variable.split("=", 1) for variable in variables if "=" in variable)
-
-
-def user_servers(stack) -> list[int]:
-    return [pid for pid, command in processes.living(stack.folder).items() if "jupyterhub-singleuser" in command]
 
 
 def test_wrong_password_is_refused(stack):
@@ -153,7 +144,7 @@ def test_server_lives_through_crashes_of_hub_and_service_and_ends_with_its_job(s
 
     ((name, job),) = stack.living_jobs().items()
     assert job["job_state"] == "R"
-    (server,) = user_servers(stack)
+    (server,) = stack.user_servers()
     inside = environment_of(server)
     assert inside["HOME"] == str(stack.folder / "homes" / "alice")
     assert "NUNA_HUB_CANARY" not in inside and "CONFIGPROXY_AUTH_TOKEN" not in inside
@@ -180,7 +171,7 @@ def test_server_lives_through_crashes_of_hub_and_service_and_ends_with_its_job(s
     stack.hub.start()
     alice.wait_ready("alice")
     assert alice.get("/user/alice/lab").status_code == 200
-    assert list(stack.living_jobs()) == [name] and user_servers(stack) == [server]
+    assert list(stack.living_jobs()) == [name] and stack.user_servers() == [server]
 
     # The service alone is away: nobody knows, so nothing ends.
     stack.crash("nuna-spawner")
@@ -199,7 +190,7 @@ def test_stop_deletes_a_running_and_a_queued_job(stack, alice):
     (name,) = stack.living_jobs()
     alice.stop("alice")
     assert stack.jobs()[name]["job_state"] == "F"
-    until(lambda: not user_servers(stack), "the user server to end", evidence=stack.logs)
+    until(lambda: not stack.user_servers(), "the user server to end", evidence=stack.logs)
 
     alice.spawn("alice", profile="stuck")
     until(stack.living_jobs, "the queued job", evidence=stack.logs)
