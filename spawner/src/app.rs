@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nuna_pbs::{BatchSystem, Caller, RunAs, UserName};
+use nuna_pbs::{BatchSystem, Caller, Dialect, RunAs, UserName};
 use nuna_systemd::Heart;
 use tokio::sync::{Semaphore, watch};
 
@@ -101,7 +101,8 @@ impl Batch {
         };
         let (environment, timeout) = (settings.environment.clone(), settings.timeout());
         match settings.system {
-            System::Pbs => Self::Pbs(nuna_pbs::Commands {
+            System::Pbs | System::Torque => Self::Pbs(nuna_pbs::Commands {
+                dialect: if settings.system == System::Torque { Dialect::Torque } else { Dialect::Pbs },
                 qsub: settings.program("batch.qsub"),
                 qstat: settings.program("batch.qstat"),
                 qdel: settings.program("batch.qdel"),

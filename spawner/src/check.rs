@@ -144,7 +144,7 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
     }
     let (key, queues) = match &batch {
         Batch::Pbs(commands) => {
-            pbs(commands, report).await;
+            pbs(commands, config.batch.system, report).await;
             ("batch.qstat", commands.queues().await)
         }
         Batch::Slurm(commands) => {
@@ -164,7 +164,7 @@ async fn batch(config: &Config, report: &mut Report<'_>) {
         Err(error) => report.wrong(format_args!("{key}: {error}")),
     }
     let key = match config.batch.system {
-        System::Pbs => "batch.qstat",
+        System::Pbs | System::Torque => "batch.qstat",
         System::Slurm => "batch.squeue",
     };
     let system = config.batch.system;
@@ -219,10 +219,13 @@ async fn person(config: &Config, parts: Option<&Parts>, user: &UserName, report:
     }
 }
 
-async fn pbs(commands: &nuna_pbs::Commands, report: &mut Report<'_>) {
+async fn pbs(commands: &nuna_pbs::Commands, system: System, report: &mut Report<'_>) {
     match commands.server().await {
         Ok(facts) => {
-            report.good(format_args!("batch: PBS server {} answers, version {}", facts.name, facts.version));
+            report.good(format_args!(
+                "batch: {system} server {} answers, version {}",
+                facts.name, facts.version
+            ));
             if !facts.query_other_jobs {
                 report.wrong(
                     "batch: qstat does not show other users' jobs to this account; set the server's \
@@ -230,10 +233,15 @@ async fn pbs(commands: &nuna_pbs::Commands, report: &mut Report<'_>) {
                 );
             }
             if !facts.job_history {
-                report.notice(
-                    "batch: PBS forgets jobs as they end, so people are not told how theirs ended; \
-                     set the server's job_history_enable = True",
-                );
+                let setting = if system == System::Torque {
+                    "keep_completed = 300"
+                } else {
+                    "job_history_enable = True"
+                };
+                report.notice(format_args!(
+                    "batch: {system} forgets jobs as they end, so people are not told how theirs ended; \
+                     set the server's {setting}"
+                ));
             }
         }
         Err(error) => report.wrong(format_args!("batch.qstat: {error}")),

@@ -1,4 +1,4 @@
-//! What a select statement asks for, for those who do not read PBS's: JupyterHub's limits, and Slurm's options.
+//! What a select statement asks for, for those who do not read PBS's: JupyterHub's limits, and the options of Slurm and Torque.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct Chunk {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    #[error("{select:?} joins different chunks with +, which in Slurm is a job of several jobs")]
+    #[error("{select:?} joins different chunks with +, which only PBS can be told")]
     Mixed { select: String },
     #[error("{part:?} in {select:?} is neither a number of nodes nor ncpus, mem or ngpus with a number")]
     Unknown { part: String, select: String },

@@ -18,9 +18,10 @@ use crate::select::{Chunk, ChunkError};
 
 const JOB: &str = "job.sh";
 const FORM: &str = "form.html";
-/// What a job does, below the directives of either system.
+/// What a job does, below the directives of each system.
 const BODY: &str = "job-body.sh";
 const JOB_TEXT: &str = include_str!("../templates/job.sh.tera");
+const JOB_TORQUE_TEXT: &str = include_str!("../templates/job-torque.sh.tera");
 const JOB_SLURM_TEXT: &str = include_str!("../templates/job-slurm.sh.tera");
 const BODY_TEXT: &str = include_str!("../templates/job-body.sh.tera");
 const FORM_TEXT: &str = include_str!("../templates/form.html.tera");
@@ -33,7 +34,7 @@ pub enum TemplateError {
     NoCode,
     #[error("the line {line:?} of the job script comes after its first command, where {system} ignores it")]
     LateDirective { line: String, system: System },
-    #[error("the profile's select statement cannot be told to Slurm: {0}")]
+    #[error("the profile's select statement cannot be told to this batch system: {0}")]
     Select(#[from] ChunkError),
     #[error("the template {name} cannot be filled in: {message}")]
     Render { name: &'static str, message: String },
@@ -94,6 +95,7 @@ impl Templates {
         let mut faults = Vec::new();
         let job = match system {
             System::Pbs => JOB_TEXT,
+            System::Torque => JOB_TORQUE_TEXT,
             System::Slurm => JOB_SLURM_TEXT,
         };
         for (name, key, own, text) in [
@@ -118,7 +120,7 @@ impl Templates {
 
     pub fn job(&self, context: &JobContext<'_>) -> Result<String, TemplateError> {
         let render = |message: String| TemplateError::Render { name: JOB, message };
-        if self.system == System::Slurm {
+        if self.system != System::Pbs {
             Chunk::parse(&context.resources.select)?;
         }
         let value = serde_json::to_value(context).map_err(|error| render(error.to_string()))?;

@@ -106,6 +106,45 @@ fn the_script_of_a_profile_on_slurm() {
 }
 
 #[test]
+fn the_script_of_a_profile_on_torque() {
+    let mut resources = resources(&[("profile", "full"), ("full.nodes", "2")]).unwrap();
+    resources.select = "2:ncpus=4:mem=4gb:ngpus=1".to_owned();
+    resources.directives = vec!["-n".to_owned()];
+    let templates = Templates::new(&TemplateSettings::default(), System::Torque).unwrap();
+    let launcher =
+        LauncherSettings { program: "/opt/nuna/bin/nuna-singleuser".into(), ..LauncherSettings::default() };
+    let text = script(&templates, &resources, &launcher).unwrap();
+    let directives: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+    assert_eq!(
+        directives[..directives.len() - 1],
+        [
+            "#!/bin/sh",
+            "#PBS -N nuna-abcd012345",
+            "#PBS -q workq",
+            "#PBS -l nodes=2:ppn=4:gpus=1",
+            "#PBS -l mem=8192mb",
+            "#PBS -l walltime=01:00:00",
+            "#PBS -A a-1",
+            "#PBS -S /bin/sh",
+            "#PBS -j oe",
+            "#PBS -r n",
+            "#PBS -m n",
+            "#PBS -n",
+        ]
+    );
+    let pbs = script(&built_in(), &resources, &launcher).unwrap();
+    let body = |text: &str| text.split_once("# A notebook server").unwrap().1.to_owned();
+    assert_eq!(body(&text), body(&pbs), "the same on all");
+
+    resources.select = "1".to_owned();
+    let text = script(&templates, &resources, &launcher).unwrap();
+    assert!(text.contains("#PBS -l nodes=1\n#PBS -l walltime="), "{text}");
+    resources.select = "1:ncpus=1+2:ncpus=4".to_owned();
+    let error = script(&templates, &resources, &launcher).unwrap_err();
+    assert!(error.to_string().contains("joins different chunks"), "{error}");
+}
+
+#[test]
 fn the_script_of_a_profile_with_everything() {
     let resources =
         resources(&[("profile", "full"), ("full.nodes", "2"), ("full.walltime", "90:00")]).unwrap();

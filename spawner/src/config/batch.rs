@@ -13,7 +13,7 @@ use super::{Faults, seconds};
 #[serde(deny_unknown_fields, default)]
 pub struct BatchSettings {
     pub system: System,
-    /// Of PBS; where its packages put them if not named.
+    /// Of PBS or Torque; where its packages put them if not named.
     pub qsub: Option<PathBuf>,
     pub qstat: Option<PathBuf>,
     pub qdel: Option<PathBuf>,
@@ -37,6 +37,7 @@ pub struct BatchSettings {
 pub enum System {
     #[default]
     Pbs,
+    Torque,
     Slurm,
 }
 
@@ -44,7 +45,7 @@ impl System {
     /// What its directives in a job script begin with.
     pub fn directive(self) -> &'static str {
         match self {
-            Self::Pbs => "#PBS",
+            Self::Pbs | Self::Torque => "#PBS",
             Self::Slurm => "#SBATCH",
         }
     }
@@ -55,6 +56,7 @@ impl fmt::Display for System {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Pbs => "PBS",
+            Self::Torque => "Torque",
             Self::Slurm => "Slurm",
         })
     }
@@ -105,7 +107,7 @@ impl BatchSettings {
             faults.absolute(key, &path);
         }
         let others = match self.system {
-            System::Pbs => &self.named(System::Slurm),
+            System::Pbs | System::Torque => &self.named(System::Slurm),
             System::Slurm => &self.named(System::Pbs),
         };
         for (key, _) in others.iter().filter(|(_, path)| path.is_some()) {
@@ -115,10 +117,10 @@ impl BatchSettings {
                 "leave it out, or set batch.system to the system that has it",
             );
         }
-        if self.system == System::Slurm && self.run_as == RunAsSettings::Word(RunAsWord::Label) {
+        if self.system != System::Pbs && self.run_as == RunAsSettings::Word(RunAsWord::Label) {
             faults.add(
                 "batch.run_as",
-                "\"label\" is for the embedded batch system, which speaks PBS",
+                "\"label\" is for the embedded batch system, which speaks OpenPBS",
                 "write [\"sudo\", \"-n\", \"/usr/libexec/nuna-submit\"], or \"myself\"",
             );
         }
@@ -147,7 +149,7 @@ impl BatchSettings {
     /// A system's commands as the file names them.
     fn named(&self, system: System) -> Vec<(&'static str, Option<&PathBuf>)> {
         match system {
-            System::Pbs => vec![
+            System::Pbs | System::Torque => vec![
                 ("batch.qsub", self.qsub.as_ref()),
                 ("batch.qstat", self.qstat.as_ref()),
                 ("batch.qdel", self.qdel.as_ref()),
@@ -165,6 +167,7 @@ impl BatchSettings {
     pub fn programs(&self) -> Vec<(&'static str, PathBuf)> {
         let folder = match self.system {
             System::Pbs => "/opt/pbs/bin/",
+            System::Torque => "/usr/local/bin/",
             System::Slurm => "/usr/bin/",
         };
         let usual = |key: &str| PathBuf::from(key.replace("batch.", folder));
@@ -212,6 +215,8 @@ mod tests {
         for (text, words) in [
             ("system = 'slurm'\nqstat = '/usr/bin/qstat'", "batch.qstat: Slurm has no such command"),
             ("sbatch = '/usr/bin/sbatch'", "batch.sbatch: PBS has no such command"),
+            ("system = 'torque'\nsqueue = '/usr/bin/squeue'", "batch.squeue: Torque has no such command"),
+            ("system = 'torque'\nrun_as = 'label'", "batch.run_as: \"label\" is for the embedded"),
             ("system = 'slurm'\nrun_as = 'label'", "batch.run_as: \"label\" is for the embedded"),
             ("system = 'slurm'\nsbatch = 'sbatch'", "batch.sbatch: sbatch is not an absolute path"),
         ] {

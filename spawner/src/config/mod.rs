@@ -186,8 +186,8 @@ impl Config {
         }
         for (key, profile) in &self.profiles {
             profile.check(key, &mut faults);
-            if self.batch.system == System::Slurm && !profile.is_abstract {
-                profile.check_for_slurm(key, &mut faults);
+            if self.batch.system != System::Pbs && !profile.is_abstract {
+                profile.check_for(self.batch.system, key, &mut faults);
             }
         }
         faults.0

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Faults;
 use super::launcher::{is_one_line, is_variable};
 use super::options::OptionSettings;
+use super::{Faults, System};
 use crate::select::{Chunk, size_bytes};
 
 /// What a select statement can be told as in words.
@@ -311,16 +311,22 @@ impl ProfileSettings {
         }
     }
 
-    /// What Slurm has no word for. The select statement is translated with every value that people can choose.
-    pub(super) fn check_for_slurm(&self, key: &str, faults: &mut Faults) {
+    /// What Slurm or Torque has no word for. The select statement is translated with every value that people can choose.
+    pub(super) fn check_for(&self, system: System, key: &str, faults: &mut Faults) {
         let path = |field: &str| format!("profiles.{key}.{field}");
         if self.place.is_some() {
-            let remedy = "leave it out; directives = [\"--exclusive\"] is Slurm's place=excl";
-            faults.add(path("place"), "it means nothing to Slurm", remedy);
+            let option = if system == System::Torque { "-n" } else { "--exclusive" };
+            let remedy = format!("leave it out; directives = [{option:?}] is {system}'s place=excl");
+            faults.add(path("place"), format!("it means nothing to {system}"), remedy);
         }
         if self.project.is_some() {
-            let remedy = "leave it out; account, or directives = [\"--wckey=NAME\"], may be what is meant";
-            faults.add(path("project"), "Slurm has no projects", remedy);
+            let remedy = match system {
+                System::Slurm => {
+                    "leave it out; account, or directives = [\"--wckey=NAME\"], may be what is meant"
+                }
+                System::Pbs | System::Torque => "leave it out; account may be what is meant",
+            };
+            faults.add(path("project"), format!("{system} has no projects"), remedy);
         }
         if let Some(error) = self.selects().iter().find_map(|select| Chunk::parse(select).err()) {
             let remedy =

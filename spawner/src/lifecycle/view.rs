@@ -13,6 +13,8 @@ use crate::config::System;
 const EXIT_WALLTIME: i32 = -29;
 /// 256 and the number of the signal.
 const EXIT_SIGNAL: i32 = 256;
+/// And what a shell adds.
+const EXIT_SHELL: i32 = 128;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
@@ -353,7 +355,8 @@ fn how_the_job_ended(system: System, seen: Option<&Job>, exit: Option<i32>) -> S
     let Some(job) = seen else { return format!("{system} does not know it any more") };
     let reason = match exit {
         Some(EXIT_WALLTIME) => "it reached its walltime".to_owned(),
-        Some(exit) if exit == EXIT_SIGNAL + SIGTERM => {
+        // The second is how a shell tells that what it ran was killed.
+        Some(exit) if exit == EXIT_SIGNAL + SIGTERM || exit == EXIT_SHELL + SIGTERM => {
             "it was deleted, or ended by signal 15 at its walltime".to_owned()
         }
         Some(exit) if exit == EXIT_SIGNAL + SIGKILL => {

@@ -232,6 +232,15 @@ fn unreachable_server_is_reported_as_recorded() {
         let ours = batch.run("alice", &format!("export NUNA_PBS_DIR={}; {command}", stale.display()), "");
         assert_eq!((ours.code, ours.stderr), (expected.code, expected.stderr), "{name}");
     }
+    for command in ["qstat -f -F json", "qstat -B -f -F json", "qstat -Q -f -F json"] {
+        let stale = stale.display();
+        let ours =
+            batch.run("alice", &format!("export NUNA_PBS_DIR={stale}; PBS_SERVER=node1 {command}"), "");
+        let head: serde_json::Value = serde_json::from_str(&ours.stdout).unwrap();
+        let keys: Vec<&str> = head.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.len(), 3, "{command}: {keys:?}");
+        assert_eq!((head["pbs_server"].as_str(), ours.code), (Some("node1"), 255), "{command}");
+    }
     let ours = batch.run("alice", "NUNA_PBS_DIR=/nowhere qstat", "");
     assert_eq!(ours.code, 255);
     assert!(ours.stderr.contains("is `nuna-pbs server` running"), "{}", ours.stderr);

@@ -11,7 +11,7 @@ use crate::error::{exit, is_about_connection, words};
 use crate::process::{Finished, Trouble};
 use crate::{
     BatchSystem, DeleteError, JobId, Queues, Rejection, Snapshot, StatusError, SubmitError, UserName, queues,
-    separated, status,
+    separated, status, torque,
 };
 
 /// A slow server answers `qstat` for 10,000 jobs in some seconds; more is trouble.
@@ -19,8 +19,10 @@ const LIMIT_DEFAULT: Duration = Duration::from_secs(30);
 /// What `qsub` puts into a job's name and attributes is bounded by PBS, the script by `jobscript_max_size`.
 const SCRIPT_BYTES_MAX: usize = 4 << 20;
 
-/// Ids that one `qstat` or `qdel` gets.
+/// Ids that one `qstat` gets.
 const IDS_MAX: usize = 200;
+/// Ids that one `qdel` gets: `nuna-submit` takes 64.
+const DELETED_MAX: usize = 50;
 
 /// What `qstat -x` says, with an empty list and exit code 0, where `job_history_enable` is not set.
 const NO_HISTORY: &str = "not configured to maintain job history";
@@ -28,9 +30,20 @@ const NO_HISTORY: &str = "not configured to maintain job history";
 /// What it says of an id that the server does not know.
 const UNKNOWN_JOB: &str = "Unknown Job Id";
 
+/// Which of PBS's descendants is installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenPBS and PBS Professional.
+    #[default]
+    Pbs,
+    /// Read from Torque's sources, and not tried on a real one. Without arrays of jobs.
+    Torque,
+}
+
 /// The commands of an installed PBS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commands {
+    pub dialect: Dialect,
     pub qsub: PathBuf,
     pub qstat: PathBuf,
     pub qdel: PathBuf,
@@ -55,6 +68,7 @@ pub struct ServerFacts {
 impl Default for Commands {
     fn default() -> Self {
         Self {
+            dialect: Dialect::Pbs,
             qsub: PathBuf::from("/opt/pbs/bin/qsub"),
             qstat: PathBuf::from("/opt/pbs/bin/qstat"),
             qdel: PathBuf::from("/opt/pbs/bin/qdel"),
@@ -68,21 +82,40 @@ impl Default for Commands {
 impl Commands {
     /// Asks the server who it is: to be called once, so that a wrong set-up is found before a user finds it.
     pub async fn server(&self) -> Result<ServerFacts, StatusError> {
-        let finished = self.qstat(&["-B", "-f", "-F", "json"]).await?;
-        let unreadable = |message: String| StatusError::Unreadable { message };
-        let answer: serde_json::Value = serde_json::from_slice(&finished.stdout)
-            .map_err(|error| unreadable(format!("qstat -B -f -F json: {error}")))?;
+        let answer = self.details("-B").await?;
         let (name, server) = answer["Server"]
             .as_object()
             .and_then(|servers| servers.iter().next())
-            .ok_or_else(|| unreadable("qstat -B -f -F json names no server".to_owned()))?;
+            .ok_or_else(|| StatusError::Unreadable { message: "qstat -B -f names no server".to_owned() })?;
         let is_on = |key: &str| server[key].as_str() == Some("True") || server[key].as_bool() == Some(true);
+        let version = answer["pbs_version"].as_str().or_else(|| server["pbs_version"].as_str());
         Ok(ServerFacts {
             name: name.clone(),
-            version: answer["pbs_version"].as_str().unwrap_or("unknown").to_owned(),
+            version: version.unwrap_or("unknown").to_owned(),
             query_other_jobs: is_on("query_other_jobs"),
-            job_history: is_on("job_history_enable"),
+            job_history: match self.dialect {
+                Dialect::Pbs => is_on("job_history_enable"),
+                Dialect::Torque => {
+                    queues::number(&server["keep_completed"]).is_some_and(|seconds| seconds > 0)
+                }
+            },
         })
+    }
+
+    /// What the server tells of its queues (`-Q`) or itself (`-B`), in the shape of PBS's JSON.
+    async fn details(&self, option: &'static str) -> Result<serde_json::Value, StatusError> {
+        match self.dialect {
+            Dialect::Pbs => {
+                let finished = self.qstat(&[option, "-f", "-F", "json"]).await?;
+                serde_json::from_slice(&finished.stdout).map_err(|error| StatusError::Unreadable {
+                    message: format!("qstat {option} -f -F json: {error}"),
+                })
+            }
+            Dialect::Torque => {
+                let finished = self.qstat(&[option, "-f"]).await?;
+                Ok(torque::details(if option == "-Q" { "Queue" } else { "Server" }, &finished.stdout))
+            }
+        }
     }
 
     /// What the queues allow: to be read once, before jobs are submitted that no queue would take.
@@ -90,12 +123,8 @@ impl Commands {
     /// # Errors
     /// If the server cannot be asked, or its answer not be read.
     pub async fn queues(&self) -> Result<Queues, StatusError> {
-        let unreadable = |message: String| StatusError::Unreadable { message };
-        let finished = self.qstat(&["-Q", "-f", "-F", "json"]).await?;
-        let queues = queues::parse(&finished.stdout).map_err(unreadable)?;
-        let finished = self.qstat(&["-B", "-f", "-F", "json"]).await?;
-        let answer: serde_json::Value = serde_json::from_slice(&finished.stdout)
-            .map_err(|error| unreadable(format!("qstat -B -f -F json: {error}")))?;
+        let queues = queues::all(&self.details("-Q").await?);
+        let answer = self.details("-B").await?;
         let server = answer["Server"].as_object().and_then(|servers| servers.values().next());
         let default = server.and_then(|server| server["default_queue"].as_str()).map(str::to_owned);
         let array_size_max = server.and_then(|server| queues::number(&server["max_array_size"]));
@@ -154,11 +183,16 @@ impl Commands {
                     Trouble::NotRun(message) | Trouble::Failed(message) => StatusError::Failed { message },
                 }
             })?;
-        if finished.stdout.is_empty() && finished.code != Some(0) {
+        let is_away = match finished.code {
+            Some(0) => false,
+            Some(255 | exit::UNREACHABLE) if self.dialect == Dialect::Pbs => true,
+            Some(_) | None => is_about_connection(&finished.stderr),
+        };
+        // Without a server it still prints its own version as JSON, and no jobs.
+        if is_away || (finished.stdout.is_empty() && finished.code != Some(0)) {
             let words = words("qstat", &finished.stderr);
             return Err(match finished.code {
-                Some(255 | exit::UNREACHABLE) => StatusError::Unreachable { words },
-                _ if is_about_connection(&finished.stderr) => StatusError::Unreachable { words },
+                _ if is_away => StatusError::Unreachable { words },
                 Some(code) => StatusError::Failed { message: format!("{words} (qstat exit code {code})") },
                 None => StatusError::Failed { message: "qstat was ended by a signal".to_owned() },
             });
@@ -207,6 +241,19 @@ impl Commands {
         Ok(Listing::Read(snapshot))
     }
 
+    /// `qstat -x`, which lists everything that Torque remembers.
+    async fn list_of_torque(&self) -> Result<Snapshot, StatusError> {
+        let finished = self.qstat(&["-x"]).await?;
+        let mut snapshot =
+            torque::parse(&finished.stdout).map_err(|message| StatusError::Unreadable { message })?;
+        let is_whole = finished.code == Some(0) && finished.stderr.trim().is_empty();
+        if !is_whole && snapshot.jobs.is_empty() {
+            return Err(StatusError::Failed { message: words("qstat", &finished.stderr) });
+        }
+        snapshot.complete &= is_whole;
+        Ok(snapshot)
+    }
+
     /// What the server knows of `ids`, in as few queries as their number allows.
     async fn of(&self, options: &[&'static str], ids: &[JobId]) -> Result<Snapshot, StatusError> {
         let mut all = Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true };
@@ -224,6 +271,16 @@ impl Commands {
             all.complete &= snapshot.complete;
         }
         Ok(all)
+    }
+}
+
+impl Dialect {
+    /// Whether this exit code of `qdel` means that the job is over already.
+    fn says_over(self, code: i32) -> bool {
+        match self {
+            Self::Pbs => matches!(code, exit::FINISHED | exit::HISTORY_DELETED | exit::ARRAY_JOB_OVER),
+            Self::Torque => matches!(code, exit::TORQUE_BAD_STATE | exit::TORQUE_EXITING),
+        }
     }
 }
 
@@ -251,9 +308,14 @@ impl BatchSystem for Commands {
             let message = format!("the script has a null byte or more than {SCRIPT_BYTES_MAX} bytes");
             return Err(SubmitError::NotRun { message });
         }
-        // -f: no background process of the user that stays behind on this machine.
+        let options: &[&str] = match self.dialect {
+            // No background process of the user that stays behind on this machine.
+            Dialect::Pbs => &["-f"],
+            // There it would ask for a job that survives its nodes.
+            Dialect::Torque => &[],
+        };
         let finished =
-            self.caller().user(user, &self.qsub, "qsub", &["-f"], Some(script.to_owned())).await.map_err(
+            self.caller().user(user, &self.qsub, "qsub", options, Some(script.to_owned())).await.map_err(
                 |trouble| match trouble {
                     Trouble::TimedOut => SubmitError::TimedOut { limit: self.timeout },
                     Trouble::NotRun(message) => SubmitError::NotRun { message },
@@ -271,10 +333,15 @@ impl BatchSystem for Commands {
                     message: format!("qsub reports success, but {error}; it also says: {words}"),
                 })
             }
-            Some(exit::UNREACHABLE) => Err(SubmitError::Unreachable { words }),
+            Some(exit::UNREACHABLE) if self.dialect == Dialect::Pbs => {
+                Err(SubmitError::Unreachable { words })
+            }
             Some(_) if is_about_connection(&finished.stderr) => Err(SubmitError::Unreachable { words }),
             Some(exit_code) => {
-                let kind = Rejection::from_exit_code(exit_code);
+                let kind = match self.dialect {
+                    Dialect::Pbs => Rejection::from_exit_code(exit_code),
+                    Dialect::Torque => Rejection::from_words_of_torque(&finished.stderr),
+                };
                 let words = if words.is_empty() { "no reason was given".to_owned() } else { words };
                 Err(SubmitError::Rejected { exit_code, words, kind })
             }
@@ -283,6 +350,9 @@ impl BatchSystem for Commands {
     }
 
     async fn jobs(&self) -> Result<Snapshot, StatusError> {
+        if self.dialect == Dialect::Torque {
+            return self.list_of_torque().await;
+        }
         match self.list(&[], &[]).await? {
             Listing::Read(snapshot) => Ok(snapshot),
             Listing::NoHistory => Err(no_history_was_asked_for()),
@@ -290,11 +360,20 @@ impl BatchSystem for Commands {
     }
 
     async fn remembered(&self, jobs: &[JobId]) -> Result<Snapshot, StatusError> {
-        self.of(&[], jobs).await
+        match self.dialect {
+            Dialect::Pbs => self.of(&[], jobs).await,
+            // Its list of all jobs has them.
+            Dialect::Torque => Ok(Snapshot { jobs: BTreeMap::new(), server_time: None, complete: true }),
+        }
     }
 
     async fn sub_jobs(&self, arrays: &[JobId]) -> Result<Snapshot, StatusError> {
-        self.of(&["-t"], arrays).await
+        match self.dialect {
+            Dialect::Pbs => self.of(&["-t"], arrays).await,
+            Dialect::Torque => {
+                Err(StatusError::Failed { message: "arrays of jobs are not read from Torque".to_owned() })
+            }
+        }
     }
 
     async fn sees_all_jobs(&self) -> Result<bool, StatusError> {
@@ -307,11 +386,10 @@ impl BatchSystem for Commands {
 
     /// `qstat -Q`, and `pbsnodes` where it stands beside `qstat`.
     async fn queue_states(&self) -> Result<Queues, StatusError> {
-        let finished = self.qstat(&["-Q", "-f", "-F", "json"]).await?;
-        let mut queues =
-            queues::parse(&finished.stdout).map_err(|message| StatusError::Unreadable { message })?;
+        let mut queues = queues::all(&self.details("-Q").await?);
         let pbsnodes = self.qstat.with_file_name("pbsnodes");
-        if pbsnodes.is_file() {
+        // Torque's prints no JSON.
+        if self.dialect == Dialect::Pbs && pbsnodes.is_file() {
             let answer = self.caller().myself(&pbsnodes, &["-a", "-F", "json"], &[("TZ", "UTC")]).await;
             // What is free is a help, and no more: without it, the rest is told all the same.
             if let Ok(finished) = answer {
@@ -327,7 +405,7 @@ impl BatchSystem for Commands {
 
     async fn delete_all(&self, user: &UserName, jobs: &[JobId]) -> Result<(), DeleteError> {
         let mut outcome = Ok(());
-        for some in jobs.chunks(IDS_MAX) {
+        for some in jobs.chunks(DELETED_MAX) {
             let ids: Vec<&str> = some.iter().map(JobId::as_str).collect();
             outcome = outcome.and(self.delete_some(user, &ids).await);
         }
@@ -347,10 +425,11 @@ impl Commands {
             )?;
         let words = words("qdel", &finished.stderr);
         match finished.code {
-            Some(0 | exit::FINISHED | exit::UNKNOWN_JOB | exit::HISTORY_DELETED | exit::ARRAY_JOB_OVER) => {
-                Ok(())
+            Some(0 | exit::UNKNOWN_JOB) => Ok(()),
+            Some(code) if self.dialect.says_over(code) => Ok(()),
+            Some(exit::UNREACHABLE) if self.dialect == Dialect::Pbs => {
+                Err(DeleteError::Unreachable { words })
             }
-            Some(exit::UNREACHABLE) => Err(DeleteError::Unreachable { words }),
             Some(_) if is_about_connection(&finished.stderr) => Err(DeleteError::Unreachable { words }),
             Some(exit_code) => Err(DeleteError::Rejected { exit_code, words }),
             None => Err(DeleteError::Failed { message: "qdel was ended by a signal".to_owned() }),

@@ -75,6 +75,10 @@ pub(crate) mod exit {
     pub(crate) const HISTORY_DELETED: i32 = 54;
     /// 15159 the job of an array is over already.
     pub(crate) const ARRAY_JOB_OVER: i32 = 55;
+    /// Of Torque, 15018: the job is in no state that could be ended.
+    pub(crate) const TORQUE_BAD_STATE: i32 = 170;
+    /// Of Torque, 15052: the job is exiting already.
+    pub(crate) const TORQUE_EXITING: i32 = 204;
     /// 15010, which the commands use when they cannot connect.
     pub(crate) const UNREACHABLE: i32 = 162;
 }
@@ -94,6 +98,38 @@ impl Rejection {
             // 15035.
             187 => Self::UnknownResource,
             _ => Self::Other,
+        }
+    }
+}
+
+impl Rejection {
+    /// By the texts of Torque's `pbs_error_db.h`; its numbers have moved between releases.
+    pub(crate) fn from_words_of_torque(stderr: &str) -> Self {
+        let holds = |signs: &[&str]| signs.iter().any(|sign| stderr.contains(sign));
+        if holds(&["Unknown queue", "No default queue specified"]) {
+            Self::UnknownQueue
+        } else if holds(&["Queue is not enabled"]) {
+            Self::QueueDisabled
+        } else if holds(&[
+            "Unauthorized Request",
+            "Access to queue is denied",
+            "Access from host not allowed",
+            "Bad UID for job execution",
+            "Bad GID for job execution",
+            "Invalid credential",
+            "Invalid Account",
+        ]) {
+            Self::NotAllowed
+        } else if holds(&[
+            "Job exceeds queue resource limits",
+            "Maximum number of jobs already in queue",
+            "Resource limit exceeds allowable",
+        ]) {
+            Self::OverLimit
+        } else if holds(&["Unknown resource type"]) {
+            Self::UnknownResource
+        } else {
+            Self::Other
         }
     }
 }

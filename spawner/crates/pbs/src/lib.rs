@@ -20,10 +20,11 @@ mod process;
 mod queues;
 mod separated;
 mod status;
+mod torque;
 
 pub use batch::BatchSystem;
 pub use caller::{Caller, RunAs};
-pub use commands::{Commands, ServerFacts};
+pub use commands::{Commands, Dialect, ServerFacts};
 pub use error::{DeleteError, Rejection, StatusError, SubmitError, cleaned, words};
 pub use id::{InvalidJobId, InvalidUserName, JobId, UserName};
 pub use indices::{INDEX_MAX, Indices, InvalidIndices};

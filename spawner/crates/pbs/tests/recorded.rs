@@ -117,6 +117,11 @@ async fn trouble_is_never_an_empty_list() {
             words: "Connection refused; cannot connect to server node1 (errno=15010)".to_owned()
         }
     );
+    // In JSON it has a head all the same.
+    pbs.answer("qstat", &sample("qstat-json-unreachable-server"));
+    assert_eq!(pbs.commands().jobs().await.unwrap_err(), error);
+    assert_eq!(pbs.commands().server().await.unwrap_err(), error);
+    assert_eq!(pbs.commands().queues().await.unwrap_err(), error);
     // An answer without jobs is one only if the command calls it a success.
     pbs.answer("qstat", &sample("qstat-unknown"));
     assert!(

@@ -20,6 +20,9 @@ pub(crate) const NAMES: [&str; 7] = ["qsub", "qstat", "qdel", "qselect", "qhold"
 /// An answer holds at most this many bytes: 10,000 jobs with large variable lists.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
+/// Exit code of commands that ask, if they reach no server.
+const UNREACHABLE: i32 = 255;
+
 /// Why a command ends early: what goes to standard error, and the exit code.
 pub(crate) struct Failure {
     pub(crate) message: String,
@@ -63,11 +66,16 @@ fn user() -> String {
     std::env::var("NUNA_PBS_USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(unix_user)
 }
 
+/// The server that is meant, as far as a command knows that reaches none.
+fn server_name() -> String {
+    std::env::var("PBS_SERVER").unwrap_or_else(|_| crate::server::this_host())
+}
+
 /// Asks the server. `command` words the failure as PBS words an unreachable server.
 fn ask(command: &str, request: Request) -> Result<Answer, Failure> {
     let socket = state_folder().join("socket");
     let unreachable = |error: &std::io::Error| {
-        let host = std::env::var("PBS_SERVER").unwrap_or_else(|_| crate::server::this_host());
+        let host = server_name();
         let reason = match error.kind() {
             std::io::ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
             _ => format!(
@@ -75,7 +83,7 @@ fn ask(command: &str, request: Request) -> Result<Answer, Failure> {
                 socket.display()
             ),
         };
-        let code = if command == "qstat" || command == "pbsnodes" { 255 } else { 162 };
+        let code = if command == "qstat" || command == "pbsnodes" { UNREACHABLE } else { 162 };
         Failure::new(code, format!("{reason}\n{command}: cannot connect to server {host} (errno=15010)"))
     };
     let mut stream = UnixStream::connect(&socket).map_err(|error| unreachable(&error))?;

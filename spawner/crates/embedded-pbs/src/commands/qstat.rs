@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::options::parse;
-use super::{Failure, ask, refused, unexpected};
+use super::options::{Parsed, parse};
+use super::{Failure, UNREACHABLE, ask, refused, unexpected};
 use crate::attributes::Object;
 use crate::error::Refusal;
 use crate::protocol::{Answer, Filter, Request};
@@ -66,6 +66,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<i32, Failure> {
     let usage = || Failure::new(2, USAGE);
     let parsed = parse("fxHJtpwasnirEQBT1GMF:D:u:", arguments).map_err(|_| usage())?;
     let format = format("qstat", parsed.value('F'))?;
+    let outcome = answer(&parsed, format);
+    // PBS prints the head of its JSON even if it reaches no server.
+    if outcome.as_ref().is_err_and(|failure| failure.code == UNREACHABLE)
+        && parsed.has('f')
+        && format == Format::Json
+    {
+        print_full(format, &super::server_name(), "Jobs", "", &[]);
+    }
+    outcome
+}
+
+fn answer(parsed: &Parsed, format: Format) -> Result<i32, Failure> {
     let full = parsed.has('f');
     if parsed.has('Q') {
         let (server, objects, refusals) =

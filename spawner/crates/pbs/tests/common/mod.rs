@@ -148,6 +148,7 @@ impl Embedded {
                 .into(),
             run_as: RunAs::Label,
             timeout: PATIENCE,
+            ..Commands::default()
         }
     }
 
