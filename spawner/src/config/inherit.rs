@@ -110,6 +110,7 @@ fn forget_options(joined: &mut Table, names: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::System;
 
     fn resolved(text: &str) -> (BTreeMap<String, ProfileSettings>, String) {
         let tables: Table = toml::from_str(text).unwrap();
@@ -164,6 +165,34 @@ mod tests {
         assert!(large.prologue.is_empty() && small.prologue.len() == 1);
         assert!(!large.options.contains_key("ncpus") && large.options.contains_key("walltime"));
         assert_eq!(profiles["odd"].select(), "2:ncpus=1");
+    }
+
+    #[test]
+    fn words_are_told_to_every_system_and_only_pbs_has_all_of_them() {
+        let (profiles, told) = resolved(&format!(
+            "{BASE}[small]\ninherit = \"base\"\ntitle = \"Small\"\nngpus = 1\n[odd]\ninherit = \"small\"\nplace = \"excl\"\n\
+             project = \"p\"\n"
+        ));
+        assert_eq!(told, "");
+        for (system, place, project) in [
+            (
+                System::Torque,
+                "means nothing to Torque; leave it out; directives = [\"-n\"]",
+                "Torque has no projects",
+            ),
+            (
+                System::Slurm,
+                "means nothing to Slurm; leave it out; directives = [\"--exclusive\"]",
+                "Slurm has no",
+            ),
+        ] {
+            let mut faults = Faults::default();
+            profiles["small"].check_for(system, "small", &mut faults);
+            assert_eq!(faults.0.len(), 0, "{:?}", faults.0);
+            profiles["odd"].check_for(system, "odd", &mut faults);
+            let told: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+            assert!(told.len() == 2 && told[0].contains(place) && told[1].contains(project), "{told:?}");
+        }
     }
 
     #[test]

@@ -392,6 +392,7 @@ impl Fleet {
                 // Numbers start anew when a PBS server is set up again.
                 Presence::Listed(job) if !is_its(job) => server::Event::NotSeen { asked },
                 Presence::Listed(job) => server::Event::Seen {
+                    asked,
                     job: Box::new(job.clone()),
                     position: positions.get(&job.id).copied(),
                 },

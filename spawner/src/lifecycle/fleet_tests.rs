@@ -352,6 +352,49 @@ fn jobs_under_one_account_are_told_by_name() {
 }
 
 #[test]
+fn a_job_that_is_queued_again_before_its_code_was_used_waits_anew() {
+    let mut scene = Scene::started();
+    let effects = scene.list(30, &[scene.job(JobState::Queued)]);
+    assert_eq!((scene.view().state, deletes(&effects).len()), ("queued", 0));
+    assert!(matches!(scene.state(), State::Queued { since, .. } if *since == at(30)));
+    assert_eq!(scene.exchange(31, "7.head", PEER, NODE), Some(Answer::NotYet), "it is said to run nowhere");
+    // Longer than a start may last.
+    let mut scene = scene.restarted(200);
+    scene.list(201, &[scene.job(JobState::Queued)]);
+    scene.list(205, &[scene.job(JobState::Running)]);
+    assert!(matches!(scene.exchange(206, "7.head", PEER, NODE), Some(Answer::Granted { .. })));
+    assert_eq!(scene.ready(207, "10.0.0.7", 40000, PEER), Some(Answer::Done(scene.id.clone())));
+}
+
+#[test]
+fn a_job_that_is_queued_again_after_its_code_was_used_is_removed() {
+    for is_ready in [false, true] {
+        let mut scene = Scene::started();
+        // Asked before the launcher spoke, answered after.
+        scene.fleet.plan.begin(at(11));
+        assert!(matches!(scene.exchange(12, "7.head", PEER, NODE), Some(Answer::Granted { .. })));
+        scene.handle(13, listed(&[scene.job(JobState::Queued)], true));
+        assert_eq!(scene.view().state, "starting", "an old list");
+        if is_ready {
+            assert_eq!(scene.ready(14, "10.0.0.7", 40000, PEER), Some(Answer::Done(scene.id.clone())));
+        }
+        scene.list(20, &[scene.job(JobState::Queued)]);
+        scene.list(21, &[scene.job(JobState::Running)]);
+        scene.list(22, &[scene.job(JobState::Held)]);
+        assert_eq!(scene.view().poll, Poll::Alive, "once may be a moment's word");
+        let effects = scene.list(23, &[scene.job(JobState::Queued)]);
+        assert_eq!(deletes(&effects), ["alice 7.head"]);
+        assert_eq!((scene.view().state, scene.view().address), ("stopping", None));
+        let mut scene = scene.restarted(24);
+        scene.list(25, &[scene.job(JobState::Queued)]);
+        scene.list(26, &[Job { exit_status: Some(271), ..scene.job(JobState::Finished) }]);
+        let view = scene.view();
+        assert_eq!((view.state, view.failure), ("gone", Some(Failure::JobEnded)));
+        assert!(view.message.contains("PBS ended the job and queued it again"), "{}", view.message);
+    }
+}
+
+#[test]
 fn a_code_is_worth_one_environment() {
     let mut scene = Scene::started();
     assert_eq!(scene.exchange(11, "7.head", PEER, ""), Some(Answer::Resolve(NODE.to_owned())));

@@ -17,6 +17,8 @@ use crate::secret::Digest;
 const STORY_LENGTH_MAX: usize = 16;
 /// A job is gone when this many lists in a row do not name it.
 const ABSENCES: u8 = 2;
+/// And it was queued again when this many in a row call a job pending that had begun.
+const RETURNS: u8 = 2;
 /// A scheduler may say that a job can never run while nodes come back from a restart.
 const HOPELESS_GRACE: Duration = Duration::from_secs(60);
 /// A launcher that reported failure ends by itself; `qdel` follows if it does not.
@@ -38,8 +40,9 @@ pub enum Event {
     SubmitUnsure {
         words: String,
     },
-    /// The job as PBS lists it.
+    /// The job as PBS lists it in a list asked for at `asked`.
     Seen {
+        asked: Millis,
         job: Box<Job>,
         position: Option<QueuePosition>,
     },
@@ -131,6 +134,7 @@ pub struct UserServer {
     pub(crate) state: State,
     pub(crate) news: News,
     absences: u8,
+    returns: u8,
     deletion: Deletion,
     story: VecDeque<(Millis, String)>,
 }
@@ -158,7 +162,16 @@ impl UserServer {
     fn with_state(now: Millis, spec: Spec, state: State) -> Self {
         let deletion = Deletion { next: now, again: DELETE_AGAIN_MIN, is_running: false };
         let story = VecDeque::from([(now, format!("begins as {}", state.word()))]);
-        Self { spec, system: System::default(), state, news: News::default(), absences: 0, deletion, story }
+        Self {
+            spec,
+            system: System::default(),
+            state,
+            news: News::default(),
+            absences: 0,
+            returns: 0,
+            deletion,
+            story,
+        }
     }
 
     pub fn state(&self) -> &State {
@@ -217,7 +230,7 @@ impl UserServer {
             Event::Submitted { job } => self.submitted(now, job),
             Event::SubmitFailed { failure, message } => self.submit_failed(now, failure, message),
             Event::SubmitUnsure { words } => self.submit_unsure(now, limits, words),
-            Event::Seen { job, position } => self.seen(now, &job, position),
+            Event::Seen { asked, job, position } => self.seen(now, asked, &job, position),
             Event::NotSeen { asked } => self.not_seen(now, asked),
             Event::Exchanged { ticket } => self.exchanged(now, ticket),
             Event::Ready { address } => self.ready(now, address),
@@ -286,7 +299,13 @@ impl UserServer {
         }
     }
 
-    fn seen(&mut self, now: Millis, seen: &Job, position: Option<QueuePosition>) -> Vec<Effect> {
+    fn seen(
+        &mut self,
+        now: Millis,
+        asked: Millis,
+        seen: &Job,
+        position: Option<QueuePosition>,
+    ) -> Vec<Effect> {
         self.absences = 0;
         let delete_words = self.news.delete_words.take();
         self.news = News {
@@ -311,6 +330,9 @@ impl UserServer {
                 State::Submitting { .. } | State::Gone { .. } => Vec::new(),
             };
         }
+        if !seen.state.is_pending() {
+            self.returns = 0;
+        }
         match &self.state {
             State::Lost { reason, .. } => {
                 let reason = reason.clone();
@@ -321,6 +343,12 @@ impl UserServer {
                 vec![Effect::Save]
             }
             // A list asked for before the launcher spoke may still call a job pending that has started.
+            State::Starting { job, since } | State::Running { job, since, .. }
+                if seen.state.is_pending() && asked > *since =>
+            {
+                let job = job.clone();
+                self.queued_again(now, job)
+            }
             State::Queued { .. }
             | State::Starting { .. }
             | State::Running { .. }
@@ -328,6 +356,21 @@ impl UserServer {
             | State::Submitting { .. }
             | State::Gone { .. } => Vec::new(),
         }
+    }
+
+    /// PBS took a job that had begun from its node and will begin it anew, as it does when it is restarted itself.
+    fn queued_again(&mut self, now: Millis, job: JobId) -> Vec<Effect> {
+        // Its code still counts, so it waits as before.
+        if self.spec.environment.is_some() {
+            self.state = State::Queued { job, since: now };
+            return vec![Effect::Save];
+        }
+        self.returns += 1;
+        if self.returns < RETURNS {
+            return vec![Effect::PollSoon];
+        }
+        // The environment is gone with the process that got it: what begins would be refused, again and again.
+        self.begin_stopping(now, job, Reason::QueuedAgain, Duration::ZERO)
     }
 
     fn not_seen(&mut self, now: Millis, asked: Millis) -> Vec<Effect> {

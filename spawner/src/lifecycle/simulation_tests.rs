@@ -70,6 +70,8 @@ struct Counts {
     running: u64,
     lost: u64,
     restarts: u64,
+    /// Jobs that had begun, and were queued again after their code was used.
+    returned: u64,
 }
 
 struct World {
@@ -324,7 +326,7 @@ impl World {
     }
 
     fn act(&mut self) {
-        match self.random.below(24) {
+        match self.random.below(25) {
             0..=3 => self.request(),
             4 => {
                 let ids: Vec<ServerId> = self.fleet.servers.keys().cloned().collect();
@@ -368,7 +370,17 @@ impl World {
             }
             12..=13 => self.delay_a_submission(),
             14..=21 => self.launch(),
-            22 if self.random.one_in(4) => self.restart(),
+            22 => {
+                if let Some(job) = self.random.pick(&self.jobs(|state| state == JobState::Running)) {
+                    let used = |server: &UserServer| {
+                        server.spec.tag == job.name && self.granted.contains(&server.spec.id)
+                    };
+                    self.counts.returned += u64::from(self.fleet.servers.values().any(used));
+                    self.note(format!("PBS queues {} again", job.id));
+                    self.batch.queue_again(&job.id);
+                }
+            }
+            23 if self.random.one_in(4) => self.restart(),
             _ => self.advance_by_random(100_000),
         }
     }
@@ -445,6 +457,15 @@ impl World {
         self.batch.set_delete_trouble(None);
         self.batch.set_deaf(false);
         self.batch.set_holes(false);
+        self.advance(60_000);
+        for job in self.jobs(JobState::is_pending) {
+            let server = self.fleet.servers.values().find(|server| server.spec.tag == job.name).unwrap();
+            assert!(
+                server.awaits_launcher() || server.state.word() == "stopping",
+                "{} can never start",
+                job.id
+            );
+        }
         let ids: Vec<ServerId> = self.fleet.servers.keys().cloned().collect();
         for id in ids {
             self.handle(Event::Server(id, server::Event::Stop));
@@ -495,10 +516,15 @@ fn no_story_forgets_a_job_or_ends_a_living_one() {
         all.running += counts.running;
         all.lost += counts.lost;
         all.restarts += counts.restarts;
+        all.returned += counts.returned;
     }
     // Or nothing much was tried.
     assert!(
-        all.requested > RUNS * 10 && all.running > RUNS && all.lost > RUNS && all.restarts > RUNS,
+        all.requested > RUNS * 10
+            && all.running > RUNS
+            && all.lost > RUNS
+            && all.restarts > RUNS
+            && all.returned > RUNS,
         "{all:?}"
     );
 }

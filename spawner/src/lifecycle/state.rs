@@ -143,6 +143,8 @@ pub enum Reason {
         words: String,
     },
     LaunchFailed(LaunchReport),
+    /// PBS queued the job again after its one code was used.
+    QueuedAgain,
     /// `qsub` gave no answer in time.
     NoAnswer {
         words: String,

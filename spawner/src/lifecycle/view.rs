@@ -202,6 +202,7 @@ impl UserServer {
                     | Reason::StartLimit { .. }
                     | Reason::NeverRuns { .. }
                     | Reason::LaunchFailed(_)
+                    | Reason::QueuedAgain
                     | Reason::NoAnswer { .. }
                     | Reason::Restarted
                     | Reason::Unclaimed => told(system, reason).1,
@@ -294,6 +295,14 @@ fn told(system: System, reason: &Reason) -> (Option<Failure>, String, Option<Str
                 detail,
             )
         }
+        Reason::QueuedAgain => (
+            Some(Failure::JobEnded),
+            format!(
+                "{system} ended the job and queued it again after its notebook server had begun. That cannot begin twice, \
+                 so the job was removed; start the server again."
+            ),
+            None,
+        ),
         Reason::NoAnswer { words } => (
             Some(Failure::PbsUnreachable),
             format!(

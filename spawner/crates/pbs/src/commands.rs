@@ -250,6 +250,15 @@ impl Commands {
         if !is_whole && snapshot.jobs.is_empty() {
             return Err(StatusError::Failed { message: words("qstat", &finished.stderr) });
         }
+        if finished.stdout.trim_ascii().is_empty() {
+            // Old releases say so that there are no jobs; else, silence is no list.
+            let answer = self.details("-B").await?;
+            let server = answer["Server"].as_object().and_then(|servers| servers.values().next());
+            if server.and_then(|server| queues::number(&server["total_jobs"])) != Some(0) {
+                let message = "qstat -x says nothing, and qstat -B -f does not say that there are no jobs";
+                return Err(StatusError::Unreadable { message: message.to_owned() });
+            }
+        }
         snapshot.complete &= is_whole;
         Ok(snapshot)
     }

@@ -137,6 +137,16 @@ impl FakeBatch {
         });
     }
 
+    /// The server takes a running job from its node and will begin it anew.
+    pub fn queue_again(&self, id: &JobId) {
+        self.edit(id, |job| {
+            job.state = JobState::Queued;
+            job.exec_host = None;
+            job.start_time = None;
+            job.comment = None;
+        });
+    }
+
     pub fn finish(&self, id: &JobId, exit_status: i32, comment: &str) {
         self.edit(id, |job| {
             job.state = JobState::Finished;

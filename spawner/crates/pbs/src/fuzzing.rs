@@ -25,5 +25,6 @@ pub fn separated(stdout: &[u8]) -> Result<Snapshot, String> {
 /// # Errors
 /// If it is none.
 pub fn queues(stdout: &[u8]) -> Result<BTreeMap<String, Queue>, String> {
-    queues::parse(stdout)
+    let answer = serde_json::from_slice(stdout).map_err(|error| format!("qstat -Q -f -F json: {error}"))?;
+    Ok(queues::all(&answer))
 }

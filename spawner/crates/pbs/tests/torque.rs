@@ -61,7 +61,8 @@ async fn jobs_are_read_with_those_that_are_over() {
     assert_eq!(job.walltime_used, Some(Duration::from_secs(65)));
     let Presence::Listed(job) = snapshot.presence(&over) else { panic!("{snapshot:?}") };
     assert_eq!((job.state, job.exit_status), (JobState::Finished, Some(271)));
-    assert_eq!(snapshot.position(&waiting).unwrap().ahead, 0);
+    let Presence::Listed(job) = snapshot.presence(&waiting) else { panic!("{snapshot:?}") };
+    assert_eq!(snapshot.positions()[&job.id].ahead, 0);
     assert_eq!(snapshot.presence(&gone), Presence::Absent);
     assert!(commands.sub_jobs(&[running]).await.is_err(), "arrays are not read");
 }
@@ -77,7 +78,16 @@ async fn a_list_with_a_complaint_says_nothing_of_who_is_missing() {
     answer(&pbs, "qstat", "", "qstat: Error (15007 - Unauthorized Request )\n", 159);
     assert!(matches!(torque(&pbs).jobs().await, Err(StatusError::Failed { .. })));
     answer(&pbs, "qstat", "", "", 0);
-    assert!(torque(&pbs).jobs().await.unwrap().complete, "old releases say nothing where there are no jobs");
+    assert!(matches!(torque(&pbs).jobs().await, Err(StatusError::Unreadable { .. })), "silence is no list");
+    // Old releases say nothing where there are no jobs.
+    for (total, is_list) in [("0", true), ("3", false)] {
+        let server = SERVER.replace("    scheduling", &format!("    total_jobs = {total}\n    scheduling"));
+        std::fs::write(pbs.path("server"), server).unwrap();
+        let folder = pbs.folder.path().display();
+        pbs.script("qstat", &format!("[ \"$1\" = -x ] || cat '{folder}/server'"));
+        let jobs = torque(&pbs).jobs().await;
+        assert_eq!(jobs.is_ok_and(|jobs| jobs.complete && jobs.jobs.is_empty()), is_list, "{total}");
+    }
     answer(&pbs, "qstat", &JOBS[..400], "", 0);
     assert!(matches!(torque(&pbs).jobs().await, Err(StatusError::Unreadable { .. })));
 }
