@@ -19,8 +19,20 @@ pub enum ChoiceError {
     BadOption { message: String },
 }
 
+/// Characters of what was given that a complaint repeats.
+const TOLD_LENGTH_MAX: usize = 80;
+
 fn bad(message: impl Into<String>) -> ChoiceError {
     ChoiceError::BadOption { message: message.into() }
+}
+
+/// What was given, as it is told to who gave it: a page and a log have no room for all that may be typed.
+fn told(given: &str) -> String {
+    let mut short: String = given.chars().take(TOLD_LENGTH_MAX).collect();
+    if short.len() < given.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// What a job script needs, all of it checked.
@@ -133,8 +145,15 @@ impl Profiles {
         };
         let choice = self.choose(user, groups, key.as_deref(), |_, name| options.get(name).and_then(text))?;
         for (name, value) in options {
-            if name != "profile" && !value.is_null() && !choice.values.contains_key(name) {
-                return Err(bad(format!("the profile {} has no option {name:?}", choice.profile)));
+            if name == "profile" || value.is_null() {
+                continue;
+            }
+            if !choice.values.contains_key(name) {
+                return Err(bad(format!("the profile {} has no option {:?}", choice.profile, told(name))));
+            }
+            // The default would be another choice than was made.
+            if text(value).is_none() {
+                return Err(bad(format!("the option {name} is neither a text nor a number")));
             }
         }
         Ok(choice)
@@ -157,7 +176,7 @@ impl Profiles {
                 return Err(bad(format!("choose a profile: {}", keys.join(", "))));
             }
         };
-        let profile = self.get(key).ok_or_else(|| bad(format!("there is no profile {key:?}")))?;
+        let profile = self.get(key).ok_or_else(|| bad(format!("there is no profile {:?}", told(key))))?;
         if !may_use(profile, groups) {
             return Err(ChoiceError::NotInGroup {
                 title: profile.title.clone(),
@@ -216,14 +235,16 @@ pub(crate) fn value(
             Some(given) if choices.iter().any(|offer| offer.value == given) => Ok(given),
             Some(given) => {
                 let values: Vec<&str> = choices.iter().map(|offer| offer.value.as_str()).collect();
-                Err(bad(format!("{title}: {given:?} is not one of {}", values.join(", "))))
+                Err(bad(format!("{title}: {:?} is not one of {}", told(&given), values.join(", "))))
             }
         },
         OptionSettings::Number { title, min, max, default, .. } => match given {
             None => Ok(default.to_string()),
             Some(given) => match given.parse::<i64>() {
                 Ok(number) if (*min..=*max).contains(&number) => Ok(number.to_string()),
-                Ok(_) | Err(_) => Err(bad(format!("{title}: {given:?} is not a number from {min} to {max}"))),
+                Ok(_) | Err(_) => {
+                    Err(bad(format!("{title}: {:?} is not a number from {min} to {max}", told(&given))))
+                }
             },
         },
         OptionSettings::Walltime { title, max, .. } => {
@@ -233,8 +254,8 @@ pub(crate) fn value(
                 None => Ok(walltime_text(own)),
                 Some(given) => match parse_walltime(&given) {
                     Some(walltime) if walltime <= limit => Ok(walltime_text(walltime)),
-                    Some(_) => Err(bad(format!("{title}: {given} is more than {max}"))),
-                    None => Err(bad(format!("{title}: {given:?} is not a time such as 01:30:00"))),
+                    Some(_) => Err(bad(format!("{title}: {} is more than {max}", told(&given)))),
+                    None => Err(bad(format!("{title}: {:?} is not a time such as 01:30:00", told(&given)))),
                 },
             }
         }
@@ -392,5 +413,29 @@ mod tests {
         let none = Profiles::new(BTreeMap::new());
         let refused = none.choose_from_json("bob", &[], &serde_json::Map::new());
         assert_eq!(refused, Err(ChoiceError::NoProfile { user: "bob".to_owned() }));
+    }
+
+    #[test]
+    fn what_is_refused_is_told_in_short_and_no_default_stands_in_for_it() {
+        let refused = |options: serde_json::Value| {
+            let options = options.as_object().unwrap().clone();
+            let error = profiles().choose_from_json("alice", &ocean(), &options).unwrap_err();
+            assert!(matches!(error, ChoiceError::BadOption { .. }), "{error}");
+            error.to_string()
+        };
+        let long = "9".repeat(5000);
+        for (name, value) in
+            [("nodes", &long), ("cores", &long), ("walltime", &long), ("profile", &long), (&*long, &long)]
+        {
+            let mut options = serde_json::Map::new();
+            options.insert("profile".to_owned(), "ocean".into());
+            options.insert(name.to_owned(), value.as_str().into());
+            let told = refused(options.into());
+            assert!(told.chars().count() < 200 && told.contains("999…"), "{told}");
+        }
+        for value in [serde_json::json!([2]), serde_json::json!({"nodes": 2}), serde_json::json!(true)] {
+            let told = refused(serde_json::json!({"profile": "ocean", "nodes": value}));
+            assert_eq!(told, "the option nodes is neither a text nor a number");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The service as a real process, between real neighbours. One program, since linking it is what takes long.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot go on says so by panicking")]
 
+mod attacks;
 mod check;
 mod common;
 mod guessing;
