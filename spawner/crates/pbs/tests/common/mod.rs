@@ -1,7 +1,6 @@
 //! Commands that answer what was recorded, and the embedded batch system under its commands' names.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,12 +28,12 @@ impl Scripted {
     }
 
     pub fn script(&self, name: &str, body: &str) -> &Self {
-        let path = self.path(name);
-        // Written elsewhere first: a file open for writing cannot be executed, and tests fork all the time.
-        let fresh = self.path("fresh");
-        std::fs::write(&fresh, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::rename(fresh, path).unwrap();
+        // By another process: a file that is open for writing anywhere cannot be executed, and what tests beside this one
+        // start would have this process's open files for a moment.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0.fresh\" && chmod 755 \"$0.fresh\" && mv \"$0.fresh\" \"$0\"";
+        let status =
+            std::process::Command::new("/bin/sh").args(["-c", write]).arg(self.path(name)).arg(body).status();
+        assert!(status.unwrap().success(), "cannot write {name}");
         self
     }
 
