@@ -101,6 +101,8 @@ def test_service_accepts_its_configuration_and_finds_directory_and_pbs(tmp_path,
         "nuna_batch": batch | {"environment": environment},
         "nuna_submit_program": str(program("nuna-submit")),
         "nuna_launcher": {"program": str(program("nuna-singleuser")), "environment": {"OMP_NUM_THREADS": "1"}},
+        # The check asks where the name leads that nodes are given.
+        "nuna_node_side_address": "127.0.0.1",
     }
     done = check_config(render(tmp_path / "out", site() | values)["spawner.toml"])
     assert done.returncode == 0, done.stdout + done.stderr

@@ -96,7 +96,9 @@ def test_no_page_names_a_folder_of_the_machine_it_was_written_on():
 def fields(source: str, struct: str) -> set[str]:
     body = re.search(rf"pub struct {struct} \{{(.*?)^\}}", source, re.S | re.M)
     assert body, f"there is no struct {struct}"
-    return set(re.findall(r"^    (?:pub )(\w+):", body[1], re.M))
+    # As serde reads them: a word that Rust keeps for itself has another name there.
+    found = re.findall(r'(?:^    #\[serde\(.*?rename = "(\w+)".*\)\]\n)?^    (?:pub )(\w+):', body[1], re.M)
+    return {renamed or name for renamed, name in found}
 
 
 def settings_of_the_service() -> set[str]:
