@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, REFRESH, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use tracing::{debug, error};
 
@@ -40,6 +40,29 @@ pub(crate) async fn respond(visit: &Visit, status: StatusCode, path_and_query: &
     page.unwrap_or_else(|| plain(status))
 }
 
+/// The page while the hub itself does not answer. Who only looks sees the hub's page as soon as it is there; what was
+/// sent is not sent again by itself.
+pub(crate) fn without_hub(status: StatusCode, method: &Method) -> Response<AnyBody> {
+    let looks = method == Method::GET || method == Method::HEAD;
+    let hint = match looks {
+        true => {
+            "The hub does not answer at the moment. Servers that run go on, and so do jobs that wait. \
+             This page asks again every 10 seconds."
+        }
+        false => {
+            "The hub does not answer at the moment, and may or may not have taken what was sent. Servers that run go \
+             on, and so do jobs that wait. Go back in a minute and look before you send it again."
+        }
+    };
+    let mut response = plain_with(status, hint);
+    if looks {
+        response.headers_mut().insert(REFRESH, HeaderValue::from_static("10"));
+    }
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 pub(crate) fn plain(status: StatusCode) -> Response<AnyBody> {
     let hint = match status {
         StatusCode::NOT_FOUND => "There is no route to this address.",
@@ -49,10 +72,15 @@ pub(crate) fn plain(status: StatusCode) -> Response<AnyBody> {
         StatusCode::BAD_REQUEST => "The request is not well formed.",
         _ => "The proxy could not answer this request.",
     };
+    plain_with(status, hint)
+}
+
+fn plain_with(status: StatusCode, hint: &str) -> Response<AnyBody> {
     let (code, name) = (status.as_u16(), status.canonical_reason().unwrap_or_default());
     let text = format!(
-        "<!DOCTYPE html>\n<html><head><title>{code}: {name}</title></head>\
-         <body><h1>{code}: {name}</h1><p>{hint}</p></body></html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><title>{code}: {name}</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"></head>\
+         <body style=\"font-family: sans-serif; max-width: 40em; margin: 2em auto\"><h1>{code}: {name}</h1><p>{hint}</p></body></html>\n"
     );
     page(status, "text/html", full(text))
 }

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::uri::PathAndQuery;
@@ -34,16 +35,31 @@ pub(crate) struct Visit {
 pub(crate) struct Trouble {
     status: StatusCode,
     reason: String,
+    /// It was the hub that did not answer, which then makes no page about it either.
+    is_hub: bool,
 }
 
 impl Trouble {
     fn bad(reason: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
+        Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), is_hub: false }
     }
 
     pub(crate) fn unavailable(route: &Route, what: impl std::fmt::Display) -> Self {
         let reason = format!("{}: {what}", route.target.authority());
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, reason }
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, reason, is_hub: route.is_hub() }
+    }
+
+    pub(crate) fn late(route: &Route, limit: Duration) -> Self {
+        let trouble = Self::unavailable(route, format!("no answer within {limit:?}"));
+        match trouble.is_hub {
+            true => Self { status: StatusCode::GATEWAY_TIMEOUT, ..trouble },
+            // As configurable-http-proxy says of every target.
+            false => trouble,
+        }
     }
 }
 
@@ -138,7 +154,10 @@ pub(crate) async fn refused(
     path_and_query: &str,
 ) -> Response<AnyBody> {
     note(visit, &trouble, method, path_and_query.split('?').next().unwrap_or_default());
-    error_page::respond(visit, trouble.status, path_and_query).await
+    match trouble.is_hub {
+        true => error_page::without_hub(trouble.status, method),
+        false => error_page::respond(visit, trouble.status, path_and_query).await,
+    }
 }
 
 /// A request ready to be sent, and where.
@@ -156,21 +175,15 @@ struct Prepared {
 fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -> Result<Prepared, Trouble> {
     let proxy = &visit.proxy;
     if request.method() == Method::CONNECT {
-        return Err(Trouble {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            reason: "CONNECT is for forward proxies".to_owned(),
-        });
+        return Err(Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is for forward proxies"));
     }
     if request.uri().path_and_query().is_none() {
         return Err(Trouble::bad("no path is asked for"));
     }
     // hyper's own limit depends on how the bytes arrive.
-    let lengths = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    if path.as_str().len() + lengths.sum::<usize>() > HEADER_BYTES_MAX {
-        return Err(Trouble {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            reason: format!("its head is over {HEADER_BYTES_MAX} bytes"),
-        });
+    if head_bytes(&request) > HEADER_BYTES_MAX {
+        let reason = format!("its head is over {HEADER_BYTES_MAX} bytes");
+        return Err(Trouble::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
     }
     let decoded =
         routing_path(path.path()).ok_or_else(|| Trouble::bad("the path is not properly encoded"))?;
@@ -181,7 +194,7 @@ fn prepare(visit: &Visit, mut request: Request<Incoming>, path: &PathAndQuery) -
     let host = request.headers().get(HOST).cloned();
     let route = proxy
         .find(&decoded, host.as_ref().and_then(|host| host.to_str().ok()))
-        .ok_or_else(|| Trouble { status: StatusCode::NOT_FOUND, reason: "no route".to_owned() })?;
+        .ok_or_else(|| Trouble::new(StatusCode::NOT_FOUND, "no route"))?;
     let protocol = headers::upgrade(request.headers());
     let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     debug!(
@@ -208,27 +221,27 @@ async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>,
                 false => visit.upstream.send(target, request).await,
             }
         });
-        match proxy.options.proxy_timeout {
+        match proxy.options.answer_time_max(&route) {
             None => sent.await,
-            Some(limit) => tokio::time::timeout(limit, sent)
-                .await
-                .map_err(|_| Trouble::unavailable(&route, format!("no answer within {limit:?}")))?,
+            Some(limit) => {
+                tokio::time::timeout(limit, sent).await.map_err(|_| Trouble::late(&route, limit))?
+            }
         }
     };
     let mut answer = answered.map_err(|error| match gave_up {
-        Some(gave_up) if gave_up.is_so() => Trouble {
-            status: StatusCode::REQUEST_TIMEOUT,
-            reason: format!("the client sent nothing for {:?}", proxy.options.client_time_max),
-        },
+        Some(gave_up) if gave_up.is_so() => Trouble::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the client sent nothing for {:?}", proxy.options.client_time_max),
+        ),
         Some(_) | None => Trouble::unavailable(&route, format!("{error:#}")),
     })?;
 
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.headers().get(UPGRADE).cloned();
     if switched {
-        let client = upgrade.ok_or_else(|| Trouble {
-            status: StatusCode::BAD_GATEWAY,
-            reason: format!("{} switched protocols without being asked", route.target.authority()),
+        let client = upgrade.ok_or_else(|| {
+            let reason = format!("{} switched protocols without being asked", route.target.authority());
+            Trouble::new(StatusCode::BAD_GATEWAY, reason)
         })?;
         let target = hyper::upgrade::on(&mut answer);
         tokio::spawn(tunnel::run(proxy.clone(), client, target, route.clone()));
@@ -257,6 +270,15 @@ async fn forward(visit: &Visit, prepared: Prepared) -> Result<Response<AnyBody>,
     // A flood of errors and redirects must not make a server look used.
     let body = if parts.status.as_u16() < 300 { body.counting_for(route) } else { body };
     Ok(Response::from_parts(parts, AnyBody::Answer(body)))
+}
+
+/// Bytes of a request's head as HTTP/1.1 writes it.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query().map_or(1, |path| path.as_str().len());
+    let fields =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let around = "  HTTP/1.1\r\n\r\n".len();
+    request.method().as_str().len() + path + around + fields.sum::<usize>()
 }
 
 /// Sees to it that everybody reads the same host: the request's address counts more than the header (RFC 9112, 3.2.2;
@@ -361,6 +383,15 @@ mod tests {
         map.append(COOKIE, HeaderValue::from_static("b=2"));
         join_cookies(&mut map);
         assert_eq!(map.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn every_part_of_a_head_counts() {
+        let request = Request::get("/a?b").header("Host", "x").body(()).unwrap();
+        assert_eq!(head_bytes(&request), "GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n".len());
+        let long = "A".repeat(HEADER_BYTES_MAX);
+        let request = Request::builder().method(long.as_str()).uri("/").body(()).unwrap();
+        assert!(head_bytes(&request) > HEADER_BYTES_MAX);
     }
 
     #[test]

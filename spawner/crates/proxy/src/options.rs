@@ -13,6 +13,7 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use self::arguments::Arguments;
 use self::networks::Trusted;
+use crate::routes::Route;
 
 /// Threads that are not asked for beyond this many would cost memory for nothing: one carries gigabits.
 const THREADS_MAX: usize = 8;
@@ -85,7 +86,8 @@ pub(crate) struct Options {
     pub(crate) host_routing: bool,
     /// Time for a request's headers, and for a connection between requests.
     pub(crate) header_time_max: Duration,
-    pub(crate) proxy_timeout: Option<Duration>,
+    proxy_timeout: Option<Duration>,
+    hub_timeout: Option<Duration>,
     pub(crate) drain_max: Duration,
     pub(crate) connections_max: usize,
     pub(crate) threads: usize,
@@ -204,6 +206,7 @@ impl Options {
             header_time_max: millis(arguments.keep_alive_timeout.max(arguments.timeout))
                 .unwrap_or(HEADER_TIME_MAX),
             proxy_timeout: millis(arguments.proxy_timeout),
+            hub_timeout: millis(Some(arguments.hub_timeout)),
             drain_max: Duration::from_millis(arguments.drain_timeout),
             connections_max: arguments.connections_max as usize,
             threads: arguments.threads.map_or_else(
@@ -222,6 +225,12 @@ impl Options {
     /// Whether what this client says in `X-Forwarded-*` goes on to the target.
     pub(crate) fn trusts(&self, ip: Option<IpAddr>) -> bool {
         self.trusted.includes(ip)
+    }
+
+    /// How long the target of this route may take before it begins to answer.
+    pub(crate) fn answer_time_max(&self, route: &Route) -> Option<Duration> {
+        let hub_timeout = self.hub_timeout.filter(|_| route.is_hub());
+        self.proxy_timeout.into_iter().chain(hub_timeout).min()
     }
 
     /// Whether every request gets this header from the command line.

@@ -29,6 +29,11 @@ impl Route {
         self.last_activity_ms.load(Ordering::Relaxed)
     }
 
+    /// Whether JupyterHub itself is behind it, as JupyterHub says of the route that it adds for itself.
+    pub(crate) fn is_hub(&self) -> bool {
+        self.data.get("hub").and_then(Value::as_bool).unwrap_or(false)
+    }
+
     pub(crate) fn json(&self) -> Value {
         let mut data = self.data.clone();
         let at = Timestamp::from_millisecond(self.last_activity_ms()).unwrap_or_default();

@@ -392,6 +392,8 @@ fn oversized_everything_is_refused() {
         (format!("GET / HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n"), ["431", "400"]),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{long}: x\r\n\r\n"), ["431", "400"]),
         (format!("{long} / HTTP/1.1\r\nHost: x\r\n\r\n"), ["431", "400"]),
+        // Each part by itself would do.
+        (format!("{0} /{0} HTTP/1.1\r\nHost: x\r\nX: {0}\r\n\r\n", &long[..25_000]), ["431", "400"]),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(101)), ["431", "400"]),
     ] {
         let answers = raw(proxy.public, request.as_bytes());

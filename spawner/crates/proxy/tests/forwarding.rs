@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Proxy, connect, echo, exchange, parse};
 
@@ -526,4 +526,39 @@ fn answers_of_every_framing_leave_the_connection_usable() {
         assert_eq!(text.matches("body").count() + text.matches("bo\r\n2\r\ndy").count(), 6, "{text}");
         assert!(text.ends_with("body") && !text.contains("T: 1"), "{text}");
     }
+}
+
+#[test]
+fn who_waits_for_a_hub_that_stands_still_is_told() {
+    let proxy = Proxy::start(&["--hub-timeout", "400", "--error-target", "http://127.0.0.1:9/hub/error"]);
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let body = format!(r#"{{"target": "http://{address}", "hub": true}}"#);
+    assert_eq!(proxy.api("POST", "/api/routes/", &body).status, 201);
+    proxy.route("/user/a", &format!("http://{address}"));
+    // Plain requests and those of hyper's.
+    for headers in ["", "X-Odd: \u{e9}\r\nTransfer-Encoding: chunked\r\n"] {
+        let end = if headers.is_empty() { "" } else { "0\r\n\r\n" };
+        for method in ["GET", "POST"] {
+            let request =
+                format!("{method} /hub/home HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n{end}");
+            let answer = exchange(proxy.public, &request);
+            assert_eq!(answer.status, 504, "{request}");
+            assert!(answer.body.contains("The hub does not answer"), "{}", answer.body);
+            assert_eq!(answer.body.contains("look before you send it again"), method == "POST");
+            assert_eq!(answer.header("refresh"), (method == "GET").then_some("10"));
+        }
+    }
+    proxy.logged("no answer within 400ms");
+    // Others' servers may think for as long as they like.
+    let mut stream = connect(proxy.public);
+    stream.write_all(b"GET /user/a/long HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1_500))).unwrap();
+    let waited = stream.read(&mut [0; 64]).unwrap_err();
+    assert!(matches!(waited.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waited}");
+    // Killed, rather than stopped: at once.
+    drop(silent);
+    let answer = proxy.get("/hub/home");
+    assert_eq!((answer.status, answer.header("refresh")), (503, Some("10")));
 }

@@ -147,6 +147,9 @@ pub(super) struct Arguments {
     /// Milliseconds a target may take before it begins to answer.
     #[arg(long)]
     pub(super) proxy_timeout: Option<u64>,
+    /// Milliseconds the hub may take before it begins to answer, after which a page says so; 0 for no limit.
+    #[arg(long, default_value_t = 20_000)]
+    pub(super) hub_timeout: u64,
     /// Milliseconds an idle client connection is kept.
     #[arg(long)]
     pub(super) keep_alive_timeout: Option<u64>,

@@ -51,8 +51,10 @@ pub(super) enum Failure {
     Unanswered { reason: String, is_unsent: bool },
     /// The client has had a part of the answer.
     BrokenOff,
-    /// It cannot be passed on, or did not come in time.
+    /// It cannot be passed on.
     Refused(String),
+    /// Nothing of an answer has come in time.
+    Late,
 }
 
 /// A whole answer has been passed on.
@@ -77,7 +79,7 @@ pub(super) struct Exchange<'a> {
     /// How long a client may take nothing of what it is sent.
     pub(super) client_time_max: Duration,
     /// Until the target's answer has begun.
-    pub(super) answer_limit: Option<Pin<Box<Sleep>>>,
+    pub(super) answer_limit: Option<Pin<&'a mut Sleep>>,
     pub(super) state: State,
 }
 
@@ -165,7 +167,7 @@ impl Exchange<'_> {
         if let (Stage::Head, Some(limit)) = (&self.state.stage, &mut self.answer_limit)
             && limit.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(Err(Failure::Refused("no answer in time".to_owned())));
+            return Poll::Ready(Err(Failure::Late));
         }
         Poll::Pending
     }

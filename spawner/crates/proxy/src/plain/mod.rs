@@ -164,6 +164,8 @@ async fn carry(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: boo
     if plain.has_body {
         plain.route.touch();
     }
+    let limit = proxy.options.answer_time_max(&plain.route);
+    let mut late = limit.map(|limit| Box::pin(tokio::time::sleep(limit)));
     loop {
         let (mut connection, is_fresh) = match visit.upstream.idle_stream(target) {
             Some(connection) => (connection, false),
@@ -171,7 +173,8 @@ async fn carry(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: boo
             None => match Box::pin(visit.upstream.open_stream(target)).await {
                 Ok(connection) => (connection, true),
                 Err(error) => {
-                    return Box::pin(refuse(visit, client, plain, closes, format!("{error:#}"))).await;
+                    let trouble = Trouble::unavailable(&plain.route, format!("{error:#}"));
+                    return Box::pin(refuse(visit, client, plain, closes, trouble)).await;
                 }
             },
         };
@@ -182,7 +185,7 @@ async fn carry(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: boo
             outgoing: &plain.outgoing,
             asked: Asked { is_head: plain.is_head(), closes },
             client_time_max: proxy.options.client_time_max,
-            answer_limit: proxy.options.proxy_timeout.map(|limit| Box::pin(tokio::time::sleep(limit))),
+            answer_limit: late.as_mut().map(Pin::as_mut),
             state: State::new(),
         };
         match poll_fn(|context| exchange.poll(context)).await {
@@ -199,7 +202,13 @@ async fn carry(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: boo
             Err(Failure::Unanswered { is_unsent, .. }) if !is_fresh && (is_unsent || plain.is_safe()) => {}
             Err(Failure::Unanswered { reason, .. } | Failure::Refused(reason)) => {
                 drop(connection);
-                return Box::pin(refuse(visit, client, plain, closes, reason)).await;
+                let trouble = Trouble::unavailable(&plain.route, reason);
+                return Box::pin(refuse(visit, client, plain, closes, trouble)).await;
+            }
+            Err(Failure::Late) => {
+                drop(connection);
+                let trouble = Trouble::late(&plain.route, limit.unwrap_or_default());
+                return Box::pin(refuse(visit, client, plain, closes, trouble)).await;
             }
             Err(Failure::Client) => {
                 debug!(ip = ?visit.peer.address, "the client has gone");
@@ -214,8 +223,13 @@ async fn carry(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: boo
 }
 
 /// Sends the page for a target that does not answer; whether the connection can go on.
-async fn refuse(visit: &Visit, client: &mut TcpStream, plain: &Plain, closes: bool, reason: String) -> bool {
-    let trouble = Trouble::unavailable(&plain.route, reason);
+async fn refuse(
+    visit: &Visit,
+    client: &mut TcpStream,
+    plain: &Plain,
+    closes: bool,
+    trouble: Trouble,
+) -> bool {
     let response = forward::refused(visit, trouble, &plain.method, &plain.path).await;
     let (parts, body) = response.into_parts();
     let page = match Limited::new(body, PAGE_BYTES_MAX).collect().await {
