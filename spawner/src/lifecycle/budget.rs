@@ -1,14 +1,10 @@
-//! How often the batch system is asked at all: once in an interval, whatever for, and a few times in a row after a quiet time.
+//! How often the batch system is asked at all: once in an interval, whatever for. A quiet time saves nothing up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Millis;
-
-/// Queries in a row that a quiet time has saved up: a server that is started when nobody else's is goes through its states
-/// without waiting for the next interval each time.
-const ROW: u64 = 5;
 
 /// Shared by all who ask. What is spent beyond it is paid back by waiting.
 #[derive(Clone, Debug)]
@@ -30,9 +26,8 @@ impl Budget {
 
     /// So many commands were, or are being, run.
     pub fn spend(&self, now: Millis, commands: u32) {
-        let saved = now.0.saturating_sub(self.interval.saturating_mul(ROW - 1));
         let cost = self.interval.saturating_mul(commands.into());
-        let update = |paid: u64| Some(paid.max(saved).saturating_add(cost));
+        let update = |paid: u64| Some(paid.max(now.0).saturating_add(cost));
         // The closure always gives a value.
         let _ = self.paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
@@ -43,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_no_more_queries_than_intervals_but_for_a_few_in_a_row() {
+    fn there_are_no_more_queries_than_intervals() {
         let budget = Budget::new(Duration::from_secs(5));
         let mut asked = 0;
         for now in (1_000_000..1_600_000).step_by(100).map(Millis) {
@@ -54,8 +49,13 @@ mod tests {
                 asked += commands;
             }
             let intervals = (now.0 - 1_000_000) / 5000;
-            assert!(u64::from(asked) <= intervals + ROW + 1, "{asked} in {intervals}");
+            // The one of this interval, and the second command of a query.
+            assert!(u64::from(asked) <= intervals + 2, "{asked} in {intervals}");
         }
-        assert!((120..=126).contains(&asked), "{asked} in 120 intervals");
+        assert!((118..=121).contains(&asked), "{asked} in 120 intervals");
+        // After an hour without a query there is one, and not two.
+        let later = Millis(5_200_000);
+        budget.spend(later, 1);
+        assert!(budget.open() > later);
     }
 }

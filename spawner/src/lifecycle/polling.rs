@@ -9,8 +9,6 @@ use crate::clock::Millis;
 const CALM_FACTOR: u32 = 6;
 /// A query may use one part in this many of the time: slow servers are asked less often.
 const DUTY: u32 = 10;
-/// Somebody wants to know at once: not closer than this to the last answer.
-const SOON: Duration = Duration::from_secs(1);
 /// Whoever waits for PBS to come back waits for this too.
 const BACK_OFF_MAX: Duration = Duration::from_secs(15);
 /// Whoever waits is told that PBS is silent if a query takes longer, or thrice as long as the last one.
@@ -68,7 +66,8 @@ impl PollPlan {
             return (urgency > Urgency::Idle || self.soon).then(|| answered.after(wait.max(self.interval)));
         }
         let wait = match (self.soon, urgency) {
-            (true, _) => self.interval.min(SOON),
+            // Somebody wants to know at once: as soon as the budget lets it.
+            (true, _) => Duration::ZERO,
             (false, Urgency::Brisk) => self.interval,
             (false, Urgency::Calm) => self.interval * CALM_FACTOR,
             (false, Urgency::Idle) => return None,
@@ -149,7 +148,8 @@ mod tests {
         assert_eq!(plan.due(Urgency::Calm), Some(seconds(130)));
         assert_eq!(plan.due(Urgency::Brisk), Some(seconds(105)));
         plan.soon();
-        assert_eq!(plan.due(Urgency::Calm), Some(seconds(101)));
+        // Never twice in an interval.
+        assert_eq!(plan.due(Urgency::Calm), Some(seconds(105)));
     }
 
     #[test]
