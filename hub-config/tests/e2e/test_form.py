@@ -33,6 +33,10 @@ walltime = { kind = "walltime", title = "Time", max = "01:00:00" }
 inherit = "work"
 title = "Broken"
 order = -1
+command = ["sh", "-c", "sleep 3; echo '<img src=x onerror=\\"window.hacked=1\\">' >&2; echo 'no module named lab' >&2; exit 3", "sh"]
+
+[profiles.broken_at_once]
+inherit = "broken"
 command = ["sh", "-c", "echo '<img src=x onerror=\\"window.hacked=1\\">' >&2; echo 'no module named lab' >&2; exit 3", "sh"]
 """
 
@@ -202,6 +206,21 @@ def test_a_failure_has_its_reason_and_what_was_printed_and_tries_again(site, vis
     assert page.locator("input[name=profile]:checked").get_attribute("value") == "broken"
     assert page.input_value("[name='broken.ncpus']") == "2"
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_failure_within_a_second_brings_the_form_back_with_what_was_printed(site, visit):
+    page = visit()
+    page.check("input[name=profile][value=broken_at_once]")
+    page.fill("[name='broken_at_once.ncpus']", "2")
+    page.click("#spawn_form [type=submit]")
+    # The hub waits a second before it shows the progress page, which a slow machine may need for less.
+    page.wait_for_selector("text=no module named lab")
+    screenshot(page, "form-10-failed-at-once")
+    assert "exit code 3" in page.inner_text("body") and "<img src=x" in page.inner_text("body")
+    assert page.evaluate("window.hacked") is None and page.locator("img[src=x]").count() == 0
+    if page.locator("#spawn_form").count():
+        assert page.locator("input[name=profile]:checked").get_attribute("value") == "broken_at_once"
+        assert page.input_value("[name='broken_at_once.ncpus']") == "2"
 
 
 def test_silent_pbs_is_said_and_what_is_shown_is_renewed(site, visit):
