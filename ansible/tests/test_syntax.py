@@ -229,6 +229,28 @@ def test_only_the_unit_that_needs_sudo_can_gain_privileges(rendered):
         assert dict(settings_of(rendered[name]))["ProtectSystem"] == "strict"
 
 
+@pytest.mark.parametrize(("ip", "host"), [("", ""), ("192.0.2.1", "192.0.2.1:"), ("2001:db8::1", "[2001:db8::1]:")])
+def test_sockets_of_the_proxy_are_those_of_its_options(tmp_path, ip, host):
+    out = render(tmp_path / "out", site() | {"nuna_public_ip": ip})
+    service = dict(settings_of(out["nuna-proxy.service"]))
+    words = shlex.split(service["ExecStart"])
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    wanted = {
+        "nuna-proxy.socket": ("public", f"{host}{options['--port']}"),
+        "nuna-proxy-api.socket": ("api", f"{options['--api-ip']}:{options['--api-port']}"),
+        "nuna-proxy-redirect.socket": ("redirect", f"{host}{options['--redirect-port']}"),
+    }
+    assert options.get("--ip", "") == ip
+    assert service["Type"] == "notify"
+    assert service["Requires"].split() == service["Sockets"].split() == list(wanted)
+    for name, (called, address) in wanted.items():
+        socket_unit = dict(settings_of(out[name]))
+        assert (socket_unit["FileDescriptorName"], socket_unit["ListenStream"]) == (called, address)
+        assert socket_unit["Service"] == "nuna-proxy.service"
+    out = render(tmp_path / "without", site() | {"nuna_redirect_port": 0})
+    assert "redirect" not in out["nuna-proxy.service"].read_text()
+
+
 def test_sockets_of_the_unit_are_those_of_the_configuration(rendered):
     config = tomllib.loads(rendered["spawner.toml"].read_text())
     listen = [value for key, value in settings_of(rendered["nuna-spawner.socket"]) if key == "ListenStream"]

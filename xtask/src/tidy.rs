@@ -82,7 +82,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("nuna-kernel", &["nuna"]),
     ("nuna-spawner", &["nuna-gateway", "nuna-pbs", "nuna-slurm", "nuna-systemd"]),
     ("nuna-gateway", &[]),
-    ("nuna-proxy", &[]),
+    ("nuna-proxy", &["nuna-systemd"]),
     ("nuna-pbs", &[]),
     ("nuna-slurm", &["nuna-pbs"]),
     ("nuna-singleuser", &[]),

@@ -2,95 +2,48 @@
 //! well or not, names of requests, and counters.
 
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Command, Stdio};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nuna_testing::{Systemd, inheritable};
 use serde_json::{Value, json};
 
 use crate::common::{PATIENCE, World, until};
 
-/// Starts a program as systemd does: its sockets are 3 and so on, and it is told its own number.
-const AS_SYSTEMD: &str = "import fcntl, os, sys
-count = int(sys.argv[1])
-kept = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 100) for word in sys.argv[2:2 + count]]
-for number, kept in enumerate(kept):
-    os.dup2(kept, 3 + number)
-    os.close(kept)
-os.environ['LISTEN_FDS'], os.environ['LISTEN_FDNAMES'] = str(count), ':'.join(['a.socket'] * count)
-os.environ['LISTEN_PID'] = os.environ['WATCHDOG_PID'] = str(os.getpid())
-os.execv(sys.argv[2 + count], sys.argv[2 + count:])
-";
+/// A watchdog that is watched closely.
+const WATCHDOG: Duration = Duration::from_millis(400);
 
-/// The one who is told.
-struct Systemd {
-    socket: UnixDatagram,
+fn start(systemd: &Systemd, world: &mut World, sockets: &[&dyn AsRawFd]) {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(world.path("service.log")).unwrap();
+    let sockets: Vec<(&str, &dyn AsRawFd)> = sockets.iter().map(|&socket| ("a.socket", socket)).collect();
+    let child = systemd
+        .command(Path::new(env!("CARGO_BIN_EXE_nuna-spawner")), &sockets, WATCHDOG)
+        .args(["serve", "--die-with-parent", "--config", world.path("spawner.toml").to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    world.adopt("service", child);
 }
 
-impl Systemd {
-    fn new(world: &World) -> Self {
-        let socket = UnixDatagram::bind(world.path("notify")).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Self { socket }
-    }
-
-    fn start(&self, world: &mut World, sockets: &[&dyn AsRawFd]) {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(world.path("service.log")).unwrap();
-        let numbers: Vec<String> = sockets.iter().map(|socket| socket.as_raw_fd().to_string()).collect();
-        let child = Command::new("python3")
-            .args(["-c", AS_SYSTEMD, &numbers.len().to_string()])
-            .args(&numbers)
-            .arg(env!("CARGO_BIN_EXE_nuna-spawner"))
-            .args(["serve", "--die-with-parent", "--config", world.path("spawner.toml").to_str().unwrap()])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("NOTIFY_SOCKET", world.path("notify"))
-            .env("WATCHDOG_USEC", "400000")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        world.adopt("service", child);
-    }
-
-    /// The next word that is not of the watchdog.
-    async fn told(&self) -> String {
-        until("a word to systemd", async || self.heard().filter(|word| word != "WATCHDOG=1")).await
-    }
-
-    fn heard(&self) -> Option<String> {
-        let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).ok()?;
-        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
-    }
-
-    async fn beat(&self) {
-        until("a beat", async || self.heard().filter(|word| word == "WATCHDOG=1")).await;
-    }
-}
-
-/// Programs get it.
-fn passed(socket: impl std::os::fd::AsFd) {
-    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-}
-
-#[tokio::test]
+// Requests go on while the test waits for a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn systemd_passes_sockets_and_hears_of_each_state() {
     let mut world = World::new().await;
     assert_eq!(world.end("service"), Some(0));
     let hub = UnixListener::bind(world.path("spawner.sock")).unwrap();
     let nodes = std::net::TcpListener::bind(&world.nodes).unwrap();
-    passed(&hub);
-    passed(&nodes);
-    let systemd = Systemd::new(&world);
+    inheritable(&hub);
+    inheritable(&nodes);
+    let systemd = Systemd::new(world.path("notify"));
     // Asked before the service is there, and answered once it is.
     let early = world.hub(reqwest::Method::GET, "/health").send();
     let early = tokio::spawn(early);
-    systemd.start(&mut world, &[&hub, &nodes]);
-    let word = systemd.told().await;
+    start(&systemd, &mut world, &[&hub, &nodes]);
+    let word = systemd.told();
     assert!(word.starts_with("READY=1\nSTATUS=serving on /"), "{word}");
     assert_eq!(early.await.unwrap().unwrap().status(), 200);
     let answer = world.launch("exchange", json!({"code": "x", "job": "1", "host": "x"})).await;
@@ -100,7 +53,7 @@ async fn systemd_passes_sockets_and_hears_of_each_state() {
     let id = world.created("alice", "small").await;
     world.until_state(&id, "running").await;
     for _ in 0..3 {
-        systemd.beat().await;
+        systemd.beat();
     }
     // A service that hangs does not beat.
     world.pause("service", true);
@@ -109,14 +62,14 @@ async fn systemd_passes_sockets_and_hears_of_each_state() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(systemd.heard(), None);
     world.pause("service", false);
-    systemd.beat().await;
+    systemd.beat();
 
     assert_eq!(world.end("service"), Some(0));
-    assert!(systemd.told().await.starts_with("STOPPING=1\nSTATUS="));
+    assert!(systemd.told().starts_with("STOPPING=1\nSTATUS="));
     assert!(world.path("spawner.sock").exists(), "the socket is systemd's and stays");
     // Its next life takes them again, and nobody was refused.
     let between = tokio::spawn(world.hub(reqwest::Method::GET, "/health").send());
-    systemd.start(&mut world, &[&hub, &nodes]);
+    start(&systemd, &mut world, &[&hub, &nodes]);
     assert_eq!(between.await.unwrap().unwrap().status(), 200);
     world.until(&id, |view| view["poll"] == "alive" && view["state"] == "running").await;
 }
@@ -125,13 +78,13 @@ async fn systemd_passes_sockets_and_hears_of_each_state() {
 async fn sockets_that_are_not_those_of_the_configuration_are_refused() {
     let mut world = World::new().await;
     assert_eq!(world.end("service"), Some(0));
-    let systemd = Systemd::new(&world);
+    let systemd = Systemd::new(world.path("notify"));
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let unix = UnixListener::bind(world.path("other.sock")).unwrap();
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    passed(&other);
-    passed(&unix);
-    passed(&datagram);
+    inheritable(&other);
+    inheritable(&unix);
+    inheritable(&datagram);
     let cases: [(Vec<&dyn AsRawFd>, &str); 4] = [
         (vec![&other], "make ListenStream= of the socket unit the same"),
         (vec![&unix], "systemd passes a socket at"),
@@ -139,7 +92,7 @@ async fn sockets_that_are_not_those_of_the_configuration_are_refused() {
         (vec![&datagram], "neither a listening unix nor TCP socket"),
     ];
     for (sockets, words) in cases {
-        systemd.start(&mut world, &sockets);
+        start(&systemd, &mut world, &sockets);
         let code = async |world: &mut World| {
             let begun = std::time::Instant::now();
             loop {

@@ -1,15 +1,17 @@
 //! Owns that programs which tests start end with them, also when a test panics: `std::process::Child` leaves them running.
 //! Also a web server that answers what a test says ([`WebServer`]), a bucket in memory ([`Bucket`]), damaged files
-//! ([`check_damaged`]), and the Python of the tests ([`python`]). For tests only; what a test starts and how it waits is its own.
+//! ([`check_damaged`]), systemd as a service sees it ([`Systemd`]), and the Python of the tests ([`python`]). For tests only; what a test starts and how it waits is its own.
 
 mod bucket;
 mod damage;
 mod python;
+mod systemd;
 mod web;
 
 pub use bucket::Bucket;
 pub use damage::{Noise, check_damaged, seeds};
 pub use python::python;
+pub use systemd::{Systemd, inheritable};
 pub use web::{WebReply, WebRequest, WebServer};
 
 use std::{

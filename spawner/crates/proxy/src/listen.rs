@@ -1,11 +1,12 @@
-//! The listeners: bind, accept, hand on; certificates read anew; drain at the end.
+//! The listeners: accept, hand on; certificates read anew; systemd is told; drain at the end.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use anyhow::Context;
+use nuna_systemd::{Heart, Manager, Passed};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
@@ -13,6 +14,7 @@ use tracing::{debug, info, warn};
 use crate::converse::{Accepted, Arrival, Door, Role};
 use crate::options::{Address, TlsFiles};
 use crate::pool::Upstream;
+use crate::sockets::{Listener, Sockets};
 use crate::workers::Workers;
 use crate::{Proxy, tls};
 
@@ -22,28 +24,30 @@ const INWARD_CONNECTIONS_MAX: usize = 256;
 /// How often the certificates' files are looked at.
 const CERTIFICATES_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(crate) async fn serve(
+    proxy: Arc<Proxy>,
+    systemd: Manager,
+    passed: Vec<(String, Passed)>,
+) -> anyhow::Result<()> {
     let options = &proxy.options;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let public_tls = incoming(options.tls.as_ref(), &[tls::HTTP2, tls::HTTP1]).context("--ssl-*")?;
     let api_tls = incoming(options.api_tls.as_ref(), &[tls::HTTP1]).context("--api-ssl-*")?;
     let outgoing = Arc::new(tls::Outgoing::for_targets(options).context("--client-ssl-*")?);
+    let mut sockets = Sockets::new(passed)?;
     let mut listeners = vec![
-        (bind(&options.public).await?, Role::Public, public_tls.clone()),
-        (bind(&options.api).await?, Role::Api, api_tls.clone()),
+        (sockets.listen("public", &options.public).await?, Role::Public, public_tls.clone()),
+        (sockets.listen("api", &options.api).await?, Role::Api, api_tls.clone()),
     ];
     if let Some(address) = &options.metrics {
-        listeners.push((bind(address).await?, Role::Metrics, None));
+        listeners.push((sockets.listen("metrics", address).await?, Role::Metrics, None));
     }
     if let Some((address, port)) = &options.redirect {
-        listeners.push((bind(address).await?, Role::Redirect(*port), None));
+        listeners.push((sockets.listen("redirect", address).await?, Role::Redirect(*port), None));
     }
+    let files = sockets.files()?;
     announce(options, &listeners);
     if let Some(path) = &options.pid_file {
         info!("Writing pid {} to {}", std::process::id(), path.display());
@@ -51,7 +55,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
 
-    let workers = Arc::new(Destination::Workers(Workers::start(options.threads, &outgoing)?));
+    let workers = Arc::new(Workers::start(options.threads, &outgoing)?);
+    let beating = tokio::spawn(beat(systemd.heart(), workers.clone()));
+    let workers = Arc::new(Destination::Workers(workers));
     let here = Arc::new(Destination::Here(Arc::new(Upstream::new(outgoing.clone()))));
     // Every connection holds a receiver: they hear of the end through it, and are counted by it.
     let (draining, drain) = watch::channel(());
@@ -65,12 +71,14 @@ pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
         accepting.push(tokio::spawn(accept(listener, door, Arc::new(Semaphore::new(slots)), to.clone())));
     }
     drop(drain);
+    systemd.ready(&format!("proxying on {}, API on {}", options.public, options.api));
     let reloading = tokio::spawn(reload(public_tls, api_tls, outgoing, signal(SignalKind::hangup())?));
 
     tokio::select! {
         _ = terminate.recv() => warn!("Terminated"),
         _ = interrupt.recv() => warn!("Interrupted"),
     }
+    systemd.stopping("requests under way may finish");
     reloading.abort();
     for task in accepting {
         task.abort();
@@ -82,7 +90,8 @@ pub(crate) async fn serve(proxy: Arc<Proxy>) -> anyhow::Result<()> {
         _ = terminate.recv() => info!("Terminated again"),
         _ = interrupt.recv() => info!("Interrupted again"),
     }
-    clean_up(&proxy);
+    beating.abort();
+    clean_up(&proxy, &files);
     Ok(())
 }
 
@@ -140,55 +149,21 @@ async fn reload(
     }
 }
 
-fn clean_up(proxy: &Proxy) {
-    let options = &proxy.options;
-    for address in [Some(&options.public), Some(&options.api), options.metrics.as_ref()] {
-        if let Some(Address::Unix(path)) = address {
-            let _ = std::fs::remove_file(path);
-        }
+/// A beat of the watchdog says that this thread and every worker take up what they are given: one that hangs is
+/// silent, and systemd starts the program anew.
+async fn beat(mut heart: Heart, workers: Arc<Workers>) {
+    let Some(every) = heart.every() else { return };
+    loop {
+        workers.answer().await;
+        heart.beat();
+        tokio::time::sleep(every / 2).await;
     }
-    if let Some(path) = &options.pid_file {
+}
+
+fn clean_up(proxy: &Proxy, sockets: &[PathBuf]) {
+    for path in sockets.iter().chain(&proxy.options.pid_file) {
         let _ = std::fs::remove_file(path);
     }
-}
-
-async fn bind(address: &Address) -> anyhow::Result<Listener> {
-    match address {
-        Address::Unix(path) => {
-            remove_stale_socket(path).await?;
-            let listener =
-                UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-            Ok(Listener::Unix(listener))
-        }
-        Address::Tcp { ip, port } if ip.is_empty() => {
-            // All addresses of both families, or of the one there is.
-            let listener = match TcpListener::bind(("::", *port)).await {
-                Ok(listener) => listener,
-                Err(_) => TcpListener::bind(("0.0.0.0", *port))
-                    .await
-                    .with_context(|| format!("cannot listen on port {port}"))?,
-            };
-            Ok(Listener::Tcp(listener))
-        }
-        Address::Tcp { ip, port } => {
-            let listener = TcpListener::bind((ip.trim_matches(['[', ']']), *port))
-                .await
-                .with_context(|| format!("cannot listen on {address}"))?;
-            Ok(Listener::Tcp(listener))
-        }
-    }
-}
-
-async fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        bail!("{} exists and is not a socket: remove it or choose another path", path.display());
-    }
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        bail!("something already listens on {}", path.display());
-    }
-    std::fs::remove_file(path).with_context(|| format!("cannot remove the old socket {}", path.display()))
 }
 
 fn bound(listener: &Listener, asked: &Address) -> String {
@@ -238,7 +213,7 @@ async fn accept(listener: Listener, door: Arc<Door>, slots: Arc<Semaphore>, to: 
 
 /// Who serves what a listener accepts.
 enum Destination {
-    Workers(Workers),
+    Workers(Arc<Workers>),
     Here(Arc<Upstream>),
 }
 

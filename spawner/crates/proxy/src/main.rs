@@ -20,6 +20,7 @@ mod path;
 mod plain;
 mod pool;
 mod routes;
+mod sockets;
 mod tls;
 mod tunnel;
 mod upstream;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use nuna_systemd::Manager;
 use tracing::info;
 
 use crate::metrics::Metrics;
@@ -87,10 +89,13 @@ fn run() -> anyhow::Result<()> {
         table.add("/", data, routes::now_ms()).context("--default-target")?;
         info!("Route added / -> {target}");
     }
+    let systemd = Manager::from_environment()
+        .context("cannot tell systemd anything (a unit of Type=notify sets NOTIFY_SOCKET)")?;
+    let passed = nuna_systemd::passed().context("cannot take the sockets that systemd passes")?;
     let proxy = Proxy { options, routes: RwLock::new(table), metrics: Metrics::default() };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(listen::serve(Arc::new(proxy)))
+        .block_on(listen::serve(Arc::new(proxy), systemd, passed))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::converse::Arrival;
 use crate::pool::Upstream;
@@ -16,8 +16,15 @@ use crate::tls::Outgoing;
 pub(crate) struct Workers(Vec<Worker>);
 
 struct Worker {
-    arrivals: mpsc::UnboundedSender<Arrival>,
+    inbox: mpsc::UnboundedSender<Word>,
     open: Arc<AtomicUsize>,
+}
+
+/// What a worker is told.
+enum Word {
+    Arrival(Arrival),
+    /// To be answered at once.
+    Answer(oneshot::Sender<()>),
 }
 
 impl Workers {
@@ -32,15 +39,25 @@ impl Workers {
             return;
         };
         idlest.open.fetch_add(1, Ordering::Relaxed);
-        if idlest.arrivals.send(arrival).is_err() {
+        if idlest.inbox.send(Word::Arrival(arrival)).is_err() {
             tracing::error!("a worker has ended; a connection is dropped");
+        }
+    }
+
+    /// Returns once every worker has taken this up; never if one hangs or has ended.
+    pub(crate) async fn answer(&self) {
+        for worker in &self.0 {
+            let (answer, answered) = oneshot::channel();
+            if worker.inbox.send(Word::Answer(answer)).is_err() || answered.await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
 
 impl Worker {
     fn start(tls: Arc<Outgoing>) -> anyhow::Result<Self> {
-        let (arrivals, mut arriving) = mpsc::unbounded_channel::<Arrival>();
+        let (inbox, mut words) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let counted = open.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,7 +67,15 @@ impl Worker {
         let work = async move {
             let upstream = Arc::new(Upstream::new(tls));
             tokio::spawn(upstream.clone().sweep());
-            while let Some(arrival) = arriving.recv().await {
+            while let Some(word) = words.recv().await {
+                let arrival = match word {
+                    Word::Arrival(arrival) => arrival,
+                    Word::Answer(answer) => {
+                        // Nobody waits once the proxy ends.
+                        let _ = answer.send(());
+                        continue;
+                    }
+                };
                 let (upstream, left) = (upstream.clone(), Left(counted.clone()));
                 tokio::spawn(async move {
                     arrival.serve(upstream).await;
@@ -62,7 +87,7 @@ impl Worker {
             .name("worker".to_owned())
             .spawn(move || runtime.block_on(work))
             .context("cannot start a worker")?;
-        Ok(Self { arrivals, open })
+        Ok(Self { inbox, open })
     }
 }
 
