@@ -86,7 +86,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let request = REQUEST.try_with(Clone::clone).unwrap_or_default();
-        tracing::info!(status = self.status.as_u16(), code = self.code, "{}", self.message);
+        match self.status {
+            // The hub asks again and again what the configuration does not offer.
+            StatusCode::NOT_IMPLEMENTED => tracing::debug!(code = self.code, "{}", self.message),
+            status => tracing::info!(status = status.as_u16(), code = self.code, "{}", self.message),
+        }
         let error = Inner { code: self.code, message: &self.message, request };
         (self.status, Json(Body { error, id: self.id.as_ref() })).into_response()
     }
