@@ -75,6 +75,12 @@ class Hub:
         """Stops the hub as a machine does that swaps, or lets it go on."""
         os.kill(self._process.pid, signal.SIGSTOP if is_paused else signal.SIGCONT)
 
+    def pause_proxy(self, is_paused: bool) -> None:
+        """The same for the proxy that the hub has started."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        (proxy,) = [pid for pid in children if Path(f"/proc/{pid}/exe").readlink().name == "nuna-proxy"]
+        os.kill(int(proxy), signal.SIGSTOP if is_paused else signal.SIGCONT)
+
     def crash(self) -> None:
         """The hub is gone at once; its proxy stays, as after a real crash."""
         os.kill(self._process.pid, signal.SIGKILL)

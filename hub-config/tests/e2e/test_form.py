@@ -239,3 +239,31 @@ def test_silent_pbs_is_said_and_what_is_shown_is_renewed(site, visit):
         hidden.rename(site.folder / "pbs" / "socket")
         site.pause("nuna-pbs", False)
     page.wait_for_selector("#nuna-stale", state="hidden")
+
+
+@pytest.mark.parametrize("part", ["hub", "proxy"])
+def test_a_page_says_by_itself_that_the_hub_stands_still_and_goes_on_after_it(site, visit, part):
+    page = visit()
+    page.locator("input[name=profile][value=stuck]").check()
+    page.click("#spawn_form [type=submit]")
+    page.wait_for_selector("#nuna-told dd[data-nuna=queue]:has-text('stuck')")
+    form = page.context.new_page()
+    form.goto(f"{site.hub.url}/hub/spawn/alice/other")
+    form.wait_for_selector("text=8 cores are free")
+    pause = site.hub.pause if part == "hub" else site.hub.pause_proxy
+    pause(True)
+    try:
+        page.wait_for_selector("#nuna-silent:visible:has-text('The hub has not answered for')")
+        screenshot(page, f"form-11-{part}-stands-still")
+        form.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        form.wait_for_selector("#nuna-stale:visible:has-text('The hub does not answer at the moment')")
+    finally:
+        pause(False)
+    page.wait_for_selector("#nuna-silent", state="hidden")
+    form.evaluate("setInterval(() => document.dispatchEvent(new Event('visibilitychange')), 300)")
+    form.wait_for_selector("#nuna-stale", state="hidden")
+    form.close()
+    page.wait_for_selector("#nuna-told dd[data-nuna=queue]:has-text('stuck')")
+    page.click("#cancel")
+    page.wait_for_url(re.compile(r"/hub/home"))
+    until(lambda: not site.living_jobs(), "the job to be deleted")
