@@ -4,6 +4,7 @@
 pub mod budget;
 pub mod contact;
 pub mod driver;
+pub mod exit_status;
 pub mod fleet;
 pub mod polling;
 pub mod server;

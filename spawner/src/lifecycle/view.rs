@@ -5,18 +5,10 @@ use std::time::Duration;
 use nuna_pbs::{Job, JobId};
 use serde::Serialize;
 
+use super::exit_status;
 use super::server::{News, UserServer};
 use super::state::{Address, Ending, Failure, Reason, ServerId, State};
 use crate::config::System;
-
-/// PBS's exit status of a job that ran out of walltime.
-const EXIT_WALLTIME: i32 = -29;
-/// 256 and the number of the signal.
-const EXIT_SIGNAL: i32 = 256;
-/// And what a shell adds.
-const EXIT_SHELL: i32 = 128;
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 /// Three values: PBS's silence says nothing about a user server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -357,23 +349,13 @@ pub(crate) fn ending(system: System, state: &State, seen: Option<&Job>) -> Endin
 /// Its walltime was over, whoever ended it then: PBS, or a `qdel` of ours that was faster.
 fn reached_walltime(job: &Job) -> bool {
     let is_used = job.walltime.zip(job.walltime_used).is_some_and(|(limit, used)| used >= limit);
-    is_used || job.exit_status == Some(EXIT_WALLTIME)
+    is_used || job.exit_status == Some(exit_status::WALLTIME)
 }
 
 fn how_the_job_ended(system: System, seen: Option<&Job>, exit: Option<i32>) -> String {
     let Some(job) = seen else { return format!("{system} does not know it any more") };
     let reason = match exit {
-        Some(EXIT_WALLTIME) => "it reached its walltime".to_owned(),
-        // The second is how a shell tells that what it ran was killed.
-        Some(exit) if exit == EXIT_SIGNAL + SIGTERM || exit == EXIT_SHELL + SIGTERM => {
-            "it was deleted, or ended by signal 15 at its walltime".to_owned()
-        }
-        Some(exit) if exit == EXIT_SIGNAL + SIGKILL => {
-            "it was killed by signal 9, perhaps because it used too much memory".to_owned()
-        }
-        Some(exit) if exit > EXIT_SIGNAL => format!("it was ended by signal {}", exit - EXIT_SIGNAL),
-        Some(exit) if exit < 0 => format!("{system} could not run it (status {exit})"),
-        Some(exit) => format!("exit status {exit}"),
+        Some(exit) => exit_status::words(system, exit),
         None => format!("{system} gives no exit status"),
     };
     match job.comment.as_deref().filter(|comment| !comment.is_empty()) {

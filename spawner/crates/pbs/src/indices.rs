@@ -18,6 +18,16 @@ struct Range {
     step: u32,
 }
 
+impl Range {
+    fn count(&self) -> u64 {
+        u64::from((self.last - self.first) / self.step) + 1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> + use<> {
+        (self.first..=self.last).step_by(self.step as usize)
+    }
+}
+
 /// Some indices of an array. Ascending and without repetition; may be none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indices {
@@ -44,7 +54,7 @@ impl Indices {
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.ranges.iter().map(|range| u64::from((range.last - range.first) / range.step) + 1).sum()
+        self.ranges.iter().map(Range::count).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -59,9 +69,27 @@ impl Indices {
             .is_some_and(|range| index >= range.first && (index - range.first).is_multiple_of(range.step))
     }
 
+    /// Those of all the parts. Ranges stay ranges, so that the work is by what is written, not by what it counts; none if
+    /// steps overlap in more numbers than a list may have ranges.
+    pub fn union<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut ranges: Vec<Range> = parts.into_iter().flat_map(|part| part.ranges.iter().copied()).collect();
+        if let Some(ranges) = joined(&mut ranges) {
+            return Some(Self { ranges });
+        }
+        let is_stepped = |range: &&Range| range.step > 1;
+        let stepped: u64 = ranges.iter().filter(is_stepped).map(|range| range.count()).sum();
+        if stepped > RANGES_MAX as u64 {
+            return None;
+        }
+        let numbers: Vec<u32> = ranges.iter().filter(is_stepped).flat_map(Range::iter).collect();
+        ranges.retain(|range| range.step == 1);
+        ranges.extend(numbers.into_iter().map(|number| Range { first: number, last: number, step: 1 }));
+        joined(&mut ranges).map(|ranges| Self { ranges })
+    }
+
     /// All of them, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ranges.iter().flat_map(|range| (range.first..=range.last).step_by(range.step as usize))
+        self.ranges.iter().flat_map(Range::iter)
     }
 }
 
@@ -93,6 +121,25 @@ impl FromIterator<u32> for Indices {
         }
         Self { ranges }
     }
+}
+
+/// Ascending and without overlap, neighbours as one; none if one that has steps overlaps another.
+fn joined(ranges: &mut [Range]) -> Option<Vec<Range>> {
+    ranges.sort_unstable_by_key(|range| (range.first, range.last));
+    let mut joined: Vec<Range> = Vec::new();
+    for &range in &*ranges {
+        match joined.last_mut() {
+            Some(before)
+                if before.step == 1 && range.step == 1 && range.first <= before.last.saturating_add(1) =>
+            {
+                before.last = before.last.max(range.last);
+            }
+            Some(before) if range.first <= before.last && *before != range => return None,
+            Some(before) if *before == range => {}
+            Some(_) | None => joined.push(range),
+        }
+    }
+    Some(joined)
 }
 
 /// Once a new range has begun, a pair with a gap before it is one number, and the other belongs to what follows.
@@ -220,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn a_union_of_huge_ranges_costs_nothing() {
+        let union = |texts: &[&str]| {
+            let parts: Vec<Indices> = texts.iter().map(|text| indices(text)).collect();
+            Indices::union(&parts)
+        };
+        let all = union(&["2-999999999", "0", "1"]).unwrap();
+        assert_eq!((all.count(), all.to_string().as_str()), (1_000_000_000, "0-999999999"));
+        let odd = union(&["1-999999999:2", "1-999999999:2"]).unwrap();
+        assert_eq!((odd.count(), odd.to_string().as_str()), (500_000_000, "1-999999999:2"));
+        assert_eq!(union(&["1-999999999:2", "2-999999998:2"]), None, "not by walking through them");
+        assert_eq!(union(&[]).unwrap(), indices("-"));
+    }
+
+    #[test]
     fn what_is_left_prints_as_pbs_prints_it() {
         for (left, text) in [
             (vec![], "-"),
@@ -245,6 +306,21 @@ mod tests {
             for index in 0..300 {
                 prop_assert_eq!(read.contains(index), numbers.contains(&index));
             }
+        }
+
+        #[test]
+        fn a_union_has_what_its_parts_have(
+            texts in proptest::collection::vec((0_u32..60, 0_u32..60, 1_u32..5), 0..6),
+        ) {
+            let parts: Vec<Indices> = texts
+                .iter()
+                .map(|(first, more, step)| indices(&format!("{first}-{}:{step}", first + more + 1)))
+                .collect();
+            let union = Indices::union(&parts).unwrap();
+            for index in 0..130 {
+                prop_assert_eq!(union.contains(index), parts.iter().any(|part| part.contains(index)), "{}", index);
+            }
+            prop_assert_eq!(union.iter().count() as u64, union.count());
         }
 
         #[test]

@@ -3,7 +3,7 @@
 //! People name their jobs as they like, with line ends and separators too, and a name must not be able to make a job
 //! look gone. So every field of every query ends with a mark made for that query alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ const FIELDS: [&str; 15] = [
 const MARK_BYTES: usize = 12;
 /// A site's `MaxArraySize` is at most this; a larger answer is none.
 const ARRAY_SIZE_MAX: u64 = 4_000_001;
+
+/// Jobs of arrays that one answer tells of one by one; the rest is not known then.
+const SUB_JOBS_MAX: usize = 50_000;
 
 /// Ends every field of one query's answer.
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ struct Record {
 /// # Errors
 /// With a sentence, if that is no answer to a query with this mark.
 pub(crate) fn jobs(stdout: &[u8], mark: &Mark) -> Result<Snapshot, String> {
-    let (records, complete) = read(stdout, mark)?;
+    let (records, mut complete) = read(stdout, mark)?;
     let mut arrays: BTreeMap<JobId, Vec<(Job, Indices)>> = BTreeMap::new();
     let mut jobs = BTreeMap::new();
     for record in records {
@@ -89,7 +92,10 @@ pub(crate) fn jobs(stdout: &[u8], mark: &Mark) -> Result<Snapshot, String> {
         }
     }
     for (id, parts) in arrays {
-        jobs.extend(array(&id, &parts).map(|job| (id, job)));
+        match array(&id, &parts) {
+            Some(job) => drop(jobs.insert(id, job)),
+            None => complete = false,
+        }
     }
     Ok(Snapshot { jobs, server_time: None, complete })
 }
@@ -99,7 +105,7 @@ pub(crate) fn jobs(stdout: &[u8], mark: &Mark) -> Result<Snapshot, String> {
 /// # Errors
 /// As [`jobs`].
 pub(crate) fn sub_jobs(stdout: &[u8], mark: &Mark, arrays: &[JobId]) -> Result<Snapshot, String> {
-    let (records, complete) = read(stdout, mark)?;
+    let (records, mut complete) = read(stdout, mark)?;
     let mut wanted: BTreeMap<JobId, Vec<(Job, Indices)>> = BTreeMap::new();
     for record in records {
         let Some((id, indices)) = record.array else { continue };
@@ -108,29 +114,32 @@ pub(crate) fn sub_jobs(stdout: &[u8], mark: &Mark, arrays: &[JobId]) -> Result<S
         }
     }
     let mut jobs = BTreeMap::new();
+    let mut left = SUB_JOBS_MAX;
     for (id, parts) in wanted {
         for (job, indices) in &parts {
-            for index in indices.iter() {
+            let fitting = usize::try_from(indices.count()).unwrap_or(usize::MAX).min(left);
+            complete &= fitting as u64 == indices.count();
+            left -= fitting;
+            for index in indices.iter().take(fitting) {
                 let one = id.sub_job(index);
                 jobs.insert(one.clone(), Job { id: one, ..job.clone() });
             }
         }
-        jobs.extend(array(&id, &parts).map(|job| (id, job)));
+        match array(&id, &parts) {
+            Some(job) => drop(jobs.insert(id, job)),
+            None => complete = false,
+        }
     }
     Ok(Snapshot { jobs, server_time: None, complete })
 }
 
-/// An array as its parts make it. Slurm keeps no record of an array as such, and forgets its jobs one by one.
+/// An array as its parts make it. Slurm keeps no record of an array as such, and forgets its jobs one by one. None if its
+/// indices make no list.
 fn array(id: &JobId, parts: &[(Job, Indices)]) -> Option<Job> {
     let indices = |wanted: fn(&Job) -> bool| {
-        let parts = parts.iter().filter(|(job, _)| wanted(job));
-        parts
-            .flat_map(|(_, indices)| indices.iter())
-            .collect::<BTreeSet<u32>>()
-            .into_iter()
-            .collect::<Indices>()
+        Indices::union(parts.iter().filter(|(job, _)| wanted(job)).map(|(_, indices)| indices))
     };
-    let of = Array { submitted: indices(|_| true), waiting: indices(|job| job.state.is_pending()) };
+    let of = Array { submitted: indices(|_| true)?, waiting: indices(|job| job.state.is_pending())? };
     let lives = |job: &Job| !job.state.is_over();
     // What waits says best what the array waits for.
     let (speaker, _) = parts
@@ -140,7 +149,7 @@ fn array(id: &JobId, parts: &[(Job, Indices)]) -> Option<Job> {
         .or_else(|| parts.first())?;
     let state = if !parts.iter().any(|(job, _)| lives(job)) {
         JobState::Finished
-    } else if of.waiting == of.submitted {
+    } else if of.waiting.count() == of.submitted.count() {
         speaker.state
     } else {
         JobState::Begun
@@ -386,6 +395,27 @@ mod tests {
             let snapshot = jobs(task("20", "20", indices, "PENDING").as_bytes(), &mark()).unwrap();
             assert!(!snapshot.complete && snapshot.jobs.is_empty(), "{indices}");
         }
+    }
+
+    #[test]
+    fn one_line_of_a_huge_array_is_neither_walked_through_nor_kept_whole() {
+        let line = task("20", "20", "2-902112", "PENDING");
+        // A thousand such lines, walked through, would take an hour.
+        let text: String =
+            (0..1000).map(|number| task("20", &(20 + number).to_string(), "2-902112", "PENDING")).collect();
+        let all = jobs(text.as_bytes(), &mark()).unwrap();
+        assert_eq!((all.jobs.len(), all.complete), (1000, true));
+        let of = all.jobs[&id("20[]")].array.clone().unwrap();
+        assert_eq!((of.waiting.count(), of.submitted.to_string().as_str()), (902_111, "2-902112"));
+
+        let some = sub_jobs(line.as_bytes(), &mark(), &[id("20[]")]).unwrap();
+        assert_eq!((some.jobs.len(), some.complete), (SUB_JOBS_MAX + 1, false));
+        assert_eq!(some.presence(&id("20[902112]")), Presence::Unknown);
+
+        let odd =
+            [task("20", "20", "1-900001:2", "PENDING"), task("20", "20", "2-900000:2", "RUNNING")].concat();
+        let all = jobs(odd.as_bytes(), &mark()).unwrap();
+        assert_eq!((all.jobs.len(), all.complete), (0, false), "no list is made of it, and it is not gone");
     }
 
     #[test]
