@@ -17,8 +17,12 @@ HEALTH_SECONDS_MAX = 1.0
 HEALTH_SECONDS_MAX_SHORT = 3.0
 #: A fault is over for everybody within this long after its end.
 HEALED_SECONDS_MAX = 120.0
-#: What is silent, in the words of a page.
-WORDS = {"pbs": "PBS does not answer", "spawner": "spawner service", "directory": "directory"}
+#: What is silent or away, in the words of a page; a submission may be over before anybody waits for it.
+WORDS = {
+    "pbs": ("PBS does not answer", "The PBS server cannot be reached"),
+    "spawner": ("spawner service",),
+    "directory": ("directory",),
+}
 #: Whose start goes through the part: they have to be told.
 WAITING = {"pbs": ("submitting", "queued", "starting"), "spawner": ("submitting", "queued", "starting")}
 
@@ -350,7 +354,7 @@ class Scene:
         else:
             outcome = f"status {page.status_code} after {took:.1f} s"
             if self.part in WORDS and self.part != "pbs":
-                self._expect(WORDS[self.part] in words, f"the newcomer is told: {words[:200]}")
+                self._expect(any(word in words for word in WORDS[self.part]), f"the newcomer is told: {words[:200]}")
         if self.part in ("pbs", "directory", "spawner"):
             self._expect(took < MESSAGE_SECONDS, f"the newcomer waits {took:.1f} s for a word")
         again = until(lambda: self._signs_in_again(), "a sign-in after the fault", 60, evidence=self.stack.logs)
@@ -372,13 +376,14 @@ class Scene:
 
     def _tell(self) -> None:
         """Who waited for the part was told so, while it was away."""
-        words = WORDS.get(self.part)
+        words = WORDS.get(self.part, ())
         for who in WAITING.get(self.part, ()):
-            told = [at - self.struck for at, message in self.people[who].messages if words in message and at > self.struck]
+            messages = [(at - self.struck, message) for at, message in self.people[who].messages]
+            told = [at for at, message in messages if at > 0 and any(word in message for word in words)]
             if told and told[0] < self.seconds + 5:
                 self.row.said[who] = f"{told[0]:.1f} s"
             elif self.seconds >= MESSAGE_SECONDS:
-                said = [(round(at - self.struck, 1), message) for at, message in self.people[who].messages]
+                said = list(dict.fromkeys(message for _, message in messages))
                 self.row.problems.append(f"{who} was not told what is silent: {said}")
             if told and self.seconds >= MESSAGE_SECONDS:
                 self._expect(told[0] < MESSAGE_SECONDS, f"{who} waited {told[0]:.1f} s for a word")

@@ -4,6 +4,7 @@
 mod attacks;
 mod check;
 mod common;
+mod fuzzed;
 mod guessing;
 mod load;
 mod operations;
