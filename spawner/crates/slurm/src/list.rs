@@ -80,7 +80,7 @@ struct Record {
 /// # Errors
 /// With a sentence, if that is no answer to a query with this mark.
 pub(crate) fn jobs(stdout: &[u8], mark: &Mark) -> Result<Snapshot, String> {
-    let (records, mut complete) = read(stdout, mark)?;
+    let (records, complete) = read(stdout, mark)?;
     let mut arrays: BTreeMap<JobId, Vec<(Job, Indices)>> = BTreeMap::new();
     let mut jobs = BTreeMap::new();
     for record in records {
@@ -92,10 +92,7 @@ pub(crate) fn jobs(stdout: &[u8], mark: &Mark) -> Result<Snapshot, String> {
         }
     }
     for (id, parts) in arrays {
-        match array(&id, &parts) {
-            Some(job) => drop(jobs.insert(id, job)),
-            None => complete = false,
-        }
+        jobs.extend(array(&id, &parts).map(|job| (id, job)));
     }
     Ok(Snapshot { jobs, server_time: None, complete })
 }
@@ -125,21 +122,17 @@ pub(crate) fn sub_jobs(stdout: &[u8], mark: &Mark, arrays: &[JobId]) -> Result<S
                 jobs.insert(one.clone(), Job { id: one, ..job.clone() });
             }
         }
-        match array(&id, &parts) {
-            Some(job) => drop(jobs.insert(id, job)),
-            None => complete = false,
-        }
+        jobs.extend(array(&id, &parts).map(|job| (id, job)));
     }
     Ok(Snapshot { jobs, server_time: None, complete })
 }
 
-/// An array as its parts make it. Slurm keeps no record of an array as such, and forgets its jobs one by one. None if its
-/// indices make no list.
+/// An array as its parts make it. Slurm keeps no record of an array as such, and forgets its jobs one by one.
 fn array(id: &JobId, parts: &[(Job, Indices)]) -> Option<Job> {
     let indices = |wanted: fn(&Job) -> bool| {
         Indices::union(parts.iter().filter(|(job, _)| wanted(job)).map(|(_, indices)| indices))
     };
-    let of = Array { submitted: indices(|_| true)?, waiting: indices(|job| job.state.is_pending())? };
+    let of = Array { submitted: indices(|_| true), waiting: indices(|job| job.state.is_pending()) };
     let lives = |job: &Job| !job.state.is_over();
     // What waits says best what the array waits for.
     let (speaker, _) = parts
@@ -415,7 +408,9 @@ mod tests {
         let odd =
             [task("20", "20", "1-900001:2", "PENDING"), task("20", "20", "2-900000:2", "RUNNING")].concat();
         let all = jobs(odd.as_bytes(), &mark()).unwrap();
-        assert_eq!((all.jobs.len(), all.complete), (0, false), "no list is made of it, and it is not gone");
+        // Nobody's array keeps others' jobs from being known.
+        assert_eq!((all.jobs.len(), all.complete), (1, true));
+        assert_eq!(all.jobs[&id("20[]")].array.clone().unwrap().submitted.to_string(), "1-900001");
     }
 
     #[test]
