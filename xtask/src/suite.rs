@@ -97,7 +97,7 @@ pub(crate) fn end_to_end(repository: &Repository) -> Result<()> {
 fn end_to_end_ready(repository: &Repository) -> Result<()> {
     let panels = panels(repository);
     let mut pytest = with_environment(repository, repository.command(repository.python()));
-    pytest.args(["-m", "pytest", "-q", "-x", "--color=no", "-p", "no:cacheprovider", WHOLE_PATH]);
+    pytest.args(["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", WHOLE_PATH]);
     let whole_path = tools::run("from login to dashboard in Chromium", &mut pytest);
     panels.and(whole_path)
 }
