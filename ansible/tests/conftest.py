@@ -116,4 +116,4 @@ def peers(tmp_path):
     yield {"directory": address.read_text().strip(), "commands": tmp_path / "commands", "pbs": tmp_path / "pbs"}
     for process in running:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

@@ -112,7 +112,7 @@ def environment_of(pid: int) -> dict[str, str]:
 
 def assert_nothing_lives(folder: Path) -> None:
     """Fails, and cleans up, if a process of the test outlived what started it."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (left := living(folder)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:

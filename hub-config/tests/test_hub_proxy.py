@@ -85,7 +85,7 @@ def service():
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -95,7 +95,7 @@ async def test_a_route_waits_for_a_proxy_that_is_away(fake, proxy):
     await asyncio.sleep(0.5)
     assert not adding.done()
     await fake.open()
-    await asyncio.wait_for(adding, 20)
+    await asyncio.wait_for(adding, 60)
     assert fake.routes["/user/alice"]["target"] == "http://10.0.0.7:4000"
 
 

@@ -82,6 +82,9 @@ async fn a_password_that_is_none_is_never_sent() {
 }
 
 /// A name nobody has costs the directory nothing, a wrong password the work that makes guessing slow.
+/// Too little to tell names apart over a network.
+const UNSEEN: Duration = Duration::from_millis(60);
+
 #[tokio::test]
 async fn the_time_of_a_refusal_does_not_say_whether_the_name_exists() {
     let slapd = slapd();
@@ -93,27 +96,40 @@ async fn the_time_of_a_refusal_does_not_say_whether_the_name_exists() {
                 .await;
         let (right, _) = sign_in(&world, "slow", "slow-password").await;
         assert_eq!(right, 200, "{}", world.log());
-        let mut times = [Vec::new(), Vec::new(), Vec::new()];
-        for _ in 0..7 {
-            for (name, times) in ["slow", "nobody", "no name"].into_iter().zip(&mut times) {
-                let (begun, refused) = (Instant::now(), sign_in(&world, name, "guess").await.0);
-                // On a machine that is busy the work may take longer than the directory is waited for.
-                if refused != 503 {
-                    assert_eq!(refused, 401);
-                    times.push(begun.elapsed());
-                }
+        // A machine that is busy takes its time over this and that: what tells names apart does so every time.
+        let mut spread = Duration::MAX;
+        for _ in 0..5 {
+            spread = spread.min(spread_of_refusals(&world).await);
+            if spread < UNSEEN {
+                break;
             }
         }
-        assert!(times.iter().all(|times| times.len() > 3), "{times:?}");
-        let medians = times.map(|mut times| {
-            times.sort();
-            times[times.len() / 2]
-        });
-        eprintln!("medians of refusals: wrong password, unknown name, no name: {medians:?}");
-        assert!(medians.iter().all(|median| *median >= Duration::from_millis(500)), "{medians:?}");
-        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
-        assert!(*most - *least < Duration::from_millis(60), "{medians:?}");
+        assert!(spread < UNSEEN, "{spread:?}");
     }
+}
+
+/// Between the medians of refusals for a wrong password, an unknown name and what is no name.
+async fn spread_of_refusals(world: &World) -> Duration {
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..7 {
+        for (name, times) in ["slow", "nobody", "no name"].into_iter().zip(&mut times) {
+            let (begun, refused) = (Instant::now(), sign_in(world, name, "guess").await.0);
+            // On a machine that is busy the work may take longer than the directory is waited for.
+            if refused != 503 {
+                assert_eq!(refused, 401);
+                times.push(begun.elapsed());
+            }
+        }
+    }
+    assert!(times.iter().all(|times| times.len() > 3), "{times:?}");
+    let medians = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    eprintln!("medians of refusals: wrong password, unknown name, no name: {medians:?}");
+    assert!(medians.iter().all(|median| *median >= Duration::from_millis(500)), "{medians:?}");
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    *most - *least
 }
 
 async fn guess_from(world: &World, user: &str, address: &str) -> (u16, String) {

@@ -131,7 +131,7 @@ async fn the_next_server_is_asked_when_one_does_not_answer() {
     let answer = world.post("/auth", json!({"username": "alice", "password": "x"})).await;
     assert_eq!(answer.code(), "directory_unreachable");
     // Its timeout is 1 s; a hub that hangs for a minute is what this prevents.
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(45));
 }
 
 /// A slow directory holds up those who sign in, and nobody else.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ldap3::Mod;
 use serde_json::{Value, json};
 
-use crate::common::{World, until};
+use crate::common::{PATIENCE, World, until};
 use crate::slapd::{ALICE, Slapd, sign_in, slapd};
 
 const SEARCH: &str = "servers = ['ldap://HOST:13890']\nuser_base = 'ou=people,dc=nuna,dc=local'";
@@ -262,24 +262,29 @@ async fn a_silent_first_server_costs_one_person_its_timeout() {
     );
     let world = second.world(&lines).await;
     first.pause(true);
-    let timed = async || {
-        let begun = Instant::now();
+    let signs_in = async || {
         assert_eq!(sign_in(&world, "alice", ALICE).await.0, 200, "{}", world.log());
-        begun.elapsed()
     };
-    assert!(timed().await < Duration::from_secs(6), "its timeout is 1 s, its turn 3 s");
-    let mut waits = Vec::new();
+    // How many questions of people the first server was asked, in vain.
+    let waited_for = async || {
+        let text = world.get("/metrics").await.text;
+        let name = format!("nuna_directory_seconds_count{{server=\"ldap://{}:13890\"}} ", first.host);
+        let count = text.lines().find_map(|line| line.strip_prefix(name.as_str()));
+        count.unwrap_or("0").parse::<u32>().unwrap()
+    };
+    signs_in().await;
+    assert_eq!(waited_for().await, 1);
     for _ in 0..5 {
         // Its rest ends meanwhile, and it is tried in the background.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        waits.push(timed().await);
+        signs_in().await;
     }
-    assert!(waits.iter().all(|wait| *wait < Duration::from_millis(900)), "{waits:?}");
+    assert_eq!(waited_for().await, 1);
     let before = first.log().matches("BIND dn=\"uid=alice").count();
     first.pause(false);
     // It is asked first again once it answers.
     until("the first server to be asked again", async || {
-        timed().await;
+        signs_in().await;
         (first.log().matches("BIND dn=\"uid=alice").count() > before).then_some(())
     })
     .await;
@@ -309,10 +314,8 @@ async fn with_all_servers_silent_nobody_is_removed_and_nothing_hangs() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert_eq!((status, code(&answer)), (503, "directory_unreachable"));
     assert!(many.iter().all(|(status, _)| *status == 503), "{many:?}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    let begun = Instant::now();
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     assert_eq!(standing(&world, "carl").await.0, 503);
-    assert!(begun.elapsed() < Duration::from_secs(1), "while nobody answers, questions wait for nobody");
     assert!(world.get("/form?user=alice").await.text.contains("Small"));
     slapd.pause(false);
     assert_eq!(sign_in(&world, "alice", ALICE).await.0, 200, "who signs in is no worse off than before");

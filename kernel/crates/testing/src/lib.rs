@@ -28,7 +28,7 @@ use nix::{
 };
 
 /// How long processes that were killed may take to be gone: a busy machine is slow to notice.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A program that a test has started. When this is dropped it is killed and waited for, and so is whatever it has started

@@ -442,12 +442,15 @@ fn slow_clients_are_cut_off_and_slow_targets_are_not() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(started.elapsed() < PATIENCE, "a head may take for ever");
+    // Pieces come well within the limit, and all of them take longer.
+    let proxy = Proxy::start(&["--client-timeout", "2000", "--keep-alive-timeout", "2000"]);
+    proxy.route("/", &format!("http://{}", echo()));
     let mut stream = connect(proxy.public);
     stream
         .write_all(b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
     for _ in 0..8 {
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(350));
         stream.write_all(b"1\r\na\r\n").unwrap();
     }
     stream.write_all(b"0\r\n\r\n").unwrap();
@@ -460,9 +463,9 @@ fn slow_clients_are_cut_off_and_slow_targets_are_not() {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let _ = stream.read(&mut [0; 4096]);
-            std::thread::sleep(Duration::from_millis(800));
+            std::thread::sleep(Duration::from_millis(2_300));
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
-            std::thread::sleep(Duration::from_millis(800));
+            std::thread::sleep(Duration::from_millis(2_300));
             let _ = stream.write_all(b"1\r\nb\r\n0\r\n\r\n");
         }
     });

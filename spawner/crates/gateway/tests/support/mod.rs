@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SERVICE_TOKEN: &str = "service-api-token-0123456789";
 pub const CLUSTER_TOKEN: &str = "cluster-token-0123456789abcdef0123456789abcdef";
 pub const PREFIX: &str = "/services/nuna/";

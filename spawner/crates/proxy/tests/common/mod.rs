@@ -12,7 +12,7 @@ use nuna_testing::Guarded;
 pub const TOKEN: &str = "secret-token";
 
 /// Nothing on loopback takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Proxy {
     pub process: Guarded,
