@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ldap3::adapters::EntriesOnly;
+use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
 use ldap3::{
     Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope, SearchEntry, SearchOptions,
 };
@@ -21,6 +21,9 @@ use crate::secret::Secret;
 
 /// Entries of one search.
 const ENTRIES_MAX: i32 = 2000;
+/// Entries that are asked for at once (RFC 2696). Active Directory gives 1000 and no more without that, OpenLDAP 500. A
+/// server that knows no pages gives all it would have given.
+const PAGE: i32 = 500;
 /// Of a server's own words about a failure.
 const WORDS_MAX: usize = 200;
 /// An idle connection is tried before it is used again…
@@ -34,6 +37,7 @@ const SYSTEM_AUTHORITIES: [&str; 3] =
 /// LDAP result codes (RFC 4511, appendix A).
 mod code {
     pub(super) const TIME_LIMIT: u32 = 3;
+    pub(super) const SIZE_LIMIT: u32 = 4;
     pub(super) const REFERRAL: u32 = 10;
     pub(super) const ADMIN_LIMIT: u32 = 11;
     /// Of a bind: password expired, account locked.
@@ -203,11 +207,15 @@ impl Connection {
         attributes: Vec<&str>,
     ) -> Result<(Vec<SearchEntry>, LdapResult), Trouble> {
         let server = |error: LdapError| Trouble::Server(describe(&error, self.timeout));
+        let mut adapters: Vec<Box<dyn Adapter<'_, _, _>>> = vec![Box::new(EntriesOnly::new())];
+        if scope != Scope::Base {
+            adapters.push(Box::new(PagedResults::new(PAGE)));
+        }
         let mut stream = self
             .ldap
             .with_search_options(SearchOptions::new().sizelimit(ENTRIES_MAX))
             .with_timeout(self.timeout)
-            .streaming_search_with(EntriesOnly::new(), base, scope, filter, attributes)
+            .streaming_search_with(adapters, base, scope, filter, attributes)
             .await
             .map_err(server)?;
         let mut entries = Vec::new();
@@ -241,6 +249,13 @@ impl Connection {
         let (entries, result) = self.ask(base, scope, filter, attributes).await?;
         if result.rc == 0 {
             return Ok(entries);
+        }
+        if result.rc == code::SIZE_LIMIT {
+            return Err(misconfigured(format!(
+                "the directory gives {} entries for the search {filter} below {base} and has more, also page by page; raise \
+                 its limit for the account that searches, or narrow the filter",
+                entries.len()
+            )));
         }
         Err(misconfigured(format!(
             "the directory answered {} to the search {filter} below {base}; check directory.user_base, \

@@ -262,7 +262,7 @@ fn slapd_of(certificate: Certificate, entries: String) -> Slapd {
          modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload ppolicy\n\
          TLSCACertificateFile {ca}\nTLSCertificateFile {cert}\nTLSCertificateKeyFile {key}\n\
          database mdb\nmaxsize 67108864\nindex uid,member,uniqueMember,memberUid eq\nsuffix \"dc=nuna,dc=local\"\nrootdn \"cn=root,dc=nuna,dc=local\"\nrootpw root-password\n\
-         directory {data}\noverlay memberof\noverlay ppolicy\n\
+         directory {data}\nsizelimit size.soft=500 size.hard=500 size.prtotal=1500\noverlay memberof\noverlay ppolicy\n\
          access to attrs=userPassword by anonymous auth by * none\n\
          access to * by users read by anonymous auth by * none\n",
         ca = path("ca.pem"),
@@ -394,6 +394,31 @@ async fn bind_by_template_over_tls_and_start_tls() {
         assert!(!world.log().contains(ALICE));
     }
     assert!(slapd.log().contains("STARTTLS"));
+}
+
+/// The server gives 500 entries to a question, and 1500 page by page, as Active Directory does with numbers of its own.
+#[tokio::test]
+async fn groups_beyond_the_server_s_limit_are_read_page_by_page() {
+    let mut entries = LDIF.replace("SLOW", SLOW_PASSWORD);
+    for group in 0..1600 {
+        let also = if group < 1200 { "memberUid: carl\n" } else { "" };
+        entries += &format!(
+            "\ndn: cn=g{group:04},ou=groups,dc=nuna,dc=local\nobjectClass: posixGroup\ncn: g{group:04}\n\
+             gidNumber: {}\nmemberUid: slow\n{also}",
+            7000 + group
+        );
+    }
+    let slapd = slapd_of(Certificate::Good, entries);
+    let lines = format!("servers = ['ldaps://HOST:16360']\nca_file = 'FOLDERca.pem'\n{TEMPLATE}");
+    let world = slapd.world(&lines).await;
+    let (status, answer) = sign_in(&world, "carl", "carl-password").await;
+    assert_eq!(status, 200, "{}", world.log());
+    let groups: Vec<String> = (0..1200).map(|group| format!("g{group:04}")).collect();
+    assert_eq!(answer["groups"], json!(groups));
+    // A part of the groups is not all of them.
+    let (status, _) = sign_in(&world, "slow", "slow-password").await;
+    assert_eq!(status, 500);
+    assert!(world.log().contains("and has more, also page by page"), "{}", world.log());
 }
 
 /// Whoever cannot prove to be the directory does not get to see a password.
