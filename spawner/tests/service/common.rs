@@ -283,7 +283,7 @@ impl World {
             .append(true)
             .open(self.path(&format!("{name}.log")))
             .unwrap();
-        let child = Command::new(program)
+        let child = nuna_testing::tied(program)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")

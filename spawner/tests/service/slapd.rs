@@ -291,7 +291,7 @@ impl Slapd {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(folder.join("slapd.log")).unwrap();
         let urls = format!("ldap://{host}:13890 ldaps://{host}:16360 ldaps://{other}:16360");
-        Command::new(SLAPD)
+        nuna_testing::tied(SLAPD)
             // In the foreground, with statistics: binds and searches are in the log.
             .args(["-d", "256", "-f", &folder.join("slapd.conf").display().to_string(), "-h", &urls])
             .stdin(Stdio::null())

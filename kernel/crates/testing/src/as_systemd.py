@@ -3,9 +3,14 @@
 as_systemd.py NAME=DESCRIPTOR... -- PROGRAM ARGUMENT...
 """
 
+import ctypes
 import fcntl
 import os
+import signal
 import sys
+
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 end = sys.argv.index("--")
 sockets = [word.rpartition("=") for word in sys.argv[1:end]]

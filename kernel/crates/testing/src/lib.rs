@@ -95,6 +95,14 @@ impl Drop for Guarded {
     }
 }
 
+/// A command for `program` that the kernel kills when the thread that starts it ends, also if that is because the test was
+/// killed. To be started on the test's own thread.
+pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("/usr/bin/setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
 /// Kills every process with `folder` in its arguments or as its working directory, and waits until none is left: one
 /// that is started again by another is killed again.
 pub fn kill_all_in(folder: &Path) {
@@ -159,6 +167,24 @@ mod tests {
         });
         assert!(panicked.is_err());
         assert_eq!(all_in(&path), [0; 0]);
+    }
+
+    #[test]
+    fn a_tied_program_ends_with_its_thread_though_nobody_ends_it() {
+        let start = || tied("/bin/sleep").arg("1000").spawn().expect("it starts");
+        let mut child = std::thread::spawn(move || {
+            let child = start();
+            // Not before it is tied.
+            let name = || std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap_or_default();
+            while name() != "sleep\n" {
+                std::thread::sleep(POLL);
+            }
+            child
+        })
+        .join()
+        .expect("it does not panic");
+        let status = child.wait().expect("it can be waited for");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::SIGKILL as i32));
     }
 
     #[test]

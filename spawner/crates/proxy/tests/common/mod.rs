@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use nuna_testing::Guarded;
+use nuna_testing::{Guarded, tied};
 
 pub const TOKEN: &str = "secret-token";
 
@@ -23,7 +23,7 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nuna-proxy"));
+        let mut command = tied(env!("CARGO_BIN_EXE_nuna-proxy"));
         if !arguments.contains(&"--port") {
             command.args(["--port", "0"]);
         }
