@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,8 +29,39 @@ def program(name: str) -> Path:
     return path
 
 
+_guardian: subprocess.Popen | None = None
+
+
+def _watch(folder: Path) -> None:
+    """Has whoever knows `folder` killed once this process is gone, by whatever end: SIGTERM is nothing to those who are paused,
+    and their children never hear of it."""
+    global _guardian
+    if _guardian is None or _guardian.poll() is not None:
+        quiet = subprocess.DEVNULL
+        command = [sys.executable, __file__]
+        _guardian = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
+    _guardian.stdin.write(f"{folder}\n".encode())
+    _guardian.stdin.flush()
+
+
+def _guard() -> None:
+    """Reads folders until nobody is there to name more."""
+    folders = {Path(line.rstrip("\n")) for line in sys.stdin}
+    begun = time.monotonic()
+    while (left := {pid for folder in folders for pid in living(folder)}) and time.monotonic() - begun < 60:
+        # They have been told to end, and get some time for it.
+        if time.monotonic() - begun > 10:
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.2)
+
+
 def start(command, environment: dict[str, str], log: Path, **more) -> subprocess.Popen:
-    """Starts a process that gets SIGTERM when the test process ends; output goes to `log`."""
+    """Starts a process that gets SIGTERM when the test process ends, and SIGKILL later; output goes to `log`, in the test's folder."""
+    _watch(log.parent)
     with open(log, "ab") as output:
         return subprocess.Popen(
             [str(word) for word in command],
@@ -121,3 +153,7 @@ def assert_nothing_lives(folder: Path) -> None:
         except ProcessLookupError:
             pass
     assert not left, f"processes were left behind: {left}"
+
+
+if __name__ == "__main__":
+    _guard()
