@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::real_pbs::RealPbs;
+
 /// Nothing on loopback takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const TOKEN: &str = "hub-token-of-the-user-8d1f4c";
@@ -92,7 +94,7 @@ inherit = "base"
 title = "Rich"
 walltime = "00:30:00"
 prologue = ["FROM_PROLOGUE=yes", "export FROM_PROLOGUE"]
-epilogue = ["echo \"ended with $status\" > epilogue"]
+epilogue = ["(umask 022; echo \"ended with $status\" > SHARED/epilogue)"]
 environment = { RICH = "it's \"rich\"" }
 notebook_dir = "/scratch/{user}"
 command = ["python3", "-B"]
@@ -111,6 +113,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(os.environ["JUPYTERHUB_API_TOKEN"].encode())
+    def do_DELETE(self):
+        os._exit(0)
     def log_message(self, *a): pass
 url = urllib.parse.urlparse(os.environ["JUPYTERHUB_SERVICE_URL"])
 signal.signal(signal.SIGTERM, lambda *a: os._exit(0))
@@ -167,6 +171,8 @@ impl Default for Setup {
 }
 
 pub struct World {
+    /// Instead of the embedded batch system.
+    real: Option<RealPbs>,
     pub folder: tempfile::TempDir,
     pub nodes: String,
     processes: Vec<(String, Child)>,
@@ -202,7 +208,16 @@ impl World {
         Self::with(Setup::default()).await
     }
 
+    /// On the PBS that the environment names, else on the embedded one.
+    pub async fn on_any_pbs(setup: Setup) -> Self {
+        Self::on(RealPbs::of_the_environment(), setup).await
+    }
+
     pub async fn with(setup: Setup) -> Self {
+        Self::on(None, setup).await
+    }
+
+    async fn on(real: Option<RealPbs>, mut setup: Setup) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A unix socket's path has to be short.
         let folder = tempfile::Builder::new().prefix("nuna-").tempdir_in("/tmp").unwrap();
@@ -248,7 +263,15 @@ impl World {
         let client = one_each().unix_socket(socket).build().unwrap();
         let web = one_each().no_proxy().build().unwrap();
         let log = if setup.users.is_some() { LOG_OF_MANY } else { LOG };
-        let mut world = Self { folder, nodes, processes: Vec::new(), log, client, web };
+        let shared = folder.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        if let Some(real) = &real {
+            setup.batch = Some(real.configuration(folder.path()));
+            // Jobs are other people's there: they get to what is theirs by its name.
+            open(folder.path(), 0o711);
+            open(&shared, 0o1777);
+        }
+        let mut world = Self { real, folder, nodes, processes: Vec::new(), log, client, web };
         let mut pbs = PBS.replace("NODE", &setup.node).replace("NCPUS", &setup.ncpus.to_string());
         if setup.users.is_some() {
             // A server that keeps hundreds of thousands of jobs for a day is another test.
@@ -387,9 +410,10 @@ timeout_seconds = {timeout}
 [limits]
 {limits}
 {template}
-{PROFILES}"#,
+{profiles}"#,
             nodes = self.nodes,
             limits = setup.limits,
+            profiles = PROFILES.replace("SHARED", self.path("shared").to_str().unwrap()),
             timeout = if setup.users.is_some() { 5 } else { 1 },
         );
         std::fs::write(self.path("spawner.toml"), config).unwrap();
@@ -476,8 +500,61 @@ timeout_seconds = {timeout}
             .unwrap()
     }
 
+    /// A `qdel` of the job's owner.
+    pub fn delete_job(&self, owner: &str, id: &str) {
+        let output = match &self.real {
+            Some(real) => real.delete(owner, id),
+            None => self.pbs("qdel", &[id]),
+        };
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The PBS is not there for a while, and its jobs go on. Nothing if this one must stay; the reason is printed.
+    pub async fn leave_without_pbs(&self) -> Option<()> {
+        let Some(real) = &self.real else {
+            // Cut off rather than killed: its jobs would end with it.
+            self.pause("pbs", true);
+            std::fs::rename(self.path("pbs/socket"), self.path("pbs/hidden")).unwrap();
+            return Some(());
+        };
+        if !real.can_be_away() {
+            eprintln!(
+                "skipped: NUNA_TEST_PBS_STOP and NUNA_TEST_PBS_START do not say how to end and start the server"
+            );
+            return None;
+        }
+        until("jobs that their node confirms", async || real.is_settled().then_some(())).await;
+        real.go(true);
+        Some(())
+    }
+
+    pub async fn bring_pbs_back(&self) {
+        if let Some(real) = &self.real {
+            real.go(false);
+            until("the server", async || real.run("qstat", &["-B"]).status.success().then_some(())).await;
+            return;
+        }
+        std::fs::rename(self.path("pbs/hidden"), self.path("pbs/socket")).unwrap();
+        self.pause("pbs", false);
+    }
+
+    /// What the jobs of a test write for it: their homes may be closed to others.
+    pub fn shared(&self, name: &str) -> PathBuf {
+        self.path("shared").join(name)
+    }
+
+    /// Tells a user server to end by itself.
+    pub async fn end_user_server(&self, view: &Value) {
+        let (host, port) = (view["address"]["host"].as_str().unwrap(), &view["address"]["port"]);
+        // It does not answer: it ends.
+        let _ = self.web.delete(format!("http://{host}:{port}/")).send().await;
+    }
+
     /// `qstat -x -f -F json`: jobs by id.
     pub fn jobs(&self) -> serde_json::Map<String, Value> {
+        if let Some(real) = &self.real {
+            return real.jobs();
+        }
         let output = self.pbs("qstat", &["-x", "-f", "-F", "json"]);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         answer["Jobs"].as_object().cloned().unwrap_or_default()
@@ -615,6 +692,37 @@ impl Drop for World {
             let _ = child.wait();
         }
     }
+}
+
+fn open(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+/// Of the environment, if it says something.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The launcher in this folder, where everybody can run it, as on a node: Rust's own library may lie in a folder of root's
+/// alone.
+pub fn launcher_for_everybody(folder: &Path) -> PathBuf {
+    let built = program("nuna-singleuser", "nuna-singleuser");
+    let own = folder.join("launcher");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(&built, own.join("nuna-singleuser")).unwrap();
+    let needed = Command::new("ldd").arg(&built).output().unwrap();
+    let needed = String::from_utf8(needed.stdout).unwrap();
+    for library in needed.lines().filter_map(|line| line.split("=> ").nth(1)?.split(' ').next()) {
+        let name = Path::new(library).file_name().unwrap();
+        if name.to_string_lossy().starts_with("libstd-") {
+            std::fs::copy(library, own.join(name)).unwrap();
+        }
+    }
+    let (launcher, own) = (own.join("launcher"), own.display());
+    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH={own} exec {own}/nuna-singleuser \"$@\"\n");
+    std::fs::write(&launcher, script).unwrap();
+    open(&launcher, 0o755);
+    launcher
 }
 
 /// So many people with the password [`MANY_PASSWORD`].

@@ -8,6 +8,7 @@ mod fuzzed;
 mod guessing;
 mod load;
 mod operations;
+mod real_pbs;
 #[path = "../../crates/slurm/tests/common/mod.rs"]
 mod room;
 mod secrets;

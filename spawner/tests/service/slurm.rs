@@ -4,13 +4,13 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::common::{Setup, TOKEN, World, program};
+use crate::common::{Setup, TOKEN, World, launcher_for_everybody, program};
 use crate::room::Slurm;
 
 /// Nothing where the machine can have no Slurm; the reason is printed.
 async fn world() -> Option<(World, Slurm)> {
     let room = Slurm::start().await?;
-    let launcher = launcher_for_everybody(&room);
+    let launcher = launcher_for_everybody(room.folder.path());
     let submit = "sbatch = '/usr/bin/sbatch'\nscancel = '/usr/bin/scancel'\n";
     std::fs::write(room.path("etc/nuna/submit.toml"), submit).unwrap();
     let mut helper = room.entrance();
@@ -24,31 +24,6 @@ async fn world() -> Option<(World, Slurm)> {
         launcher.display()
     );
     Some((World::with(Setup { batch: Some(batch), ..Setup::default() }).await, room))
-}
-
-/// The launcher where everybody can run it, as on a node: Rust's own library may lie in a folder of root's alone.
-fn launcher_for_everybody(room: &Slurm) -> std::path::PathBuf {
-    let built = program("nuna-singleuser", "nuna-singleuser");
-    std::fs::copy(&built, room.path("bin/nuna-singleuser")).unwrap();
-    std::fs::create_dir(room.path("lib")).unwrap();
-    let needed = Command::new("ldd").arg(&built).output().unwrap();
-    let needed = String::from_utf8(needed.stdout).unwrap();
-    for library in needed.lines().filter_map(|line| line.split("=> ").nth(1)?.split(' ').next()) {
-        let name = std::path::Path::new(library).file_name().unwrap();
-        if name.to_string_lossy().starts_with("libstd-") {
-            std::fs::copy(library, room.path("lib").join(name)).unwrap();
-        }
-    }
-    let launcher = room.path("bin/launcher");
-    let (lib, bin) = (room.path("lib"), room.path("bin"));
-    let script = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH={} exec {}/nuna-singleuser \"$@\"\n",
-        lib.display(),
-        bin.display()
-    );
-    std::fs::write(&launcher, script).unwrap();
-    std::fs::set_permissions(&launcher, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    launcher
 }
 
 /// Jobs that are not over, as `OWNER STATE PARTITION`.

@@ -1,12 +1,11 @@
 //! From the form to a running server and its end, with a real batch system and real launchers.
 
 use crate::common::{Setup, TOKEN, World, until};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn the_form_shows_the_profiles_of_ones_groups() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     let nobody = world.get("/form?user=stranger").await;
     assert_eq!(nobody.status, 200, "some profiles are for everybody");
     assert!(!nobody.text.contains("value=\"ocean\""));
@@ -20,7 +19,7 @@ async fn the_form_shows_the_profiles_of_ones_groups() {
 
 #[tokio::test]
 async fn options_are_judged_when_chosen_and_again_when_used() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     world.sign_in("alice").await;
     world.sign_in("bob").await;
     let choose =
@@ -64,7 +63,7 @@ async fn options_are_judged_when_chosen_and_again_when_used() {
 
 #[tokio::test]
 async fn a_server_is_submitted_runs_and_stops() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     let id = world.created("alice", "small").await;
     let again = world.create("alice", "small").await;
     assert_eq!((again.status, again.code().as_str()), (409, "already_running"));
@@ -105,10 +104,13 @@ async fn a_server_is_submitted_runs_and_stops() {
 /// What a profile says of the job arrives in it, and what it inherits too.
 #[tokio::test]
 async fn a_profile_with_everything_is_what_the_job_gets() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     world.sign_in("alice").await;
     let mut request = World::request("alice", json!({"profile": "rich", "ncpus": 3}));
-    let notes = "import os, json, sys; json.dump({**os.environ, 'argv': sys.argv, 'flags': sys.flags.dont_write_bytecode, 'pid': os.getpid()}, open('seen', 'w'))\n";
+    let notes = format!(
+        "import os, json, sys; os.umask(0o22); json.dump({{**os.environ, 'argv': sys.argv, 'flags': sys.flags.dont_write_bytecode}}, open('{}', 'w'))\n",
+        world.shared("seen").display()
+    );
     request["argv"] = json!([
         "of-the-hub",
         "-m-of-the-hub",
@@ -121,8 +123,8 @@ async fn a_profile_with_everything_is_what_the_job_gets() {
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     let view = world.until(&id, |view| view["state"] == "running" && view["ends_at"].is_i64()).await;
     assert_eq!(view["ends_at"].as_i64().unwrap() - view["started_at"].as_i64().unwrap(), 1800);
-    let home = world.path("homes/alice");
-    let seen: Value = serde_json::from_str(&std::fs::read_to_string(home.join("seen")).unwrap()).unwrap();
+    let seen = std::fs::read_to_string(world.shared("seen")).unwrap();
+    let seen: Value = serde_json::from_str(&seen).unwrap();
     for (name, value) in [
         ("FROM_PROLOGUE", "yes"),
         ("RICH", "it's \"rich\""),
@@ -136,10 +138,9 @@ async fn a_profile_with_everything_is_what_the_job_gets() {
     let end: i64 = seen["NUNA_WALLTIME_END"].as_str().unwrap().parse().unwrap();
     assert!((end - view["ends_at"].as_i64().unwrap()).abs() <= 5, "{end} {view}");
     // A job that is deleted may not live to its epilogue: mom kills what is left once the shell around it has gone.
-    let server = Pid::from_raw(seen["pid"].as_i64().unwrap().try_into().unwrap());
-    nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGTERM).unwrap();
+    world.end_user_server(&view).await;
     world.until(&id, |view| view["state"] == "gone").await;
-    let epilogue = std::fs::read_to_string(home.join("epilogue")).unwrap();
+    let epilogue = std::fs::read_to_string(world.shared("epilogue")).unwrap();
     assert!(epilogue.starts_with("ended with "), "{epilogue}");
 
     // Groups, and bases, count here too.
@@ -157,7 +158,7 @@ async fn a_profile_with_everything_is_what_the_job_gets() {
 #[tokio::test]
 async fn one_person_has_so_many_servers_and_no_more() {
     let world =
-        World::with(Setup { limits: "servers_per_user_max = 2".to_owned(), ..Setup::default() }).await;
+        World::on_any_pbs(Setup { limits: "servers_per_user_max = 2".to_owned(), ..Setup::default() }).await;
     world.sign_in("alice").await;
     let ask = async |name: &str| {
         let mut request = World::request("alice", json!({"profile": "small"}));
@@ -187,7 +188,8 @@ async fn queue_queries(world: &World) -> u64 {
 /// The form says what the queues are like, for one query however many look; without the batch system it is there, too.
 #[tokio::test]
 async fn the_form_shows_queues_and_survives_their_silence() {
-    let mut world = World::new().await;
+    let mut world = World::on_any_pbs(Setup::default()).await;
+    // The embedded one has it only where it is wanted.
     let nodes = world.path("bin/pbsnodes");
     std::os::unix::fs::symlink(world.path("bin/qsub").canonicalize().unwrap(), nodes).unwrap();
     world.sign_in("alice").await;
@@ -208,7 +210,9 @@ async fn the_form_shows_queues_and_survives_their_silence() {
     }
     let intervals = begun.elapsed().as_secs_f64() / 0.6;
     assert!((queue_queries(&world).await - before) as f64 <= intervals + 1.0, "one query in three intervals");
-    world.kill("pbs");
+    if world.leave_without_pbs().await.is_none() {
+        return;
+    }
     let text = until("the words about silence", async || {
         Some(look(&world, plain.clone()).await)
             .filter(|text| text.contains("PBS does not answer at the moment"))
@@ -218,11 +222,12 @@ async fn the_form_shows_queues_and_survives_their_silence() {
     world.kill("service");
     world.start_service().await;
     assert!(look(&world, plain).await.contains("value=\"small\""), "a start without the batch system");
+    world.bring_pbs_back().await;
 }
 
 #[tokio::test]
 async fn pbs_s_own_words_reach_who_asked() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     world.sign_in("alice").await;
     for (profile, words) in [
         ("greedy", "Job violates queue and/or server resource limits"),
@@ -243,13 +248,12 @@ async fn pbs_s_own_words_reach_who_asked() {
 
 #[tokio::test]
 async fn a_batch_system_that_is_down_says_so_and_loses_nothing() {
-    let mut world = World::new().await;
+    let mut world = World::on_any_pbs(Setup::default()).await;
     let id = world.created("alice", "small").await;
     world.until_state(&id, "running").await;
-    // Cut off rather than killed: its jobs would end with it.
-    world.pause("pbs", true);
-    let socket = world.path("pbs").join("socket");
-    std::fs::rename(&socket, world.path("pbs").join("hidden")).unwrap();
+    if world.leave_without_pbs().await.is_none() {
+        return;
+    }
     let view = world.until(&id, |view| view["poll"] == "unknown").await;
     assert_eq!(view["state"], "running", "{view}");
     let answer = world.post("/servers", {
@@ -259,8 +263,7 @@ async fn a_batch_system_that_is_down_says_so_and_loses_nothing() {
     });
     let answer = answer.await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "pbs_unreachable"), "{}", answer.text);
-    std::fs::rename(world.path("pbs").join("hidden"), &socket).unwrap();
-    world.pause("pbs", false);
+    world.bring_pbs_back().await;
     let view = world.until(&id, |view| view["poll"] == "alive").await;
     assert_eq!(view["state"], "running");
     assert_eq!(world.living_jobs(), [view["job"].as_str().unwrap()]);
@@ -269,7 +272,7 @@ async fn a_batch_system_that_is_down_says_so_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_service_that_is_killed_finds_its_servers_again() {
-    let mut world = World::new().await;
+    let mut world = World::on_any_pbs(Setup::default()).await;
     let running = world.created("alice", "small").await;
     let before = world.until_state(&running, "running").await;
     let queued = world.created("bob", "stuck").await;
@@ -295,22 +298,22 @@ async fn a_service_that_is_killed_finds_its_servers_again() {
 
 #[tokio::test]
 async fn a_job_that_others_delete_is_noticed() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     let id = world.created("alice", "small").await;
     let view = world.until_state(&id, "running").await;
-    assert!(world.pbs("qdel", &[view["job"].as_str().unwrap()]).status.success());
+    world.delete_job("alice", view["job"].as_str().unwrap());
     let view = world.until_state(&id, "gone").await;
     assert_eq!((&view["failed"], &view["failure"]), (&json!(true), &json!("job_ended")));
 
     let id = world.created("bob", "stuck").await;
     let view = world.until_state(&id, "queued").await;
-    assert!(world.pbs("qdel", &[view["job"].as_str().unwrap()]).status.success());
+    world.delete_job("bob", view["job"].as_str().unwrap());
     world.until_state(&id, "gone").await;
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_come_up_says_why_within_seconds() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     world.sign_in("alice").await;
     let ask = async |argv: Value| {
         let mut request = World::request("alice", json!({"profile": "small"}));
@@ -338,7 +341,7 @@ async fn a_server_that_does_not_come_up_says_why_within_seconds() {
 
 #[tokio::test]
 async fn unknown_servers_are_unknown() {
-    let world = World::new().await;
+    let world = World::on_any_pbs(Setup::default()).await;
     let id = "0".repeat(32);
     for path in [format!("/servers/{id}"), format!("/servers/{id}/events"), "/servers/..%2fx".to_owned()] {
         let answer = world.get(&path).await;
