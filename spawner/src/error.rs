@@ -2,6 +2,7 @@
 //! request's id, which the log has with the cause.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -58,6 +59,11 @@ impl ApiError {
 
     pub fn no_such_server() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no_such_server", "There is no such server, or it ended long ago.")
+    }
+
+    pub fn too_slow(limit: Duration) -> Self {
+        let message = format!("The request was not complete within {} s.", limit.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
     }
 
     pub fn ending() -> Self {
@@ -149,6 +155,9 @@ impl From<ChoiceError> for ApiError {
     }
 }
 
+/// For a body to come: it is some kilobytes, from this machine or a node.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// JSON whose faults are told as all others are. Values of fields never show: they may be passwords.
 pub struct Sent<T>(pub T);
 
@@ -157,7 +166,8 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Sent<T> 
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bad = |message: &str| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
-        match Json::<T>::from_request(request, state).await {
+        let read = tokio::time::timeout(BODY_TIME_MAX, Json::<T>::from_request(request, state)).await;
+        match read.map_err(|_| ApiError::too_slow(BODY_TIME_MAX))? {
             Ok(Json(value)) => Ok(Self(value)),
             Err(JsonRejection::JsonDataError(_)) => {
                 Err(bad("The JSON does not have the fields this request needs."))

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod names;
 pub mod profiles;
 pub mod queues;
+mod repeated;
 pub mod router;
 pub mod secret;
 pub mod select;

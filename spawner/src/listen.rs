@@ -20,9 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tower::Service;
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use crate::config::{NodesSettings, SocketSettings};
+use crate::repeated::Repeated;
 
 /// The hub's own limit for headers, and for a connection that idles.
 const HUB_HEADER_TIME_MAX: Duration = Duration::from_secs(60);
@@ -128,7 +129,7 @@ impl HubListener {
     }
 
     pub async fn serve(self, router: Router, ending: watch::Receiver<bool>, drain: Duration) {
-        let limit = Connections::new(HUB_CONNECTIONS_MAX, HUB_HEADER_TIME_MAX, ending);
+        let limit = Connections::new("hub", HUB_CONNECTIONS_MAX, HUB_HEADER_TIME_MAX, ending);
         loop {
             let Some(permit) = limit.place().await else { break };
             let accepted = tokio::select! {
@@ -169,8 +170,8 @@ pub async fn serve_nodes(
     ending: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let limit = Connections::new(settings.connections_max, settings.header_time(), ending);
-    let hosts = Hosts::new(settings.connections_per_host_max);
+    let limit = Connections::new("nodes", settings.connections_max, settings.header_time(), ending);
+    let (hosts, refused) = (Hosts::new(settings.connections_per_host_max), Repeated::default());
     loop {
         let Some(permit) = limit.place().await else { break };
         let accepted = tokio::select! {
@@ -181,7 +182,12 @@ pub async fn serve_nodes(
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
                 let Some(place) = hosts.place(peer.ip()) else {
-                    debug!(%peer, "a host with as many connections as one may have was refused another");
+                    if let Some(times) = refused.happened() {
+                        warn!(
+                            target: "audit", %peer, times,
+                            "a host with as many connections as one may have (nodes.connections_per_host_max) was refused another"
+                        );
+                    }
                     continue;
                 };
                 limit.spawn((permit, Some(place)), stream, router.clone(), Some(peer));
@@ -243,16 +249,29 @@ type Held = (tokio::sync::OwnedSemaphorePermit, Option<Place>);
 
 /// Connections of one listener, counted and ended together.
 struct Connections {
+    /// `hub` or `nodes`, for the log.
+    listener: &'static str,
     header_time_max: Duration,
     places: Arc<Semaphore>,
     max: u32,
     ending: watch::Receiver<bool>,
+    /// Times that no place was left.
+    full: Repeated,
+    /// Connections that were closed for what came, or did not come, on them.
+    broken: Arc<Repeated>,
 }
 
 impl Connections {
-    fn new(max: usize, header_time_max: Duration, ending: watch::Receiver<bool>) -> Self {
+    fn new(
+        listener: &'static str,
+        max: usize,
+        header_time_max: Duration,
+        ending: watch::Receiver<bool>,
+    ) -> Self {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
-        Self { header_time_max, places: Arc::new(Semaphore::new(max as usize)), max, ending }
+        let places = Arc::new(Semaphore::new(max as usize));
+        let (full, broken) = (Repeated::default(), Arc::default());
+        Self { listener, header_time_max, places, max, ending, full, broken }
     }
 
     async fn ended(&self) {
@@ -263,6 +282,17 @@ impl Connections {
 
     /// None when the service ends.
     async fn place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        if self.places.available_permits() == 0
+            && let Some(times) = self.full.happened()
+        {
+            let (listener, max) = (self.listener, self.max);
+            warn!(
+                listener,
+                max,
+                times,
+                "there are as many connections as there may be: whoever comes now waits for one to end"
+            );
+        }
         tokio::select! {
             permit = self.places.clone().acquire_owned() => permit.ok(),
             () = self.ended() => None,
@@ -276,7 +306,23 @@ impl Connections {
         router: Router,
         peer: Option<SocketAddr>,
     ) {
-        tokio::spawn(connection(held, stream, router, peer, self.ending.clone(), self.header_time_max));
+        let serving = connection(stream, router, peer, self.ending.clone(), self.header_time_max);
+        let (listener, broken) = (self.listener, self.broken.clone());
+        tokio::spawn(async move {
+            let ended = serving.await;
+            if let Err(error) = ended
+                // The hub's own connections may idle until they are closed.
+                && (error.is_parse() || (error.is_timeout() && peer.is_some()))
+                && let Some(times) = broken.happened()
+            {
+                let peer = peer.map(tracing::field::display);
+                info!(
+                    listener,
+                    peer, times, "a connection was closed that brought no proper request in time: {error}"
+                );
+            }
+            drop(held);
+        });
     }
 
     async fn drain(self, limit: Duration) {
@@ -288,13 +334,12 @@ impl Connections {
 }
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    held: Held,
     stream: S,
     router: Router,
     peer: Option<SocketAddr>,
     mut ending: watch::Receiver<bool>,
     header_time_max: Duration,
-) {
+) -> hyper::Result<()> {
     let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(peer) = peer {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -309,18 +354,14 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = connection.as_mut() => ended,
         // What it gives is a lock, which must not be kept.
         () = async { drop(ending.wait_for(|ending| *ending).await) } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        debug!("a connection ended: {error}");
     }
-    drop(held);
 }
 
 #[cfg(test)]

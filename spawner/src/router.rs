@@ -73,10 +73,7 @@ async fn wrong_method() -> ApiError {
 async fn limit_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(LAUNCH_TIME_MAX, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            let message = format!("The request was not complete within {} s.", LAUNCH_TIME_MAX.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message).into_response()
-        }
+        Err(_) => ApiError::too_slow(LAUNCH_TIME_MAX).into_response(),
     }
 }
 

@@ -270,6 +270,7 @@ fn system_packages() -> Result<()> {
             ("slurm-client", "/usr/bin/sbatch"),
             ("slurmctld", "/usr/sbin/slurmctld"),
             ("slurmd", "/usr/sbin/slurmd"),
+            ("sudo", "/usr/bin/sudo"),
         ]);
     }
     wanted.push(("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu"));

@@ -10,6 +10,7 @@
 //! | another account on the hub's socket | `sign_in::other_accounts_are_refused_on_the_socket` |
 //! | another user's code or job, replayed codes, tickets of a former life | here, `secrets` |
 //! | hostile output of a job | here |
+//! | answers of the batch system that are none | `nonsense` |
 //! | oversized and deep bodies, names, numbers | here, `secrets::launchers_are_bounded_too` |
 //! | slow clients | here, `check::idle_and_endless_connections_are_closed` |
 //! | the helper: users, words, environment, files, paths | `nuna-submit`'s `as_root` and `request` |
@@ -198,34 +199,44 @@ async fn bodies_names_and_numbers_without_measure_are_refused() {
 #[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let world = World::new().await;
-    let nodes = world.nodes.clone();
-    let drip = move || {
-        let mut stream = std::net::TcpStream::connect(&nodes).unwrap();
+    let (nodes, socket) = (world.nodes.clone(), world.path("spawner.sock"));
+    let nodes = tokio::task::spawn_blocking(move || {
+        let stream = std::net::TcpStream::connect(&nodes).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        let head = "POST /services/nuna/launch/exchange HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-                    Content-Length: 1000\r\n\r\n";
-        stream.write_all(head.as_bytes()).unwrap();
-        let (begun, mut answer) = (Instant::now(), [0_u8; 64]);
-        loop {
-            assert!(begun.elapsed() < PATIENCE, "still open");
-            let _ = stream.write_all(b" ");
-            match stream.read(&mut answer) {
-                Ok(0) => return (begun.elapsed(), String::new()),
-                Ok(length) => {
-                    return (begun.elapsed(), String::from_utf8_lossy(&answer[..length]).into_owned());
-                }
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {}
-                Err(_) => return (begun.elapsed(), String::new()),
-            }
-        }
-    };
-    let dripping = tokio::task::spawn_blocking(drip);
+        drip(stream, "/services/nuna/launch/exchange")
+    });
+    let hub = tokio::task::spawn_blocking(move || {
+        let stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        drip(stream, "/auth")
+    });
     until("an answer beside it", async || {
         let answer = world.launch("exchange", json!({"code": "x", "job": "1", "host": "x"})).await;
         (answer.status == 403).then_some(())
     })
     .await;
-    let (took, answer) = dripping.await.unwrap();
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(took >= Duration::from_secs(25), "it had its time: {took:?}");
+    for (took, answer) in [nodes.await.unwrap(), hub.await.unwrap()] {
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(took >= Duration::from_secs(25), "it had its time: {took:?}");
+    }
+    until("the log about it", async || world.log().contains("too_slow").then_some(())).await;
+}
+
+/// Sends a body byte by byte: how long that goes on, and the start of the answer.
+fn drip(mut stream: impl Read + Write, path: &str) -> (Duration, String) {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let (begun, mut answer) = (Instant::now(), [0_u8; 64]);
+    loop {
+        assert!(begun.elapsed() < 2 * PATIENCE, "still open");
+        let _ = stream.write_all(b" ");
+        match stream.read(&mut answer) {
+            Ok(0) => return (begun.elapsed(), String::new()),
+            Ok(length) => return (begun.elapsed(), String::from_utf8_lossy(&answer[..length]).into_owned()),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {}
+            Err(_) => return (begun.elapsed(), String::new()),
+        }
+    }
 }

@@ -127,4 +127,9 @@ async fn idle_and_endless_connections_are_closed() {
     .await
     .unwrap();
     assert_eq!(world.get("/health").await.status, 200);
+    assert!(
+        world.log().contains("a connection was closed that brought no proper request in time"),
+        "{}",
+        world.log()
+    );
 }

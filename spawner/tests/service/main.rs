@@ -7,6 +7,7 @@ mod common;
 mod fuzzed;
 mod guessing;
 mod load;
+mod nonsense;
 mod operations;
 mod real_pbs;
 #[path = "../../crates/slurm/tests/common/mod.rs"]
